@@ -1,0 +1,101 @@
+"""Every config key, with its unit and reason. Systems override, never add groups.
+
+Values are plain; the tree is locked, so a mistyped key is an error.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ConfigDict:
+    """The defaults every system starts from."""
+    config = ConfigDict()
+
+    # Where the speech comes from and how it is stored. --------------------------
+    config.data = data = ConfigDict()
+    data.corpus = "iemocap"  # iemocap | manifest | demo
+    data.root = ""  # IEMOCAP's folder (holds Session1 ...); '' = $IEMOCAP_ROOT
+    data.manifest = ""  # CSV with the columns path, emotion, speaker (corpus=manifest)
+    data.label_map = placeholder(object)  # {label in the CSV: class}; None = as it is
+    data.strict = True  # full IEMOCAP must have its published counts; False warns
+    data.tfds_dir = ""  # where built datasets live; '' = TFDS's own default folder
+    data.recipe = "logmel128"  # a key of ser_jax.features.spec.RECIPES
+    data.file_format = "tfrecord"  # tfrecord (extra `tfrecord`) | array_record
+    data.vtlp_copies = 7  # VTLP variants stored beside each utterance (paper: 7)
+    data.vtlp_mode = "textbook"  # textbook (Jaitly & Hinton) | nlpaug (its variant)
+    data.vtlp_low = 0.8  # smallest warp factor
+    data.vtlp_high = 1.2  # largest warp factor
+    data.min_duration_s = 0.1  # shorter recordings are excluded and listed
+    data.num_workers = 0  # feature processes; 0 = all cores
+    data.demo_turns = 12  # corpus=demo: labelled turns per dialog
+    data.demo_seed = 0  # corpus=demo: another seed speaks another corpus
+    data.channels = 1  # channels the model sees: 1 static, 2 + delta, 3 + delta-delta
+    data.normalize = "none"  # none | fold (z-score per band, training part of the fold)
+
+    # Utterances are cut into windows; the utterance is the unit that is scored. ----
+    config.segment = segment = ConfigDict()
+    segment.window_s = 2.0
+    segment.train_step_s = 1.0
+    segment.test_step_s = 0.4
+    segment.short = "pad"  # pad | drop (the paper) utterances of window_s or less
+    segment.vote = "mean"  # mean | max of the segments' posteriors
+
+    # What may be compared with what. -----------------------------------------------
+    config.protocol = protocol = ConfigDict()
+    protocol.subset = "all"  # improvised | scripted | all
+    protocol.happy = "hap+exc"  # hap | exc | hap+exc: what the class `happy` holds
+    protocol.split = (
+        "session5"  # session5 | speaker10 | random_811 | random_80_20 | group
+    )
+    protocol.group_by = "speaker"  # split=group: column whose values are kept together
+    protocol.groups = 0  # split=group: number of folds; 0 = one per value
+    protocol.seeds = (0,)  # every fold is trained once per seed
+    protocol.selection = "val"  # val | last | test ("paper mode", stamped everywhere)
+    protocol.validation = "speaker"  # speaker | group | random: who validates
+    protocol.val_fraction = 0.1  # validation=random: share of the training utterances
+
+    # Changes made to training segments only. ---------------------------------------
+    config.augment = augment = ConfigDict()
+    augment.vtlp = "all"  # all copies every epoch | one drawn per epoch | none
+    augment.mixup_alpha = 0.0  # Beta(alpha, alpha) mixing of pairs; 0 = off
+    augment.freq_mask_bands = 0  # SpecAugment: widest masked band; 0 = off
+    augment.time_mask_frames = 0  # SpecAugment: longest masked stretch; 0 = off
+
+    # The system; each config file adds its own keys here. --------------------------
+    config.model = model = ConfigDict()
+    model.name = ""  # a key of ser_jax.models.MODELS
+    model.width = 1.0  # multiplies every channel count
+    model.dtype = "float32"  # computation; parameters stay float32 | bfloat16
+
+    # One run's recipe; all folds x seeds share it. -----------------------------------
+    config.train = train = ConfigDict()
+    train.epochs = 100
+    train.batch_size = 32  # segments
+    train.eval_batch_size = 64  # segments
+    train.learning_rate = 1e-4
+    train.schedule = "time_decay"  # constant | time_decay | cosine | step
+    train.decay_rate = 1e-6  # time_decay: lr / (1 + decay_rate * step)
+    train.decay_epochs = 10  # step: lr is divided by ten every so many epochs
+    train.warmup_epochs = 0.0  # linear warm-up, any schedule
+    train.weight_decay = 0.0  # decoupled (AdamW), kernels only
+    train.label_smoothing = 0.0
+    train.class_weights = "none"  # none | balanced (training part of the fold)
+    train.grad_clip_norm = 0.0  # 0 = off
+    train.early_stop_epochs = 0  # epochs without a better validation UA; 0 = off
+    train.checkpoint_epochs = 1  # epochs between checkpoints
+    train.runs_per_device = "auto"  # loop | map | vmap | auto
+    train.devices = 0  # accelerators to use; 0 = all
+    train.steps_per_call = 0  # steps compiled into one call; 0 = auto
+
+    # The figure the report puts beside ours, and the protocol it was made under. -----
+    config.published = published = ConfigDict()
+    published.paper = ""
+    published.wa = placeholder(float)  # fraction; None = not published
+    published.ua = placeholder(float)  # fraction; None = not published
+    published.corpus = ""
+    published.subset = ""
+    published.happy = ""
+    published.split = ""
+    published.selection = ""
+
+    return config.lock()

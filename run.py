@@ -1,0 +1,104 @@
+"""The only entry: python run.py [train|evaluate|report] --config=configs/NAME.py[:PRESET].
+
+train     build features, train every fold x seed, evaluate, report (the default)
+evaluate  repeat the evaluation of a trained --workdir, without training
+report    rewrite report.md and the figures of a --workdir from its files
+"""
+
+import logging as std_logging
+import os
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from ser_jax.errors import InputError
+
+COMMANDS = ("train", "evaluate", "report")
+
+config_flags.DEFINE_config_file(
+    "config", None, "Config file and preset, e.g. configs/area_attn.py:demo."
+)
+flags.DEFINE_string("workdir", "", "Where results go; '' = runs/<config>[-<preset>].")
+flags.DEFINE_bool("distributed", False, "Join the other hosts (TPU pod, Slurm).")
+
+
+def main(argv: list[str]) -> None:
+    """Dispatches the command."""
+    command = argv[1] if len(argv) > 1 else "train"
+    if command not in COMMANDS or len(argv) > 2:
+        raise InputError(
+            f"Expected one command of {', '.join(COMMANDS)}; got {' '.join(argv[1:])!r}."
+        )
+    workdir = flags.FLAGS.workdir
+    if command == "train":
+        workdir = _train(workdir)
+    elif not workdir:
+        raise InputError(f"`run.py {command}` expects --workdir=..., a trained folder.")
+    elif command == "evaluate":
+        _prepare_jax()
+        from ser_jax.training import loop
+
+        loop.evaluate(workdir)
+
+    from ser_jax.evaluation import report
+
+    print(report.write_report(workdir))
+
+
+def _train(workdir: str) -> str:
+    config = flags.FLAGS.config
+    if config is None:
+        raise InputError(
+            "Expected --config=configs/area_attn.py (or :demo to try it without a "
+            "corpus); got none."
+        )
+    _prepare_jax()
+    from ser_jax.training import loop
+
+    workdir = workdir or _default_workdir()
+    std_logging.getLogger("ser_jax").info("Results go to %s", workdir)
+    try:
+        loop.train_and_evaluate(config, workdir)
+    except loop.Stopped as stopped:
+        print(stopped)
+        sys.exit(0)
+    return workdir
+
+
+def _default_workdir() -> str:
+    name, _, preset = flags.FLAGS["config"].config_filename.partition(":")
+    return str(Path("runs") / "-".join(filter(None, [Path(name).stem, preset])))
+
+
+def _prepare_jax() -> None:
+    """Keeps compiled programs between runs; joins other hosts when asked to."""
+    import jax
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ser_jax"
+    jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
+    if flags.FLAGS.distributed:
+        jax.distributed.initialize()
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except KeyError as error:
+        problem = f"Expected a config key of configs/base.py; got {error}."
+    except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
+        problem = str(error)
+    raise InputError(
+        f"{problem}\nEvery key with its meaning is in configs/base.py; "
+        "`python run.py --help` lists the other flags."
+    )
+
+
+if __name__ == "__main__":
+    logging.set_verbosity(logging.WARNING)  # of Orbax, TFDS and absl itself
+    std_logging.getLogger("ser_jax").setLevel(std_logging.INFO)
+    try:
+        app.run(main, flags_parser=_parse_flags)
+    except InputError as error:
+        sys.exit(f"error: {error}")

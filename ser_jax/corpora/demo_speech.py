@@ -1,0 +1,124 @@
+"""Speaks a list of sentences with espeak NG; run as a program by `demo.make`.
+
+espeak's state is global, and the same call twice in one process differs by a few
+samples, but fresh processes that speak the same list give the same bytes. So one whole
+corpus is one process: `python -m ser_jax.corpora.demo_speech jobs.json`.
+"""
+
+import ctypes
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import scipy.signal
+import soundfile
+
+SAMPLE_RATE_HZ = 16000  # IEMOCAP's
+
+_ESPEAK_RATE_HZ = 22050
+_SYNCHRONOUS, _UTF8 = 2, 1
+_RATE, _PITCH, _RANGE, _WORDGAP = 1, 3, 4, 7  # ids of espeak_SetParameter
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One sentence and how it is spoken and recorded.
+
+    Attributes:
+      wav: Path of the file to write.
+      text: What to say.
+      voice: espeak voice with variant, e.g. `en-us+f2`.
+      rate_wpm: Words per minute, 80 to 450.
+      pitch: 0 to 99, espeak's scale.
+      pitch_range: 0 (monotone) to 100.
+      word_gap: Extra pause between words, units of 10 ms.
+      level_db: RMS of the speech below full scale.
+      tilt: First-order high-frequency emphasis (> 0) or damping (< 0), in (-1, 1).
+      snr_db: Level of the speech above that of the room noise.
+      noise_seed: Seed of the room noise.
+    """
+
+    wav: str
+    text: str
+    voice: str
+    rate_wpm: int
+    pitch: int
+    pitch_range: int
+    word_gap: int
+    level_db: float
+    tilt: float
+    snr_db: float
+    noise_seed: int
+
+
+class Synthesiser:
+    """The espeak library; one per process."""
+
+    def __init__(self):
+        import espeakng_loader  # extra `demo`; imported in this process only
+
+        self._library = ctypes.CDLL(str(espeakng_loader.get_library_path()))
+        self._chunks: list[np.ndarray] = []
+        self._callback = _CALLBACK(self._collect)  # espeak holds only a raw pointer
+        parent = Path(espeakng_loader.get_data_path()).parent
+        rate_hz = self._library.espeak_Initialize(
+            _SYNCHRONOUS, 0, str(parent).encode(), 0
+        )
+        if rate_hz != _ESPEAK_RATE_HZ:
+            raise RuntimeError(f"espeak: expected {_ESPEAK_RATE_HZ} Hz, got {rate_hz}")
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def _collect(self, samples, count: int, events) -> int:
+        if samples and count > 0:
+            chunk = np.ctypeslib.as_array(samples, (count,))
+            self._chunks.append(chunk.copy())
+        return 0
+
+    def speak(self, job: Job) -> np.ndarray:
+        """Returns float64 samples [n] in [-1, 1] at `SAMPLE_RATE_HZ`."""
+        if self._library.espeak_SetVoiceByName(job.voice.encode()):
+            raise RuntimeError(f"espeak has no voice {job.voice}")
+        for parameter, value in (
+            (_RATE, job.rate_wpm),
+            (_PITCH, job.pitch),
+            (_RANGE, job.pitch_range),
+            (_WORDGAP, job.word_gap),
+        ):
+            self._library.espeak_SetParameter(parameter, value, 0)
+        self._chunks.clear()
+        text = job.text.encode() + b"\0"
+        size = ctypes.c_size_t(len(text))
+        self._library.espeak_Synth(text, size, 0, 0, 0, _UTF8, None, None)
+        self._library.espeak_Synchronize()
+        samples = np.concatenate(self._chunks) / 32768.0
+        return scipy.signal.resample_poly(samples, 320, 441)  # 22050 -> 16000 Hz
+
+
+def record(speech: np.ndarray, job: Job) -> np.ndarray:
+    """Adds the room: spectral tilt, level, noise. [n] -> [n], clipped to [-1, 1]."""
+    speech = scipy.signal.lfilter([1.0, -job.tilt], [1.0], speech)
+    rms = 10.0 ** (job.level_db / 20.0)
+    speech *= rms / max(float(np.sqrt(np.mean(speech**2))), 1e-6)
+    noise = np.random.default_rng(job.noise_seed).standard_normal(len(speech))
+    noise = scipy.signal.lfilter([1.0], [1.0, -0.9], noise)  # rooms rumble
+    noise *= rms * 10.0 ** (-job.snr_db / 20.0) / np.sqrt(np.mean(noise**2))
+    return np.clip(speech + noise, -1.0, 1.0)
+
+
+def main(jobs_path: str) -> None:
+    """Speaks every job of a JSON list, in order."""
+    jobs = [Job(**fields) for fields in json.loads(Path(jobs_path).read_text("utf-8"))]
+    synthesiser = Synthesiser()
+    for job in jobs:
+        samples = record(synthesiser.speak(job), job)
+        pcm = np.round(samples * 32767.0).astype(np.int16)
+        soundfile.write(job.wav, pcm, SAMPLE_RATE_HZ, subtype="PCM_16")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,214 @@
+"""The rules by which a corpus is split; `ser_jax.data.protocols` makes folds of them.
+
+A rule yields (name, train, val, test) for one seed, as positions in any order.
+"""
+
+import collections
+import itertools
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ser_jax.corpora.utterance import Utterance
+from ser_jax.errors import InputError
+
+COLUMNS = [
+    *("speaker", "session", "gender", "language", "dialog", "style", "split", "text")
+]
+Parts = Iterator[tuple[str, list[int], list[int], list[int]]]
+
+
+class Corpus:
+    """The used utterances in id order, so that the input's order plays no part."""
+
+    def __init__(self, utterances: Sequence[Utterance], labels: np.ndarray):
+        self.utterances = utterances
+        self.labels = np.asarray(labels)
+        if len(self.labels) != len(utterances):
+            raise ValueError(
+                f"expected {len(utterances)} labels, one per utterance; got "
+                f"{len(self.labels)}"
+            )
+        by_id = sorted(range(len(utterances)), key=lambda i: utterances[i].id)
+        self.used = [i for i in by_id if self.labels[i] >= 0]
+
+    def values(self, name: str) -> dict[int, str]:
+        """A column of the used utterances, by position.
+
+        Raises:
+          InputError: A used utterance has no value; lists the columns that are there.
+        """
+        value = {i: _cell(self.utterances[i], name) for i in self.used}
+        empty = [self.utterances[i].id for i, cell in value.items() if not cell]
+        if empty:
+            names = {n for i in self.used for n in self.utterances[i].extra}
+            names = sorted(names - set(COLUMNS)) + COLUMNS
+            full = [
+                n for n in names if all(_cell(self.utterances[i], n) for i in self.used)
+            ]
+            raise InputError(
+                f"Column {name!r}: expected a value for every used utterance; got none "
+                f"for {len(empty)} of {len(value)}, first {empty[0]}. Columns that can "
+                f"be split by: {', '.join(full) or 'none'}."
+            )
+        return value
+
+    def stratified(self, part, fraction: float, rng) -> list[int]:
+        """Draws a fraction of each class; at least one of two or more, never all."""
+        chosen = []
+        for label in sorted({int(self.labels[i]) for i in part}):
+            members = [i for i in part if self.labels[i] == label]
+            count = max(1, round(fraction * len(members)))
+            count = min(count, len(members) - 1)
+            chosen.extend(members[j] for j in rng.permutation(len(members))[:count])
+        return chosen
+
+
+def _cell(utterance: Utterance, name: str) -> str:
+    if name in COLUMNS:
+        return getattr(utterance, name)
+    return utterance.extra.get(name, "")
+
+
+def _rng(seed: int, name: str) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def _minus(part, *others) -> list[int]:
+    gone = set(itertools.chain(*others))
+    return [i for i in part if i not in gone]
+
+
+def _val_fraction(protocol, below: float) -> float:
+    if not 0 < protocol.val_fraction < below:
+        raise InputError(
+            f"protocol.val_fraction: expected more than 0 and less than {below}; got "
+            f"{protocol.val_fraction}. The paper's code has 0.1."
+        )
+    return protocol.val_fraction
+
+
+def random_811(corpus: Corpus, protocol, seed: int) -> Parts:
+    """8:1:1 per class; the tenth for validation is cut after the test's."""
+    rng = _rng(seed, "random_811")
+    test = corpus.stratified(corpus.used, 0.1, rng)
+    train, val = _minus(corpus.used, test), []
+    if protocol.selection == "val":
+        val = corpus.stratified(train, 1 / 9, rng)
+    yield "split", _minus(train, val), val, test
+
+
+def random_80_20(corpus: Corpus, protocol, seed: int) -> Parts:
+    """A plain draw, not by class, as the released code of AACNN makes it."""
+    total = len(corpus.used)
+    order = [corpus.used[i] for i in _rng(seed, "random_80_20").permutation(total)]
+    num_test, num_val = round(0.2 * total), 0
+    if protocol.selection == "val":
+        num_val = max(1, round(_val_fraction(protocol, 0.8) * total))
+    test, val = order[:num_test], order[num_test : num_test + num_val]
+    yield "split", order[num_test + num_val :], val, test
+
+
+RANDOM_RULES = {"random_811": random_811, "random_80_20": random_80_20}
+
+
+def leave_out(corpus: Corpus, protocol, seed: int) -> Parts:
+    """`session5`, `speaker10` and `group`: each part is tested once."""
+    parts = list(_test_parts(corpus, protocol).items())
+    speaker = corpus.values("speaker")
+    for number, (name, test) in enumerate(parts):
+        rest = _minus(corpus.used, test)
+        following = parts[(number + 1) % len(parts)][1]
+        if protocol.split == "speaker10":
+            session = corpus.utterances[test[0]].session
+            val = [i for i in rest if corpus.utterances[i].session == session]
+        elif protocol.selection != "val":
+            val = []
+        elif protocol.validation == "group":
+            val = following
+        elif protocol.validation == "random":
+            fraction = _val_fraction(protocol, 1.0)
+            val = corpus.stratified(rest, fraction, _rng(seed, f"val {name}"))
+        else:
+            candidates = sorted({speaker[i] for i in following})
+            chosen = candidates[(number + seed) % len(candidates)]
+            val = [i for i in rest if speaker[i] == chosen]
+        yield name, _minus(rest, val), val, test
+
+
+def _test_parts(corpus, protocol) -> dict[str, list[int]]:
+    """Test utterances by fold name, in fold order."""
+    by = {"session5": "session", "speaker10": "speaker"}.get(
+        protocol.split, protocol.group_by
+    )
+    value = corpus.values(by)
+    names = sorted(set(value.values()))
+    if len(names) < 2:
+        raise InputError(
+            f"protocol.split={protocol.split!r}: expected two or more values of {by} "
+            f"among the used utterances; got {', '.join(names)}. Choose another split, "
+            "or split='group' with another group_by."
+        )
+    if protocol.split == "speaker10":
+        _check_pairs(corpus)
+    if protocol.split == "group" and protocol.groups:
+        kind = _speaker_genders(corpus) if by == "speaker" else {}
+        number = _deal(list(value.values()), kind, protocol.groups)
+        value = {
+            i: f"group{number[v] + 1:0{len(str(protocol.groups))}d}"
+            for i, v in value.items()
+        }
+        names = sorted(set(value.values()))
+    return {name: [i for i in corpus.used if value[i] == name] for name in names}
+
+
+def _check_pairs(corpus) -> None:
+    speaker, session = corpus.values("speaker"), corpus.values("session")
+    pairs = {}
+    for i in corpus.used:
+        pairs.setdefault(session[i], set()).add(speaker[i])
+    for name, who in pairs.items():
+        if len(who) != 2:
+            raise InputError(
+                "protocol.split='speaker10': expected two speakers in every session; "
+                f"got {', '.join(sorted(who))} in {name}. Use split='group' with "
+                "group_by='speaker'."
+            )
+
+
+def _speaker_genders(corpus) -> dict[str, str]:
+    """Gender by speaker, or empty unless each speaker has exactly one."""
+    known = {}
+    for i in corpus.used:
+        utterance = corpus.utterances[i]
+        known.setdefault(utterance.speaker, set()).add(utterance.gender)
+    if any(len(kinds) != 1 or "" in kinds for kinds in known.values()):
+        return {}
+    return {speaker: next(iter(kinds)) for speaker, kinds in known.items()}
+
+
+def _deal(values: Sequence[str], kind: Mapping[str, str], groups: int):
+    """Deals the distinct values to groups of about equal numbers of utterances.
+
+    Largest value first, each to the group with the fewest values of its kind (gender),
+    then with the fewest utterances, then with the lowest number.
+
+    Returns:
+      The number of the group, in [0, groups), by value.
+    """
+    size = collections.Counter(values)
+    if not 2 <= groups <= len(size):
+        raise InputError(
+            "protocol.groups: expected 0 (one fold per value) or a number from 2 to "
+            f"{len(size)}, the number of values of the column; got {groups}."
+        )
+    kinds, total = [collections.Counter() for _ in range(groups)], [0] * groups
+    number = {}
+    for value in sorted(size, key=lambda v: (kind.get(v, ""), -size[v], v)):
+        own = kind.get(value, "") if kind else value
+        best = min(range(groups), key=lambda g: (kinds[g][own], total[g], g))
+        number[value] = best
+        kinds[best][own] += 1
+        total[best] += size[value]
+    return number

@@ -1,0 +1,63 @@
+"""From the posteriors of segments to one posterior per utterance. NumPy only."""
+
+import numpy as np
+
+
+def vote(posteriors, utterance, num_utterances: int, rule: str = "mean") -> np.ndarray:
+    """Joins the posteriors of each utterance's segments.
+
+    The order of the segments does not matter (up to float64 rounding with `mean`,
+    exactly with `max`), and neither does how segments of different utterances mix.
+
+    Args:
+      posteriors: [S, K] class probabilities per segment, finite and not negative.
+      utterance: Integers [S] in [0, num_utterances): the segment's utterance.
+      num_utterances: U.
+      rule: `mean` averages the segments (Xu et al. 2021, AACNN, decide this way);
+        `max` takes the largest probability of each class over the segments and divides
+        by their sum, so that a row is a distribution again. Dividing changes no
+        decision.
+
+    Returns:
+      float64 [U, K]; rows sum to 1 if those of `posteriors` do. The row of an utterance
+      without segments is NaN: it was not scored and must not be counted.
+
+    Raises:
+      ValueError: Shapes, indices, values or the rule are not as above.
+    """
+    posteriors = np.asarray(posteriors, np.float64)
+    utterance = np.asarray(utterance)
+    _check(posteriors, utterance, num_utterances, rule)
+    utterance = utterance.astype(np.int64)
+    voted = np.zeros((num_utterances, posteriors.shape[1]))
+    if rule == "mean":
+        np.add.at(voted, utterance, posteriors)
+        total = np.bincount(utterance, minlength=num_utterances)[:, None]
+    else:
+        np.maximum.at(voted, utterance, posteriors)
+        total = voted.sum(axis=1, keepdims=True)
+    return np.divide(voted, total, out=np.full_like(voted, np.nan), where=total > 0)
+
+
+def _check(posteriors, utterance, num_utterances, rule):
+    if rule not in ("mean", "max"):
+        raise ValueError(f"expected segment.vote 'mean' or 'max', got {rule!r}")
+    if posteriors.ndim != 2 or utterance.shape != posteriors.shape[:1]:
+        raise ValueError(
+            "expected posteriors [S, K] and utterance [S], got "
+            f"{posteriors.shape} and {utterance.shape}; pass one row per segment"
+        )
+    if not utterance.size:
+        return
+    whole = np.issubdtype(utterance.dtype, np.integer)
+    if not whole or utterance.min() < 0 or utterance.max() >= num_utterances:
+        raise ValueError(
+            f"expected utterance indices in [0, {num_utterances}), got "
+            f"{utterance.dtype} in [{utterance.min()}, {utterance.max()}]; "
+            "leave padding segments out"
+        )
+    if not np.isfinite(posteriors).all() or (posteriors < 0).any():
+        raise ValueError(
+            "expected finite posteriors that are not negative, got others; pass "
+            "softmax outputs, not logits"
+        )

@@ -1,0 +1,153 @@
+"""AACNN: a convolutional network with multiscale area attention.
+
+Xu, Zhang, Cui, Zhang: Speech Emotion Recognition with Multiscale Area Attention and
+Data Augmentation, ICASSP 2021 (arXiv 2102.01813).
+"""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from ser_jax.layers.area_module import AreaAttention, AreaSpec
+from ser_jax.layers.conv import ConvBlock, pool
+
+MERGES = ("freq", "channel")
+HEADS = ("flatten", "mean", "time_mean")
+
+
+class AreaAttn(nnx.Module):
+    """Two parallel convolutions, four more, area attention, one dense layer.
+
+    The map is mel x time, as in the paper: conv1a 10x2 and conv1b 2x8 (16 channels
+    each) are joined on the frequency axis; 3x3 convolutions to 32, 48, 64 and 80
+    channels follow, each with batch norm and ReLU, pooled 2x2 after the first two.
+
+    Differs from the paper: weights are dropped in training only, batch norm works
+    (the released code runs it on its initial statistics), and padded frames touch
+    neither statistics nor attention. The released code's network is `layout="rows",
+    scale="none", projection="none"`.
+    """
+
+    INPUTS = ("frames", "frame_mask")
+
+    def __init__(
+        self,
+        config,
+        *,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        rngs: nnx.Rngs,
+    ):
+        """Builds the network for one input size (the dense layer depends on it).
+
+        Args:
+            config: the `model` group; keys in configs/area_attn.py.
+            input_shape: frames, bands, channels.
+            num_classes: K.
+            rngs: stream `params`.
+
+        Raises:
+            ValueError: for an unknown `merge` or `head`, or an input that the pooling
+                shrinks to nothing.
+        """
+        for name, given, allowed in (
+            ("merge", config.merge, MERGES),
+            ("head", config.head, HEADS),
+        ):
+            if given not in allowed:
+                raise ValueError(f"{name}: expected one of {allowed}, got {given!r}")
+        frames, bands, channels = input_shape
+        dtype = jnp.dtype(config.dtype)
+        widths = [max(1, round(c * config.width)) for c in (16, 32, 48, 64, 80)]
+        common = {"bn_momentum": config.bn_momentum, "dtype": dtype, "rngs": rngs}
+        self.conv1a = ConvBlock(channels, widths[0], kernel=(10, 2), **common)
+        self.conv1b = ConvBlock(channels, widths[0], kernel=(2, 8), **common)
+        self.merge_axis = 1 if config.merge == "freq" else 3
+        joined = (1, 2) if config.merge == "freq" else (2, 1)  # channels, bands
+        ins = [widths[0] * joined[0], *widths[1:-1]]
+        pools = [_pool(p) for p in config.pools]
+        if len(pools) != 5:
+            raise ValueError(
+                "pools: expected 5 entries (after the merge, conv2 ... conv5), got "
+                f"{config.pools}"
+            )
+        self.convs = nnx.List(
+            [
+                ConvBlock(i, o, kernel=(3, 3), pool=p, **common)
+                for i, o, p in zip(ins, widths[1:], pools[1:], strict=True)
+            ]
+        )
+        self.map_shape = _pooled_shape((bands * joined[1], frames), pools)
+        self.attention = AreaAttention(
+            widths[-1], _area_spec(config), dtype=dtype, rngs=rngs
+        )
+        self.dropout = nnx.Dropout(config.head_dropout)
+        self.first_pool = pools[0]
+        self.head = config.head
+        rows, columns = self.map_shape
+        cells = {"flatten": rows * columns, "time_mean": rows, "mean": 1}[config.head]
+        self.dense = nnx.Linear(cells * widths[-1], num_classes, dtype=dtype, rngs=rngs)
+        self.dtype = dtype
+
+    def __call__(
+        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "B K"]:
+        """Class logits, float32.
+
+        Args:
+            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
+            rngs: stream `dropout`, needed in training.
+        """
+        mask = batch["frame_mask"]
+        x = jnp.where(mask[:, :, None, None], batch["frames"], 0)
+        x = jnp.swapaxes(x, 1, 2).astype(self.dtype)
+        tall, long = self.conv1a(x, mask)[0], self.conv1b(x, mask)[0]
+        x = jnp.concatenate([tall, long], axis=self.merge_axis)
+        x, mask = pool(x, mask, self.first_pool)
+        for conv in self.convs:
+            x, mask = conv(x, mask)
+        cells = jnp.broadcast_to(mask[:, None, :], x.shape[:3])
+        x = self.attention(x, mask=cells, rngs=rngs)
+        if self.head != "flatten":
+            # The attention leaves 0 in padded columns: sums are over real ones.
+            count = jnp.maximum(mask.sum(axis=1), 1)[:, None, None]
+            x = x.astype(jnp.float32).sum(axis=2) / count
+        if self.head == "mean":
+            x = x.mean(axis=1)
+        x = x.reshape(x.shape[0], -1)
+        return self.dense(self.dropout(x, rngs=rngs)).astype(jnp.float32)
+
+
+def _area_spec(config) -> AreaSpec:
+    """The attention's part of the config."""
+    return AreaSpec(
+        max_area=tuple(config.max_area),
+        key_mode=config.key,
+        value_mode=config.value,
+        scale=config.scale,
+        layout=config.layout,
+        projection=config.projection,
+        dropout_rate=config.attention_dropout,
+        top_k_areas=config.top_k_areas,
+    )
+
+
+def _pool(entry: bool | tuple[int, int]) -> tuple[int, int]:
+    """True = 2x2, False = none, a pair = (bands, frames)."""
+    if isinstance(entry, bool):
+        return (2, 2) if entry else (1, 1)
+    return tuple(entry)
+
+
+def _pooled_shape(shape: tuple[int, int], pools) -> tuple[int, int]:
+    """Rows and columns after all poolings (odd ends are dropped)."""
+    for rows, columns in pools:
+        shape = (shape[0] // rows, shape[1] // columns)
+    if min(shape) < 1:
+        raise ValueError(
+            f"pools: expected at least one cell after pooling, got a map of {shape}; "
+            "pool less or use longer windows"
+        )
+    return shape

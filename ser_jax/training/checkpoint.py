@@ -1,0 +1,176 @@
+"""Checkpoints of all runs: their last and best states, and where training stands.
+
+One Orbax checkpoint holds every run, stacked [R, ...] as host arrays under readable
+names, so it restores on any number of devices. Orbax writes in the background and
+publishes a checkpoint by a rename: a kill at any moment leaves the one before it.
+"""
+
+import dataclasses
+import logging
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+
+from ser_jax.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class RunRecord:
+    """What training knows of one run, beyond its arrays.
+
+    Attributes:
+      best_ua: Best UA of the selecting part so far; -1 before the first epoch.
+      best_loss: Loss of that part at that epoch; decides between equal UAs.
+      best_epoch: Epoch (from 1) whose state is kept; 0 before the first.
+      waited: Epochs since the best one.
+      epochs: Epochs trained.
+      active: False once stopped early.
+    """
+
+    best_ua: float = -1.0
+    best_loss: float = float("inf")
+    best_epoch: int = 0
+    waited: int = 0
+    epochs: int = 0
+    active: bool = True
+
+
+@dataclasses.dataclass
+class Snapshot:
+    """A whole training at one moment.
+
+    Attributes:
+      states: Stacked `TrainState` [R, ...], host arrays.
+      best: Stacked {params, stats} of the best epochs.
+      totals: Stacked `Totals` of the unfinished epoch.
+      records: One per run.
+      epoch: Epochs finished.
+      step: Steps done of the next epoch.
+      train_seconds: Time spent training so far.
+    """
+
+    states: Any
+    best: Any
+    totals: Any
+    records: list[RunRecord]
+    epoch: int = 0
+    step: int = 0
+    train_seconds: float = 0.0
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by readable path."""
+        tree = {"last": self.states, "best": self.best, "totals": self.totals}
+        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+        return {
+            jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+            for path, leaf in leaves
+        }
+
+    def with_arrays(self, arrays: dict[str, np.ndarray]) -> "Snapshot":
+        """This snapshot with other arrays of the same names and shapes."""
+        tree = {"last": self.states, "best": self.best, "totals": self.totals}
+        new = jax.tree.unflatten(
+            jax.tree.structure(tree), [arrays[name] for name in self.arrays()]
+        )
+        return dataclasses.replace(
+            self, states=new["last"], best=new["best"], totals=new["totals"]
+        )
+
+
+class Checkpointer:
+    """Saves and restores snapshots under `workdir/checkpoints`."""
+
+    def __init__(self, workdir, *, provenance: dict):
+        """Opens the folder.
+
+        Args:
+          workdir: Local folder or `gs://` path.
+          provenance: Plain values stored in every checkpoint (config, splits, classes,
+            normalisation, versions), so that it can be read on its own.
+        """
+        self._provenance = provenance
+        self._manager = ocp.CheckpointManager(
+            epath.Path(workdir).absolute() / "checkpoints",
+            options=ocp.CheckpointManagerOptions(max_to_keep=2, create=True),
+            item_names=("arrays", "meta"),
+        )
+
+    def save(self, snapshot: Snapshot, *, normalisation: dict[str, np.ndarray]) -> None:
+        """Starts saving; returns before the disk is done."""
+        meta = {
+            "epoch": snapshot.epoch,
+            "step": snapshot.step,
+            "train_seconds": snapshot.train_seconds,
+            "records": [dataclasses.asdict(r) for r in snapshot.records],
+            **self._provenance,
+        }
+        arrays = snapshot.arrays()
+        arrays |= {f"normalisation/{k}": v for k, v in normalisation.items()}
+        latest = self._manager.latest_step()
+        self._manager.save(
+            0 if latest is None else latest + 1,
+            args=ocp.args.Composite(
+                arrays=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
+            ),
+        )
+
+    def restore(self, like: Snapshot) -> Snapshot | None:
+        """The newest readable snapshot, or None if there is no checkpoint at all.
+
+        A checkpoint that cannot be read is skipped for the one before it, and said so.
+
+        Raises:
+          InputError: There are checkpoints, and none is readable.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                return self._read(step, like)
+            except Exception as error:  # noqa: BLE001 - torn files raise many kinds
+                reason = str(error).strip().splitlines()[0][:200]
+                _log.warning(
+                    "Checkpoint %s is torn (%s); trying the one before it.",
+                    step,
+                    reason,
+                )
+        if steps:
+            raise InputError(
+                f"Expected a readable checkpoint in {self._manager.directory}; none of "
+                f"{len(steps)} is. Delete that folder to train from the beginning."
+            )
+        return None
+
+    def _read(self, step: int, like: Snapshot) -> Snapshot:
+        target = like.arrays()
+        got = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                arrays=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore()
+            ),
+        )
+        arrays = {name: np.asarray(got.arrays[name]) for name in target}
+        for name, array in target.items():
+            if arrays[name].shape != array.shape:
+                raise ValueError(f"{name}: {arrays[name].shape} is not {array.shape}")
+        meta = got.meta
+        return dataclasses.replace(
+            like.with_arrays(arrays),
+            records=[RunRecord(**r) for r in meta["records"]],
+            epoch=meta["epoch"],
+            step=meta["step"],
+            train_seconds=meta["train_seconds"],
+        )
+
+    def wait(self) -> None:
+        """Returns when everything is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and lets go of the folder."""
+        self._manager.wait_until_finished()
+        self._manager.close()

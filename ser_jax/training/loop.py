@@ -1,0 +1,231 @@
+"""The main path: train every fold x seed together, then evaluate. Reads top-down."""
+
+import contextlib
+import logging
+import signal
+import time
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from ser_jax.data import batches, protocols
+from ser_jax.errors import InputError
+from ser_jax.evaluation import results
+from ser_jax.training import experiment as experiment_lib
+from ser_jax.training import outcome, selection
+from ser_jax.training.checkpoint import Checkpointer, Snapshot
+from ser_jax.training.events import EventLog
+from ser_jax.training.trainer import Trainer, chunks
+from ser_jax.training.workdir import Workdir, command_line, git_commit, versions
+
+_log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """SIGTERM or Ctrl-C came; everything is saved."""
+
+
+def train_and_evaluate(config, workdir_path: str) -> dict:
+    """Does the whole job and returns results.json's content.
+
+    Repeating the call resumes where the last one was stopped or killed; a complete
+    workdir is only read.
+
+    Args:
+      config: A locked config made from `configs/base.py`.
+      workdir_path: Local folder or `gs://` path.
+
+    Raises:
+      InputError: The config, the corpus or the workdir cannot be used.
+      Stopped: A signal asked to stop; the state is saved.
+    """
+    workdir = Workdir(workdir_path)
+    workdir.claim(config.to_dict(), command_line())
+    if workdir.is_complete():
+        _log.info("%s is complete; nothing to train.", workdir.path)
+        return results.read_json(workdir.path / "results.json")
+    clock = {"start": time.monotonic()}
+    experiment = experiment_lib.prepare(config)
+    folds = [run.fold for run in experiment.runs]
+    splits = protocols.splits_json(folds, experiment.utterances)
+    workdir.write_json("splits.json", splits)
+    clock["prepared"] = time.monotonic()
+
+    trainer = Trainer(config, experiment)
+    checkpointer = Checkpointer(
+        workdir.path, provenance=_provenance(config, experiment, splits)
+    )
+    try:
+        snapshot = checkpointer.restore(trainer.initial_snapshot())
+        if snapshot:
+            _log.info(
+                "Resuming after epoch %d, step %d.", snapshot.epoch, snapshot.step
+            )
+        snapshot = snapshot or trainer.initial_snapshot()
+        snapshot = _train(config, workdir, trainer, checkpointer, snapshot)
+    finally:
+        checkpointer.close()
+    clock["trained"] = time.monotonic()
+    seconds = {
+        "data": clock["prepared"] - clock["start"],
+        "train": snapshot.train_seconds,
+    }
+    return outcome.evaluate(config, workdir, trainer, snapshot, seconds)
+
+
+def evaluate(workdir_path: str) -> dict:
+    """Repeats the evaluation of a trained workdir from its checkpoint."""
+    workdir = Workdir(workdir_path)
+    config = outcome.stored_config(workdir)
+    start = time.monotonic()
+    experiment = experiment_lib.prepare(config)
+    folds = [run.fold for run in experiment.runs]
+    splits = protocols.splits_json(folds, experiment.utterances)
+    outcome.check_splits(workdir, splits)
+    prepared = time.monotonic()
+    trainer = Trainer(config, experiment)
+    checkpointer = Checkpointer(workdir.path, provenance={})
+    snapshot = checkpointer.restore(trainer.initial_snapshot())
+    checkpointer.close()
+    if snapshot is None:
+        raise InputError(
+            f"Expected a checkpoint in {workdir.path / 'checkpoints'}; there is none. "
+            "Train first: python run.py --config=... --workdir=..."
+        )
+    seconds = {"data": prepared - start, "train": snapshot.train_seconds}
+    return outcome.evaluate(config, workdir, trainer, snapshot, seconds)
+
+
+def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapshot:
+    """Trains until the last epoch or until every run has stopped early."""
+    experiment = trainer.experiment
+    constants = experiment.constants
+    normalisation = {"mean": constants.mean, "std": constants.std}
+    trainer.load(snapshot)
+    workdir.keep_metrics(snapshot.epoch)
+    events = EventLog(workdir.path / "tensorboard", experiment.runs, snapshot.epoch)
+    bar = _progress_bar(config, experiment, snapshot)
+    with contextlib.closing(events), bar, _stop_signals() as stop:
+        while snapshot.epoch < config.train.epochs and _any_active(snapshot):
+            started = time.monotonic()
+            index = _epoch_order(config, experiment, snapshot)
+            snapshot.step = _epoch(trainer, index, snapshot, bar, stop)
+            if stop["signal"]:
+                snapshot.train_seconds += time.monotonic() - started
+                _save(trainer, checkpointer, snapshot, normalisation)
+                raise Stopped(
+                    f"Stopped by {stop['signal']} in epoch {snapshot.epoch + 1}; saved. "
+                    "Repeat the same command to go on."
+                )
+            rows = selection.close_epoch(config, trainer, snapshot)
+            seconds = time.monotonic() - started
+            snapshot.train_seconds += seconds
+            rows = [row | {"seconds": round(seconds, 3)} for row in rows]
+            workdir.append_metrics(rows)
+            events.write(rows)
+            _describe(bar, snapshot)
+            if _save_is_due(config, snapshot):
+                _save(trainer, checkpointer, snapshot, normalisation)
+    return snapshot
+
+
+def _epoch_order(config, experiment, snapshot: Snapshot) -> batches.Index:
+    """The batches of the coming epoch, [R, S, B]; runs that stopped early get none."""
+    return batches.stack_runs(
+        [
+            batches.training_order(
+                run,
+                experiment.buffer,
+                experiment.labels,
+                epoch=snapshot.epoch,
+                vtlp=config.augment.vtlp,
+                batch_size=config.train.batch_size,
+            )
+            if record.active
+            else None
+            for run, record in zip(experiment.runs, snapshot.records, strict=True)
+        ]
+    )
+
+
+def _epoch(trainer: Trainer, index, snapshot: Snapshot, bar, stop) -> int:
+    """Trains the rest of an epoch; returns the step reached."""
+    steps = index.start.shape[1]
+    if snapshot.step == 0:
+        trainer.start_epoch()
+    reached = snapshot.step
+    for first, chunk in chunks(index, snapshot.step, trainer.steps_per_call):
+        trainer.train(chunk)
+        jax.block_until_ready(trainer.totals)
+        done = min(first + trainer.steps_per_call, steps)
+        bar.update(done - reached)
+        reached = done
+        if stop["signal"]:
+            break
+    return reached
+
+
+def _save(trainer, checkpointer, snapshot: Snapshot, normalisation) -> None:
+    snapshot.states = trainer.placement.collect(trainer.states)
+    snapshot.totals = trainer.placement.collect(trainer.totals)
+    checkpointer.save(snapshot, normalisation=normalisation)
+
+
+def _save_is_due(config, snapshot: Snapshot) -> bool:
+    ended = snapshot.epoch == config.train.epochs or not _any_active(snapshot)
+    return ended or snapshot.epoch % config.train.checkpoint_epochs == 0
+
+
+def _any_active(snapshot: Snapshot) -> bool:
+    return any(record.active for record in snapshot.records)
+
+
+def _provenance(config, experiment, splits: dict) -> dict:
+    return {
+        "config": config.to_dict(),
+        "classes": list(experiment.classes),
+        "splits": splits,
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def _progress_bar(config, experiment, snapshot: Snapshot) -> tqdm:
+    steps = int(experiment.constants.steps_per_epoch.max())
+    bar = tqdm(
+        total=config.train.epochs * steps,
+        initial=snapshot.epoch * steps + snapshot.step,
+        desc=f"training {len(experiment.runs)} runs",
+        unit="step",
+        dynamic_ncols=True,
+        smoothing=0.05,
+    )
+    _describe(bar, snapshot)
+    return bar
+
+
+def _describe(bar: tqdm, snapshot: Snapshot) -> None:
+    best = [record.best_ua for record in snapshot.records if record.best_ua >= 0]
+    ua = f", best UA {np.mean(best):.3f}" if best else ""
+    bar.set_postfix_str(f"epoch {snapshot.epoch}{ua}")
+
+
+@contextlib.contextmanager
+def _stop_signals():
+    """Turns SIGTERM and Ctrl-C into a flag read between steps; a second one kills."""
+    stop = {"signal": ""}
+
+    def note(number, _frame):
+        stop["signal"] = signal.Signals(number).name
+        signal.signal(number, signal.SIG_DFL)
+
+    try:
+        before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread: the host program handles signals
+        before = {}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,59 @@
+"""Adam's direction and the learning rate, from the config's `train` group."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from ser_jax.errors import InputError
+
+SCHEDULES = ("constant", "time_decay", "cosine", "step")
+
+
+def make_optimizer(train) -> optax.GradientTransformation:
+    """Adam's update direction, before the learning rate is applied.
+
+    Clipping by global norm comes first; weight decay is decoupled (AdamW) and spares
+    biases and scales, which have fewer than two axes.
+    """
+    parts = []
+    if train.grad_clip_norm:
+        parts.append(optax.clip_by_global_norm(train.grad_clip_norm))
+    parts.append(optax.scale_by_adam())
+    if train.weight_decay:
+        parts.append(optax.add_decayed_weights(train.weight_decay, mask=_kernels))
+    return optax.chain(*parts)
+
+
+def _kernels(params):
+    return jax.tree.map(lambda x: x.ndim > 1, params)
+
+
+def learning_rate(
+    train, step: Int[Array, ""] | int, steps_per_epoch: Int[Array, ""] | int
+) -> Float[Array, ""]:
+    """The rate at a step. Folds differ in length, so schedules count in epochs.
+
+    `time_decay` is Keras's lr / (1 + decay_rate * step) of the AACNN recipe
+    (systems.md 1.7), `cosine` falls to zero at the last epoch, `step` divides by ten
+    every `decay_epochs`.
+    """
+    epoch = step / steps_per_epoch
+    rate = train.learning_rate
+    if train.schedule == "time_decay":
+        rate = rate / (1.0 + train.decay_rate * step)
+    elif train.schedule == "cosine":
+        progress = (epoch - train.warmup_epochs) / (train.epochs - train.warmup_epochs)
+        rate = optax.cosine_decay_schedule(rate, 1.0)(jnp.clip(progress, 0.0, 1.0))
+    elif train.schedule == "step":
+        rate = rate * 0.1 ** (epoch // train.decay_epochs)
+    elif train.schedule != "constant":
+        raise InputError(
+            f"train.schedule: expected one of {', '.join(SCHEDULES)}; "
+            f"got {train.schedule!r}."
+        )
+    if train.warmup_epochs:
+        rate = rate * jnp.minimum(
+            1.0, (step + 1) / (train.warmup_epochs * steps_per_epoch)
+        )
+    return jnp.asarray(rate, jnp.float32)

@@ -1,0 +1,152 @@
+"""From trained states to predictions.csv and results.json."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from ser_jax.data import protocols
+from ser_jax.errors import InputError
+from ser_jax.evaluation import results as result_files
+from ser_jax.training.checkpoint import Snapshot
+from ser_jax.training.experiment import Experiment
+from ser_jax.training.trainer import Trainer
+from ser_jax.training.workdir import Workdir, git_commit, versions
+
+
+def evaluate(
+    config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot, seconds: dict
+) -> dict:
+    """Tests every run's best state and writes predictions.csv, then results.json.
+
+    Args:
+      config: The config.
+      workdir: Where the files go.
+      trainer: The runs.
+      snapshot: Holds the best states and their epochs.
+      seconds: Time spent so far, by what it was spent on.
+
+    Returns:
+      results.json's content.
+    """
+    started = time.monotonic()
+    experiment = trainer.experiment
+    weights = trainer.placement.scatter(snapshot.best)
+    posteriors = trainer.posteriors(weights, [run.test for run in experiment.runs])
+    predictions = _predictions(experiment, posteriors)
+    seconds = seconds | {"evaluate": time.monotonic() - started}
+    seconds = {name: round(value, 2) for name, value in seconds.items()}
+    results = result_files.summarise(
+        predictions,
+        _run_records(experiment, snapshot),
+        experiment.classes,
+        _about(config, experiment, seconds),
+    )
+    result_files.write_predictions(
+        workdir.path / "predictions.csv", predictions, experiment.classes
+    )
+    result_files.write_results(workdir.path / "results.json", results)
+    return results
+
+
+def stored_config(workdir: Workdir) -> ConfigDict:
+    """The config a workdir was trained with."""
+    stored = workdir.read_config()["config"]
+    return ConfigDict(_tuples(stored)).lock()
+
+
+def check_splits(workdir: Workdir, splits: dict) -> None:
+    """Refuses to evaluate on other splits than those that were trained on.
+
+    Raises:
+      InputError: The corpus or the code now gives other splits.
+    """
+    path = workdir.path / "splits.json"
+    if json.loads(path.read_text()) != splits:
+        raise InputError(
+            f"Expected the splits of {path}; the corpus now gives others, so test "
+            "utterances might have been trained on. Restore the corpus, or train again "
+            "in a new --workdir."
+        )
+
+
+def shared_texts(experiment: Experiment) -> float:
+    """Share of test utterances whose words also occur in training, over all runs."""
+    shares = [
+        protocols.shared_texts(run.fold, experiment.utterances)
+        for run in experiment.runs
+    ]
+    return float(np.mean(shares))
+
+
+def _predictions(experiment: Experiment, posteriors: list[np.ndarray]) -> list:
+    lines = []
+    for run, scores in zip(experiment.runs, posteriors, strict=True):
+        for u, row in zip(np.unique(run.test.utterance), scores, strict=True):
+            utterance = experiment.utterances[u]
+            lines.append(
+                result_files.Prediction(
+                    utterance=utterance.id,
+                    fold=run.fold.name,
+                    seed=run.fold.seed,
+                    speaker=utterance.speaker,
+                    session=utterance.session,
+                    label=experiment.classes[experiment.labels[u]],
+                    prediction=experiment.classes[int(row.argmax())],
+                    posteriors=tuple(float(p) for p in row),
+                )
+            )
+    return lines
+
+
+def _run_records(experiment: Experiment, snapshot: Snapshot) -> list[dict]:
+    return [
+        {
+            "fold": run.fold.name,
+            "seed": run.fold.seed,
+            "best_epoch": record.best_epoch,
+            "epochs": record.epochs,
+            "n_train": len(run.fold.train),
+            "n_val": len(run.fold.val),
+        }
+        for run, record in zip(experiment.runs, snapshot.records, strict=True)
+    ]
+
+
+def _about(config, experiment: Experiment, seconds: dict) -> dict:
+    corpus = config.data.corpus
+    if corpus == "manifest":
+        corpus = Path(config.data.manifest).absolute().parent.name
+    protocol = config.protocol.to_dict()
+    if config.data.corpus == "manifest":  # words of IEMOCAP only
+        del protocol["subset"], protocol["happy"]
+    return {
+        "corpus": corpus,
+        "corpus_is_synthetic": config.data.corpus == "demo",
+        "protocol": {
+            **protocol,
+            "promises": protocols.promises(config.protocol),
+            "test_sentences_also_trained": shared_texts(experiment),
+        },
+        "model": config.model.name,
+        "utterances": result_files.count_utterances(
+            used=len(experiment.utterances),
+            excluded=experiment.excluded,
+            padded_short=len(experiment.padded),
+            resampled=experiment.resampled,
+        ),
+        "seconds": seconds,
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def _tuples(value):
+    """JSON has no tuples; configs have no lists."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value

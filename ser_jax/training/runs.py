@@ -1,0 +1,154 @@
+"""Many runs over many devices. The one place that knows there is more than one run.
+
+States of all runs are stacked on a leading axis R and spread over the mesh axis `run` by
+`jit(shard_map(...))`: no run ever talks to another, so the compiled step has no
+collective between runs. How the runs that share a device are executed is the `mode`:
+
+- `loop`: one after the other, as separate calls ("waves" of one run per device). The
+  way on CPU, where convolutions inside a compiled loop use one thread.
+- `map`: one after the other inside one call (`lax.map`).
+- `vmap`: batched; convolutions become grouped ones.
+
+When there are at least twice as many devices as runs, a second mesh axis `data` splits
+each run's batch; XLA partitions it, so results stay those of the whole batch.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ser_jax.errors import InputError
+
+MODES = ("loop", "map", "vmap", "auto")
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where R runs live.
+
+    Attributes:
+      mesh: Mesh with the axes `run` and `data`.
+      mode: `loop`, `map` or `vmap`.
+      num_runs: R, the real runs.
+      per_device: Runs that one device holds in one call.
+      waves: Calls it takes to reach every run.
+    """
+
+    mesh: Mesh
+    mode: str
+    num_runs: int
+    per_device: int
+    waves: int
+
+    @property
+    def wave_size(self) -> int:
+        """Runs of one call; the last wave is filled up by repeating run 0."""
+        return self.mesh.shape["run"] * self.per_device
+
+    def members(self, wave: int) -> np.ndarray:
+        """Run numbers of a wave; numbers >= `num_runs` only fill the mesh."""
+        return np.arange(wave * self.wave_size, (wave + 1) * self.wave_size)
+
+    def select(self, tree, wave: int):
+        """Takes a wave's part of a host tree [R, ...], filling up with run 0."""
+        runs = self.members(wave)
+        return jax.tree.map(lambda x: x[np.where(runs < self.num_runs, runs, 0)], tree)
+
+    def put(self, tree):
+        """Places a wave's host tree on the devices, sharded by run."""
+        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec("run")))
+
+    def replicate(self, tree):
+        """Places a host tree on every device."""
+        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+    def scatter(self, tree) -> list:
+        """Spreads a host tree [R, ...] over the devices, one entry per wave."""
+        return [self.put(self.select(tree, wave)) for wave in range(self.waves)]
+
+    def collect(self, waves: Sequence):
+        """Brings the waves back as one host tree [R, ...]."""
+        host = [_to_host(wave) for wave in waves]
+        return jax.tree.map(lambda *x: np.concatenate(x)[: self.num_runs], *host)
+
+    def compile(self, function: Callable, *, donate: tuple[int, ...] = ()) -> Callable:
+        """Compiles `function(shared, *one_run)` for a wave: `(shared, *stacked)`.
+
+        Args:
+          function: Works on one run. `shared` is the same for all runs.
+          donate: Numbers of the arguments whose memory may be reused.
+        """
+
+        def local(shared, *stacked):
+            if self.per_device == 1:
+                one = jax.tree.map(lambda x: jnp.squeeze(x, 0), stacked)
+                return jax.tree.map(lambda x: x[None], function(shared, *one))
+            if self.mode == "vmap":
+                return jax.vmap(lambda *one: function(shared, *one))(*stacked)
+            return jax.lax.map(lambda one: function(shared, *one), stacked)
+
+        def sharded(shared, *stacked):
+            specs = (PartitionSpec(), *[PartitionSpec("run")] * len(stacked))
+            return jax.shard_map(
+                local,
+                mesh=self.mesh,
+                in_specs=specs,
+                out_specs=PartitionSpec("run"),
+                axis_names={"run"},
+                check_vma=False,
+            )(shared, *stacked)
+
+        return jax.jit(sharded, donate_argnums=donate)
+
+    def split_batch(self, batch):
+        """Inside a compiled function: spreads the batch axis over the axis `data`."""
+        if self.mesh.shape["data"] == 1:
+            return batch
+        return jax.lax.with_sharding_constraint(batch, PartitionSpec("data"))
+
+
+def place(num_runs: int, *, mode: str = "auto", num_devices: int = 0) -> Placement:
+    """Chooses the mesh for a number of runs.
+
+    Args:
+      num_runs: R.
+      mode: `loop`, `map`, `vmap`, or `auto`: `loop` on CPU, `vmap` elsewhere.
+      num_devices: Devices to use; 0 for all.
+
+    Raises:
+      InputError: Unknown mode, or more devices asked for than there are.
+    """
+    if mode not in MODES:
+        raise InputError(
+            f"train.runs_per_device: expected one of {', '.join(MODES)}; got {mode!r}."
+        )
+    devices = jax.devices()
+    if num_devices > len(devices):
+        raise InputError(
+            f"train.devices: expected at most {len(devices)} ({devices[0].platform}); "
+            f"got {num_devices}. Use 0 for all."
+        )
+    if mode == "auto":
+        mode = "loop" if devices[0].platform == "cpu" else "vmap"
+    devices = devices[: num_devices or None]
+    data = max(1, len(devices) // num_runs)
+    run = len(devices) // data
+    mesh = Mesh(
+        np.array(devices[: run * data]).reshape(run, data),
+        ("run", "data"),
+        axis_types=(AxisType.Auto, AxisType.Auto),
+    )
+    per_device = 1 if mode == "loop" else -(-num_runs // run)
+    waves = -(-num_runs // (run * per_device))
+    return Placement(mesh, mode, num_runs, per_device, waves)
+
+
+def _to_host(tree):
+    if all(x.is_fully_addressable for x in jax.tree.leaves(tree)):
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)

@@ -1,0 +1,100 @@
+"""Closing an epoch: which state every run keeps, and when a run stops early."""
+
+import jax
+import numpy as np
+
+from ser_jax.errors import InputError
+from ser_jax.training import optim
+from ser_jax.training.checkpoint import RunRecord, Snapshot
+from ser_jax.training.trainer import Trainer, scores
+
+
+def close_epoch(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
+    """Checks the numbers, scores the selecting part, keeps better states; log lines."""
+    totals = trainer.placement.collect(trainer.totals)
+    _check_finite(trainer.experiment, totals, snapshot.epoch + 1)
+    weights = [{"params": s.params, "stats": s.stats} for s in trainer.states]
+    selected = _selecting_scores(trainer, weights)
+    host = trainer.placement.collect(weights)
+    rows = []
+    for run, record in enumerate(snapshot.records):
+        if not record.active:
+            continue
+        record.epochs += 1
+        score = selected[run]
+        if _improves(config, record, score):
+            record.best_epoch, record.waited = record.epochs, 0
+            record.best_ua = score.get("ua", -1.0)
+            record.best_loss = score.get("loss", float("inf"))
+            snapshot.best = _replace_run(snapshot.best, host, run)
+        else:
+            record.waited += 1
+        patience = config.train.early_stop_epochs
+        record.active = not patience or record.waited < patience
+        rows.append(_row(config, trainer, run, record, totals, score))
+    snapshot.epoch += 1
+    snapshot.step = 0
+    return rows
+
+
+def _selecting_scores(trainer: Trainer, weights) -> list[dict[str, float]]:
+    """Scores of each run's selecting part; empty where nothing is held out."""
+    experiment = trainer.experiment
+    windows = [run.select for run in experiment.runs]
+    if not any(len(w.utterance) for w in windows):
+        return [{} for _ in windows]
+    found = trainer.posteriors(weights, windows)
+    return [
+        scores(posteriors, experiment.labels[np.unique(w.utterance)])
+        if len(posteriors)
+        else {}
+        for posteriors, w in zip(found, windows, strict=True)
+    ]
+
+
+def _improves(config, record: RunRecord, score: dict[str, float]) -> bool:
+    """Higher UA wins, then lower loss; without selection the last epoch is kept."""
+    if config.protocol.selection == "last" or not score:
+        return True
+    return (score["ua"], -score["loss"]) > (record.best_ua, -record.best_loss)
+
+
+def _replace_run(stacked, new, run: int):
+    def replace(old, fresh):
+        old = np.array(old)
+        old[run] = fresh[run]
+        return old
+
+    return jax.tree.map(replace, stacked, new)
+
+
+def _row(config, trainer, run: int, record: RunRecord, totals, score) -> dict:
+    fold = trainer.experiment.runs[run].fold
+    count = max(float(totals.count[run]), 1.0)
+    part = "test" if config.protocol.selection == "test" else "val"
+    return {
+        "epoch": record.epochs,
+        "fold": fold.name,
+        "seed": fold.seed,
+        "train_loss": float(totals.loss[run]) / count,
+        "train_wa": float(totals.correct[run]) / count,
+        "learning_rate": _last_rate(config, trainer, run, record),
+        **{f"{part}_{name}": value for name, value in score.items()},
+    }
+
+
+def _last_rate(config, trainer, run: int, record: RunRecord) -> float:
+    steps = int(trainer.experiment.constants.steps_per_epoch[run])
+    return float(optim.learning_rate(config.train, record.epochs * steps - 1, steps))
+
+
+def _check_finite(experiment, totals, epoch: int) -> None:
+    bad = np.flatnonzero(totals.bad_step >= 0)
+    if len(bad):
+        run = int(bad[0])
+        raise InputError(
+            f"Expected finite losses and gradients; got NaN or Inf in run "
+            f"{experiment.names()[run]!r}, epoch {epoch}, step {totals.bad_step[run] + 1}. "
+            "Lower train.learning_rate, set train.grad_clip_norm, or use "
+            "--config.model.dtype=float32. The checkpoint before it is kept."
+        )

@@ -1,0 +1,152 @@
+"""Bad recordings and bad manifests, through the whole main path."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser_jax.errors import InputError
+from ser_jax.training import experiment as experiment_lib
+from ser_jax.training import loop
+from tests import conftest
+
+
+def _rows(manifest):
+    with manifest.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _rewrite(manifest, rows):
+    with manifest.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    return conftest.write_tones(folder, per_cell=2, seed=1)
+
+
+@pytest.fixture
+def config(tiny_config, corpus, tmp_path):
+    tiny_config.data.manifest = str(corpus)
+    tiny_config.data.tfds_dir = str(tmp_path / "tfds")
+    tiny_config.data.vtlp_copies = 0
+    tiny_config.augment.vtlp = "none"
+    tiny_config.train.epochs = 1
+    return tiny_config
+
+
+def _spoil(folder, rows):
+    """One recording of each kind of damage; returns the reason by id."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 8000)
+    names = [row["path"] for row in rows[:6]]
+    (folder / names[0]).write_bytes(b"")
+    whole = (folder / names[1]).read_bytes()
+    (folder / names[1]).write_bytes(whole[: len(whole) // 2])
+    broken = noise.copy()
+    broken[17] = np.nan
+    soundfile.write(folder / names[2], broken, 16_000, subtype="FLOAT")
+    soundfile.write(folder / names[3], noise[:480], 16_000)
+    (folder / names[4]).unlink()
+    soundfile.write(folder / names[5], noise[:4000], 8_000)  # usable: resampled
+    ids = [name.removesuffix(".wav") for name in names]
+    ids[4] = names[4]  # a file that is not there goes by its path
+    reasons = (
+        "empty audio",
+        "truncated audio",
+        "non-finite samples",
+        "too short",
+        "missing wav",
+    )
+    return dict(zip(ids, reasons, strict=False))
+
+
+def test_bad_recordings_are_left_out_counted_and_listed(config, corpus, tmp_path):
+    expected = _spoil(corpus.parent, _rows(corpus))
+    results = loop.train_and_evaluate(config, str(tmp_path / "w"))
+    found = json.loads((tmp_path / "w" / "results.json").read_text())["utterances"]
+    assert {e["id"]: e["reason"] for e in found["excluded"]} == expected
+    assert found["skipped"] == dict.fromkeys(expected.values(), 1)
+    assert all(e["detail"] for e in found["excluded"])
+    assert found["resampled"] == 1
+    total = len(_rows(corpus))
+    assert found["used"] == total - 5 == np.sum(results["pooled"]["confusion"])
+
+
+def test_labels_outside_the_map_are_listed_never_guessed(config, corpus):
+    config.data.label_map = {"low": "calm", "high": "excited"}
+    found = experiment_lib.prepare(config)
+    assert found.classes == ("calm", "excited")
+    left_out = [e for e in found.excluded if e.reason == "unmapped label"]
+    mids = [row for row in _rows(corpus) if row["emotion"] == "mid"]
+    assert len(left_out) == len(mids) and all("mid" in e.detail for e in left_out)
+
+
+def test_a_map_with_a_label_that_does_not_occur(config):
+    config.data.label_map = {"lo": "calm", "high": "excited"}
+    with pytest.raises(InputError, match="lo"):
+        experiment_lib.prepare(config)
+
+
+def test_a_missing_column_is_named(config, corpus):
+    rows = [{"path": r["path"], "emotion": r["emotion"]} for r in _rows(corpus)]
+    _rewrite(corpus, rows)
+    with pytest.raises(InputError, match="speaker"):
+        experiment_lib.prepare(config)
+
+
+def test_a_path_outside_the_folder_and_a_duplicate_id_are_left_out(config, corpus):
+    rows = _rows(corpus)
+    soundfile.write(corpus.parent.parent / "out.wav", np.zeros(8000), 16_000)
+    rows += [rows[0], rows[1] | {"path": "../out.wav"}]
+    _rewrite(corpus, rows)
+    found = experiment_lib.prepare(config)
+    reasons = sorted(e.reason for e in found.excluded)
+    assert reasons == ["duplicate id", "path outside the folder"]
+
+
+def test_nothing_left_after_filtering(config):
+    config.data.label_map = {"low": "calm"}
+    with pytest.raises(InputError):
+        experiment_lib.prepare(config)
+
+
+def test_a_fold_whose_training_part_lacks_a_class(config, corpus):
+    rows = [
+        row
+        for row in _rows(corpus)
+        if row["emotion"] != "high" or row["speaker"] == "s1"
+    ]
+    _rewrite(corpus, rows)
+    with pytest.raises(InputError, match="s1.*high|high.*s1|s1.*class"):
+        experiment_lib.prepare(config)
+
+
+def test_all_recordings_bad(config, corpus):
+    for row in _rows(corpus):
+        (corpus.parent / row["path"]).write_bytes(b"")
+    with pytest.raises(InputError):
+        experiment_lib.prepare(config)
+
+
+def test_unknown_names_are_refused_before_anything_is_built(config, tmp_path):
+    for group, key in (("protocol", "split"), ("augment", "vtlp")):
+        with config.unlocked():
+            saved = config[group][key]
+            config[group][key] = "nonsense"
+        with pytest.raises(InputError, match="nonsense"):
+            experiment_lib.prepare(config)
+        config[group][key] = saved
+    assert not (tmp_path / "tfds").exists()
+
+
+def test_an_unknown_model_option_is_an_input_error(config, tmp_path):
+    config.model.layout = "grid3d"
+    with pytest.raises(InputError, match="grid2d"):
+        loop.train_and_evaluate(config, str(tmp_path / "w"))

@@ -1,0 +1,87 @@
+"""Eight virtual CPU devices, strict shapes, and one tiny corpus of tones."""
+
+import os
+import tempfile
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+# Tests compile the same small programs again and again, in child processes too.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ser_jax_tests_")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from configs import area_attn
+
+RATE_HZ = 16_000
+TONES_HZ = {"low": 300.0, "mid": 900.0, "high": 2700.0}
+SPEAKERS = ("s1", "s2", "s3", "s4", "s5")
+
+
+def write_tones(folder: Path, *, per_cell: int = 3, seed: int = 0) -> Path:
+    """Writes a manifest corpus: one noisy tone per class, 0.4 to 0.9 s."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for speaker in SPEAKERS:
+        for emotion, tone_hz in TONES_HZ.items():
+            for take in range(per_cell + (speaker == "s2")):  # folds differ in length
+                seconds = rng.uniform(0.4, 0.9)
+                t = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+                wave = 0.3 * np.sin(2 * np.pi * tone_hz * rng.uniform(0.9, 1.1) * t)
+                wave += 0.05 * rng.standard_normal(len(t))
+                name = f"{speaker}_{emotion}_{take}.wav"
+                soundfile.write(folder / name, wave, RATE_HZ)
+                rows.append({"path": name, "emotion": emotion, "speaker": speaker})
+    manifest = folder / "manifest.csv"
+    with manifest.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["path", "emotion", "speaker"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return manifest
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory) -> Path:
+    """The manifest of the tiny corpus."""
+    return write_tones(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory) -> str:
+    """Where tests build datasets: once per session, never in the user's home."""
+    return str(tmp_path_factory.mktemp("tfds"))
+
+
+@pytest.fixture
+def tiny_config(tones, datasets):
+    """The real config of the flagship, shrunk: five folds in a few seconds."""
+    config = area_attn.get_config()
+    config.data.corpus = "manifest"
+    config.data.manifest = str(tones)
+    config.data.tfds_dir = datasets
+    config.data.recipe = "logmel64"
+    config.data.file_format = "array_record"
+    config.data.num_workers = 1
+    config.data.vtlp_copies = 1
+    config.data.normalize = "fold"
+    config.segment.window_s = 0.5
+    config.segment.train_step_s = 0.2
+    config.segment.test_step_s = 0.1
+    config.protocol.subset = "all"
+    config.protocol.split = "group"
+    config.model.width = 0.15
+    config.model.pools = (True, True, True, (4, 1), False)
+    config.model.max_area = (2, 2)
+    config.train.epochs = 2
+    config.train.batch_size = 8
+    config.model.bn_momentum = 0.5
+    config.train.learning_rate = 5e-3
+    config.train.devices = 1
+    return config

@@ -1,0 +1,110 @@
+"""Which utterances are used, and as what."""
+
+import numpy as np
+import pytest
+
+from ser_jax.data import protocols
+from ser_jax.errors import InputError
+from tests.data.turns import config, iemocap_turns, small_turns, source, turn
+
+
+@pytest.fixture
+def iemocap():
+    return iemocap_turns()
+
+
+@pytest.fixture
+def small():
+    return small_turns()
+
+
+@pytest.mark.parametrize(
+    ("subset", "happy", "used"),
+    [
+        ("improvised", "hap", 2280),
+        ("improvised", "exc", 2659),
+        ("improvised", "hap+exc", 2943),
+        ("scripted", "hap", 2210),
+        ("scripted", "hap+exc", 2588),
+        ("all", "hap", 4490),
+        ("all", "hap+exc", 5531),
+    ],
+)
+def test_subset_and_happy_policy_give_the_published_counts(
+    iemocap, subset, happy, used
+):
+    got = protocols.assign_classes(
+        iemocap, source(), config(subset=subset, happy=happy)
+    )
+    assert got.classes == ("neutral", "happy", "sad", "angry")
+    assert (got.labels >= 0).sum() == used
+    assert len(got.excluded) == 5531 - used
+    assert got.labels.dtype == np.int32
+
+
+def test_classes_of_a_session_and_the_reasons(iemocap):
+    got = protocols.assign_classes(
+        [*iemocap, turn("1F_xxx_000", "1F", "xxx")],
+        source(),
+        config(subset="improvised", happy="exc"),
+    )
+    first = [u.session == "session1" for u in iemocap] + [True]
+    # Table of 6.5, session 1 improvised: neu 223, exc 99, sad 104, ang 62.
+    assert [int(((got.labels == k) & first).sum()) for k in range(4)] == [
+        *(223, 99, 104, 62)
+    ]
+    reasons = [item.reason for item in got.excluded]
+    assert reasons.count("label hap") == 284
+    assert reasons.count("label xxx") == 1
+    assert reasons.count("outside the subset") == 5531 - 2943
+    assert got.labels[-1] == -1
+
+
+def test_manifest_without_a_map_takes_every_label():
+    turns = [turn("a", "1F", "wut"), turn("b", "1F", "angst"), turn("c", "1F", "wut")]
+    got = protocols.assign_classes(turns, source("manifest"), config())
+    assert got.classes == ("angst", "wut")
+    assert got.labels.tolist() == [1, 0, 1]
+    assert not got.excluded
+
+
+def test_manifest_map_merges_and_excludes():
+    turns = [turn(str(i), "1F", e) for i, e in enumerate(("joy", "calm", "fun", "eh"))]
+    mapping = {"joy": "happy", "fun": "happy", "calm": "neutral"}
+    got = protocols.assign_classes(turns, source("manifest", mapping), config())
+    assert got.classes == ("happy", "neutral")
+    assert got.labels.tolist() == [0, 1, 0, -1]
+    (left_out,) = got.excluded
+    assert (left_out.id, left_out.reason) == ("3", "unmapped label")
+    assert "eh" in left_out.detail
+
+
+def test_a_mapping_typo_lists_the_labels_present():
+    turns = [turn("a", "1F", "joy"), turn("b", "1F", "calm")]
+    with pytest.raises(InputError, match=r"calm, joy.*got jooy"):
+        protocols.assign_classes(
+            turns, source("manifest", {"jooy": "happy", "calm": "n"}), config()
+        )
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "words"),
+    [
+        (source("manifest"), {"subset": "improvised"}, "subset.*manifest"),
+        (source("iemocap", {"neu": "n"}), {}, "label_map"),
+        (source("emodb"), {}, "data.corpus.*iemocap, demo, manifest"),
+        (source("manifest", {}), {}, "labels none"),
+        (source("manifest", "neu"), {}, "mapping"),
+        (source("manifest", {"neu": "n"}), {}, "two or more classes"),
+        (source(), {"subset": "scripted"}, "improvised 220"),
+        (source(), {"happy": "exc"}, "none of happy"),
+        (source(), {"subset": "impro"}, "improvised, scripted, all"),
+        (source(), {"happy": "happy"}, "hap, exc, hap\\+exc"),
+        (source(), {"split": "loso"}, "session5, speaker10"),
+        (source(), {"selection": "best"}, "val, last, test"),
+        (source(), {"validation": "none"}, "speaker, group, random"),
+    ],
+)
+def test_a_choice_that_does_not_fit_is_refused(small, data, changes, words):
+    with pytest.raises(InputError, match=words):
+        protocols.assign_classes(small[:220], data, config(**changes))

@@ -1,0 +1,148 @@
+"""Who may import whom, how long things may be, and which keys exist."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs import area_attn, base
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*ROOT.glob("ser_jax/**/*.py"), *ROOT.glob("tfds_iemocap/*.py")])
+
+# Package -> what of ours it may import besides itself and `ser_jax.errors`.
+ARROWS = {
+    "ser_jax.corpora": (),
+    "ser_jax.features": (),
+    "ser_jax.layers": (),
+    "ser_jax.models": ("ser_jax.layers",),
+    "ser_jax.data": ("ser_jax.corpora", "ser_jax.features", "tfds_iemocap"),
+    "ser_jax.evaluation": (),
+    "ser_jax.training": (
+        "ser_jax.corpora.utterance",
+        "ser_jax.data",
+        "ser_jax.evaluation",
+        "ser_jax.models",
+    ),
+    "tfds_iemocap": ("ser_jax.corpora", "ser_jax.features"),
+    "ser_jax.errors": (),
+}
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def _imports(path: Path) -> set[str]:
+    """Full names of the modules of ours that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith(("ser_jax", "tfds_iemocap"))}
+
+
+def _functions(path: Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+def _under(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_module)
+def test_imports_follow_the_arrows(path):
+    module = _module(path)
+    package = next((p for p in ARROWS if _under(module, p)), None)
+    if package is None:
+        assert module == "ser_jax.__init__" and not _imports(path)
+        return
+    allowed = (package, "ser_jax.errors", *ARROWS[package])
+    for name in _imports(path):
+        assert any(_under(name, a) for a in allowed), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_module)
+def test_files_functions_and_constructors_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 400
+    for node in _functions(path):
+        has_docstring = ast.get_docstring(node) is not None
+        first = node.body[1 if has_docstring and len(node.body) > 1 else 0]
+        assert node.end_lineno - first.lineno < 45, f"{node.name} is too long"
+        if node.name == "__init__":
+            arguments = node.args.args[1:] + node.args.kwonlyargs
+            assert len(arguments) <= 8, f"{node.name} takes too many arguments"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "ser_jax.corpora.iemocap",
+        "ser_jax.features.offline",
+        "ser_jax.evaluation.report",
+    ],
+)
+def test_imports_stay_light(module):
+    code = (
+        f"import sys, {module}\n"
+        "heavy = {'jax', 'tensorflow', 'flax'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_layers_import_neither_tensorflow_nor_librosa():
+    code = (
+        "import sys, ser_jax.layers.area_attention, ser_jax.models\n"
+        "heavy = {'tensorflow', 'librosa', 'tensorflow_datasets'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def _keys(tree, prefix=""):
+    for key, value in tree.items():
+        if hasattr(value, "items"):
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def test_every_key_is_read_somewhere():
+    code = "\n".join(path.read_text() for path in SOURCES)
+    for key in _keys(area_attn.get_config()):
+        name = key.split(".")[-1]
+        if key.startswith("published."):
+            continue  # the report compares whatever is published
+        assert re.search(rf"\b{name}\b", code), f"{key} is read nowhere"
+
+
+@pytest.mark.parametrize("preset", area_attn.PRESETS)
+def test_presets_change_values_never_keys(preset):
+    config = area_attn.get_config(preset)
+    assert config.is_locked
+    model = {f"model.{key}" for key in config.model}
+    assert set(_keys(config)) - model == set(_keys(base.get_config())) - model
+    with pytest.raises(AttributeError):
+        config.train.epoch = 3
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match="paper, demo, emodb"):
+        area_attn.get_config("demmo")
+
+
+def test_no_config_is_read_with_a_default():
+    for path in SOURCES:
+        if "evaluation" in path.parts:
+            continue  # reads files of any version, not configs
+        assert not re.search(
+            r"\b(config|train|data|protocol|model)\.get\(", path.read_text()
+        )

@@ -1,0 +1,241 @@
+"""One step of one run: losses, schedules, masks, and what a step must not change."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from ser_jax.data.batches import Index
+from ser_jax.errors import InputError
+from ser_jax.training import augment, losses, optim, state, step
+
+
+def test_cross_entropy_by_hand():
+    logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]]))
+    targets = losses.soft_targets(jnp.array([0, 2]), 3, 0.0)
+    weight = jnp.array([1.0, 1.0, 2.0])
+    found = losses.cross_entropy(logits, targets, weight)
+    np.testing.assert_allclose(found, [np.log(2), 2 * np.log(10)], rtol=1e-6)
+
+
+def test_label_smoothing_spreads_and_keeps_the_sum():
+    np.testing.assert_allclose(
+        losses.soft_targets(jnp.array([1]), 4, 0.2), [[0.05, 0.85, 0.05, 0.05]], 1e-6
+    )
+
+
+def test_balanced_weights_give_every_class_the_same_say():
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    weights = losses.balanced_class_weights(labels, 3)
+    np.testing.assert_allclose(weights, [2 / 3, 2.0, 1.0])
+    assert weights[labels].sum() == pytest.approx(len(labels))
+
+
+def _rate(train, epoch):
+    return float(optim.learning_rate(train, jnp.int32(epoch * 10), jnp.int32(10)))
+
+
+def test_schedules_at_known_epochs(tiny_config):
+    train = tiny_config.train
+    train.learning_rate, train.epochs, train.decay_rate = 0.1, 20, 0.01
+    train.schedule = "time_decay"  # 100 steps: 0.1 / (1 + 1)
+    assert _rate(train, 10) == pytest.approx(0.05)
+    train.schedule = "cosine"
+    assert _rate(train, 0) == pytest.approx(0.1)
+    assert _rate(train, 10) == pytest.approx(0.05)
+    assert _rate(train, 20) == pytest.approx(0.0, abs=1e-8)
+    train.schedule, train.decay_epochs = "step", 10
+    assert _rate(train, 9) == pytest.approx(0.1)
+    assert _rate(train, 10) == pytest.approx(0.01)
+    train.schedule, train.warmup_epochs = "constant", 2.0
+    assert _rate(train, 0) == pytest.approx(0.1 / 20)
+    assert _rate(train, 2) == pytest.approx(0.1)
+
+
+def test_unknown_schedule_is_named(tiny_config):
+    tiny_config.train.schedule = "cosin"
+    with pytest.raises(InputError, match="cosine.*got 'cosin'"):
+        _rate(tiny_config.train, 0)
+
+
+def test_weight_decay_spares_biases(tiny_config):
+    tiny_config.train.weight_decay = 0.5
+    optimizer = optim.make_optimizer(tiny_config.train)
+    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    update, _ = optimizer.update(zero, optimizer.init(params), params)
+    np.testing.assert_allclose(update["kernel"], 0.5)
+    np.testing.assert_allclose(update["bias"], 0.0)
+
+
+class _Toy(nnx.Module):
+    """Mean over frames, batch norm, dropout, dense."""
+
+    def __init__(self, rngs):
+        self.norm = nnx.BatchNorm(5, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5)
+        self.dense = nnx.Linear(5, 3, rngs=rngs)
+
+    def __call__(self, batch, *, rngs=None):
+        x = batch["frames"].mean(axis=(1, 3))
+        return self.dense(self.dropout(self.norm(x), rngs=rngs))
+
+
+def _setup(config, seed=0):
+    optimizer = optim.make_optimizer(config.train)
+    graphdef, initial = state.create(_Toy(nnx.Rngs(seed)), optimizer)
+    train_step = step.make_train_step(graphdef, optimizer, config)
+    constants = step.Constants(
+        mean=jnp.zeros((5, 1)),
+        std=jnp.ones((5, 1)),
+        class_weight=jnp.ones(3),
+        steps_per_epoch=jnp.int32(4),
+        seed=jnp.uint32(7),
+    )
+    return jax.jit(train_step), initial, constants, graphdef
+
+
+def _index(weight):
+    return Index(
+        start=jnp.array([0, 3, 9, 20]),
+        num_frames=jnp.array([7, 7, 4, 7]),
+        label=jnp.array([0, 1, 2, 1]),
+        weight=jnp.asarray(weight, jnp.float32),
+    )
+
+
+def _buffer():
+    return jnp.asarray(
+        np.random.default_rng(1).standard_normal((31, 5, 1)), jnp.float32
+    )
+
+
+def test_gather_cuts_normalises_and_pads_with_zeros(tiny_config):
+    *_, constants, _ = _setup(tiny_config)
+    constants = constants._replace(
+        mean=jnp.full((5, 1), 2.0), std=jnp.full((5, 1), 4.0)
+    )
+    buffer = _buffer()
+    batch = step.gather(buffer, constants, _index(np.ones(4)), 7)
+    assert batch["frames"].shape == (4, 7, 5, 1)
+    expected = (buffer[9:13] - 2.0) / (4.0 + 1e-5)
+    np.testing.assert_allclose(batch["frames"][2, :4], expected, rtol=1e-5)
+    np.testing.assert_array_equal(batch["frames"][2, 4:], 0.0)
+    np.testing.assert_array_equal(batch["frame_mask"].sum(1), [7, 7, 4, 7])
+
+
+def _one_step(config, weight, initial=None):
+    train_step, first, constants, _ = _setup(config)
+    index = _index(weight)
+    batch = step.gather(_buffer(), constants, index, 7)
+    totals = state.Totals.zero()
+    return first, train_step(initial or first, totals, batch, index, constants)
+
+
+def test_a_step_without_examples_changes_nothing(tiny_config):
+    tiny_config.train.weight_decay = 0.1
+    before, (after, totals) = _one_step(tiny_config, np.zeros(4))
+    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert totals.count == 0 and totals.step == 1 and totals.bad_step == -1
+
+
+def test_fillers_do_not_count(tiny_config):
+    """A slot at weight 0 adds neither loss nor gradient."""
+    _, (_, all_four) = _one_step(tiny_config, np.ones(4))
+    _, (_, three) = _one_step(tiny_config, [1, 1, 1, 0])
+    assert float(three.count) == 3 and float(all_four.count) == 4
+    assert float(three.loss) < float(all_four.loss)
+
+
+def test_steps_repeat_exactly_and_randomness_follows_the_seed(tiny_config):
+    _, (first, _) = _one_step(tiny_config, np.ones(4))
+    _, (again, _) = _one_step(tiny_config, np.ones(4))
+    np.testing.assert_array_equal(
+        first.params["dense"]["kernel"][...], again.params["dense"]["kernel"][...]
+    )
+    train_step, initial, constants, _ = _setup(tiny_config)
+    index = _index(np.ones(4))
+    batch = step.gather(_buffer(), constants, index, 7)
+    totals = state.Totals.zero()
+    other, _ = train_step(
+        initial, totals, batch, index, constants._replace(seed=jnp.uint32(8))
+    )
+    assert not np.array_equal(
+        first.params["dense"]["kernel"][...], other.params["dense"]["kernel"][...]
+    )
+
+
+def test_the_step_is_adam_on_the_mean_loss(tiny_config):
+    """Against optax.adam applied to a loss written out here."""
+    tiny_config.train.schedule = "constant"
+    tiny_config.model.head_dropout = 0.0
+    train_step, initial, constants, graphdef = _setup(tiny_config)
+    index = _index([1, 1, 0, 1])
+    batch = step.gather(_buffer(), constants, index, 7)
+    key = jax.random.fold_in(jax.random.key(constants.seed), 0)
+
+    def loss(params):
+        model = nnx.merge(graphdef, params, initial.stats, copy=True)
+        model.train()
+        logits = model(batch, rngs=nnx.Rngs(jax.random.split(key)[0]))
+        losses_ = optax.softmax_cross_entropy_with_integer_labels(logits, index.label)
+        return (losses_[0] + losses_[1] + losses_[3]) / 3
+
+    adam = optax.adam(tiny_config.train.learning_rate)
+    grads = jax.grad(loss)(initial.params)
+    update, _ = adam.update(grads, adam.init(initial.params))
+    expected = optax.apply_updates(initial.params, update)
+    found, _ = train_step(initial, state.Totals.zero(), batch, index, constants)
+    # Adam divides tiny gradients by themselves: rounding shows at a part in 1e4.
+    np.testing.assert_allclose(
+        found.params["dense"]["kernel"][...],
+        expected["dense"]["kernel"][...],
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    assert not np.array_equal(
+        found.stats["norm"]["mean"][...], initial.stats["norm"]["mean"][...]
+    )
+
+
+def test_the_first_bad_step_is_remembered(tiny_config):
+    train_step, initial, constants, _ = _setup(tiny_config)
+    index = _index(np.ones(4))
+    good = step.gather(_buffer(), constants, index, 7)
+    bad = good | {"frames": good["frames"].at[0, 0, 0, 0].set(jnp.nan)}
+    current, totals = initial, state.Totals.zero()
+    for batch in (good, good, bad, good, bad):
+        current, totals = train_step(current, totals, batch, index, constants)
+    assert int(totals.bad_step) == 2 and int(totals.step) == 5
+
+
+def test_mixup_keeps_the_example_dominant_and_targets_a_distribution():
+    frames = jnp.arange(6.0)[:, None, None, None] * jnp.ones((6, 3, 2, 1))
+    mask = jnp.arange(3) < jnp.array([1, 2, 3, 1, 2, 3])[:, None]
+    targets = jnp.eye(6)
+    mixed, mixed_mask, mixed_targets = augment.mixup(
+        frames, mask, targets, alpha=0.8, key=jax.random.key(0)
+    )
+    np.testing.assert_allclose(mixed_targets.sum(1), 1.0, rtol=1e-6)
+    assert np.all(np.diag(mixed_targets) >= 0.5)
+    # The features are mixed by the very shares of the targets.
+    shares = np.asarray(mixed_targets) @ np.arange(6.0)
+    np.testing.assert_allclose(mixed[:, 0, 0, 0], shares, rtol=1e-5)
+    assert np.all(mixed_mask >= mask)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_masks_are_one_stretch_of_bounded_width(axis):
+    frames = jnp.ones((64, 11, 13, 2))
+    masked = augment.mask_stretch(frames, axis=axis, widest=4, key=jax.random.key(3))
+    other = tuple({1, 2, 3} - {axis})
+    hidden = np.asarray(masked == 0).all(axis=other)
+    assert np.array_equal(hidden, np.asarray(masked == 0).any(axis=other))
+    widths = hidden.sum(1)
+    assert set(widths) == {0, 1, 2, 3, 4}
+    edges = np.diff(np.pad(hidden.astype(int), ((0, 0), (1, 1)))) != 0
+    assert np.all(edges.sum(1) <= 2)
+    assert hidden[:, 0].any() and hidden[:, -1].any()
