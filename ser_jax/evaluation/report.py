@@ -8,52 +8,21 @@ from etils import epath
 from ser_jax.errors import InputError
 from ser_jax.evaluation import figures, metrics
 from ser_jax.evaluation import results as result_files
+from ser_jax.evaluation.wording import (
+    BANNERS,
+    LEGEND,
+    SELECTIONS,
+    SPLITS,
+    SUBSETS,
+    VALIDATIONS,
+)
 
 COMPARED = ("corpus", "subset", "happy", "split", "selection")
-LISTED = 10  # exclusions written out per reason; results.json has them all
+LISTED = 3  # exclusions written out per reason; results.json has them all
 HEADER = ("fold", "seed", "UA %", "WA %", "macro-F1 %", "n", "best epoch")
-LEGEND = (
-    "Scores are percent. WA: accuracy. UA: mean of the class recalls. std: sample "
-    "standard deviation over runs (divisor n - 1). Pooled: all runs' decisions in one "
-    "matrix."
-)
 FIGURES = {
     "confusion": "figures/confusion.png",
     "curves": "figures/learning_curves.png",
-}
-BANNERS = {
-    "synthetic corpus": (
-        "**Synthetic corpus.** The speech is made by a synthesiser to show that the "
-        "program works. The numbers say nothing about human emotion and must not be "
-        "compared with published ones."
-    ),
-    "paper mode: epoch chosen on test data": (
-        "**Paper mode: epoch chosen on test data.** The epoch that scores best on the "
-        "test part is reported, as some papers do. The numbers are optimistic; use "
-        "`--config.protocol.selection=val` for honest ones."
-    ),
-}
-SPLITS = {
-    "session5": "leave one session out; no tested speaker is trained on",
-    "speaker10": "leave one speaker out; the session's other speaker validates",
-    "random_811": "random 80/10/10 % by utterance; **the parts share speakers**",
-    "random_80_20": "random 80/20 % by utterance; **the parts share speakers**",
-    "group": "leave one group out; no tested group is trained on",
-}
-VALIDATIONS = {
-    "speaker": "whole speakers of the training part",
-    "group": "a whole group of the training part",
-    "random": "random utterances of the training part",
-}
-SELECTIONS = {
-    "val": "per run, the epoch with the best validation UA",
-    "last": "the last epoch; nothing is chosen",
-    "test": "per run, the epoch with the best **test** UA (paper mode)",
-}
-SUBSETS = {
-    "improvised": "improvised dialogs only",
-    "scripted": "scripted dialogs only",
-    "all": "all utterances",
 }
 
 
@@ -261,7 +230,18 @@ def _what_was_run(results):
         f"- Runs: {len(results['runs'])} ({len(folds)} folds; seeds "
         f"{', '.join(map(str, seeds))})"
     )
-    return lines
+    lines += [f"- Promised: {promise}" for promise in protocol.get("promises", ())]
+    return lines + _repeated_sentences(protocol)
+
+
+def _repeated_sentences(protocol):
+    share = protocol.get("test_sentences_also_trained", 0)
+    if not share:
+        return []
+    said = f"{share:.0%} of the test utterances have words that also occur in training"
+    return [
+        f"- Sentences: {said}; a leak for a model that reads, not for one that hears"
+    ]
 
 
 def _validation(protocol):

@@ -118,7 +118,8 @@ def test_curves_have_a_line_per_run_a_mean_and_the_scored_epoch(tmp_path, drawn)
 
 def test_paper_mode_does_not_call_the_test_part_validation(tmp_path, drawn):
     results = RESULTS | {"paper_mode": True}
-    figures.learning_curves(results, LINES, tmp_path / "curves.png")
+    lines = [{k.replace("val_", "test_"): v for k, v in e.items()} for e in LINES]
+    figures.learning_curves(results, lines, tmp_path / "curves.png")
     for axes in drawn[0].axes:
         legend = [text.get_text() for text in axes.get_legend().get_texts()]
         assert "test part" in legend

@@ -132,7 +132,8 @@ def test_equal_protocol_is_said_to_be_equal():
 def test_report_says_what_was_run():
     text = report.markdown(_results(), command="python run.py --config=x:demo")
     assert "leave one session out" in text
-    assert "`random`, random utterances of the training part (10%)" in text
+    assert "`random`, random utterances that do not train" in text
+    assert "speakers shared with training (10%)" in text
     assert "best validation UA" in text
     assert "2 (2 folds; seeds 0)" in text
     assert "python run.py --config=x:demo" in text
@@ -140,6 +141,19 @@ def test_report_says_what_was_run():
     assert "git commit: unknown" in text
     assert "gives no published number" in text
     assert "| sad | 2 | 1 | 33.33 |" in text
+
+
+def test_promises_and_repeated_sentences_are_said():
+    text = report.markdown(
+        _results(
+            promises=("no utterance is in two parts",), test_sentences_also_trained=0.75
+        )
+    )
+    assert "- Promised: no utterance is in two parts" in text
+    assert "- Sentences: 75% of the test utterances" in text
+    assert "Sentences:" not in report.markdown(
+        _results(test_sentences_also_trained=0.0)
+    )
 
 
 def test_random_split_warns_of_shared_speakers_and_group_names_its_column():
@@ -156,8 +170,8 @@ def test_exclusions_are_counted_and_the_first_listed():
     assert "- Excluded: 14" in text
     assert "    - too short: 13" in text
     assert "        - `short00`: 30 ms" in text
-    assert "short10" not in text
-    assert "... and 3 more in results.json" in text
+    assert "short03" not in text
+    assert "... and 10 more in results.json" in text
     assert "        - `lost`\n" in text
     assert "- Padded to a window: 3" in text
 

@@ -1,0 +1,41 @@
+"""What the report says in words about protocols and stamps."""
+
+LEGEND = (
+    "Scores are percent. WA: accuracy. UA: mean of the class recalls. std: sample "
+    "standard deviation over runs (divisor n - 1). Pooled: all runs' decisions in one "
+    "matrix."
+)
+BANNERS = {
+    "synthetic corpus": (
+        "**Synthetic corpus.** The speech is made by a synthesiser to show that the "
+        "program works. The numbers say nothing about human emotion and must not be "
+        "compared with published ones."
+    ),
+    "paper mode: epoch chosen on test data": (
+        "**Paper mode: epoch chosen on test data.** The epoch that scores best on the "
+        "test part is reported, as some papers do. The numbers are optimistic; use "
+        "`--config.protocol.selection=val` for honest ones."
+    ),
+}
+SPLITS = {
+    "session5": "leave one session out; no tested speaker is trained on",
+    "speaker10": "leave one speaker out; the session's other speaker validates",
+    "random_811": "random 80/10/10 % by utterance; **the parts share speakers**",
+    "random_80_20": "random 80/20 % by utterance; **the parts share speakers**",
+    "group": "leave one group out; no tested group is trained on",
+}
+VALIDATIONS = {
+    "speaker": "one whole speaker of the next fold, who does not train",
+    "group": "all of the next fold, which does not train",
+    "random": "random utterances that do not train; speakers shared with training",
+}
+SELECTIONS = {
+    "val": "per run, the epoch with the best validation UA",
+    "last": "the last epoch; nothing is chosen",
+    "test": "per run, the epoch with the best **test** UA (paper mode)",
+}
+SUBSETS = {
+    "improvised": "improvised dialogs only",
+    "scripted": "scripted dialogs only",
+    "all": "all utterances",
+}
