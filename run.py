@@ -21,7 +21,6 @@ config_flags.DEFINE_config_file(
     "config", None, "Config file and preset, e.g. configs/area_attn.py:demo."
 )
 flags.DEFINE_string("workdir", "", "Where results go; '' = runs/<config>[-<preset>].")
-flags.DEFINE_bool("distributed", False, "Join the other hosts (TPU pod, Slurm).")
 
 
 def main(argv: list[str]) -> None:
@@ -49,7 +48,11 @@ def main(argv: list[str]) -> None:
 
 def _train(workdir: str) -> str:
     config = flags.FLAGS.config
-    if config is None:
+    try:
+        given = config is not None and bool(config.keys())
+    except OSError as error:  # the file was not found when the flag was parsed
+        raise InputError(f"--config: {error}") from error
+    if not given:
         raise InputError(
             "Expected --config=configs/area_attn.py (or :demo to try it without a "
             "corpus); got none."
@@ -73,13 +76,11 @@ def _default_workdir() -> str:
 
 
 def _prepare_jax() -> None:
-    """Keeps compiled programs between runs; joins other hosts when asked to."""
+    """Keeps compiled programs between runs."""
     import jax
 
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ser_jax"
     jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
-    if flags.FLAGS.distributed:
-        jax.distributed.initialize()
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -88,7 +89,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
     except KeyError as error:
         problem = f"Expected a config key of configs/base.py; got {error}."
     except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
-        problem = str(error)
+        # A config file that raises arrives as a whole traceback; its last line counts.
+        problem = str(error).strip().splitlines()[-1]
     raise InputError(
         f"{problem}\nEvery key with its meaning is in configs/base.py; "
         "`python run.py --help` lists the other flags."
@@ -101,4 +103,8 @@ if __name__ == "__main__":
     try:
         app.run(main, flags_parser=_parse_flags)
     except InputError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Interrupted; repeat the same command to go on.", file=sys.stderr)
+        sys.exit(130)

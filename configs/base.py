@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     data.corpus = "iemocap"  # iemocap | manifest | demo
     data.root = ""  # IEMOCAP's folder (holds Session1 ...); '' = $IEMOCAP_ROOT
     data.manifest = ""  # CSV with the columns path, emotion, speaker (corpus=manifest)
-    data.label_map = placeholder(object)  # {label in the CSV: class}; None = as it is
+    data.label_map = placeholder(object)  # {label: class} or pairs; None = as it is
     data.strict = True  # full IEMOCAP must have its published counts; False warns
     data.tfds_dir = ""  # where built datasets live; '' = TFDS's own default folder
     data.recipe = "logmel128"  # a key of ser_jax.features.spec.RECIPES

@@ -141,9 +141,9 @@ def test_unknown_names_are_refused_before_anything_is_built(config, tmp_path):
             saved = config[group][key]
             config[group][key] = "nonsense"
         with pytest.raises(InputError, match="nonsense"):
-            experiment_lib.prepare(config)
+            loop.train_and_evaluate(config, str(tmp_path / "w"))
         config[group][key] = saved
-    assert not (tmp_path / "tfds").exists()
+    assert not (tmp_path / "tfds").exists() and not (tmp_path / "w").exists()
 
 
 def test_an_unknown_model_option_is_an_input_error(config, tmp_path):

@@ -23,6 +23,7 @@ ARROWS = {
     "ser_jax.evaluation": (),
     "ser_jax.training": (
         "ser_jax.corpora.utterance",
+        "ser_jax.features.spec",
         "ser_jax.data",
         "ser_jax.evaluation",
         "ser_jax.models",

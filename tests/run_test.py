@@ -52,7 +52,10 @@ CONFIG = "--config=configs/area_attn.py"
         (("evaluate",), ["--workdir"]),
         (("evaluate", "--workdir=/tmp/no-such-workdir-of-ser-jax"), ["config.json"]),
         ((CONFIG, "--config.protocol.split=sesion5"), ["session5", "sesion5"]),
-        ((CONFIG, "--config.model.name=aacnn"), ["IEMOCAP"]),
+        ((CONFIG, "--config.model.name=aacnn"), ["area_attn", "aacnn"]),
+        ((CONFIG, "--config.model.layout=cube"), ["grid2d", "cube"]),
+        ((CONFIG, "--config.train.class_weights=yes"), ["balanced", "yes"]),
+        ((CONFIG, "--config.train.batch_size=0"), ["train.batch_size", "1 or more"]),
         ((CONFIG, "--nonsense"), ["nonsense", "--help"]),
     ],
 )
@@ -60,7 +63,7 @@ def test_mistakes_end_with_one_message_and_no_traceback(arguments, said, tmp_pat
     if arguments and arguments[0].startswith(CONFIG):
         arguments = (*arguments, f"--workdir={tmp_path}")
     code, output = _run(*arguments, IEMOCAP_ROOT="")
-    assert code == 1, output
+    assert code == 2, output
     assert "error:" in output and "Traceback" not in output, output
     for words in said:
         assert words in output
@@ -68,7 +71,7 @@ def test_mistakes_end_with_one_message_and_no_traceback(arguments, said, tmp_pat
 
 def test_without_iemocap_the_message_tells_where_how_and_the_demo(tmp_path):
     code, output = _run(CONFIG, f"--workdir={tmp_path}", IEMOCAP_ROOT="/no/such/place")
-    assert code == 1 and "Traceback" not in output
+    assert code == 2 and "Traceback" not in output
     for words in (
         "/no/such/place",
         "sail.usc.edu/iemocap",
@@ -114,7 +117,7 @@ def test_train_stop_resume_evaluate_report(tones, datasets, tmp_path):
     assert "Stopped by SIGTERM" in output and "Repeat the same command" in output
 
     code, output = _run(*arguments)  # another number of epochs: another experiment
-    assert code == 1 and "train.epochs: here 400, asked for 2" in output
+    assert code == 2 and "train.epochs: here 400, asked for 2" in output
 
     done = tmp_path / "done"
     arguments = _tiny(tones, datasets, done)

@@ -1,5 +1,6 @@
 """IEMOCAP as a TFDS dataset: log-mel features, VTLP copies and every label."""
 
+import hashlib
 import itertools
 import os
 from collections.abc import Iterable
@@ -58,7 +59,7 @@ class Builder(speech_builder.SpeechBuilder):
 
 
 def corpus_fingerprint(root: str | os.PathLike) -> str:
-    """Changes when a recording, label file or transcript comes, goes or changes size.
+    """Changes when a recording comes, goes or changes size, or when a text changes.
 
     Args:
       root: Folder that holds Session1 ... Session5.
@@ -69,7 +70,14 @@ def corpus_fingerprint(root: str | os.PathLike) -> str:
     root = Path(root)
     files = itertools.chain.from_iterable(map(root.glob, _PATTERNS))
     return speech_builder.fingerprint(
-        (file.relative_to(root).as_posix(), file.stat().st_size)
-        for file in files
+        (f"{file.relative_to(root).as_posix()} {_text_digest(file)}", size)
+        for file, size in ((f, f.stat().st_size) for f in files)
         if not file.name.startswith(".")
     )
+
+
+def _text_digest(file: Path) -> str:
+    """Of label files and transcripts: a corrected label keeps the size."""
+    if file.suffix != ".txt":
+        return ""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -65,7 +65,7 @@ def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
     if importlib.util.find_spec("espeakng_loader") is None:
         raise InputError(
             "the demo corpus is spoken by espeak NG: expected the package "
-            "espeakng-loader, got none. Install it: pip install 'ser_jax[demo]'"
+            "espeakng-loader, got none. Install it: pip install -e '.[demo]'"
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
     except OSError as error:
         raise InputError(
             f"cannot write the demo corpus to {folder}: {error}. Expected a folder that "
-            "can be written; set --config.data.root to one."
+            "can be written; set --config.data.tfds_dir to one."
         ) from error
     return folder
 
@@ -105,7 +105,7 @@ def _complete(folder: Path, marker: str) -> bool:
         raise InputError(
             f"the demo corpus cannot go to {folder}: expected an empty or new folder or "
             f"an older demo corpus (with {SYNTHETIC_MARKER}), got something else. Set "
-            "--config.data.root to another folder."
+            "--config.data.tfds_dir to another folder."
         )
     return False
 

@@ -89,11 +89,11 @@ def _builder(data):
         "vtlp_high": data.vtlp_high,
         "min_duration_s": data.min_duration_s,
     }
-    folder = data.tfds_dir or str(tfds.core.constants.DATA_DIR)
+    folder = os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
     common = {"num_workers": data.num_workers, "strict": data.strict}
     if data.corpus == "manifest":
         config = manifest_builder.ManifestConfig(
-            manifest=os.path.abspath(data.manifest), **features
+            manifest=os.path.abspath(os.path.expanduser(data.manifest)), **features
         )
         builder = manifest_builder.Manifest(config=config, data_dir=folder, **common)
         return builder, None
@@ -151,7 +151,7 @@ def _build(builder, root: str | None, data) -> None:
     if data.file_format == "tfrecord" and not importlib.util.find_spec("tensorflow"):
         raise InputError(
             "data.file_format=tfrecord: expected TensorFlow, which writes TFRecords, "
-            "got an installation without it. Run `pip install 'ser_jax[tfrecord]'` or "
+            "got an installation without it. Run `pip install -e '.[tfrecord]'` or "
             "set --config.data.file_format=array_record."
         )
     target = Path(builder.data_dir)

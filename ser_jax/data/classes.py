@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -129,12 +129,14 @@ def _manifest_rule(utterances, data, protocol):
     present = sorted({utterance.emotion for utterance in utterances})
     if data.label_map is None:
         return tuple(present), {label: label for label in present}, {}
-    if not isinstance(data.label_map, Mapping) and not hasattr(data.label_map, "items"):
+    try:
+        named = dict(data.label_map)
+    except (TypeError, ValueError) as error:
         raise InputError(
-            "data.label_map: expected None or a mapping such as {'happiness': 'happy'};"
-            f" got {data.label_map!r}."
-        )
-    class_of = {str(raw): str(name) for raw, name in data.label_map.items()}
+            "data.label_map: expected None, a mapping such as {'happiness': 'happy'}, "
+            f"or pairs (('happiness', 'happy'),); got {data.label_map!r}."
+        ) from error
+    class_of = {str(raw): str(name) for raw, name in named.items()}
     absent = sorted(set(class_of) - set(present))
     if absent:
         raise InputError(

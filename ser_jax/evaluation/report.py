@@ -221,7 +221,7 @@ def _what_was_run(results):
     if protocol.get("happy") is not None:
         lines.append(f"- Happy policy: `{protocol['happy']}` (what `happy` holds)")
     lines.append(f"- Split: {rule}")
-    if results["selection"] == "val" and split not in ("speaker10", "random_811"):
+    if results["selection"] == "val" and split in ("session5", "group"):
         lines.append(f"- Validation: {_validation(protocol)}")
     lines.append(f"- Epoch: {SELECTIONS.get(results['selection'], 'see the config')}")
     folds = list(dict.fromkeys(run["fold"] for run in results["runs"]))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
 Size = tuple[int, int]
 
@@ -134,7 +134,7 @@ def spread_to_cells(
     return _shifted_total(columns, 2, grid[1])
 
 
-def flatten_areas(areas: Sequence[Array]) -> Float[Array, "B A *D"]:
+def flatten_areas(areas: Sequence[Array]) -> Shaped[Array, "B A *D"]:
     """Lists all areas on one axis, size by size, each grid row by row."""
     flat = [a.reshape(a.shape[0], a.shape[1] * a.shape[2], *a.shape[3:]) for a in areas]
     return jnp.concatenate(flat, axis=1)

@@ -5,7 +5,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 
-def pool_mask(mask: Bool[Array, "B W"], size: int) -> Bool[Array, "B W//size"]:
+def pool_mask(mask: Bool[Array, "B W"], size: int) -> Bool[Array, "B w"]:
     """Columns of a pooled map that hold valid cells only.
 
     The first column stays valid as long as the map has one valid cell, so that a
@@ -20,7 +20,7 @@ def pool_mask(mask: Bool[Array, "B W"], size: int) -> Bool[Array, "B W//size"]:
 
 def max_pool(
     x: Float[Array, "B H W D"], size: tuple[int, int]
-) -> Float[Array, "B H//h W//w D"]:
+) -> Float[Array, "B h w D"]:
     """Max-pool whose stride is its window; odd ends are dropped.
 
     A maximum over reshaped axes, not `reduce_window`: forward and backward together

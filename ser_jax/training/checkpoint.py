@@ -24,6 +24,7 @@ class RunRecord:
     """What training knows of one run, beyond its arrays.
 
     Attributes:
+      ua: UA of the selecting part after the last epoch; -1 before the first.
       best_ua: Best UA of the selecting part so far; -1 before the first epoch.
       best_loss: Loss of that part at that epoch; decides between equal UAs.
       best_epoch: Epoch (from 1) whose state is kept; 0 before the first.
@@ -32,6 +33,7 @@ class RunRecord:
       active: False once stopped early.
     """
 
+    ua: float = -1.0
     best_ua: float = -1.0
     best_loss: float = float("inf")
     best_epoch: int = 0
@@ -95,7 +97,7 @@ class Checkpointer:
         """
         self._provenance = provenance
         self._manager = ocp.CheckpointManager(
-            epath.Path(workdir).absolute() / "checkpoints",
+            _absolute(workdir) / "checkpoints",
             options=ocp.CheckpointManagerOptions(max_to_keep=2, create=True),
             item_names=("arrays", "meta"),
         )
@@ -128,11 +130,15 @@ class Checkpointer:
           InputError: There are checkpoints, and none is readable.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        for number, step in enumerate(steps):
             try:
-                return self._read(step, like)
+                snapshot = self._read(step, like)
+                for torn in steps[:number]:  # or they would push the good ones out
+                    self._manager.delete(torn)
+                return snapshot
             except Exception as error:  # noqa: BLE001 - torn files raise many kinds
-                reason = str(error).strip().splitlines()[0][:200]
+                text = str(error).strip() or type(error).__name__
+                reason = text.splitlines()[0][:200]
                 _log.warning(
                     "Checkpoint %s is torn (%s); trying the one before it.",
                     step,
@@ -174,3 +180,8 @@ class Checkpointer:
         """Waits and lets go of the folder."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _absolute(path) -> epath.Path:
+    path = epath.Path(path)
+    return path if "://" in str(path) else path.absolute()

@@ -9,11 +9,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from ser_jax.data import batches, protocols
+from ser_jax.data import batches
 from ser_jax.errors import InputError
 from ser_jax.evaluation import results
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import outcome, selection
+from ser_jax.training.check import check_config
 from ser_jax.training.checkpoint import Checkpointer, Snapshot
 from ser_jax.training.events import EventLog
 from ser_jax.training.trainer import Trainer, chunks
@@ -40,6 +41,7 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
       InputError: The config, the corpus or the workdir cannot be used.
       Stopped: A signal asked to stop; the state is saved.
     """
+    check_config(config)
     workdir = Workdir(workdir_path)
     workdir.claim(config.to_dict(), command_line())
     if workdir.is_complete():
@@ -47,14 +49,12 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
         return results.read_json(workdir.path / "results.json")
     clock = {"start": time.monotonic()}
     experiment = experiment_lib.prepare(config)
-    folds = [run.fold for run in experiment.runs]
-    splits = protocols.splits_json(folds, experiment.utterances)
-    workdir.write_json("splits.json", splits)
+    outcome.settle_splits(workdir, experiment)
     clock["prepared"] = time.monotonic()
 
     trainer = Trainer(config, experiment)
     checkpointer = Checkpointer(
-        workdir.path, provenance=_provenance(config, experiment, splits)
+        workdir.path, provenance=_provenance(config, experiment)
     )
     try:
         snapshot = checkpointer.restore(trainer.initial_snapshot())
@@ -76,22 +76,26 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
 
 def evaluate(workdir_path: str) -> dict:
     """Repeats the evaluation of a trained workdir from its checkpoint."""
-    workdir = Workdir(workdir_path)
+    workdir = Workdir(workdir_path, create=False)
     config = outcome.stored_config(workdir)
+    if not workdir.has_checkpoint():
+        raise InputError(
+            f"Expected a checkpoint in {workdir.path / 'checkpoints'}; there is none. "
+            "Train first: python run.py --config=... --workdir=..."
+        )
     start = time.monotonic()
     experiment = experiment_lib.prepare(config)
-    folds = [run.fold for run in experiment.runs]
-    splits = protocols.splits_json(folds, experiment.utterances)
-    outcome.check_splits(workdir, splits)
+    outcome.settle_splits(workdir, experiment)
     prepared = time.monotonic()
     trainer = Trainer(config, experiment)
     checkpointer = Checkpointer(workdir.path, provenance={})
     snapshot = checkpointer.restore(trainer.initial_snapshot())
     checkpointer.close()
-    if snapshot is None:
+    if snapshot.epoch < config.train.epochs and _any_active(snapshot):
         raise InputError(
-            f"Expected a checkpoint in {workdir.path / 'checkpoints'}; there is none. "
-            "Train first: python run.py --config=... --workdir=..."
+            f"Expected a finished training; {workdir.path} stopped after epoch "
+            f"{snapshot.epoch} of {config.train.epochs}. Repeat the training command: "
+            "it goes on from there."
         )
     seconds = {"data": prepared - start, "train": snapshot.train_seconds}
     return outcome.evaluate(config, workdir, trainer, snapshot, seconds)
@@ -112,6 +116,7 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
             index = _epoch_order(config, experiment, snapshot)
             snapshot.step = _epoch(trainer, index, snapshot, bar, stop)
             if stop["signal"]:
+                selection.check_finite(trainer, snapshot.epoch + 1)
                 snapshot.train_seconds += time.monotonic() - started
                 _save(trainer, checkpointer, snapshot, normalisation)
                 raise Stopped(
@@ -181,11 +186,10 @@ def _any_active(snapshot: Snapshot) -> bool:
     return any(record.active for record in snapshot.records)
 
 
-def _provenance(config, experiment, splits: dict) -> dict:
+def _provenance(config, experiment) -> dict:
     return {
         "config": config.to_dict(),
-        "classes": list(experiment.classes),
-        "splits": splits,
+        **outcome.splits(experiment),
         "versions": versions(),
         "git_commit": git_commit(),
     }
@@ -206,8 +210,9 @@ def _progress_bar(config, experiment, snapshot: Snapshot) -> tqdm:
 
 
 def _describe(bar: tqdm, snapshot: Snapshot) -> None:
-    best = [record.best_ua for record in snapshot.records if record.best_ua >= 0]
-    ua = f", best UA {np.mean(best):.3f}" if best else ""
+    now = [record.ua for record in snapshot.records if record.ua >= 0]
+    best = [record.best_ua for record in snapshot.records if record.ua >= 0]
+    ua = f", UA {np.mean(now):.3f} (best {np.mean(best):.3f})" if now else ""
     bar.set_postfix_str(f"epoch {snapshot.epoch}{ua}")
 
 

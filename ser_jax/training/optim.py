@@ -5,8 +5,6 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from ser_jax.errors import InputError
-
 SCHEDULES = ("constant", "time_decay", "cosine", "step")
 
 
@@ -47,11 +45,6 @@ def learning_rate(
         rate = optax.cosine_decay_schedule(rate, 1.0)(jnp.clip(progress, 0.0, 1.0))
     elif train.schedule == "step":
         rate = rate * 0.1 ** (epoch // train.decay_epochs)
-    elif train.schedule != "constant":
-        raise InputError(
-            f"train.schedule: expected one of {', '.join(SCHEDULES)}; "
-            f"got {train.schedule!r}."
-        )
     if train.warmup_epochs:
         rate = rate * jnp.minimum(
             1.0, (step + 1) / (train.warmup_epochs * steps_per_epoch)

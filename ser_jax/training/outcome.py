@@ -1,11 +1,11 @@
 """From trained states to predictions.csv and results.json."""
 
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from ser_jax.data import protocols
 from ser_jax.errors import InputError
@@ -53,22 +53,43 @@ def evaluate(
 
 def stored_config(workdir: Workdir) -> ConfigDict:
     """The config a workdir was trained with."""
-    stored = workdir.read_config()["config"]
-    return ConfigDict(_tuples(stored)).lock()
+    stored = _tuples(workdir.read_config()["config"])
+    label_map = stored["data"].pop("label_map")
+    config = ConfigDict(stored)
+    config.data.label_map = placeholder(object)
+    if label_map is not None:  # its keys are a corpus's words, dots and all
+        config.data.label_map = tuple(label_map.items())
+    # Another machine may have other cores and accelerators.
+    config.data.num_workers = config.train.devices = config.train.steps_per_call = 0
+    config.train.runs_per_device = "auto"
+    return config.lock()
 
 
-def check_splits(workdir: Workdir, splits: dict) -> None:
-    """Refuses to evaluate on other splits than those that were trained on.
+def splits(experiment: Experiment) -> dict:
+    """The content of splits.json: classes, every utterance's class, every fold."""
+    folds = [run.fold for run in experiment.runs]
+    labels = zip(experiment.utterances, experiment.labels, strict=True)
+    return {
+        "classes": list(experiment.classes),
+        "labels": {u.id: experiment.classes[k] for u, k in labels},
+        **protocols.splits_json(folds, experiment.utterances),
+    }
+
+
+def settle_splits(workdir: Workdir, experiment: Experiment) -> None:
+    """Writes splits.json; refuses others than those that were trained on.
 
     Raises:
-      InputError: The corpus or the code now gives other splits.
+      InputError: The corpus or the code now gives other splits or labels.
     """
     path = workdir.path / "splits.json"
-    if json.loads(path.read_text()) != splits:
+    if not workdir.has_checkpoint():
+        workdir.write_json("splits.json", splits(experiment))
+    elif result_files.read_json(path) != splits(experiment):
         raise InputError(
-            f"Expected the splits of {path}; the corpus now gives others, so test "
-            "utterances might have been trained on. Restore the corpus, or train again "
-            "in a new --workdir."
+            f"Expected the splits and labels of {path}; the corpus now gives others, so "
+            "test utterances might have been trained on. Restore the corpus, or train "
+            "again in a new --workdir."
         )
 
 

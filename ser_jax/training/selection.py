@@ -11,8 +11,7 @@ from ser_jax.training.trainer import Trainer, scores
 
 def close_epoch(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
     """Checks the numbers, scores the selecting part, keeps better states; log lines."""
-    totals = trainer.placement.collect(trainer.totals)
-    _check_finite(trainer.experiment, totals, snapshot.epoch + 1)
+    totals = check_finite(trainer, snapshot.epoch + 1)
     weights = [{"params": s.params, "stats": s.stats} for s in trainer.states]
     selected = _selecting_scores(trainer, weights)
     host = trainer.placement.collect(weights)
@@ -22,6 +21,7 @@ def close_epoch(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
             continue
         record.epochs += 1
         score = selected[run]
+        record.ua = score.get("ua", -1.0)
         if _improves(config, record, score):
             record.best_epoch, record.waited = record.epochs, 0
             record.best_ua = score.get("ua", -1.0)
@@ -88,13 +88,20 @@ def _last_rate(config, trainer, run: int, record: RunRecord) -> float:
     return float(optim.learning_rate(config.train, record.epochs * steps - 1, steps))
 
 
-def _check_finite(experiment, totals, epoch: int) -> None:
+def check_finite(trainer: Trainer, epoch: int):
+    """The epoch's totals so far, if every loss and gradient was finite.
+
+    Raises:
+      InputError: Names run, epoch and step of the first that was not.
+    """
+    totals = trainer.placement.collect(trainer.totals)
     bad = np.flatnonzero(totals.bad_step >= 0)
     if len(bad):
         run = int(bad[0])
         raise InputError(
             f"Expected finite losses and gradients; got NaN or Inf in run "
-            f"{experiment.names()[run]!r}, epoch {epoch}, step {totals.bad_step[run] + 1}. "
+            f"{trainer.experiment.names()[run]!r}, epoch {epoch}, step {totals.bad_step[run] + 1}. "
             "Lower train.learning_rate, set train.grad_clip_norm, or use "
             "--config.model.dtype=float32. The checkpoint before it is kept."
         )
+    return totals

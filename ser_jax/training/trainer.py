@@ -7,6 +7,7 @@ import numpy as np
 
 from ser_jax.data import batches
 from ser_jax.data.batches import Index
+from ser_jax.errors import InputError
 from ser_jax.evaluation import metrics, voting
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import optim, runs, step
@@ -116,6 +117,7 @@ class Trainer:
                 for wave in range(self.placement.waves)
             ]
             found.append(self.placement.collect(parts))
+        _check_finite(found)
         scores = np.concatenate(found, axis=1).reshape(num_runs, -1, found[0].shape[-1])
         rule = self.config.segment.vote
         return [_vote(run, x, rule) for run, x in zip(scores, windows, strict=True)]
@@ -181,6 +183,15 @@ def _chunk(index: Index, first: int, size: int) -> Index:
         return np.pad(piece, ((0, 0), (0, size - piece.shape[1]), (0, 0)))
 
     return Index(*map(cut, index))
+
+
+def _check_finite(found: list[np.ndarray]) -> None:
+    if not all(np.isfinite(x).all() for x in found):
+        raise InputError(
+            "Expected finite posteriors; a network gave NaN or Inf although its losses "
+            "were finite. Lower train.learning_rate or set train.grad_clip_norm; the "
+            "checkpoint before this epoch is kept."
+        )
 
 
 def _vote(scores: np.ndarray, windows, rule: str) -> np.ndarray:

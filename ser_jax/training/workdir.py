@@ -32,13 +32,22 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "libr
 class Workdir:
     """Files of one experiment. Everything that counts as done is written whole."""
 
-    def __init__(self, path):
-        """Opens, and creates if needed, the folder.
+    def __init__(self, path, *, create: bool = True):
+        """Opens the folder.
+
+        Args:
+          path: Local (`~` is the home) or `gs://`.
+          create: Make it if it is not there; otherwise it must be there.
 
         Raises:
-          InputError: It cannot be written to.
+          InputError: It is not there or cannot be written to.
         """
-        self.path = epath.Path(path)
+        self.path = epath.Path(path).expanduser()
+        if not create and not self.path.exists():
+            raise InputError(
+                f"Expected a trained folder, with its config.json, at {self.path}; "
+                "there is none. Check --workdir."
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / f".writable-{os.getpid()}"
@@ -57,7 +66,7 @@ class Workdir:
           InputError: The folder belongs to another config; names every difference.
         """
         config = json.loads(json.dumps(config))  # as it will be read back
-        if (self.path / "config.json").exists():
+        if self.has_checkpoint() or self.is_complete():
             differences = _differences(self.read_config()["config"], config)
             if differences:
                 raise InputError(
@@ -84,6 +93,11 @@ class Workdir:
           InputError: There is none, or it is not readable.
         """
         return results.read_json(self.path / "config.json")
+
+    def has_checkpoint(self) -> bool:
+        """Whether anything was trained here."""
+        folder = self.path / "checkpoints"
+        return folder.exists() and any(p.name.isdigit() for p in folder.iterdir())
 
     def is_complete(self) -> bool:
         """Whether results.json, which is written last, is there."""

@@ -18,6 +18,8 @@ EVERYTHING = 10**6  # as top_k_areas: keeps all areas and forces the pooled path
 
 def attend(*arrays, **options):
     """area_attention, compiled as one: op by op it takes seconds."""
+    if options.get("mask") is not None:
+        options["mask"] = jnp.asarray(options["mask"])
     return jax.jit(functools.partial(area_attention, **options))(*arrays)
 
 
@@ -93,16 +95,19 @@ def slope(f, arrays, direction, step=1e-4):
 def test_streaming_gradient_is_the_slope_of_the_enumeration(value_mode, masked, rate):
     arrays, direction = inputs(), inputs(seed=5)
     mask = some_mask() if masked else None
-    modes = {"max_area": (3, 2), "value_mode": value_mode, "mask": mask}
+    modes = {"max_area": (3, 2), "value_mode": value_mode}
     key = jax.random.key(3)
     target = np.random.default_rng(2).normal(size=(2, 7, 6))
     keep = keep_factors(key, rate, (2, 5, 4, 7), (3, 2))
 
     def expected(*a):
-        return (reference.area_attention(*a, keep=keep, **modes) * target).sum()
+        out = reference.area_attention(*a, mask=mask, keep=keep, **modes)
+        return (out * target).sum()
 
     def ours(*a):
-        out = area_attention(*a, dropout_rate=rate, dropout_key=key, **modes)
+        valid = None if mask is None else jnp.asarray(mask)
+        dropout = {"dropout_rate": rate, "dropout_key": key}
+        out = area_attention(*a, mask=valid, **dropout, **modes)
         return (out * target).sum()
 
     value, grads = jax.jit(jax.value_and_grad(ours, (0, 1, 2)))(
@@ -135,7 +140,7 @@ def test_blocks_change_nothing(block_bytes, monkeypatch):
     monkeypatch.setitem(area_streaming.BLOCK_BYTES, "cpu", block_bytes)
     common = {
         "max_area": (3, 3),
-        "mask": some_mask((3, 5, 4)),
+        "mask": jnp.asarray(some_mask((3, 5, 4))),
         "dropout_rate": 0.5,
         "dropout_key": jax.random.key(0),
     }
@@ -193,7 +198,7 @@ def area_stds(key, mask, sizes):
 def test_statistics_of_areas_are_those_of_valid_cells():
     key, mask = inputs()[1], some_mask()
     sizes = area_pooling.area_sizes((2, 3), (5, 4))
-    stds = area_stds(key, mask, sizes)
+    stds = area_stds(jnp.asarray(key), jnp.asarray(mask), sizes)
     heights, widths = area_pooling.area_shape_ids(sizes, (5, 4))
     heights, widths = np.asarray(heights), np.asarray(widths)
     for a, (i, j, h, w) in enumerate(reference.areas((5, 4), (2, 3))):
@@ -303,7 +308,7 @@ def test_padding_the_grid_changes_nothing(top_k):
 
 def test_map_is_the_weight_of_the_areas_over_a_cell():
     query, key, _ = inputs()
-    modes = {"max_area": (2, 3), "mask": some_mask()}
+    modes = {"max_area": (2, 3), "mask": jnp.asarray(some_mask())}
     eye = np.broadcast_to(np.eye(20, dtype=np.float32).reshape(5, 4, 20), (2, 5, 4, 20))
     expected = reference.area_attention(query, key, eye, **modes)
     for top_k in (0, EVERYTHING):
@@ -348,7 +353,7 @@ def test_equals_the_pypi_package_with_its_grid_set():
 )
 def test_impossible_options_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        area_attention(*inputs(), **change)
+        attend(*inputs(), **change)
 
 
 def test_grids_that_do_not_fit_are_refused():

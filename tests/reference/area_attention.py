@@ -57,8 +57,7 @@ def area_attention(
 ):
     """Batched `one_example`; keep [B, A, N] multiplies the weights (dropout)."""
     query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
-    if mask is None:
-        mask = np.ones(key.shape[:3], bool)
+    mask = np.ones(key.shape[:3], bool) if mask is None else np.asarray(mask)
     if keep is None:
         count = len(areas(key.shape[1:3], max_area))
         keep = np.ones((len(key), count, query.shape[1]))

@@ -248,7 +248,7 @@ def test_paper_mode_chooses_on_test_and_says_so(tiny_config, tmp_path):
 
 def test_selection_last_trains_on_everything_and_keeps_the_last(tiny_config, tmp_path):
     tiny_config.protocol.selection = "last"
-    tiny_config.train.early_stop_epochs = 1
+    tiny_config.train.early_stop_epochs = 0
     found = loop.train_and_evaluate(tiny_config, str(tmp_path))
     assert [run["best_epoch"] for run in found["runs"]] == [2] * 5
     assert all(run["n_train"] + run["n_test"] == 48 for run in found["runs"])
@@ -263,6 +263,48 @@ def test_runs_stop_early_on_their_own(tiny_config, tmp_path):
         waited = run["epochs"] - run["best_epoch"]
         assert waited == 2 or (run["epochs"] == 12 and waited < 2)
     assert min(run["epochs"] for run in found["runs"]) < 12
+
+
+def test_evaluating_an_unfinished_training_is_refused(
+    tiny_config, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 3)
+        with pytest.raises(loop.Stopped):
+            loop.train_and_evaluate(tiny_config, str(tmp_path))
+    with pytest.raises(InputError, match="stopped after epoch 0 of 2. Repeat"):
+        loop.evaluate(str(tmp_path))
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_a_relabelled_corpus_cannot_resume(tiny_config, tmp_path, monkeypatch):
+    from tests import conftest
+
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    manifest = conftest.write_tones(folder, per_cell=2)
+    tiny_config.data.manifest = str(manifest)
+    tiny_config.data.tfds_dir = str(tmp_path / "tfds")
+    workdir = str(tmp_path / "w")
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 3)
+        with pytest.raises(loop.Stopped):
+            loop.train_and_evaluate(tiny_config, workdir)
+    rows = manifest.read_text().splitlines()
+    rows[1] = rows[1].replace("low,", "mid,")
+    manifest.write_text("\n".join(rows) + "\n")
+    with pytest.raises(InputError, match="splits and labels of .*Restore the corpus"):
+        loop.train_and_evaluate(tiny_config, workdir)
+
+
+def test_a_mistake_does_not_lock_the_folder(tiny_config, tmp_path):
+    good = tiny_config.data.manifest
+    tiny_config.data.manifest = good + ".not"
+    with pytest.raises(InputError, match="manifest"):
+        loop.train_and_evaluate(tiny_config, str(tmp_path))
+    tiny_config.data.manifest = good
+    tiny_config.train.epochs = 1
+    assert loop.train_and_evaluate(tiny_config, str(tmp_path))["runs"]
 
 
 def test_divergence_names_run_epoch_and_step(tiny_config, tmp_path):

@@ -94,8 +94,6 @@ def test_runs_that_do_not_divide_the_devices_fill_up_with_the_first():
     np.testing.assert_array_equal(loop.select(np.arange(10, 15), 2), [14, 10])
 
 
-def test_unknown_mode_and_too_many_devices_say_what_there_is():
-    with pytest.raises(InputError, match="loop, map, vmap, auto; got 'pmap'"):
-        runs.place(5, mode="pmap")
+def test_too_many_devices_say_how_many_there_are():
     with pytest.raises(InputError, match="at most 8 .cpu.; got 9"):
         runs.place(5, num_devices=9)
