@@ -82,6 +82,8 @@ def tiny_config(tones, datasets):
     config.train.epochs = 2
     config.train.batch_size = 8
     config.model.bn_momentum = 0.5
-    config.train.learning_rate = 5e-3
+    config.model.head = "time_mean"
+    config.model.attention_dropout = 0.2
+    config.train.learning_rate = 1e-2
     config.train.devices = 1
     return config

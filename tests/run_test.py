@@ -100,6 +100,7 @@ def _tiny(tones, datasets, workdir):
         "--config.segment.window_s=0.5",
         "--config.model.width=0.15",
         "--config.train.epochs=2",
+        "--config.train.warmup_epochs=0.0",
         f"--workdir={workdir}",
     )
 

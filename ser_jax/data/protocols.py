@@ -97,8 +97,10 @@ def promises(protocol) -> tuple[str, ...]:
         words.append("no speaker and no session is in both training and test")
     else:
         words.append(f"no {protocol.group_by} is in both training and test")
-    if protocol.split == "speaker10":
+    if protocol.split == "speaker10" and protocol.selection == "val":
         words.append("validation: the other speaker of the test session")
+    elif protocol.split == "speaker10":
+        words.append("the other speaker of the test session does not train")
     elif protocol.selection != "val":
         words.append("no validation part: it trains as well")
     elif protocol.split in RANDOM_RULES:

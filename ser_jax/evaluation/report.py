@@ -276,7 +276,7 @@ def _differences(results, published):
     return [
         f"{field}: paper: {published[field]}, here: {here.get(field, 'not used')}"
         for field in COMPARED
-        if published.get(field) is not None and published[field] != here.get(field)
+        if published.get(field) and published[field] != here.get(field)
     ]
 
 
@@ -294,7 +294,7 @@ def _next_to_paper(results, published):
     if published.get("protocol"):
         lines += ["", f"Its protocol: {published['protocol']}"]
     differences = _differences(results, published)
-    unknown = [field for field in COMPARED if published.get(field) is None]
+    unknown = [field for field in COMPARED if not published.get(field)]
     if differences:
         lines += ["", "What differs, so that the numbers are not comparable:", ""]
         lines += [f"- {line}" for line in differences]

