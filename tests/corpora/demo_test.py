@@ -119,7 +119,7 @@ def test_foreign_folder_is_refused(tmp_path):
 
 def test_missing_synthesiser_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'ser_jax\[demo\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.\[demo\]'"):
         demo.make(tmp_path / "tree", turns=2, seed=0)
 
 

@@ -228,7 +228,7 @@ def test_tfrecord_without_tensorflow_names_both_remedies(tree, tmp_path, monkeyp
     data = config_for(tree, tmp_path / "tfds")
     data.file_format = "tfrecord"
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"ser_jax\[tfrecord\].*array_record"):
+    with pytest.raises(InputError, match=r"pip install -e .*tfrecord.*array_record"):
         build.ensure_built(data)
     assert datasets(data.tfds_dir) == []
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ser_jax.layers import area_pooling, area_streaming
-from ser_jax.layers.area_attention import area_attention, attention_map
+from ser_jax.layers.area_attention import _check, area_attention, attention_map
 from tests.reference import area_attention as reference
 
 # float32 against float64 over a few hundred terms of order one.
@@ -358,5 +358,6 @@ def test_impossible_options_are_refused(change, message):
 
 def test_grids_that_do_not_fit_are_refused():
     query, key, value = inputs()
+    # The check itself: in tests the shape annotations would speak first.
     with pytest.raises(ValueError, match="expected query"):
-        attend(query, key, value[:, :4])
+        _check(query, key, value[:, :4], "mean", "sum", "sqrt_d", 0.0)

@@ -226,7 +226,7 @@ def test_heads_split_the_features_and_rows_stay_in_their_row():
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 8)).astype(np.float32)
     changed = x.copy()
     changed[:, 1] += 1
-    before, after = layer(x), layer(changed)
+    before, after = layer(jnp.asarray(x)), layer(jnp.asarray(changed))
     np.testing.assert_array_equal(before[:, [0, 2]], after[:, [0, 2]])
     assert before.shape == x.shape and np.abs(before - after)[:, 1].max() > 1e-3
     with pytest.raises(ValueError, match="num_heads: expected a divisor"):
