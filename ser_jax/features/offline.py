@@ -1,6 +1,8 @@
 """3-D log-mel of whole utterances in NumPy and librosa: what the builders store."""
 
+import contextlib
 import functools
+import warnings
 
 import librosa
 import numpy as np
@@ -21,6 +23,14 @@ def mel_filterbank(spec: LogMelSpec) -> np.ndarray:
     )
     bank.setflags(write=False)  # cached: nobody may change it
     return bank
+
+
+@contextlib.contextmanager
+def short_clips_allowed():
+    """Silences librosa on clips shorter than its FFT: padding them is meant here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="n_fft=")
+        yield
 
 
 def power_spectrum(samples: np.ndarray, spec: LogMelSpec) -> np.ndarray:
@@ -47,14 +57,15 @@ def power_spectrum(samples: np.ndarray, spec: LogMelSpec) -> np.ndarray:
         samples = emphasized
     if not spec.centered:
         samples = _pad_to_frames(samples, spec)
-    stft = librosa.stft(
-        samples,
-        n_fft=spec.n_fft,
-        hop_length=spec.hop_samples,
-        win_length=spec.win_samples,
-        window=spec.window,
-        center=spec.centered,
-    )
+    with short_clips_allowed():
+        stft = librosa.stft(
+            samples,
+            n_fft=spec.n_fft,
+            hop_length=spec.hop_samples,
+            win_length=spec.win_samples,
+            window=spec.window,
+            center=spec.centered,
+        )
     power = np.abs(stft) ** 2
     return power if spec.centered else power / np.float32(spec.n_fft)
 

@@ -128,7 +128,8 @@ def nlpaug_warp(samples: np.ndarray, alpha: float, sample_rate_hz: int) -> np.nd
     Returns:
       float32 [n].
     """
-    stft = librosa.stft(samples, n_fft=_NLPAUG_N_FFT, hop_length=_NLPAUG_HOP)
+    with offline.short_clips_allowed():
+        stft = librosa.stft(samples, n_fft=_NLPAUG_N_FFT, hop_length=_NLPAUG_HOP)
     num_bins = stft.shape[0]
     place = nlpaug_map(num_bins, alpha, sample_rate_hz)[1:-1]
     below = np.minimum(place.astype(np.int64), num_bins - 2)
