@@ -58,7 +58,7 @@ def stored_config(workdir: Workdir) -> ConfigDict:
     config = ConfigDict(stored)
     config.data.label_map = placeholder(object)
     if label_map is not None:  # its keys are a corpus's words, dots and all
-        config.data.label_map = tuple(label_map.items())
+        config.data.label_map = tuple(dict(label_map).items())
     # Another machine may have other cores and accelerators.
     config.data.num_workers = config.train.devices = config.train.steps_per_call = 0
     config.train.runs_per_device = "auto"

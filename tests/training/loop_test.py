@@ -296,6 +296,17 @@ def test_a_relabelled_corpus_cannot_resume(tiny_config, tmp_path, monkeypatch):
         loop.train_and_evaluate(tiny_config, workdir)
 
 
+def test_a_label_map_survives_the_workdir(tiny_config, tmp_path):
+    tiny_config.data.label_map = (("low", "calm"), ("high", "very.high"))
+    tiny_config.train.epochs = 1
+    found = loop.train_and_evaluate(tiny_config, str(tmp_path))
+    assert found["classes"] == ["calm", "very.high"]
+    assert found["utterances"]["skipped"] == {"unmapped label": 16}
+    before = _figures(tmp_path)
+    loop.evaluate(str(tmp_path))
+    assert _figures(tmp_path) == before
+
+
 def test_a_mistake_does_not_lock_the_folder(tiny_config, tmp_path):
     good = tiny_config.data.manifest
     tiny_config.data.manifest = good + ".not"
