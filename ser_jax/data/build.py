@@ -34,7 +34,7 @@ def ensure_built(data) -> str:
       InputError: A value, the corpus, the folder or TensorFlow is missing or wrong,
         or the corpus is not the one the dataset was built from.
     """
-    _check(data)
+    check_data(data)
     builder, root = _builder(data)
     target = Path(builder.data_dir)
     # A dataset appears by one rename, so what is there is complete.
@@ -48,7 +48,12 @@ def ensure_built(data) -> str:
     return str(target)
 
 
-def _check(data) -> None:
+def check_data(data) -> None:
+    """Checks the choices and ranges of `config.data` that decide what is built.
+
+    Raises:
+      InputError: Names the key, what it takes and what came.
+    """
     choices = {
         "corpus": ("iemocap", "manifest", "demo"),
         "recipe": tuple(RECIPES),

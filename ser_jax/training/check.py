@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ser_jax.data import protocols, segments
+from ser_jax.data import build, protocols, segments
 from ser_jax.errors import InputError
 from ser_jax.features.spec import RECIPES
 from ser_jax.models import MODELS
@@ -13,10 +13,7 @@ from ser_jax.training import optim, runs
 CHOICES = {
     "augment.vtlp": ("all", "one", "none"),
     "data.channels": (1, 2, 3),
-    "data.corpus": ("iemocap", "manifest", "demo"),
-    "data.file_format": ("tfrecord", "array_record"),
     "data.normalize": ("none", "fold"),
-    "data.recipe": tuple(RECIPES),
     "model.dtype": ("float32", "bfloat16"),
     "model.name": tuple(MODELS),
     "segment.short": segments.SHORT,
@@ -30,7 +27,6 @@ AT_LEAST = {
     "augment.mixup_alpha": 0,
     "augment.time_mask_frames": 0,
     "data.num_workers": 0,
-    "data.vtlp_copies": 0,
     "protocol.groups": 0,
     "train.batch_size": 1,
     "train.checkpoint_epochs": 1,
@@ -71,6 +67,7 @@ def check_config(config) -> None:
     for key in ABOVE_ZERO:
         if _get(config, key) <= 0:
             _refuse(key, "more than 0", _get(config, key))
+    build.check_data(config.data)
     protocols.check_protocol(config.protocol)
     _check_together(config)
     _check_model(config)

@@ -97,10 +97,11 @@ def check_finite(trainer: Trainer, epoch: int):
     totals = trainer.placement.collect(trainer.totals)
     bad = np.flatnonzero(totals.bad_step >= 0)
     if len(bad):
-        run = int(bad[0])
+        name = trainer.experiment.names()[bad[0]]
+        step = totals.bad_step[bad[0]] + 1
         raise InputError(
-            f"Expected finite losses and gradients; got NaN or Inf in run "
-            f"{trainer.experiment.names()[run]!r}, epoch {epoch}, step {totals.bad_step[run] + 1}. "
+            f"Expected finite losses and gradients; got NaN or Inf in run {name!r}, "
+            f"epoch {epoch}, step {step}. "
             "Lower train.learning_rate, set train.grad_clip_norm, or use "
             "--config.model.dtype=float32. The checkpoint before it is kept."
         )

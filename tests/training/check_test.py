@@ -9,7 +9,12 @@ from ser_jax.training.check import check_config
 
 @pytest.mark.parametrize("preset", area_attn.PRESETS)
 def test_every_preset_passes(preset):
-    check_config(area_attn.get_config(preset))
+    config = area_attn.get_config(preset)
+    if config.data.corpus == "manifest":
+        with pytest.raises(InputError, match="data.manifest"):
+            check_config(config)
+        config.data.manifest = "manifest.csv"
+    check_config(config)
 
 
 @pytest.mark.parametrize(
