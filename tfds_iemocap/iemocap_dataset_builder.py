@@ -1,4 +1,4 @@
-"""IEMOCAP as a TFDS dataset: log-mel features, VTLP copies and every label."""
+"""IEMOCAP as a TFDS dataset: features, VTLP copies and every label."""
 
 import hashlib
 import itertools
@@ -40,6 +40,11 @@ class Builder(speech_builder.SpeechBuilder):
         speech_builder.SpeechConfig(recipe="logmel64", vtlp_copies=7),
         speech_builder.SpeechConfig(recipe="logmel40_3d"),
         speech_builder.SpeechConfig(recipe="logmel40_3d", vtlp_copies=7),
+        speech_builder.SpeechConfig(recipe="logmel40_psf"),
+        speech_builder.SpeechConfig(recipe="mfcc26"),
+        speech_builder.SpeechConfig(recipe="mfcc32_3d"),
+        speech_builder.SpeechConfig(recipe="spectrogram200"),
+        speech_builder.SpeechConfig(recipe="spectrogram400"),
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:

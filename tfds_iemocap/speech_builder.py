@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -16,7 +17,8 @@ from tqdm import tqdm
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.errors import InputError
 from ser_jax.features import audio
-from ser_jax.features.spec import RECIPES, LogMelSpec
+from ser_jax.features.spec import RECIPES, FeatureSpec
+from tfds_iemocap import recognizer
 
 # Utterances in flight per process: bounds memory, keeps the processes busy.
 _CHUNK_PER_WORKER = 16
@@ -36,6 +38,7 @@ class SpeechConfig(tfds.core.BuilderConfig):
       vtlp_low: Smallest warp factor.
       vtlp_high: Largest warp factor.
       min_duration_s: Shorter recordings are excluded and listed.
+      recognizer: Key of `recognizer.RECOGNIZERS`, whose text is stored; empty = none.
     """
 
     name: str = ""
@@ -45,12 +48,13 @@ class SpeechConfig(tfds.core.BuilderConfig):
     vtlp_low: float = 0.8
     vtlp_high: float = 1.2
     min_duration_s: float = 0.1
+    recognizer: str = ""
 
     def __post_init__(self):
         self.name = self.name or config_name(self)
 
     @property
-    def spec(self) -> LogMelSpec:
+    def spec(self) -> FeatureSpec:
         return RECIPES[self.recipe]
 
 
@@ -64,6 +68,8 @@ def config_name(config: SpeechConfig) -> str:
             parts.append(f"{config.vtlp_low:g}to{config.vtlp_high:g}")
     if config.min_duration_s != 0.1:
         parts.append(f"min{config.min_duration_s:g}s")
+    if config.recognizer:
+        parts.append(config.recognizer)
     return "_".join(parts)
 
 
@@ -78,7 +84,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         """Creates the builder.
 
         Args:
-          num_workers: Feature processes; 0 = all cores.
+          num_workers: Feature processes, threads of the recognizer; 0 = all cores.
           strict: Whether a full release must have its published counts.
           **kwargs: For `tfds.core.DatasetBuilder`.
         """
@@ -102,8 +108,9 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         manual_dir = str(dl_manager.manual_dir) if needs_folder else None
         excluded: list[Exclusion] = []
         utterances = list(self._read(manual_dir, excluded))
-        usable, resampled = _usable(utterances, self.builder_config, excluded)
         config = self.builder_config
+        usable, resampled = _usable(utterances, config, excluded)
+        self._heard, asr = self._recognize(usable)
         self.info.metadata.update(
             spec=dataclasses.asdict(config.spec),
             vtlp={
@@ -114,6 +121,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             fingerprint=self._fingerprint(manual_dir),
             resampled=resampled,
             excluded=[dataclasses.asdict(e) for e in excluded],
+            asr=asr,
         )
         sessions: dict[str, list[Utterance]] = {}
         for utterance in usable:
@@ -124,9 +132,24 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             for session in sorted(sessions)
         }
 
+    def _recognize(self, utterances: list[Utterance]) -> tuple[dict[str, str], dict]:
+        """Text by utterance id and its metadata; both empty without a recognizer.
+
+        Before any split is opened: TFDS throws an unfinished dataset away, and the texts,
+        which take far longer than the features, must outlive it.
+        """
+        name = self.builder_config.recognizer
+        if not name:
+            return {}, {}
+        remote = "://" in str(self._data_dir_root)
+        folder = None if remote else Path(self._data_dir_root) / "recognized"
+        return recognizer.transcribe(utterances, name, folder, self._num_workers)
+
     def _generate_examples(self, utterances):
         config = self.builder_config
         for utterance, features in _extract(utterances, config, self._num_workers):
+            if config.recognizer:
+                features["asr_text"] = self._heard[utterance.id]
             yield utterance.id, _example(utterance, features)
             self._bar.update()
 
@@ -152,7 +175,7 @@ def _quiet_tfds() -> Iterator[None]:
 
 def features_dict(config: SpeechConfig) -> tfds.features.FeaturesDict:
     """What an example holds: labels, features and, if V > 0, VTLP copies."""
-    spec = config.spec
+    shape = (config.spec.num_bands, config.spec.num_channels)
     # Bytes, not protobuf floats: read back without a Python loop over numbers.
     tensor = {"dtype": np.float32, "encoding": tfds.features.Encoding.BYTES}
     features = {
@@ -165,14 +188,15 @@ def features_dict(config: SpeechConfig) -> tfds.features.FeaturesDict:
         "rater_labels": tfds.features.Sequence(tfds.features.Text()),
         "extra": tfds.features.Text(doc="Further manifest columns, a JSON object."),
         "num_samples": tfds.features.Scalar(np.int64),
-        "log_mel": tfds.features.Tensor(shape=(None, spec.n_mels, 3), **tensor),
+        # Named when log-mel was all there was; holds the recipe's features.
+        "log_mel": tfds.features.Tensor(shape=(None, *shape), **tensor),
     }
+    if config.recognizer:
+        features["asr_text"] = tfds.features.Text()
     if config.vtlp_copies:
         copies = config.vtlp_copies
         features |= {
-            "vtlp": tfds.features.Tensor(
-                shape=(copies, None, spec.n_mels, 3), **tensor
-            ),
+            "vtlp": tfds.features.Tensor(shape=(copies, None, *shape), **tensor),
             "warp_factors": tfds.features.Tensor(shape=(copies,), dtype=np.float32),
         }
     return tfds.features.FeaturesDict(features)

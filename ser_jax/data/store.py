@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.errors import InputError
-from ser_jax.features.spec import RECIPES, LogMelSpec
+from ser_jax.features.spec import RECIPES, FeatureSpec
 
 # A TFRecord: length (u64), its masked CRC (u32), that many bytes, their CRC (u32).
 _HEADER = struct.Struct("<QI")
@@ -25,7 +25,7 @@ class Store:
 
     Attributes:
       utterances: Labels of U utterances, sorted by id.
-      frames: Per utterance float32 [T_u, F, C], log-mel with C - 1 orders of deltas.
+      frames: Per utterance float32 [T_u, F, C], features with C - 1 orders of deltas.
       copies: Per utterance float32 [V, T_u, F, C], VTLP copies; V may be 0.
       warp_factors: float32 [U, V].
       num_samples: int64 [U], lengths at the recipe's rate.
@@ -33,6 +33,8 @@ class Store:
       excluded: What the reader and the builder left out, and why.
       resampled: How many recordings came at another rate.
       directory: Where it was read from.
+      asr_text: Recognized text of each utterance; all empty without a recognizer.
+      asr: What is known of it: recognizer, versions, word error rate, ...; or {}.
     """
 
     utterances: tuple[Utterance, ...]
@@ -40,10 +42,12 @@ class Store:
     copies: tuple[np.ndarray, ...]
     warp_factors: np.ndarray
     num_samples: np.ndarray
-    spec: LogMelSpec
+    spec: FeatureSpec
     excluded: tuple[Exclusion, ...]
     resampled: int
     directory: str
+    asr_text: tuple[str, ...]
+    asr: dict
 
     def take(self, positions: Sequence[int]) -> "Store":
         """The dataset with only some of its utterances, in the given order."""
@@ -54,32 +58,40 @@ class Store:
             copies=tuple(self.copies[u] for u in positions),
             warp_factors=self.warp_factors[positions],
             num_samples=self.num_samples[positions],
+            asr_text=tuple(self.asr_text[u] for u in positions),
         )
 
 
 def load(
-    directory: str | os.PathLike, *, channels: int = 3, copies: bool = True
+    directory: str | os.PathLike, *, channels: int | None = None, copies: bool = True
 ) -> Store:
     """Reads all splits of a built dataset.
 
     Args:
       directory: What `ser_jax.data.build.ensure_built` returned.
-      channels: C, 1 static, 2 + delta, 3 + delta-delta.
+      channels: C, 1 static, 2 + delta, 3 + delta-delta; None = all that are stored.
       copies: Whether to keep the VTLP copies; without them V = 0.
 
     Returns:
       The dataset, 4 (V + 1) T F C bytes per utterance.
 
     Raises:
-      InputError: There is no complete dataset of this version in `directory`.
+      InputError: There is no complete dataset of this version in `directory`, or its
+        recipe stores fewer channels.
       ValueError: `channels` is not 1, 2 or 3.
     """
-    if channels not in (1, 2, 3):
+    if channels not in (None, 1, 2, 3):
         raise ValueError(f"expected channels 1, 2 or 3, got {channels}")
     directory = os.fspath(directory)
     builder = _open(directory)
     metadata = builder.info.metadata
     spec = _check_spec(metadata["spec"], directory)
+    channels = spec.num_channels if channels is None else channels
+    if channels > spec.num_channels:
+        raise InputError(
+            f"data.channels: expected at most {spec.num_channels}, which data.recipe="
+            f"{spec.name} stores, got {channels}; set --config.data.channels"
+        )
     total = sum(split.num_examples for split in builder.info.splits.values())
     rows = []
     # The bar shows only when reading takes longer than a breath.
@@ -88,7 +100,7 @@ def load(
     ):
         rows.append(_row(example, channels, copies, spec))
     rows.sort(key=lambda row: row[0].id)
-    utterances, frames, warped, factors, lengths = zip(*rows, strict=True)
+    utterances, frames, warped, factors, lengths, heard = zip(*rows, strict=True)
     return Store(
         utterances=utterances,
         frames=frames,
@@ -99,6 +111,8 @@ def load(
         excluded=tuple(Exclusion(**fields) for fields in metadata["excluded"]),
         resampled=metadata["resampled"],
         directory=directory,
+        asr_text=heard,
+        asr=dict(metadata["asr"]),
     )
 
 
@@ -113,7 +127,7 @@ def _open(directory: str):
     return tfds.builder_from_directory(directory)
 
 
-def _check_spec(stored: dict, directory: str) -> LogMelSpec:
+def _check_spec(stored: dict, directory: str) -> FeatureSpec:
     """The recipe as it is now must be the one the features were made by."""
     spec = RECIPES.get(stored["name"])
     if spec is None or dataclasses.asdict(spec) != stored:
@@ -166,16 +180,17 @@ def tfrecords(path: str | os.PathLike) -> Iterator[bytes]:
             file.read(_FOOTER_BYTES)
 
 
-def _row(example: dict, channels: int, copies: bool, spec: LogMelSpec) -> tuple:
-    """(Utterance, frames, copies, warp factors, number of samples) of an example."""
+def _row(example: dict, channels: int, copies: bool, spec: FeatureSpec) -> tuple:
+    """(Utterance, frames, copies, factors, samples, ASR text) of an example."""
     frames = np.ascontiguousarray(example["log_mel"][..., :channels])
     if copies and "vtlp" in example:
         warped = np.ascontiguousarray(example["vtlp"][..., :channels])
         factors = np.asarray(example["warp_factors"], np.float32)
     else:
-        warped = np.zeros((0, len(frames), spec.n_mels, channels), np.float32)
+        warped = np.zeros((0, len(frames), spec.num_bands, channels), np.float32)
         factors = np.zeros((0,), np.float32)
-    return _utterance(example), frames, warped, factors, int(example["num_samples"])
+    samples, heard = int(example["num_samples"]), _text(example.get("asr_text", ""))
+    return _utterance(example), frames, warped, factors, samples, heard
 
 
 def _utterance(example: dict) -> Utterance:

@@ -1,28 +1,14 @@
-"""3-D log-mel of whole utterances in NumPy and librosa: what the builders store."""
+"""Features of whole utterances in NumPy and librosa: what the builders store."""
 
 import contextlib
-import functools
 import warnings
 
 import librosa
 import numpy as np
+import scipy.fft
 
-from ser_jax.features.spec import LogMelSpec
-
-
-@functools.cache
-def mel_filterbank(spec: LogMelSpec) -> np.ndarray:
-    """Mel triangles of a recipe, float32 [F, 1 + n_fft / 2] (librosa's own)."""
-    htk = spec.mel_scale == "htk"
-    bank = librosa.filters.mel(
-        sr=spec.sample_rate_hz,
-        n_fft=spec.n_fft,
-        n_mels=spec.n_mels,
-        htk=htk,
-        norm=None if htk else "slaney",
-    )
-    bank.setflags(write=False)  # cached: nobody may change it
-    return bank
+from ser_jax.features import filters
+from ser_jax.features.spec import FeatureSpec
 
 
 @contextlib.contextmanager
@@ -33,7 +19,7 @@ def short_clips_allowed():
         yield
 
 
-def power_spectrum(samples: np.ndarray, spec: LogMelSpec) -> np.ndarray:
+def power_spectrum(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """Power spectrogram of an utterance.
 
     Args:
@@ -51,6 +37,7 @@ def power_spectrum(samples: np.ndarray, spec: LogMelSpec) -> np.ndarray:
             f"expected samples [n] with n >= 1, got shape {samples.shape}; "
             "mix the channels and leave empty recordings out"
         )
+    samples = samples * np.float32(spec.sample_scale)
     if spec.preemphasis:
         emphasized = samples.copy()
         emphasized[1:] -= np.float32(spec.preemphasis) * samples[:-1]
@@ -70,7 +57,7 @@ def power_spectrum(samples: np.ndarray, spec: LogMelSpec) -> np.ndarray:
     return power if spec.centered else power / np.float32(spec.n_fft)
 
 
-def _pad_to_frames(samples: np.ndarray, spec: LogMelSpec) -> np.ndarray:
+def _pad_to_frames(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """Appends zeros to fill the last window, and room for librosa's wider FFT frame.
 
     librosa puts the window in the middle of the FFT frame; the same number of zeros
@@ -83,26 +70,40 @@ def _pad_to_frames(samples: np.ndarray, spec: LogMelSpec) -> np.ndarray:
     return np.pad(samples, (margin, wanted - samples.size + behind))
 
 
-def log_of_mel(
-    power: np.ndarray, filterbank: np.ndarray, spec: LogMelSpec
+def static_of_power(
+    power: np.ndarray, filterbank: np.ndarray, spec: FeatureSpec
 ) -> np.ndarray:
-    """Log-mel of a power spectrogram [1 + n_fft / 2, T]: float32 [T, F]."""
-    mel = np.maximum(filterbank @ power, np.float32(spec.floor))
-    log = np.log10(mel) if spec.log == "log10" else np.log(mel)
+    """Static features of a power spectrogram.
+
+    Args:
+      power: [1 + n_fft / 2, T].
+      filterbank: [`num_filters`, 1 + n_fft / 2], the recipe's own or a warped one.
+      spec: The recipe.
+
+    Returns:
+      float32 [T, F].
+    """
+    energy = np.maximum(filterbank @ power, np.float32(spec.floor))
+    log = np.log(energy) if spec.log == "ln" else np.log10(energy)
+    if spec.log == "db":
+        log *= np.float32(10.0)
+    if spec.top_db:
+        log = np.maximum(log, log.max() - np.float32(spec.top_db))
+    if spec.kind == "mfcc":
+        log = scipy.fft.dct(log, axis=0, norm="ortho")[: spec.num_coefficients]
     return np.ascontiguousarray(log.T, dtype=np.float32)
 
 
-def log_mel(
-    samples: np.ndarray, spec: LogMelSpec, filterbank: np.ndarray | None = None
-) -> np.ndarray:
-    """Log-mel spectrogram of an utterance.
+def static(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """Static features of an utterance: filterbank, logarithm, for MFCC the DCT.
 
-    Equals `log10(max(librosa.feature.melspectrogram(...), floor))` of the recipe.
+    For `logmel128` it equals `log10(max(librosa.feature.melspectrogram(...), floor))`,
+    for `mfcc26` `librosa.feature.mfcc(..., n_mfcc=26)`, for `logmel40_psf`
+    `python_speech_features.logfbank(..., nfilt=40)` of the 16-bit samples.
 
     Args:
       samples: float32 [n] in [-1, 1] at the recipe's rate, n >= 1.
       spec: The recipe.
-      filterbank: [F, 1 + n_fft / 2]; None = the recipe's own. A warped one gives VTLP.
 
     Returns:
       float32 [T, F] with T = `spec.num_frames(n)`.
@@ -110,8 +111,9 @@ def log_mel(
     Raises:
       ValueError: `samples` is not a non-empty vector.
     """
-    bank = mel_filterbank(spec) if filterbank is None else filterbank
-    return log_of_mel(power_spectrum(samples, spec), bank, spec)
+    return static_of_power(
+        power_spectrum(samples, spec), filters.filterbank(spec), spec
+    )
 
 
 def deltas(x: np.ndarray) -> np.ndarray:
@@ -133,23 +135,28 @@ def deltas(x: np.ndarray) -> np.ndarray:
     return (near + 2 * far) / x.dtype.type(10)
 
 
-def with_deltas(static: np.ndarray) -> np.ndarray:
+def with_deltas(x: np.ndarray) -> np.ndarray:
     """Static, delta and delta-delta (delta of the delta): [T, F] -> [T, F, 3]."""
-    first = deltas(static)
-    return np.stack([static, first, deltas(first)], axis=-1)
+    first = deltas(x)
+    return np.stack([x, first, deltas(first)], axis=-1)
 
 
-def log_mel_3d(samples: np.ndarray, spec: LogMelSpec) -> np.ndarray:
-    """Log-mel with deltas over the whole utterance.
+def channels(x: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """Static features [T, F] with the recipe's deltas, if any: [T, F, C]."""
+    return with_deltas(x) if spec.deltas else x[..., None]
+
+
+def features(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """What is stored of an utterance; deltas run over all of it.
 
     Args:
       samples: float32 [n] in [-1, 1] at the recipe's rate, n >= 1.
       spec: The recipe.
 
     Returns:
-      float32 [T, F, 3]: static, delta, delta-delta.
+      float32 [T, F, C]: static, and delta and delta-delta where the recipe has them.
 
     Raises:
       ValueError: `samples` is not a non-empty vector.
     """
-    return with_deltas(log_mel(samples, spec))
+    return channels(static(samples, spec), spec)

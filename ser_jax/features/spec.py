@@ -1,44 +1,70 @@
-"""What a log-mel recipe is, as plain numbers. Imports nothing heavy."""
+"""What a feature recipe is, as plain numbers. Imports nothing heavy."""
 
 import dataclasses
 import math
 
+KINDS = ("logmel", "mfcc", "spectrogram")
+
 
 @dataclasses.dataclass(frozen=True)
-class LogMelSpec:
-    """A log-mel recipe: framing, power spectrum, mel triangles, logarithm.
+class FeatureSpec:
+    """A recipe: framing, power spectrum, filterbank, logarithm, perhaps a DCT.
 
     Attributes:
       name: Key in `RECIPES`, first part of a built dataset's config name.
+      kind: `logmel` (mel bands), `mfcc` (their DCT) or `spectrogram` (FFT bins).
       sample_rate_hz: Rate the recording is brought to first.
+      sample_scale: Samples in [-1, 1] are multiplied by it; 32768 = as 16-bit numbers.
       n_fft: FFT length, samples.
       win_samples: Window length, samples.
       hop_samples: Step between frames, samples.
-      n_mels: Mel bands between 0 Hz and half the sample rate.
+      num_filters: Rows of the filterbank: mel bands between 0 Hz and half the sample
+        rate, or the lowest FFT bins.
+      num_coefficients: `mfcc`: lowest coefficients of the orthonormal DCT-II that are
+        kept; else 0.
       window: SciPy window name (periodic form, as librosa uses it).
       centered: True: librosa's default framing, zeros on both sides, frame t is
         centred at sample `t * hop_samples`. False: frame t starts at sample
         `t * hop_samples`, zeros are appended to fill the last frame, and the power
         is divided by `n_fft`, as speech toolkits do.
-      mel_scale: `slaney` (area-normalised triangles, librosa's default) or `htk`
-        (2595 log10(1 + f / 700), triangles of height 1).
-      log: `log10` or `ln`.
+      mel_scale: `slaney` (area-normalised triangles, librosa's default), `htk`
+        (2595 log10(1 + f / 700), triangles of height 1), `psf` (as `htk`, edges
+        rounded down to FFT bins as python_speech_features does) or `none`.
+      log: `log10`, `ln` or `db` (10 log10).
       floor: Smallest power before the logarithm, so that silence stays finite.
+      top_db: `db`: values further below the utterance's largest are raised to that
+        distance; 0 = none.
       preemphasis: Coefficient a of y[n] = x[n] - a x[n-1], y[0] = x[0]; 0 = none.
+      deltas: Whether delta and delta-delta are stored beside the static values.
     """
 
     name: str
+    kind: str
     sample_rate_hz: int
+    sample_scale: float
     n_fft: int
     win_samples: int
     hop_samples: int
-    n_mels: int
+    num_filters: int
+    num_coefficients: int
     window: str
     centered: bool
     mel_scale: str
     log: str
     floor: float
+    top_db: float
     preemphasis: float
+    deltas: bool
+
+    @property
+    def num_bands(self) -> int:
+        """F of the stored features [T, F, C]."""
+        return self.num_coefficients or self.num_filters
+
+    @property
+    def num_channels(self) -> int:
+        """C of the stored features: static, delta, delta-delta, or static alone."""
+        return 3 if self.deltas else 1
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of a recording.
@@ -56,45 +82,116 @@ class LogMelSpec:
         return 1 + math.ceil(beyond / self.hop_samples)
 
 
-_LOGMEL128 = LogMelSpec(
+# AACNN's input (Xu et al., ICASSP 2021, released code: 50/25 ms). Differs from that
+# code: a floor, so that silence gives -10 and not -inf; features are computed on the
+# whole utterance and then cut into segments.
+_LOGMEL128 = FeatureSpec(
     name="logmel128",
+    kind="logmel",
     sample_rate_hz=16000,
+    sample_scale=1.0,
     n_fft=800,
     win_samples=800,
     hop_samples=400,
-    n_mels=128,
+    num_filters=128,
+    num_coefficients=0,
     window="hann",
     centered=True,
     mel_scale="slaney",
     log="log10",
     floor=1e-10,
+    top_db=0.0,
     preemphasis=0.0,
+    deltas=True,
 )
 
-# `logmel128` is AACNN's input (Xu et al., ICASSP 2021, released code: 50/25 ms).
-# Differs from that code: a floor, so that silence gives -10 and not -inf; features
-# are computed on the whole utterance and then cut into segments.
-#
-# `logmel40_3d` is the input of the 3-D ACRNN family (Chen et al., 2018): 25/10 ms.
-# Differs from python_speech_features, which those systems ran: triangle edges are
-# exact frequencies (it rounds them down to FFT bins), the window is Hamming as in
-# the paper (its default is rectangular), and samples are in [-1, 1] (it took int16,
-# which shifts every value by 2 ln 32768 = 20.794).
-RECIPES: dict[str, LogMelSpec] = {
-    "logmel128": _LOGMEL128,
-    "logmel64": dataclasses.replace(_LOGMEL128, name="logmel64", n_mels=64),
-    "logmel40_3d": LogMelSpec(
-        name="logmel40_3d",
-        sample_rate_hz=16000,
-        n_fft=512,
-        win_samples=400,
-        hop_samples=160,
-        n_mels=40,
-        window="hamming",
-        centered=False,
-        mel_scale="htk",
-        log="ln",
-        floor=2.0**-52,
-        preemphasis=0.97,
-    ),
+# The input of the 3-D ACRNN family as its papers write it (Chen et al., 2018): 25/10 ms,
+# Hamming window, exact triangle edges, samples in [-1, 1].
+_LOGMEL40_3D = dataclasses.replace(
+    _LOGMEL128,
+    name="logmel40_3d",
+    n_fft=512,
+    win_samples=400,
+    hop_samples=160,
+    num_filters=40,
+    window="hamming",
+    centered=False,
+    mel_scale="htk",
+    log="ln",
+    floor=2.0**-52,
+    preemphasis=0.97,
+)
+
+# The same input as those systems' code computes it: python_speech_features on 16-bit
+# numbers. Every static value lies 2 ln 32768 = 20.794 above its place at [-1, 1].
+_LOGMEL40_PSF = dataclasses.replace(
+    _LOGMEL40_3D,
+    name="logmel40_psf",
+    sample_scale=32768.0,
+    window="boxcar",
+    mel_scale="psf",
+)
+
+# librosa.feature.mfcc's defaults, the head-fusion and GLAM systems' input: 2 s are 63
+# frames. Differs from their code: computed on the whole utterance, then cut, so `top_db`
+# counts from the loudest cell of the utterance, not of the segment, and only the
+# utterance's ends see librosa's zeros.
+_MFCC26 = dataclasses.replace(
+    _LOGMEL128,
+    name="mfcc26",
+    kind="mfcc",
+    n_fft=2048,
+    win_samples=2048,
+    hop_samples=512,
+    num_coefficients=26,
+    log="db",
+    top_db=80.0,
+    deltas=False,
+)
+
+# MSCNN-SPU's 96 values per frame, 32 x 3, as KrishnaDN's code reads the paper's figure;
+# 7.5 s are 751 frames (the paper's 750 and librosa's one more). Differs from that code:
+# regression deltas, not librosa's Savitzky-Golay filter.
+_MFCC32_3D = dataclasses.replace(
+    _MFCC26,
+    name="mfcc32_3d",
+    win_samples=400,
+    hop_samples=160,
+    num_coefficients=32,
+    deltas=True,
+)
+
+# AFCN's input: 0-4 kHz of a 40/10 ms Hamming spectrogram in steps of 20 Hz, as public
+# code reads it (samsudinng/speech_emo_recognition). Differs from that code: log power
+# above a floor, where it takes dB below the utterance's loudest cell, at most 80; the
+# z-score per band removes factors and fixed offsets.
+_SPECTROGRAM200 = dataclasses.replace(
+    _LOGMEL128,
+    name="spectrogram200",
+    kind="spectrogram",
+    n_fft=800,
+    win_samples=640,
+    hop_samples=160,
+    num_filters=200,
+    window="hamming",
+    mel_scale="none",
+    preemphasis=0.97,
+    deltas=False,
+)
+
+RECIPES: dict[str, FeatureSpec] = {
+    spec.name: spec
+    for spec in (
+        _LOGMEL128,
+        dataclasses.replace(_LOGMEL128, name="logmel64", num_filters=64),
+        _LOGMEL40_3D,
+        _LOGMEL40_PSF,
+        _MFCC26,
+        _MFCC32_3D,
+        _SPECTROGRAM200,
+        # In steps of 10 Hz.
+        dataclasses.replace(
+            _SPECTROGRAM200, name="spectrogram400", n_fft=1600, num_filters=400
+        ),
+    )
 }

@@ -5,8 +5,8 @@ import hashlib
 import librosa
 import numpy as np
 
-from ser_jax.features import audio, offline
-from ser_jax.features.spec import LogMelSpec
+from ser_jax.features import audio, filters, offline
+from ser_jax.features.spec import FeatureSpec
 
 MODES = ("textbook", "nlpaug")
 
@@ -85,31 +85,22 @@ def nlpaug_map(num_bins: int, alpha: float, sample_rate_hz: int) -> np.ndarray:
     return warped * (num_bins - 1) / warped.max()
 
 
-def warped_filterbank(spec: LogMelSpec, alpha: float) -> np.ndarray:
-    """Mel triangles that see the spectrum warped by `textbook_map`.
+def warped_filterbank(spec: FeatureSpec, alpha: float) -> np.ndarray:
+    """The recipe's filterbank on the spectrum warped by `textbook_map`.
 
-    Triangle m's weight for FFT bin k is its height at G(f_k), so energy at f is
-    counted where G(f) lies. One STFT serves any number of factors.
+    Energy at f is counted where G(f) lies: a mel triangle weights a bin by its height
+    there, a spectrogram's bin is read from the unwarped spectrum by interpolation. One
+    STFT serves any number of factors.
 
     Args:
       spec: The recipe.
       alpha: Warp factor; 1 gives the recipe's own filterbank.
 
     Returns:
-      float32 [F, 1 + n_fft / 2].
+      float32 [`spec.num_filters`, 1 + n_fft / 2].
     """
-    htk = spec.mel_scale == "htk"
-    nyquist = spec.sample_rate_hz / 2
-    edges = librosa.mel_frequencies(spec.n_mels + 2, fmin=0, fmax=nyquist, htk=htk)
-    bins = librosa.fft_frequencies(sr=spec.sample_rate_hz, n_fft=spec.n_fft)
-    bins = textbook_map(bins, alpha, spec.sample_rate_hz)
-    low, mid, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rising = (bins - low) / (mid - low)
-    falling = (high - bins) / (high - mid)
-    bank = np.maximum(0.0, np.minimum(rising, falling))
-    if not htk:
-        bank *= 2.0 / (high - low)  # Slaney: every triangle has area 1
-    return bank.astype(np.float32)
+    places = textbook_map(filters.bin_frequencies(spec), alpha, spec.sample_rate_hz)
+    return filters.filterbank_at(spec, places)
 
 
 def nlpaug_warp(samples: np.ndarray, alpha: float, sample_rate_hz: int) -> np.ndarray:
@@ -144,9 +135,9 @@ def nlpaug_warp(samples: np.ndarray, alpha: float, sample_rate_hz: int) -> np.nd
 
 
 def vtlp_copies(
-    samples: np.ndarray, spec: LogMelSpec, factors: np.ndarray, mode: str
+    samples: np.ndarray, spec: FeatureSpec, factors: np.ndarray, mode: str
 ) -> np.ndarray:
-    """Log-mel with deltas of perturbed copies of an utterance.
+    """Features of perturbed copies of an utterance.
 
     Args:
       samples: float32 [n] in [-1, 1] at the recipe's rate, n >= 1.
@@ -155,7 +146,7 @@ def vtlp_copies(
       mode: `textbook` (warped filterbank) or `nlpaug` (warped waveform).
 
     Returns:
-      float32 [V, T, F, 3] with the T of the unperturbed utterance.
+      float32 [V, T, F, C] with the T of the unperturbed utterance.
 
     Raises:
       ValueError: Unknown mode, or `samples` is not a non-empty vector.
@@ -163,27 +154,27 @@ def vtlp_copies(
     if mode == "textbook":
         power = offline.power_spectrum(samples, spec)
         static = [
-            offline.log_of_mel(power, warped_filterbank(spec, float(alpha)), spec)
+            offline.static_of_power(power, warped_filterbank(spec, float(alpha)), spec)
             for alpha in factors
         ]
     elif mode == "nlpaug":
         static = [
-            offline.log_mel(
+            offline.static(
                 nlpaug_warp(samples, float(alpha), spec.sample_rate_hz), spec
             )
             for alpha in factors
         ]
     else:
         raise ValueError(f"expected a VTLP mode of {MODES}, got {mode!r}")
-    frames = spec.num_frames(samples.size)
     if not static:
-        return np.zeros((0, frames, spec.n_mels, 3), np.float32)
-    return np.stack([offline.with_deltas(copy) for copy in static])
+        shape = (0, spec.num_frames(samples.size), spec.num_bands, spec.num_channels)
+        return np.zeros(shape, np.float32)
+    return np.stack([offline.channels(copy, spec) for copy in static])
 
 
 def recording_features(
     path: str,
-    spec: LogMelSpec,
+    spec: FeatureSpec,
     factors: np.ndarray,
     mode: str,
     min_duration_s: float,
@@ -198,14 +189,15 @@ def recording_features(
       min_duration_s: Shorter recordings are refused.
 
     Returns:
-      `log_mel` [T, F, 3], `vtlp` [V, T, F, 3] and `num_samples`.
+      `log_mel` [T, F, C], whatever the recipe's kind, `vtlp` [V, T, F, C] and
+      `num_samples`.
 
     Raises:
       AudioError: The recording cannot be used.
     """
     samples, _ = audio.load(path, spec.sample_rate_hz, min_duration_s)
     return {
-        "log_mel": offline.log_mel_3d(samples, spec),
+        "log_mel": offline.features(samples, spec),
         "vtlp": vtlp_copies(samples, spec, factors, mode),
         "num_samples": samples.size,
     }

@@ -45,7 +45,7 @@ def test_store_is_bit_equal_to_offline_features(built):
         samples, _ = audio.load(utterance.wav, 16000)
         factors = vtlp.warp_factors(utterance.id, 2, data.vtlp_low, data.vtlp_high)
         copies = vtlp.vtlp_copies(samples, loaded.spec, factors, "textbook")
-        expected = offline.log_mel_3d(samples, loaded.spec)
+        expected = offline.features(samples, loaded.spec)
         np.testing.assert_array_equal(loaded.frames[index], expected)
         np.testing.assert_array_equal(loaded.copies[index], copies)
         np.testing.assert_array_equal(loaded.warp_factors[index], factors)
@@ -72,6 +72,7 @@ def test_fewer_channels_are_the_first_ones(built):
     full = store.load(built[1])
     one = store.load(built[1], channels=1)
     two = store.load(built[1], channels=2, copies=False)
+    assert full.frames[4].shape[1:] == (64, 3)
     np.testing.assert_array_equal(one.frames[4], full.frames[4][..., :1])
     np.testing.assert_array_equal(one.copies[4], full.copies[4][..., :1])
     np.testing.assert_array_equal(two.frames[4], full.frames[4][..., :2])
@@ -96,6 +97,21 @@ def test_both_formats_are_read_without_tensorflow(built):
 def test_other_channels_are_refused(built):
     with pytest.raises(ValueError, match="expected channels 1, 2 or 3, got 4"):
         store.load(built[1], channels=4)
+
+
+def test_recipe_without_deltas_stores_one_channel(tmp_path):
+    data = config_for(dummy_tree(tmp_path / "corpus"), tmp_path / "tfds")
+    data.recipe = "mfcc26"
+    directory = build.ensure_built(data)
+    loaded = store.load(directory)
+    assert loaded.frames[3].shape[1:] == (26, 1)
+    assert loaded.copies[3].shape == (2, *loaded.frames[3].shape)
+    samples, _ = audio.load(loaded.utterances[3].wav, 16000)
+    expected = offline.features(samples, loaded.spec)
+    # Workers run BLAS on one thread; with more it adds a wide product otherwise.
+    np.testing.assert_allclose(loaded.frames[3], expected, rtol=1e-5, atol=1e-4)
+    with pytest.raises(InputError, match=r"data\.channels: expected at most 1.*mfcc26"):
+        store.load(directory, channels=3)
 
 
 def test_folder_without_dataset_is_an_input_error(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from ser_jax.features.spec import RECIPES
+from ser_jax.features.spec import KINDS, RECIPES
 
 
 @pytest.mark.parametrize(
@@ -19,15 +19,37 @@ from ser_jax.features.spec import RECIPES
         ("logmel40_3d", 400, 1),
         ("logmel40_3d", 401, 2),
         ("logmel40_3d", 1, 1),
+        ("logmel40_psf", 48080, 299),
+        ("logmel40_psf", 48081, 300),
+        # 1 + n // 512; head fusion's 2 s segment has 63 frames.
+        ("mfcc26", 32000, 63),
+        # MSCNN-SPU's 7.5 s: one more than the paper's 750, as librosa centres frames.
+        ("mfcc32_3d", 120000, 751),
+        ("spectrogram200", 48000, 301),
+        ("spectrogram400", 48000, 301),
     ],
 )
 def test_frame_counts_follow_the_formulas(recipe, num_samples, frames):
     assert RECIPES[recipe].num_frames(num_samples) == frames
 
 
-def test_recipes_are_stored_under_their_names():
-    assert {name: spec.name for name, spec in RECIPES.items()} == {
-        "logmel128": "logmel128",
-        "logmel64": "logmel64",
-        "logmel40_3d": "logmel40_3d",
+def test_stored_shapes():
+    shapes = {name: (s.num_bands, s.num_channels) for name, s in RECIPES.items()}
+    assert shapes == {
+        "logmel128": (128, 3),
+        "logmel64": (64, 3),
+        "logmel40_3d": (40, 3),
+        "logmel40_psf": (40, 3),
+        "mfcc26": (26, 1),
+        "mfcc32_3d": (32, 3),
+        "spectrogram200": (200, 1),
+        "spectrogram400": (400, 1),
     }
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_recipes_name_what_they_are(recipe):
+    spec = RECIPES[recipe]
+    assert spec.name == recipe and spec.kind in KINDS
+    assert (spec.kind == "mfcc") == bool(spec.num_coefficients)
+    assert (spec.kind == "spectrogram") == (spec.mel_scale == "none")

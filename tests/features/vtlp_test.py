@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ser_jax.features import offline, vtlp
+from ser_jax.features import filters, offline, vtlp
 from ser_jax.features.spec import RECIPES
 
 SPEC = RECIPES["logmel128"]
@@ -56,10 +56,19 @@ def test_maps_increase(alpha):
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
 def test_factor_one_is_the_recipes_filterbank(recipe):
     spec = RECIPES[recipe]
-    # float32 rounding of weights up to 0.03 (slaney) or 1 (htk).
+    # float32 rounding of weights up to 0.03 (slaney) or 1 (the others).
     np.testing.assert_allclose(
-        vtlp.warped_filterbank(spec, 1.0), offline.mel_filterbank(spec), atol=1e-6
+        vtlp.warped_filterbank(spec, 1.0), filters.filterbank(spec), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_factor_one_copies_the_features(recipe):
+    spec = RECIPES[recipe]
+    samples = np.random.default_rng(5).standard_normal(3000).astype(np.float32)
+    copy = vtlp.vtlp_copies(samples, spec, np.array([1.0]), "textbook")[0]
+    # Weights rounded elsewhere: 1e-6 of them; MFCC add 128 logs in dB.
+    np.testing.assert_allclose(copy, offline.features(samples, spec), atol=1e-3)
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
@@ -71,8 +80,17 @@ def test_no_band_is_blind(recipe, alpha):
 @pytest.mark.parametrize("alpha", [0.8, 0.9, 1.1, 1.2])
 def test_textbook_copy_of_a_tone_looks_like_the_moved_tone(alpha):
     copy = vtlp.vtlp_copies(sine(1000), SPEC, np.array([alpha]), "textbook")[0]
-    moved = offline.log_mel(sine(1000 * alpha), SPEC)
+    moved = offline.static(sine(1000 * alpha), SPEC)
     assert np.argmax(copy[20, :, 0]) == np.argmax(moved[20])
+
+
+@pytest.mark.parametrize("alpha", [0.8, 0.9, 1.1, 1.2])
+def test_textbook_copy_of_a_spectrogram_moves_a_tone(alpha):
+    spec = RECIPES["spectrogram200"]
+    copy = vtlp.vtlp_copies(sine(1000), spec, np.array([alpha]), "textbook")[0]
+    assert np.argmax(copy[20, :, 0]) == round(1000 * alpha / 20)
+    # Rows read one spectrum between its bins: none is louder or softer than its source.
+    np.testing.assert_allclose(vtlp.warped_filterbank(spec, alpha).sum(axis=1), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +118,7 @@ def test_unit_factor_copies_the_source(mode):
     samples = np.random.default_rng(0).standard_normal(6000).astype(np.float32)
     got = vtlp.vtlp_copies(samples, SPEC, np.array([1.0]), mode)[0]
     # nlpaug passes through an STFT and back, in float32.
-    np.testing.assert_allclose(got, offline.log_mel_3d(samples, SPEC), atol=1e-3)
+    np.testing.assert_allclose(got, offline.features(samples, SPEC), atol=1e-3)
 
 
 @pytest.mark.parametrize("mode", vtlp.MODES)
@@ -112,6 +130,8 @@ def test_silence_stays_at_the_floor(mode):
 def test_no_copies():
     got = vtlp.vtlp_copies(sine(440, 4000), SPEC, np.zeros(0), "textbook")
     assert got.shape == (0, 11, 128, 3)
+    got = vtlp.vtlp_copies(sine(440, 4000), RECIPES["mfcc26"], np.zeros(0), "nlpaug")
+    assert got.shape == (0, 8, 26, 1)
 
 
 def test_unknown_mode_is_refused():

@@ -45,6 +45,45 @@ def logmel40(samples):
             return np.array(frames)
 
 
+def psf_filterbank(nfilt=40, nfft=512, rate=16000):
+    """Triangles of python_speech_features, float64 [nfilt, nfft // 2 + 1]."""
+    mel = np.linspace(0.0, hz_to_htk_mel(rate / 2), nfilt + 2)
+    corner = np.floor((nfft + 1) * htk_mel_to_hz(mel) / rate).astype(int)
+    bank = np.zeros((nfilt, nfft // 2 + 1))
+    for m in range(nfilt):
+        low, mid, high = corner[m : m + 3]
+        for k in range(low, mid):
+            bank[m, k] = (k - low) / (mid - low)
+        for k in range(mid, high):
+            bank[m, k] = (high - k) / (high - mid)
+    return bank
+
+
+def psf_logfbank(signal, nfilt=40, nfft=512, rate=16000):
+    """What `python_speech_features.logfbank(signal, rate, nfilt=40)` returns.
+
+    Held against version 0.6 of the package once, on noise, tones, silence and single
+    steps of the converter, 1 to 48241 samples: 4e-15 apart at most, triangles equal.
+
+    Args:
+      signal: [n], 16-bit numbers.
+
+    Returns:
+      float64 [T, nfilt].
+    """
+    x = np.asarray(signal, np.float64)
+    x = np.concatenate([x[:1], x[1:] - 0.97 * x[:-1]])
+    bank = psf_filterbank(nfilt, nfft, rate)
+    count = 1 if len(x) <= 400 else 1 + -(-(len(x) - 400) // 160)
+    rows = []
+    for t in range(count):
+        frame = x[160 * t : 160 * t + 400]  # a short last one is as good as padded
+        power = np.abs(np.fft.rfft(frame, nfft)) ** 2 / nfft
+        energy = bank @ power
+        rows.append(np.log(np.where(energy == 0, np.finfo(np.float64).eps, energy)))
+    return np.array(rows)
+
+
 def deltas(x):
     """Regression deltas, N = 2, one frame and one offset at a time."""
     last = len(x) - 1
