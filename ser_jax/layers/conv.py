@@ -1,8 +1,25 @@
-"""Convolution, batch normalisation, ReLU and pooling on maps with padded cells."""
+"""Convolution, batch normalization, activation and pooling on padded maps.
+
+A map is [B, H, W, D]: rows are bands, columns are frames, channels come last. Padding
+is whole columns: `mask` [B, W] is True where a column is valid.
+"""
+
+import dataclasses
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
+
+from ser_jax.layers.dense import (
+    ACTIVATIONS,
+    NORMS,
+    activate,
+    batch_norm,
+    check_mode,
+    normalize,
+)
+
+PADDINGS = ("same", "floor")
 
 
 def pool_mask(mask: Bool[Array, "B W"], size: int) -> Bool[Array, "B w"]:
@@ -42,45 +59,98 @@ def pool(
     return jnp.where(mask[:, None, :, None], max_pool(x, size), 0), mask
 
 
-class ConvBlock(nnx.Module):
-    """Conv 'same' -> batch norm -> ReLU -> zero padded cells -> max-pool.
+def drop_column(mask: Bool[Array, "B W"]) -> Bool[Array, "B V"]:
+    """Columns valid under a kernel that reads a column and the next: V = W - 1.
 
-    Padded columns neither enter the batch statistics nor leak into their neighbours,
+    The first stays valid as long as the map has one valid cell, as in `pool_mask`.
+    """
+    return mask[:, 1:].at[:, 0].set(mask[:, 0])
+
+
+def columns(x: Float[Array, "B H W D"]) -> Float[Array, "B W C"]:
+    """One vector per column (time step): C = H * D, channels innermost."""
+    batch, rows, steps, depth = x.shape
+    return jnp.swapaxes(x, 1, 2).reshape(batch, steps, rows * depth)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvSpec:
+    """What one convolution block does; pairs are (bands, frames).
+
+    Attributes:
+        kernel: rows and columns.
+        pool: rows and columns of the max-pooling window and stride.
+        dilation: distance between the kernel's cells, on both axes.
+        padding: `same`, or `floor`: (kernel - 1) // 2 zeros on either side, so that an
+            even kernel leaves one row or column fewer (without dilation only).
+        norm: `batch`, `plain` (batch norm without scale and bias) or `none`.
+        activation: `relu`, `leaky_relu` (slope 0.01) or `none`.
+        bn_momentum: share of the old running statistics kept at a step, in [0, 1).
+
+    Raises:
+        ValueError: for an unknown mode, or `floor` with dilation.
+    """
+
+    kernel: tuple[int, int]
+    pool: tuple[int, int] = (1, 1)
+    dilation: int = 1
+    padding: str = "same"
+    norm: str = "batch"
+    activation: str = "relu"
+    bn_momentum: float = 0.9
+
+    def __post_init__(self):
+        check_mode("norm", self.norm, NORMS)
+        check_mode("activation", self.activation, ACTIVATIONS)
+        check_mode("padding", self.padding, PADDINGS)
+        if self.padding == "floor" and self.dilation != 1:
+            raise ValueError(
+                f"dilation: expected 1 with padding='floor', got {self.dilation}"
+            )
+
+
+class ConvBlock(nnx.Module):
+    """Conv -> batch norm -> activation -> zero padded cells -> max-pool.
+
+    Padded columns neither enter the batch statistics nor leak into their neighbors,
     so the valid cells are what they would be in a map that ends with them.
+
+    Example:
+        spec = ConvSpec(kernel=(3, 5), pool=(2, 2), norm="none", activation="leaky_relu")
+        block = ConvBlock(3, 128, spec, rngs=nnx.Rngs(0))
+        x, mask = block(x, mask)  # [B, 40, 300, 3] -> [B, 20, 150, 128]
     """
 
     def __init__(
         self,
         features_in: int,
         features_out: int,
+        spec: ConvSpec,
         *,
-        kernel: tuple[int, int],
-        pool: tuple[int, int] = (1, 1),
-        bn_momentum: float = 0.99,
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the convolution (with bias) and the normalisation.
+        """Makes the convolution (with bias) and the normalization.
 
         Args:
             features_in: channels that come in.
             features_out: channels that leave.
-            kernel: rows and columns.
-            pool: rows and columns of the max-pooling window and stride.
-            bn_momentum: share of the old running statistics kept at a step, in [0, 1).
-            dtype: of the convolution; parameters and statistics are float32.
+            spec: kernel, pooling, norm and activation.
+            dtype: of the computation; parameters and statistics are float32.
             rngs: stream `params`.
         """
+        sides = [((k - 1) // 2, (k - 1) // 2) for k in spec.kernel]
         self.conv = nnx.Conv(
-            features_in, features_out, kernel, padding="SAME", dtype=dtype, rngs=rngs
+            features_in,
+            features_out,
+            spec.kernel,
+            padding="SAME" if spec.padding == "same" else sides,
+            kernel_dilation=spec.dilation,
+            dtype=dtype,
+            rngs=rngs,
         )
-        # float32 whatever dtype is: running statistics in bfloat16 lose the small
-        # differences they are made of.
-        self.norm = nnx.BatchNorm(
-            features_out, momentum=bn_momentum, dtype=jnp.float32, rngs=rngs
-        )
-        self.pool = tuple(pool)
-        self.dtype = dtype
+        self.norm = batch_norm(spec.norm, features_out, spec.bn_momentum, rngs)
+        self.spec = spec
 
     def __call__(
         self, x: Float[Array, "B H W C"], mask: Bool[Array, "B W"]
@@ -92,8 +162,10 @@ class ConvBlock(nnx.Module):
             mask: True where a column is valid.
         """
         x = self.conv(x)
-        # A batch of padding only would make the statistics 0/0.
-        counted = (mask | ~mask.any())[:, None, :, None]
-        x = nnx.relu(self.norm(x, mask=counted)).astype(self.dtype)
-        x = jnp.where(mask[:, None, :, None], x, 0)
-        return pool(x, mask, self.pool)
+        mask = mask if x.shape[2] == mask.shape[1] else drop_column(mask)
+        cells = mask[:, None, :]
+        x = normalize(self.norm, x, cells)
+        # Before pooling padding is the lowest number, so that it is never a maximum.
+        fill = 0 if self.spec.pool == (1, 1) else jnp.finfo(x.dtype).min
+        x = jnp.where(cells[..., None], activate(x, self.spec.activation), fill)
+        return pool(x, mask, self.spec.pool)

@@ -1,0 +1,154 @@
+"""AlexNet's convolutions as a trunk that takes maps of any length.
+
+Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural
+Networks, NeurIPS 2012, and the smaller "one weird trick" version (arXiv 1404.5997) that
+torchvision trained.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from ser_jax.layers import strided
+from ser_jax.layers.dense import check_mode
+from ser_jax.layers.strided import POOL, Window
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A convolution, ReLU, then what follows it.
+
+    Attributes:
+        features: channels that leave.
+        window: kernel, stride and zero padding.
+        response_norm: local response normalization follows.
+        pool: max-pooling 3x3, stride 2, follows.
+    """
+
+    features: int
+    window: Window
+    response_norm: bool = False
+    pool: bool = False
+
+
+SIZES = {
+    "original": (
+        Stage(96, Window(11, 4), response_norm=True, pool=True),
+        Stage(256, Window(5, 1, 2), response_norm=True, pool=True),
+        Stage(384, Window(3, 1, 1)),
+        Stage(384, Window(3, 1, 1)),
+        Stage(256, Window(3, 1, 1), pool=True),
+    ),
+    "torchvision": (
+        Stage(64, Window(11, 4, 2), pool=True),
+        Stage(192, Window(5, 1, 2), pool=True),
+        Stage(384, Window(3, 1, 1)),
+        Stage(256, Window(3, 1, 1)),
+        Stage(256, Window(3, 1, 1), pool=True),
+    ),
+}
+
+
+def response_norm(
+    x: Float[Array, "B H W D"],
+    *,
+    size: int = 5,
+    offset: float = 2.0,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+) -> Float[Array, "B H W D"]:
+    """Local response normalization over neighboring channels (section 3.3).
+
+    b_i = a_i / (offset + alpha * sum over |j - i| <= size // 2 of a_j^2)^beta; the sum
+    is cut at the first and last channel. float32 inside.
+    """
+    reach, channels = size // 2, x.shape[-1]
+    squares = jnp.square(x.astype(jnp.float32))
+    squares = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (reach, reach)))
+    total = sum(squares[..., i : i + channels] for i in range(size))
+    return (x * (offset + alpha * total) ** -beta).astype(x.dtype)
+
+
+class AlexNet(nnx.Module):
+    """Five convolutions; the last map has D = `features` channels.
+
+    With a width of 1 and three input channels `original` has 3,747,200 parameters and
+    `torchvision` 2,469,696. A 200 x 300 map leaves as 5 x 8.
+
+    Differs from the paper: kernels of `original` are not split into two groups (that
+    was for two GPUs), its border is not padded, and kernels start as He et al. (2015).
+    """
+
+    def __init__(
+        self,
+        features_in: int,
+        *,
+        size: str = "torchvision",
+        width: float = 1.0,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Makes the convolutions, with biases.
+
+        Args:
+            features_in: channels that come in.
+            size: `original` (with local response normalization) or `torchvision`.
+            width: multiplies every channel count.
+            dtype: of the computation; parameters are float32.
+            rngs: stream `params`.
+
+        Raises:
+            ValueError: for an unknown size.
+        """
+        check_mode("size", size, tuple(SIZES))
+        self.stages = SIZES[size]
+        outs = [max(1, round(stage.features * width)) for stage in self.stages]
+        self.convs = nnx.List(
+            [
+                strided.conv(i, o, stage.window, dtype=dtype, rngs=rngs)
+                for i, o, stage in zip(
+                    [features_in, *outs[:-1]], outs, self.stages, strict=True
+                )
+            ]
+        )
+        self.features = outs[-1]
+        self.dtype = dtype
+
+    @property
+    def shortest(self) -> int:
+        """Bands and frames of the smallest map that leaves a cell."""
+        windows = []
+        for stage in self.stages:
+            windows += [stage.window, POOL] if stage.pool else [stage.window]
+        return strided.shortest_axis(windows)
+
+    def named_convs(self) -> dict[str, nnx.Conv]:
+        """The convolutions: conv1 ... conv5."""
+        return {f"conv{i + 1}": conv for i, conv in enumerate(self.convs)}
+
+    def __call__(
+        self, x: Float[Array, "B H W C"], mask: Bool[Array, "B W"]
+    ) -> tuple[Float[Array, "B h w D"], Bool[Array, "B w"]]:
+        """Returns the last map and the columns of it that are valid.
+
+        A row's valid columns are those the row alone would give, and so are its values.
+        Rows of fewer than `shortest` frames count as padded with zeros up to it.
+
+        Args:
+            x: map of bands x frames.
+            mask: True where a frame is valid: first the valid ones, then padding.
+
+        Raises:
+            ValueError: if the map has fewer bands than `shortest`.
+        """
+        x, lengths = strided.begin(x, mask, self.shortest)
+        x = x.astype(self.dtype)
+        for conv, stage in zip(self.convs, self.stages, strict=True):
+            x, lengths = nnx.relu(conv(x)), stage.window.count(lengths)
+            x = response_norm(x) if stage.response_norm else x
+            if stage.pool:
+                x, lengths = strided.overlap_pool(x), POOL.count(lengths)
+            x = strided.zero_beyond(x, lengths)
+        return x, strided.columns_within(lengths, x.shape[2])

@@ -1,0 +1,119 @@
+"""Dense layers and batch normalization on rows some of which are padding."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+NORMS = ("batch", "plain", "none")
+ACTIVATIONS = ("relu", "leaky_relu", "none")
+ORDERS = ("norm_first", "act_first")
+
+
+def activate(x: Array, name: str) -> Array:
+    """Applies `relu`, `leaky_relu` (slope 0.01) or `none`."""
+    if name == "relu":
+        return nnx.relu(x)
+    return nnx.leaky_relu(x, 0.01) if name == "leaky_relu" else x
+
+
+def batch_norm(kind: str, features: int, momentum: float, rngs: nnx.Rngs):
+    """Makes the layer for `normalize`: `batch`, `plain` (no scale, no bias) or `none`.
+
+    Parameters and statistics are float32 whatever the computation is: running
+    statistics in bfloat16 lose the small differences they are made of.
+    """
+    if kind == "none":
+        return nnx.data(None)
+    affine = kind == "batch"
+    return nnx.BatchNorm(
+        features,
+        momentum=momentum,
+        use_scale=affine,
+        use_bias=affine,
+        dtype=jnp.float32,
+        rngs=rngs,
+    )
+
+
+def normalize(norm: nnx.BatchNorm | None, x: Array, mask: Array | None) -> Array:
+    """Batch norm whose statistics count the rows (or cells) where mask is True.
+
+    Args:
+        norm: what `batch_norm` made; None leaves x as it is.
+        x: values, features last.
+        mask: broadcasts against x without its last axis; None = everything counts.
+
+    Returns:
+        Values of x's shape and dtype. Rows outside the mask hold numbers of no
+        meaning. If the mask is False everywhere, everything counts: the statistics
+        of nothing would be 0/0.
+    """
+    if norm is None:
+        return x
+    if mask is not None:
+        mask = (mask | ~mask.any())[..., None]
+    return norm(x, mask=mask).astype(x.dtype)
+
+
+class DenseBlock(nnx.Module):
+    """A linear layer with batch norm and activation, in either order.
+
+    Rows in the padding neither enter the batch statistics nor come out: they are 0.
+    """
+
+    def __init__(
+        self,
+        features_in: int,
+        features_out: int,
+        *,
+        norm: str = "none",
+        activation: str = "leaky_relu",
+        order: str = "norm_first",
+        bn_momentum: float = 0.9,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Makes the linear layer (with bias) and the normalization.
+
+        Args:
+            features_in: features that come in.
+            features_out: features that leave.
+            norm: `batch`, `plain` (batch norm without scale and bias) or `none`.
+            activation: `relu`, `leaky_relu` (slope 0.01) or `none`.
+            order: `norm_first`: linear, norm, activation; `act_first`: linear,
+                activation, norm.
+            bn_momentum: share of the old running statistics kept at a step, in [0, 1).
+            dtype: of the computation; parameters and statistics are float32.
+            rngs: stream `params`.
+
+        Raises:
+            ValueError: for an unknown mode.
+        """
+        check_mode("norm", norm, NORMS)
+        check_mode("activation", activation, ACTIVATIONS)
+        check_mode("order", order, ORDERS)
+        self.linear = nnx.Linear(features_in, features_out, dtype=dtype, rngs=rngs)
+        self.norm = batch_norm(norm, features_out, bn_momentum, rngs)
+        self.activation, self.order = activation, order
+
+    def __call__(
+        self, x: Float[Array, "*B C"], mask: Bool[Array, "*B"] | None = None
+    ) -> Float[Array, "*B D"]:
+        """Returns the new features; rows outside the mask are 0.
+
+        Args:
+            x: rows of features.
+            mask: True where a row is valid; None = everywhere.
+        """
+        x = self.linear(x)
+        if self.order == "norm_first":
+            x = activate(normalize(self.norm, x, mask), self.activation)
+        else:
+            x = normalize(self.norm, activate(x, self.activation), mask)
+        return x if mask is None else jnp.where(mask[..., None], x, 0)
+
+
+def check_mode(name: str, given: str, allowed: tuple[str, ...]) -> None:
+    """Raises a ValueError that names the choices, unless `given` is one of them."""
+    if given not in allowed:
+        raise ValueError(f"{name}: expected one of {allowed}, got {given!r}")

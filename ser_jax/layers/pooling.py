@@ -1,0 +1,176 @@
+"""Pooling a sequence, part of which is padding, into one vector."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from ser_jax.layers.dense import check_mode
+
+SCORE_ACTIVATIONS = {
+    "none": None,
+    "sigmoid": nnx.sigmoid,
+    "tanh": jnp.tanh,
+    "relu": nnx.relu,
+}
+COMBINES = ("sum", "mean")
+
+
+def masked_softmax(
+    scores: Float[Array, "*B L"], mask: Bool[Array, "*#B L"]
+) -> Float[Array, "*B L"]:
+    """Softmax over the last axis, in float32; 0 where the mask is False.
+
+    A row without a valid entry gives zeros, and its gradient is zero.
+    """
+    lowest = jnp.finfo(jnp.float32).min
+    scores = jnp.where(mask, scores.astype(jnp.float32), lowest)
+    highest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
+    # What is masked is made harmless before `exp` and dropped after it.
+    terms = jnp.where(mask, jnp.exp(scores - highest), 0)
+    total = terms.sum(axis=-1, keepdims=True)
+    return terms / jnp.where(total > 0, total, 1)
+
+
+class AttentionPool(nnx.Module):
+    """Weighs the steps of a sequence by a learned score and adds them up.
+
+        e_l = u . act(W x_l + b),   a = softmax(scale * e),   out = sum_l a_l x_l
+
+    and `e_l = u . x_l` for `activation="none"`. Sources: Zhang et al., Attention Based
+    Fully Convolutional Network, APSIPA 2018 (arXiv 1806.01506): tanh, scale 0.3;
+    Chen et al., 3-D ACRNN, IEEE SPL 25(10) 2018: no hidden layer, its released code a
+    sigmoid with one hidden unit. A map is pooled over all its cells by flattening it.
+
+    `sow_maps` is False; set it (`model.set_attributes(sow_maps=True)`) and call under
+    `nnx.capture(nnx.Intermediate)` to receive `weights`: [B, L].
+
+    Example:
+        pool = AttentionPool(256, hidden=64, activation="tanh", rngs=nnx.Rngs(0))
+        vector = pool(x, mask)  # [B, L, 256], bool [B, L] -> [B, 256]
+    """
+
+    def __init__(
+        self,
+        features_in: int,
+        *,
+        hidden: int,
+        activation: str,
+        scale: float = 1.0,
+        combine: str = "sum",
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Makes W, b and u (u has no bias: it would cancel in the softmax).
+
+        Args:
+            features_in: D.
+            hidden: rows of W; 0 for `activation="none"`, which has no hidden layer.
+            activation: `none`, `sigmoid`, `tanh` or `relu`.
+            scale: factor on the scores; 1 = plain softmax, towards 0 = averaging.
+            combine: `sum`, or `mean`: the sum divided by the number of valid steps.
+            dtype: of the computation; parameters and the softmax are float32.
+            rngs: stream `params`.
+
+        Raises:
+            ValueError: for an unknown mode, or a `hidden` that does not fit it.
+        """
+        check_mode("activation", activation, tuple(SCORE_ACTIVATIONS))
+        check_mode("combine", combine, COMBINES)
+        plain = activation == "none"
+        if plain != (hidden == 0):
+            raise ValueError(
+                f"hidden: expected {'0' if plain else 'at least 1'} with "
+                f"activation={activation!r}, got {hidden}"
+            )
+        self.hidden = nnx.data(None)
+        if not plain:
+            self.hidden = nnx.Linear(features_in, hidden, dtype=dtype, rngs=rngs)
+        self.score = nnx.Linear(
+            features_in if plain else hidden, 1, use_bias=False, dtype=dtype, rngs=rngs
+        )
+        self.activation, self.scale, self.combine = activation, scale, combine
+        self.sow_maps = False
+
+    def __call__(
+        self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]
+    ) -> Float[Array, "B D"]:
+        """Returns one vector per sequence; zeros where no step is valid.
+
+        Args:
+            x: the sequence; what stands in the padding does not matter.
+            mask: True where a step is valid.
+        """
+        x = jnp.where(mask[..., None], x, 0)
+        scores = x
+        if self.hidden is not None:
+            scores = SCORE_ACTIVATIONS[self.activation](self.hidden(x))
+        weights = masked_softmax(self.scale * self.score(scores)[..., 0], mask)
+        if self.sow_maps:
+            self.sow(nnx.Intermediate, "weights", weights)
+        if self.combine == "mean":
+            weights = weights / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
+        return jnp.einsum("bl,bld->bd", weights.astype(x.dtype), x)
+
+
+def statistics(
+    x: Float[Array, "B L D"], mask: Bool[Array, "B L"], *, epsilon: float = 1e-8
+) -> dict[str, Float[Array, "B D"]]:
+    """Maximum, mean and standard deviation over the valid steps.
+
+    Args:
+        x: the sequence; what stands in the padding does not matter.
+        mask: True where a step is valid.
+        epsilon: added to the variance, so that the root of a constant sequence has a
+            gradient (0).
+
+    Returns:
+        `max`, `mean` and `std` (population: divided by the number of steps); zeros
+        where no step is valid. Computed in float32, returned in x's dtype.
+    """
+    cells, some = mask[..., None], mask.any(axis=1)[:, None]
+    values = jnp.where(cells, x.astype(jnp.float32), 0)
+    count = jnp.maximum(mask.sum(axis=1), 1)[:, None]
+    mean = values.sum(axis=1) / count
+    spread = jnp.where(cells, values - mean[:, None], 0)
+    std = jnp.sqrt(jnp.square(spread).sum(axis=1) / count + epsilon)
+    highest = jnp.where(cells, values, jnp.finfo(jnp.float32).min).max(axis=1)
+    results = {"max": highest, "mean": mean, "std": std}
+    return {k: jnp.where(some, v, 0).astype(x.dtype) for k, v in results.items()}
+
+
+def statistics_pool(
+    x: Float[Array, "B L D"], mask: Bool[Array, "B L"]
+) -> Float[Array, "B C"]:
+    """The statistics pooling unit: [maximum, mean, deviation], C = 3 D.
+
+    Peng, Lu, Pan, Liu: Efficient Speech Emotion Recognition Using Multi-Scale CNN and
+    Attention, ICASSP 2021 (arXiv 2106.04133). See `statistics`.
+    """
+    found = statistics(x, mask)
+    return jnp.concatenate([found["max"], found["mean"], found["std"]], axis=-1)
+
+
+def cross_attention(
+    query: Float[Array, "B *Q D"],
+    keys: Float[Array, "B L D"],
+    mask: Bool[Array, "B L"],
+) -> Float[Array, "B *Q D"]:
+    """Reads a sequence with queries from elsewhere: softmax_l(q . k_l) k_l.
+
+    The attention of MSCNN-SPU-ATT (Peng et al., ICASSP 2021): keys are the values,
+    there are no weight matrices and no scale. The softmax is in float32.
+
+    Args:
+        query: one vector per example, or any number of them on axes between.
+        keys: the sequence; what stands in the padding does not matter.
+        mask: True where a step is valid.
+
+    Returns:
+        One vector per query; zeros where no step is valid.
+    """
+    flat = query.reshape(query.shape[0], -1, query.shape[-1])
+    keys = jnp.where(mask[..., None], keys, 0)
+    scores = jnp.einsum("bqd,bld->bql", flat, keys, preferred_element_type=jnp.float32)
+    weights = masked_softmax(scores, mask[:, None]).astype(keys.dtype)
+    return jnp.einsum("bql,bld->bqd", weights, keys).reshape(query.shape)

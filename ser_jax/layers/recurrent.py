@@ -1,0 +1,344 @@
+"""Long short-term memory over sequences with padding: one way, both ways, in windows.
+
+Hochreiter and Schmidhuber, Long Short-Term Memory, Neural Computation 9(8) 1997, with
+the forget gate of Gers et al. 2000. With gates in the order i, f, g, o:
+
+    [i, f, g, o]_t = x_t W + h_(t-1) U + b
+    c_t = sigmoid(f_t) c_(t-1) + sigmoid(i_t) tanh(g_t)
+    h_t = sigmoid(o_t) tanh(c_t)
+
+A step outside the mask keeps h and c and gives output 0, so padding, wherever it is
+and whatever it holds, changes nothing. x W + b of all steps, and of both directions, is
+one matmul ahead of the loop; the loop itself is a `lax.scan` of both directions at once.
+
+Parameters of a direction: `kernel_in` W [D, 4H], `kernel` U [H, 4H], one bias b [4H].
+They start as in Keras: W Glorot uniform, U orthogonal, b zeros but `forget_bias` at f.
+(PyTorch has a second bias that is added to the first, and so counts 4H more.)
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+
+def lstm_scan(
+    gates: Float[Array, "B T G"],
+    mask: Bool[Array, "B T"],
+    kernel: Float[Array, "H G"],
+    initial: tuple[Float[Array, "B H"], Float[Array, "B H"]] | None = None,
+) -> tuple[Float[Array, "B T H"], tuple[Float[Array, "B H"], Float[Array, "B H"]]]:
+    """Runs the recurrence, forwards in time.
+
+    Args:
+        gates: x W + b of every step, G = 4H in the order i, f, g, o.
+        mask: True where a step is valid; others keep the state and give output 0.
+        kernel: U, from the state to the gates.
+        initial: h and c before the first step; None = zeros.
+
+    Returns:
+        The outputs (h_t, in the gates' dtype), and h (in the gates' dtype) and c
+        (float32) after the last step.
+    """
+    states, cell = _states(gates, mask, kernel, initial)
+    return jnp.where(mask[..., None], states, 0), (states[:, -1], cell)
+
+
+def _states(gates, mask, kernel, initial):
+    """h after every step [B, T, H], valid or not, and the last c [B, H]."""
+    dtype = gates.dtype
+    if initial is None:
+        zeros = jnp.zeros((gates.shape[0], kernel.shape[0]), jnp.float32)
+        initial = zeros, zeros
+    h, c = initial
+    kernel = kernel.astype(dtype)
+
+    def step(state, inputs):
+        h, c = state
+        x, valid = inputs
+        x = x + jnp.dot(h, kernel, preferred_element_type=jnp.float32)
+        i, f, g, o = jnp.split(x, 4, axis=-1)
+        new_c = nnx.sigmoid(f) * c + nnx.sigmoid(i) * jnp.tanh(g)
+        new_h = (nnx.sigmoid(o) * jnp.tanh(new_c)).astype(dtype)
+        valid = valid[:, None]
+        h, c = jnp.where(valid, new_h, h), jnp.where(valid, new_c, c)
+        return (h, c), h
+
+    state = h.astype(dtype), c.astype(jnp.float32)
+    steps = jnp.swapaxes(gates, 0, 1), mask.T
+    (_, c), states = jax.lax.scan(step, state, steps)
+    return jnp.swapaxes(states, 0, 1), c
+
+
+class LSTM(nnx.Module):
+    """One LSTM layer over a padded sequence; see the module's equations."""
+
+    def __init__(
+        self,
+        features_in: int,
+        features: int,
+        *,
+        reverse: bool = False,
+        forget_bias: float = 1.0,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Makes W, U and b.
+
+        Args:
+            features_in: D.
+            features: H, size of the state.
+            reverse: from the last step to the first; output t stays at t.
+            forget_bias: initial bias of the forget gate.
+            dtype: of the computation; parameters and cell state are float32.
+            rngs: stream `params`.
+        """
+        self.kernel_in, self.kernel, self.bias = _parameters(
+            features_in, features, (), forget_bias, rngs
+        )
+        self.reverse, self.dtype = reverse, dtype
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        mask: Bool[Array, "B T"],
+        initial: tuple[Float[Array, "B H"], Float[Array, "B H"]] | None = None,
+    ) -> tuple[Float[Array, "B T H"], tuple[Float[Array, "B H"], Float[Array, "B H"]]]:
+        """Runs over the sequence.
+
+        Args:
+            x: the sequence; what stands in the padding does not matter.
+            mask: True where a step is valid.
+            initial: h and c to start from; None = zeros.
+
+        Returns:
+            The outputs (0 in the padding), and h and c after the last valid step
+            (`reverse`: the first).
+        """
+        gates = _project(x, mask, self.kernel_in, self.bias, self.dtype)
+        if not self.reverse:
+            return lstm_scan(gates, mask, self.kernel[...], initial)
+        outputs, state = lstm_scan(
+            gates[:, ::-1], mask[:, ::-1], self.kernel[...], initial
+        )
+        return outputs[:, ::-1], state
+
+
+class BiLSTM(nnx.Module):
+    """Two LSTMs over a padded sequence, one forwards, one backwards, side by side.
+
+    Schuster and Paliwal, Bidirectional Recurrent Neural Networks, IEEE TSP 45(11)
+    1997. Index 0 of the parameters' axis of size 2 is forwards, 1 is backwards:
+    `kernel_in` [D, 2, 4H], `kernel` [2, H, 4H], `bias` [2, 4H].
+
+    Example:
+        lstm = BiLSTM(40, 128, rngs=nnx.Rngs(0))
+        mask = jnp.arange(300) < lengths[:, None]
+        outputs, last = lstm(x, mask)  # [B, 300, 40] -> [B, 300, 256], [B, 256]
+    """
+
+    def __init__(
+        self,
+        features_in: int,
+        features: int,
+        *,
+        forget_bias: float = 1.0,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Makes both directions' W, U and b.
+
+        Args:
+            features_in: D.
+            features: H of each direction.
+            forget_bias: initial bias of the forget gates.
+            dtype: of the computation; parameters and cell state are float32.
+            rngs: stream `params`.
+        """
+        self.kernel_in, self.kernel, self.bias = _parameters(
+            features_in, features, (2,), forget_bias, rngs
+        )
+        self.dtype = dtype
+
+    def __call__(
+        self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
+    ) -> tuple[Float[Array, "B T C"], Float[Array, "B C"]]:
+        """Runs over the sequence.
+
+        Args:
+            x: the sequence; what stands in the padding does not matter.
+            mask: True where a step is valid.
+
+        Returns:
+            The outputs, forwards then backwards, C = 2H, 0 in the padding; and the
+            forward state after the last valid step beside the backward state after
+            the first (zeros where no step is valid).
+        """
+        gates = _project(x, mask, self.kernel_in, self.bias, self.dtype)
+        outputs, last = _both_ways(
+            gates[:, None], mask[:, None], self.kernel[...], carry=False
+        )
+        return outputs[:, 0], last[:, 0]
+
+
+def windows(
+    x: Float[Array, "B T D"], mask: Bool[Array, "B T"], *, size: int, step: int
+) -> tuple[Float[Array, "B M W D"], Bool[Array, "B M W"]]:
+    """Cuts sequences into windows; window i starts at i * step.
+
+    There are M = ceil((T - size) / step) + 1 windows, and one if T <= size. The last
+    is filled with zeros, masked, where it runs over.
+
+    Args:
+        x: the sequences.
+        mask: True where a step is valid.
+        size: W, steps of a window.
+        step: steps from one window's start to the next one's.
+
+    Returns:
+        The windows and their masks.
+
+    Raises:
+        ValueError: if size or step is below 1.
+    """
+    if min(size, step) < 1:
+        raise ValueError(f"size, step: expected at least 1, got {size}, {step}")
+    count = math.ceil(max(x.shape[1] - size, 0) / step) + 1
+    # A window is a row of pieces of `step` steps: no gather, no scatter backwards.
+    pieces = math.ceil(size / step)
+    missing = (count - 1 + pieces) * step - x.shape[1]
+
+    def cut(x: Array) -> Array:
+        x = jnp.pad(x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2))
+        x = x.reshape(x.shape[0], -1, step, *x.shape[2:])
+        rows = [x[:, i : i + count] for i in range(pieces)]
+        return jnp.concatenate(rows, axis=2)[:, :, :size]
+
+    return cut(x), cut(mask)
+
+
+class SlidingBiLSTM(nnx.Module):
+    """A BiLSTM over every window of a sequence; the same parameters for all.
+
+    Peng et al., Speech Emotion Recognition Using 3D Convolutions and Attention-Based
+    Sliding Recurrent Networks With Auditory Front-Ends (ASRNN), IEEE Access 8, 2020.
+    With `carry` (ADSRNN) the windows lie end to end and a window starts in the state
+    in which the same direction left the one before it: forwards that is one LSTM over
+    the whole sequence; backwards the steps of a window are read from its end, the
+    windows still from the first to the last.
+
+    Parameters as in `BiLSTM`. The steps are projected once, before they are cut.
+
+    Example:
+        lstm = SlidingBiLSTM(768, 128, size=10, step=5, carry=False, rngs=nnx.Rngs(0))
+        _, last, window_mask = lstm(x, mask)  # [B, 150, 768] -> last [B, 29, 256]
+        sequence_mask = window_mask.any(axis=-1)  # [B, 29], for the next layer
+    """
+
+    def __init__(
+        self,
+        features_in: int,
+        features: int,
+        *,
+        size: int,
+        step: int,
+        carry: bool,
+        forget_bias: float = 1.0,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Makes both directions' W, U and b.
+
+        Args:
+            features_in: D.
+            features: H of each direction.
+            size: W, steps of a window.
+            step: steps from one window's start to the next one's.
+            carry: hand the states on from window to window; needs step == size.
+            forget_bias: initial bias of the forget gates.
+            dtype: of the computation; parameters and cell state are float32.
+            rngs: stream `params`.
+
+        Raises:
+            ValueError: for windows that overlap or leave gaps while states are carried.
+        """
+        if carry and step != size:
+            raise ValueError(
+                f"step: expected size ({size}) to carry the state, got {step}; use "
+                "carry=False or windows that lie end to end"
+            )
+        self.lstm = BiLSTM(
+            features_in, features, forget_bias=forget_bias, dtype=dtype, rngs=rngs
+        )
+        self.size, self.step, self.carry = size, step, carry
+
+    def __call__(
+        self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
+    ) -> tuple[Float[Array, "B M W C"], Float[Array, "B M C"], Bool[Array, "B M W"]]:
+        """Runs over the windows (see `windows` for their number).
+
+        Args:
+            x: the sequence; what stands in the padding does not matter.
+            mask: True where a step is valid.
+
+        Returns:
+            The outputs, C = 2H, 0 in the padding; each window's last states (forwards
+            beside backwards, zeros for a window of padding); and the windows' mask.
+        """
+        lstm = self.lstm
+        gates = _project(x, mask, lstm.kernel_in, lstm.bias, lstm.dtype)
+        batch, steps, _, features = gates.shape
+        gates, mask = windows(
+            gates.reshape(batch, steps, -1), mask, size=self.size, step=self.step
+        )
+        gates = gates.reshape(*mask.shape, 2, features)
+        return *_both_ways(gates, mask, lstm.kernel[...], carry=self.carry), mask
+
+
+def _parameters(features_in, features, directions, forget_bias, rngs):
+    """W [D, (2,) 4H], U [(2,) H, 4H] and b [(2,) 4H]."""
+    gates = 4 * features
+
+    def make(init, rows: int, axis: int) -> Array:
+        each = [init(rngs.params(), (rows, gates)) for _ in range(*directions or (1,))]
+        return jnp.stack(each, axis=axis) if directions else each[0]
+
+    bias = jnp.zeros((*directions, 4, features)).at[..., 1, :].set(forget_bias)
+    return (
+        nnx.Param(make(jax.nn.initializers.glorot_uniform(), features_in, 1)),
+        nnx.Param(make(jax.nn.initializers.orthogonal(), features, 0)),
+        nnx.Param(bias.reshape(*directions, gates)),
+    )
+
+
+def _project(x, mask, kernel, bias, dtype):
+    """x W + b of all steps (and directions) in one matmul: [B, T, (2,) 4H]."""
+    x = jnp.where(mask[..., None], x, 0).astype(dtype)
+    kernel, bias = kernel[...].astype(dtype), bias[...].astype(dtype)
+    flat = x @ kernel.reshape(kernel.shape[0], -1)
+    return flat.reshape(*x.shape[:2], *bias.shape) + bias
+
+
+def _both_ways(gates, mask, kernel, *, carry):
+    """Both directions' outputs [B, M, W, 2H] and last states [B, M, 2H] of windows.
+
+    Args:
+        gates: projected windows [B, M, W, 2, 4H].
+        mask: [B, M, W].
+        kernel: [2, H, 4H].
+        carry: run through the windows of an example as through one sequence.
+    """
+    batch, count, size, _, features = gates.shape
+    turned = jnp.stack([gates[..., 0, :], gates[:, :, ::-1, 1]])
+    masks = jnp.stack([mask, mask[:, :, ::-1]])
+    rows = (2, batch, count * size) if carry else (2, batch * count, size)
+    states, _ = jax.vmap(_states, in_axes=(0, 0, 0, None))(
+        turned.reshape(*rows, features), masks.reshape(rows), kernel, None
+    )
+    states = states.reshape(2, batch, count, size, -1)
+    last = jnp.concatenate([*states[:, :, :, -1]], axis=-1)
+    outputs = jnp.concatenate([states[0], states[1, :, :, ::-1]], axis=-1)
+    some = mask.any(axis=-1, keepdims=True)
+    return jnp.where(mask[..., None], outputs, 0), jnp.where(some, last, 0)

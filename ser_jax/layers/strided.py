@@ -1,0 +1,110 @@
+"""Lengths and borders of maps under strided layers, for networks made for pictures.
+
+A map is [B, H, W, D]: bands, frames, channels. Rows of a batch differ in length; each
+row's `lengths` [B] says how many of its columns are its own. A layer of kernel k,
+stride s and p zeros at either end makes floor((n + 2p - k) / s) + 1 columns of n.
+
+An utterance's answer depends on nothing but itself: columns beyond its length are zero
+wherever a layer reads them, which is the layer's own zero padding, and only the columns
+that the utterance alone would give are counted.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Kernel, stride and zero padding of a layer, the same on both axes."""
+
+    size: int
+    stride: int = 1
+    padding: int = 0
+
+    def count(self, length):
+        """Positions along an axis of `length` cells (an int or an array of them)."""
+        return (length + 2 * self.padding - self.size) // self.stride + 1
+
+    def shortest(self, count: int) -> int:
+        """Length of the shortest axis that has `count` positions."""
+        return (count - 1) * self.stride + self.size - 2 * self.padding
+
+
+POOL = Window(3, 2)
+
+
+def shortest_axis(windows: Iterable[Window]) -> int:
+    """Cells an axis needs so that layers one after the other leave one of them."""
+    length = 1
+    for window in reversed(list(windows)):
+        length = max(1, window.shortest(length))
+    return length
+
+
+def conv(features_in: int, features_out: int, window: Window, *, dtype, rngs: nnx.Rngs):
+    """A convolution with bias; kernels start as He et al. (2015) have it for ReLU."""
+    return nnx.Conv(
+        features_in,
+        features_out,
+        (window.size, window.size),
+        strides=(window.stride, window.stride),
+        padding=((window.padding, window.padding),) * 2,
+        kernel_init=nnx.initializers.he_normal(),
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def begin(
+    x: Float[Array, "B H W D"], mask: Bool[Array, "B W"], shortest: int
+) -> tuple[Float[Array, "B H V D"], Int[Array, " B"]]:
+    """The map with zeros where it is not valid, and every row's length.
+
+    A row shorter than `shortest` is taken to end in zeros up to it; so is one without
+    any valid column.
+
+    Raises:
+        ValueError: if the map has fewer bands than `shortest`.
+    """
+    if x.shape[1] < shortest:
+        raise ValueError(
+            f"frames: expected at least {shortest} bands, which the trunk's strides "
+            f"shrink to one, got {x.shape[1]}; use a recipe with more bands"
+        )
+    x = jnp.where(mask[:, None, :, None], x, 0)
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, max(0, shortest - x.shape[2])), (0, 0)))
+    return x, jnp.maximum(mask.sum(axis=1), shortest)
+
+
+def columns_within(lengths: Int[Array, " B"], width: int) -> Bool[Array, "B W"]:
+    """True in each row's first `lengths` columns."""
+    return jnp.arange(width) < lengths[:, None]
+
+
+def zero_beyond(
+    x: Float[Array, "B H W D"], lengths: Int[Array, " B"]
+) -> Float[Array, "B H W D"]:
+    """The map with zeros in the columns beyond each row's length."""
+    return jnp.where(columns_within(lengths, x.shape[2])[:, None, :, None], x, 0)
+
+
+def overlap_pool(x: Float[Array, "B H W D"]) -> Float[Array, "B h w D"]:
+    """Max-pool 3x3 with stride 2, no padding; what is left at the end is dropped.
+
+    A maximum over strided slices, one axis after the other: forward and backward
+    together take a quarter of `reduce_window`'s time on CPU (47 ms against 195 ms on
+    2 cores, [16, 49, 74, 64]).
+    """
+    for axis in (1, 2):
+        last = (POOL.count(x.shape[axis]) - 1) * POOL.stride + 1
+        parts = [
+            jax.lax.slice_in_dim(x, i, i + last, POOL.stride, axis)
+            for i in range(POOL.size)
+        ]
+        x = jnp.maximum(jnp.maximum(parts[0], parts[1]), parts[2])
+    return x

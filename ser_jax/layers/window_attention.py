@@ -1,0 +1,161 @@
+"""Attention over the windows of a recording, and an answer from each of them.
+
+Source: donghyun1234, Speech emotion recognition using dilated CNN and attention based
+sliding LSTM with 3D log mel-spectrogram (ADSRNN; figures of the public code).
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from ser_jax.layers.dense import check_mode
+from ser_jax.layers.pooling import masked_softmax
+
+COMBINATIONS = ("sum", "cascade")
+SHARING = ("separate", "shared")
+
+
+def combination_weights(windows: int, rule: str) -> tuple[float, ...]:
+    """Shares of the windows in the answer; they add up to 1.
+
+    `sum`: the same for each. `cascade`: ((p_1 + p_2) / 2 + p_3) / 2 ..., so 1/2 for the
+    last window, 1/4 for the one before, ..., and the first two alike. The first n of
+    either, divided by their sum, are the shares of n windows.
+
+    Raises:
+        ValueError: for an unknown rule.
+    """
+    check_mode("combination", rule, COMBINATIONS)
+    if rule == "sum":
+        return (1 / windows,) * windows
+    return tuple(0.5 ** min(windows - m, windows - 1) for m in range(windows))
+
+
+def combined(
+    logits: Float[Array, "B M K"],
+    asked: Bool[Array, "B M"],
+    shares: tuple[float, ...],
+) -> Float[Array, "B K"]:
+    """Logarithms of the windows' posteriors, added up by their shares; float32.
+
+    Args:
+        logits: of every window.
+        asked: windows that have a say; their shares keep their ratios and add up to 1.
+            If none has, all have.
+        shares: what `combination_weights` gives.
+
+    Returns:
+        log p, whose softmax is p.
+    """
+    asked = asked | ~asked.any(axis=1, keepdims=True)
+    weights = jnp.where(asked, jnp.array(shares, jnp.float32), 0)
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    logs = jax.nn.log_softmax(logits.astype(jnp.float32))
+    return jax.nn.logsumexp(logs, axis=1, b=weights[..., None])
+
+
+class WindowAttention(nnx.Module):
+    """Every window attends over itself and the windows before it.
+
+        S_m = softmax(O_m (O_{1..m} W_m)^T),   Out_m = S_m O_{1..m}
+
+    `sow_maps` is False; set it (`model.set_attributes(sow_maps=True)`) and call under
+    `nnx.capture(nnx.Intermediate)` to receive `attention`: [B, M, M], S.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        windows: int,
+        *,
+        sharing: str = "separate",
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Makes the matrices W (no bias).
+
+        Args:
+            features: D of a window.
+            windows: M.
+            sharing: `separate`: one W per window; `shared`: one W.
+            dtype: of the computation; parameters and the softmax are float32.
+            rngs: stream `params`.
+
+        Raises:
+            ValueError: for an unknown `sharing`.
+        """
+        check_mode("attention", sharing, SHARING)
+        count = windows if sharing == "separate" else 1
+        self.kernel = _kernel((count, features, features), rngs)
+        self.dtype = dtype
+        self.sow_maps = False
+
+    def __call__(
+        self, x: Float[Array, "B M D"], mask: Bool[Array, "B M"]
+    ) -> Float[Array, "B M D"]:
+        """Returns Out_1 ... Out_M; windows that do not count are not read and come 0.
+
+        Args:
+            x: O_1 ... O_M.
+            mask: True where a window counts.
+        """
+        windows, size = x.shape[1:]
+        x = jnp.where(mask[..., None], x, 0).astype(self.dtype)
+        kernel = jnp.broadcast_to(
+            self.kernel[...].astype(self.dtype), (windows, size, size)
+        )
+        # O_m (O_n W_m)^T = (O_m W_m^T) O_n^T: M products with a matrix, not M * M.
+        query = jnp.einsum("bme,mde->bmd", x, kernel)
+        scores = jnp.einsum(
+            "bmd,bnd->bmn", query, x, preferred_element_type=jnp.float32
+        )
+        earlier = jnp.tril(jnp.ones((windows, windows), bool))
+        weights = masked_softmax(scores, earlier & mask[:, None])
+        weights = jnp.where(mask[..., None], weights, 0)
+        if self.sow_maps:
+            self.sow(nnx.Intermediate, "attention", weights)
+        return jnp.einsum("bmn,bnd->bmd", weights.astype(x.dtype), x)
+
+
+class WindowHeads(nnx.Module):
+    """One output layer per window, or one for all: D -> K."""
+
+    def __init__(
+        self,
+        features: int,
+        num_classes: int,
+        windows: int,
+        *,
+        sharing: str = "separate",
+        rngs: nnx.Rngs,
+    ):
+        """Makes the matrices and biases.
+
+        Args:
+            features: D of a window.
+            num_classes: K.
+            windows: M.
+            sharing: `separate` or `shared`.
+            rngs: stream `params`.
+
+        Raises:
+            ValueError: for an unknown `sharing`.
+        """
+        check_mode("heads", sharing, SHARING)
+        self.windows = windows
+        count = windows if sharing == "separate" else 1
+        self.kernel = _kernel((count, features, num_classes), rngs)
+        self.bias = nnx.Param(jnp.zeros((count, num_classes)))
+
+    def __call__(self, x: Float[Array, "B M D"]) -> Float[Array, "B M K"]:
+        """Returns every window's logits."""
+        shape = (self.windows, *self.kernel.shape[1:])
+        kernel = jnp.broadcast_to(self.kernel[...], shape)
+        return jnp.einsum("bmd,mdk->bmk", x, kernel) + self.bias[...]
+
+
+def _kernel(shape: tuple[int, int, int], rngs: nnx.Rngs) -> nnx.Param:
+    """Matrices on a leading axis, each started as one layer's."""
+    init = nnx.initializers.lecun_normal(batch_axis=(0,))
+    return nnx.Param(init(rngs.params(), shape, jnp.float32))

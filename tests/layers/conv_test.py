@@ -1,0 +1,182 @@
+"""Convolution blocks: padded maps are cut maps, modes, dilation, pooling, columns."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ser_jax.layers.conv import ConvBlock, ConvSpec, columns, max_pool, pool
+
+H, W, C, D = 6, 9, 2, 3  # bands, frames, channels in and out
+# Sums of up to 70 float32 products.
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
+
+
+def maps(valid, width=W, seed=0):
+    """Maps with zeros in the columns from `valid` on, and the columns' mask."""
+    x = np.random.default_rng(seed).normal(size=(len(valid), H, width, C))
+    mask = np.arange(width) < np.array(valid)[:, None]
+    x = np.where(mask[:, None, :, None], x, 0)
+    return jnp.asarray(x, jnp.float32), jnp.asarray(mask)
+
+
+def block(kernel=(3, 5), dtype=jnp.float32, **options):
+    spec = ConvSpec(kernel=kernel, **options)
+    made = ConvBlock(C, D, spec, dtype=dtype, rngs=nnx.Rngs(0))
+    made.conv.bias[...] = jnp.linspace(-1, 1, D)  # what leaks would be seen
+    return made
+
+
+@nnx.jit
+def call(layer, *inputs):
+    """The layer's answer, compiled as one."""
+    return layer(*inputs)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"norm": "plain", "activation": "leaky_relu", "pool": (2, 2)},
+        {"norm": "none", "activation": "none", "dilation": 2, "pool": (3, 1)},
+    ],
+)
+def test_a_padded_map_is_the_map_without_its_padding(options, training):
+    padded, cut = block(**options), block(**options)
+    for made in (padded, cut):
+        made.train() if training else made.eval()
+    x, mask = maps((6, 6))
+    out, out_mask = call(padded, x, mask)
+    short, short_mask = call(cut, x[:, :, :6], mask[:, :6])
+    width = short.shape[2]
+    np.testing.assert_allclose(out[:, :, :width], short, **TOLERANCE)
+    np.testing.assert_array_equal(out[:, :, width:], 0)
+    np.testing.assert_array_equal(out_mask[:, :width], short_mask)
+    assert not out_mask[:, width:].any()
+    found, wanted = (
+        jax.tree.leaves(nnx.state(made, nnx.BatchStat)) for made in (padded, cut)
+    )
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, **TOLERANCE)
+
+
+def test_statistics_are_those_of_the_valid_cells():
+    made = block(norm="plain", activation="none")
+    made.train()
+    x, mask = maps((9, 4, 0))
+    out, _ = call(made, x, mask)
+    cells = np.asarray(out)[np.broadcast_to(mask[:, None], out.shape[:3])]
+    np.testing.assert_allclose(cells.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(cells.var(axis=0), 1, atol=1e-3)  # batch norm's epsilon
+    raw = np.asarray(made.conv(x))[np.broadcast_to(mask[:, None], out.shape[:3])]
+    # momentum 0.9 from mean 0 and variance 1.
+    np.testing.assert_allclose(made.norm.mean[...], 0.1 * raw.mean(0), **TOLERANCE)
+    np.testing.assert_allclose(made.norm.var[...], 0.9 + 0.1 * raw.var(0), **TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("norm", "params", "statistics"),
+    [("batch", 2 * D, 2 * D), ("plain", 0, 2 * D), ("none", 0, 0)],
+)
+def test_norms_have_the_parameters_they_should(norm, params, statistics):
+    made = block(norm=norm)
+    sizes = [
+        sum(x.size for x in jax.tree.leaves(nnx.state(made, kind)))
+        for kind in (nnx.Param, nnx.BatchStat)
+    ]
+    assert sizes == [3 * 5 * C * D + D + params, statistics]
+
+
+@pytest.mark.parametrize(
+    ("activation", "slope"), [("relu", 0.0), ("leaky_relu", 0.01), ("none", 1.0)]
+)
+def test_activations(activation, slope):
+    x, mask = maps((9,))
+    out, _ = call(block(norm="none", activation=activation), x, mask)
+    raw, _ = call(block(norm="none", activation="none"), x, mask)
+    expected = jnp.where(raw > 0, raw, slope * raw)
+    np.testing.assert_allclose(out, expected, **TOLERANCE)
+
+
+def test_dilation_spreads_the_kernel():
+    made = block(kernel=(3, 3), dilation=2, norm="none", activation="none")
+    made.conv.bias[...] = jnp.zeros(D)
+    x = jnp.zeros((1, H, W, C)).at[0, 2, 4].set(1.0)
+    out, _ = call(made, x, jnp.ones((1, W), bool))
+    rows, steps = np.nonzero(np.abs(out[0]).sum(axis=-1))
+    assert set(rows) == {0, 2, 4} and set(steps) == {2, 4, 6}
+
+
+def test_a_recording_shorter_than_a_pooling_window_pools_what_it_has():
+    made = block(norm="none", activation="none", pool=(1, 4))
+    made.conv.bias[...] = jnp.full(D, -50.0)  # all cells negative: below the padding
+    x, mask = maps((2, 0))
+    out, out_mask = call(made, x, mask)
+    raw = made.conv(x)[0, :, :2].max(axis=1)
+    np.testing.assert_allclose(out[0, :, 0], raw, **TOLERANCE)
+    np.testing.assert_array_equal(out_mask, [[True, False], [False, False]])
+    assert not out[1].any() and not out[0, :, 1].any()
+
+
+def test_a_batch_of_padding_only_is_finite():
+    made = block(activation="leaky_relu", pool=(2, 2))
+    made.train()
+
+    def loss(made, x, mask):
+        return jnp.square(made(x, mask)[0]).sum()
+
+    value, grads = nnx.jit(nnx.value_and_grad(loss))(made, *maps((0, 0)))
+    assert value == 0
+    assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(grads))
+    assert all(np.all(np.isfinite(s)) for s in jax.tree.leaves(nnx.state(made)))
+
+
+def test_bfloat16_keeps_parameters_and_statistics_in_float32():
+    made = block(dtype=jnp.bfloat16, activation="leaky_relu", pool=(2, 1))
+    made.train()
+    x, mask = maps((9, 5))
+    out, _ = call(made, x.astype(jnp.bfloat16), mask)
+    assert out.dtype == jnp.bfloat16
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(nnx.state(made)))
+    exact = block(activation="leaky_relu", pool=(2, 1))
+    exact.train()
+    # Normalized values up to 3 with 8 bits, after 30 products of 8 bits.
+    np.testing.assert_allclose(
+        out.astype(np.float32), call(exact, x, mask)[0], atol=0.06
+    )
+
+
+def test_pooling_is_reduce_window_and_drops_odd_ends():
+    x, mask = maps((9, 5))
+    size = (4, 2)
+    expected = jax.lax.reduce_window(
+        x, -jnp.inf, jax.lax.max, (1, *size, 1), (1, *size, 1), "VALID"
+    )
+    np.testing.assert_array_equal(max_pool(x, size), expected)
+    pooled, pooled_mask = pool(x, mask, size)
+    # Five valid frames are two whole windows of two.
+    np.testing.assert_array_equal(pooled_mask, [[True] * 4, [True, True, False, False]])
+    np.testing.assert_array_equal(
+        pooled, jnp.where(pooled_mask[:, None, :, None], expected, 0)
+    )
+
+
+def test_columns_keep_a_time_step_together():
+    x = jnp.arange(2 * H * W * C, dtype=jnp.float32).reshape(2, H, W, C)
+    steps = columns(x)
+    assert steps.shape == (2, W, H * C)
+    np.testing.assert_array_equal(steps[1, 4], np.asarray(x)[1, :, 4].ravel())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"norm": "layer"}, "norm: expected one of"),
+        ({"activation": "gelu"}, "activation: expected one of"),
+    ],
+)
+def test_impossible_specs_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        ConvSpec(kernel=(3, 3), **change)

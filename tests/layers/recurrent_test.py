@@ -1,0 +1,358 @@
+"""LSTMs: the equations step by step, padding, windows, carried states, one matmul."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.extend.core import jaxprs_in_params
+from jax.test_util import check_grads
+
+from ser_jax.layers.recurrent import (
+    LSTM,
+    BiLSTM,
+    SlidingBiLSTM,
+    lstm_scan,
+    windows,
+)
+from tests.reference.recurrent import lstm as reference
+
+T, D, H = 7, 5, 3  # steps, features, state
+LENGTHS = (7, 4, 1, 0)
+# Sums of a dozen float32 terms, seven steps in a row.
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
+
+
+def sequences(lengths=LENGTHS, steps=T, features=D, seed=0, filling=0.0):
+    """A padded batch; `filling` stands in the padding."""
+    x = np.random.default_rng(seed).normal(size=(len(lengths), steps, features))
+    mask = np.arange(steps) < np.array(lengths)[:, None]
+    x = np.where(mask[..., None], x, filling)
+    return jnp.asarray(x, jnp.float32), jnp.asarray(mask)
+
+
+def numpy_gates(layer, x):
+    """x W + b as float64 [..., (2,) 4H]."""
+    kernel, bias = (
+        np.asarray(p[...], np.float64) for p in (layer.kernel_in, layer.bias)
+    )
+    return np.tensordot(np.asarray(x, np.float64), kernel, axes=1) + bias
+
+
+def lively(layer, seed=3):
+    """Larger weights than the initial ones, so that every gate opens and closes."""
+    rng = np.random.default_rng(seed)
+    for parameter in (layer.kernel_in, layer.kernel, layer.bias):
+        noise = rng.normal(size=parameter.shape)
+        parameter[...] = jnp.asarray(noise, jnp.float32)
+    return layer
+
+
+def bilstm(dtype=jnp.float32):
+    return lively(BiLSTM(D, H, dtype=dtype, rngs=nnx.Rngs(0)))
+
+
+def sliding(size, step, carry):
+    layer = SlidingBiLSTM(D, H, size=size, step=step, carry=carry, rngs=nnx.Rngs(0))
+    lively(layer.lstm)
+    return layer
+
+
+@nnx.jit
+def call(layer, *inputs):
+    """The layer's answer, compiled as one."""
+    return layer(*inputs)
+
+
+def test_scan_is_the_equations_from_a_given_state():
+    rng = np.random.default_rng(1)
+    gates, mask = sequences(features=4 * H)
+    kernel = rng.normal(size=(H, 4 * H)).astype(np.float32)
+    h, c = rng.normal(size=(2, len(LENGTHS), H)).astype(np.float32)
+    outputs, state = jax.jit(lstm_scan)(
+        gates, mask, jnp.asarray(kernel), (jnp.asarray(h), jnp.asarray(c))
+    )
+    for b, length in enumerate(LENGTHS):
+        cut = np.asarray(gates[b, :length], np.float64)
+        expected, last_h, last_c = reference(cut, kernel, h[b], c[b])
+        np.testing.assert_allclose(outputs[b, :length], expected, **TOLERANCE)
+        np.testing.assert_array_equal(outputs[b, length:], 0)
+        np.testing.assert_allclose(state[0][b], last_h, **TOLERANCE)
+        np.testing.assert_allclose(state[1][b], last_c, **TOLERANCE)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_lstm_is_the_loop_over_the_cut_sequence(reverse):
+    layer = lively(LSTM(D, H, reverse=reverse, rngs=nnx.Rngs(0)))
+    x, mask = sequences()
+    outputs, (h, c) = call(layer, x, mask)
+    order = slice(None, None, -1 if reverse else 1)
+    for b, length in enumerate(LENGTHS):
+        gates = numpy_gates(layer, x[b, :length])[order]
+        expected, last_h, last_c = reference(gates, np.asarray(layer.kernel[...]))
+        np.testing.assert_allclose(outputs[b, :length], expected[order], **TOLERANCE)
+        np.testing.assert_array_equal(outputs[b, length:], 0)
+        np.testing.assert_allclose(h[b], last_h, **TOLERANCE)
+        np.testing.assert_allclose(c[b], last_c, **TOLERANCE)
+
+
+def test_a_state_handed_on_continues_the_sequence():
+    layer = lively(LSTM(D, H, rngs=nnx.Rngs(0)))
+    x, mask = sequences()
+    whole, (h, c) = call(layer, x, mask)
+    first, state = call(layer, x[:, :3], mask[:, :3])
+    second, (last_h, last_c) = call(layer, x[:, 3:], mask[:, 3:], state)
+    np.testing.assert_allclose(jnp.hstack([first, second]), whole, **TOLERANCE)
+    np.testing.assert_allclose(last_h, h, **TOLERANCE)
+    np.testing.assert_allclose(last_c, c, **TOLERANCE)
+
+
+def test_bilstm_is_two_loops_side_by_side():
+    layer = bilstm()
+    x, mask = sequences()
+    outputs, last = call(layer, x, mask)
+    kernels = np.asarray(layer.kernel[...])
+    for b, length in enumerate(LENGTHS):
+        gates = numpy_gates(layer, x[b, :length])
+        ahead, h, _ = reference(gates[:, 0], kernels[0])
+        back, g, _ = reference(gates[::-1, 1], kernels[1])
+        expected = np.hstack([ahead, back[::-1]])
+        np.testing.assert_allclose(outputs[b, :length], expected, **TOLERANCE)
+        np.testing.assert_array_equal(outputs[b, length:], 0)
+        np.testing.assert_allclose(last[b], np.hstack([h, g]), **TOLERANCE)
+
+
+LAYERS = {
+    "forwards": lambda: lively(LSTM(D, H, rngs=nnx.Rngs(0))),
+    "backwards": lambda: lively(LSTM(D, H, reverse=True, rngs=nnx.Rngs(0))),
+    "both": bilstm,
+    "windows": lambda: sliding(4, 2, carry=False),
+    "carried": lambda: sliding(3, 3, carry=True),
+}
+
+
+def answers_and_gradients(layer, x, mask):
+    """Output, last states, and the parameters' gradients of a loss of the two."""
+
+    def loss(layer):
+        outputs, last, *_ = layer(x, mask)
+        total = sum(jnp.square(y).sum() for y in jax.tree.leaves(last))
+        return total + jnp.square(outputs - 0.1).mean(where=outputs != 0), (
+            outputs,
+            last,
+        )
+
+    (_, answers), grads = nnx.jit(nnx.value_and_grad(loss, has_aux=True))(layer)
+    return answers, jax.tree.leaves(nnx.to_pure_dict(grads))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("filling", [9.0, np.nan])
+def test_what_stands_in_the_padding_changes_nothing(kind, filling):
+    layer = LAYERS[kind]()
+    clean = answers_and_gradients(layer, *sequences())
+    dirty = answers_and_gradients(layer, *sequences(filling=filling))
+    for a, b in zip(jax.tree.leaves(clean), jax.tree.leaves(dirty), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.all(np.isfinite(a))
+
+
+@pytest.mark.parametrize("kind", ["forwards", "backwards", "both"])
+def test_more_padding_changes_nothing(kind):
+    layer = LAYERS[kind]()
+    (outputs, last), grads = answers_and_gradients(layer, *sequences())
+    x, mask = sequences()
+    x = jnp.pad(x, [(0, 0), (0, 4), (0, 0)], constant_values=5.0)
+    mask = jnp.pad(mask, [(0, 0), (0, 4)])
+    (longer, same), longer_grads = answers_and_gradients(layer, x, mask)
+    np.testing.assert_allclose(longer[:, :T], outputs, **TOLERANCE)
+    np.testing.assert_array_equal(longer[:, T:], 0)
+    for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(last), strict=True):
+        np.testing.assert_allclose(a, b, **TOLERANCE)
+    for a, b in zip(longer_grads, grads, strict=True):
+        np.testing.assert_allclose(a, b, **TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", ["windows", "carried"])
+def test_more_padding_adds_windows_of_zeros_only(kind):
+    layer = LAYERS[kind]()
+    x, mask = sequences()
+    outputs, last, window_mask = call(layer, x, mask)
+    count = last.shape[1]
+    x = jnp.pad(x, [(0, 0), (0, 4), (0, 0)], constant_values=5.0)
+    mask = jnp.pad(mask, [(0, 0), (0, 4)])
+    longer, states, longer_mask = call(layer, x, mask)
+    assert states.shape[1] > count
+    np.testing.assert_allclose(longer[:, :count], outputs, **TOLERANCE)
+    np.testing.assert_allclose(states[:, :count], last, **TOLERANCE)
+    np.testing.assert_array_equal(longer_mask[:, :count], window_mask)
+    assert not longer_mask[1:, count:].any()
+    assert not longer[1:, count:].any() and not states[1:, count:].any()
+
+
+def test_steps_left_out_are_as_if_they_were_not_there():
+    layer = bilstm()
+    x, _ = sequences((T,))
+    mask = jnp.array([[True, False, True, True, False, False, True]])
+    outputs, last = call(layer, x, mask)
+    kept = np.flatnonzero(mask[0])
+    ones = jnp.ones((1, len(kept)), bool)
+    expected, expected_last = call(layer, x[:, kept], ones)
+    np.testing.assert_allclose(outputs[:, kept], expected, **TOLERANCE)
+    np.testing.assert_allclose(last, expected_last, **TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("steps", "size", "step", "count"),
+    [
+        (11, 4, 2, 5),  # the last runs over by one step
+        (10, 4, 2, 4),
+        (11, 4, 3, 4),  # the size is no multiple of the step
+        (12, 4, 4, 3),
+        (11, 2, 5, 3),  # gaps
+        (3, 4, 2, 1),
+        (4, 4, 2, 1),
+        (150, 10, 5, 29),  # ASRNN, systems.md 3.5
+        (300, 30, 30, 10),  # ADSRNN, systems.md 3.3
+    ],
+)
+def test_windows_hold_the_steps_they_should(steps, size, step, count):
+    x, mask = sequences((steps, 2), steps, features=2)
+    cut, cut_mask = windows(x, mask, size=size, step=step)
+    assert cut.shape == (2, count, size, 2) and cut_mask.shape == (2, count, size)
+    ends = [(0, 0), (0, step * count + size)]
+    x, mask = np.pad(x, [*ends, (0, 0)]), np.pad(mask, ends)
+    for i in range(count):
+        inside = slice(i * step, i * step + size)
+        np.testing.assert_array_equal(cut[:, i], x[:, inside])
+        np.testing.assert_array_equal(cut_mask[:, i], mask[:, inside])
+
+
+@pytest.mark.parametrize(("size", "step"), [(4, 2), (3, 3), (3, 2), (9, 4)])
+def test_sliding_without_carry_is_a_bilstm_per_window(size, step):
+    layer = sliding(size, step, carry=False)
+    x, mask = sequences()
+    outputs, last, window_mask = call(layer, x, mask)
+    cut, cut_mask = windows(x, mask, size=size, step=step)
+    np.testing.assert_array_equal(window_mask, cut_mask)
+    for i in range(cut.shape[1]):
+        expected, expected_last = call(layer.lstm, cut[:, i], cut_mask[:, i])
+        np.testing.assert_allclose(outputs[:, i], expected, **TOLERANCE)
+        np.testing.assert_allclose(last[:, i], expected_last, **TOLERANCE)
+
+
+def test_carried_states_are_each_direction_s_own():
+    layer = sliding(3, 3, carry=True)
+    x, mask = sequences()
+    outputs, last, _ = call(layer, x, mask)
+    kernels = np.asarray(layer.lstm.kernel[...])
+    for b, length in enumerate(LENGTHS):
+        gates = numpy_gates(layer.lstm, x[b, :length])
+        states = [(None, None), (None, None)]
+        for m, start in enumerate(range(0, length, 3)):
+            inside = gates[start : start + 3]
+            ahead, *states[0] = reference(inside[:, 0], kernels[0], *states[0])
+            back, *states[1] = reference(inside[::-1, 1], kernels[1], *states[1])
+            expected = np.hstack([ahead, back[::-1]])
+            np.testing.assert_allclose(
+                outputs[b, m, : len(inside)], expected, **TOLERANCE
+            )
+            both = np.hstack([states[0][0], states[1][0]])
+            np.testing.assert_allclose(last[b, m], both, **TOLERANCE)
+
+
+def test_carrying_forwards_is_one_long_lstm():
+    layer = sliding(3, 3, carry=True)
+    x, mask = sequences()
+    outputs, _, _ = call(layer, x, mask)
+    whole, _ = call(layer.lstm, x, mask)
+    ahead = outputs[..., :H].reshape(len(LENGTHS), -1, H)[:, :T]
+    np.testing.assert_allclose(ahead, whole[..., :H], **TOLERANCE)
+
+
+def test_gradients_are_those_of_finite_differences():
+    gates, mask = sequences((4, 2), 4, 4 * H)
+    kernel = jnp.asarray(np.random.default_rng(2).normal(size=(H, 4 * H)), jnp.float32)
+
+    def run(gates, kernel):
+        gates, kernel = jnp.asarray(gates), jnp.asarray(kernel)
+        outputs, (h, c) = lstm_scan(gates, mask, kernel)
+        return outputs, h, c
+
+    # float32 differences of 1e-2: two or three digits.
+    check_grads(jax.jit(run), (gates, kernel), order=1, eps=1e-2, rtol=1e-2, atol=1e-2)
+
+
+def test_stacked_parameters_run_as_they_would_alone():
+    graphdef, one = nnx.split(bilstm())
+    other = jax.tree.map(lambda p: 0.5 * p, one)
+    x, mask = sequences()
+
+    def run(params):
+        return nnx.merge(graphdef, params)(x, mask)
+
+    stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), one, other)
+    both = jax.jit(jax.vmap(run))(stacked)
+    for i, params in enumerate((one, other)):
+        for a, b in zip(both, jax.jit(run)(params), strict=True):
+            np.testing.assert_allclose(a[i], b, **TOLERANCE)
+
+
+def test_bfloat16_keeps_the_cell_in_float32_and_stays_close():
+    layer = lively(LSTM(D, H, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+    exact = lively(LSTM(D, H, rngs=nnx.Rngs(0)))
+    x, mask = sequences()
+    outputs, (h, c) = call(layer, x, mask)
+    assert outputs.dtype == h.dtype == jnp.bfloat16 and c.dtype == jnp.float32
+    # bfloat16 has 8 bits: 0.4 % of gates up to 6, over seven steps.
+    expected, _ = call(exact, x, mask)
+    np.testing.assert_allclose(outputs.astype(np.float32), expected, atol=0.1)
+    coarse, last = call(bilstm(jnp.bfloat16), x, mask)
+    assert coarse.dtype == last.dtype == jnp.bfloat16
+
+
+def matmuls(jaxpr, inside=False):
+    """(matmuls outside of loops, inside of loops, loops)."""
+    found = np.zeros(3, int)
+    for equation in jaxpr.eqns:
+        loop = equation.primitive.name == "scan"
+        found[2] += loop
+        if equation.primitive.name == "dot_general":
+            found[int(inside)] += 1
+        for inner in jaxprs_in_params(equation.params):
+            found += matmuls(getattr(inner, "jaxpr", inner), inside or loop)
+    return found
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_all_steps_are_projected_by_one_matmul_ahead_of_one_loop(kind):
+    layer = LAYERS[kind]()
+    graphdef, params = nnx.split(layer)
+    jaxpr = jax.make_jaxpr(lambda p, x, m: nnx.merge(graphdef, p)(x, m))(
+        params, *sequences()
+    )
+    np.testing.assert_array_equal(matmuls(jaxpr.jaxpr), [1, 1, 1])
+
+
+def test_parameters_are_one_bias_a_gate_and_the_forget_gate_starts_open():
+    layer = BiLSTM(D, H, forget_bias=2.0, rngs=nnx.Rngs(0))
+    sizes = [p.size for p in jax.tree.leaves(nnx.state(layer, nnx.Param))]
+    assert sum(sizes) == 2 * (D * 4 * H + H * 4 * H + 4 * H)
+    expected = np.repeat([0.0, 2.0, 0.0, 0.0], H)
+    np.testing.assert_array_equal(layer.bias[...], [expected, expected])
+    # The directions differ, and the state's kernel is orthogonal.
+    ahead, back = layer.kernel[...]
+    assert np.abs(ahead - back).max() > 0.1
+    np.testing.assert_allclose(ahead @ ahead.T, np.eye(H), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sliding(4, 2, carry=True), "step: expected size"),
+        (lambda: windows(*sequences(), size=0, step=2), "size, step: expected"),
+    ],
+)
+def test_impossible_windows_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
