@@ -99,7 +99,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     logging.set_verbosity(logging.ERROR)  # of Orbax and TFDS, which speak a lot
-    std_logging.getLogger("ser_jax").setLevel(std_logging.INFO)
+    for ours in ("ser_jax", "tfds_iemocap"):
+        std_logging.getLogger(ours).setLevel(std_logging.INFO)
     try:
         app.run(main, flags_parser=_parse_flags)
     except InputError as error:

@@ -31,10 +31,23 @@ def get_config() -> ConfigDict:
     data.demo_seed = 0  # corpus=demo: another seed speaks another corpus
     data.channels = 1  # channels the model sees: 1 static, 2 + delta, 3 + delta-delta
     data.normalize = "none"  # none | fold (z-score per band, training part of the fold)
+    data.pad = (
+        "after_norm"  # after_norm, masked | before_norm: zeros that count as speech
+    )
+    data.text = "none"  # none | transcript | asr: the words a model with text reads
+    data.recognizer = ""  # whisper-tiny.en (extra `asr`) fills asr_text when building
+    data.word_vectors = "glove-6b-50d"  # or spacy-md-300d, or a GloVe text file
+    data.max_words = 128  # longer texts are cut
+    data.speaker_embeddings = ""  # .npz with `id` [U] and `vector` [U, X]; '' = none
 
     # Utterances are cut into windows; the utterance is the unit that is scored. ----
     config.segment = segment = ConfigDict()
-    segment.window_s = 2.0
+    segment.rule = (
+        "slide"  # slide | tile | first_last | first | whole (data/segments.py)
+    )
+    segment.window_s = 2.0  # rule=whole: longer utterances are cut here
+    segment.buckets = 4  # rule=whole: lengths are rounded up to this many sizes
+    segment.dense_classes = ()  # rule=first_last: classes that slide in training
     segment.train_step_s = 1.0
     segment.test_step_s = 0.4
     segment.short = "pad"  # pad | drop (the paper) utterances of window_s or less
@@ -45,7 +58,8 @@ def get_config() -> ConfigDict:
     protocol.subset = "all"  # improvised | scripted | all
     protocol.happy = "hap+exc"  # hap | exc | hap+exc: what the class `happy` holds
     protocol.split = (
-        "session5"  # session5 | speaker10 | random_811 | random_80_20 | group
+        # session5 | session5_script | speaker10 | random_811 | random_80_20 | group
+        "session5"
     )
     protocol.group_by = "speaker"  # split=group: column whose values are kept together
     protocol.groups = 0  # split=group: number of folds; 0 = one per value
@@ -72,7 +86,12 @@ def get_config() -> ConfigDict:
     train.epochs = 100
     train.batch_size = 32  # segments
     train.eval_batch_size = 64  # segments
+    train.sampling = "all"  # all windows an epoch | balanced: as many of every class
+    train.per_class = 0  # sampling=balanced: windows per class and epoch; 0 = the mean
     train.learning_rate = 1e-4
+    train.beta1 = 0.9  # Adam's decay rates
+    train.beta2 = 0.999
+    train.nesterov = False  # Adam with Nesterov momentum
     train.schedule = "time_decay"  # constant | time_decay | cosine | step
     train.decay_rate = 1e-6  # time_decay: lr / (1 + decay_rate * step)
     train.decay_epochs = 10  # step: lr is divided by ten every so many epochs
@@ -80,6 +99,9 @@ def get_config() -> ConfigDict:
     train.weight_decay = 0.0  # decoupled (AdamW), kernels only
     train.label_smoothing = 0.0
     train.class_weights = "none"  # none | balanced (training part of the fold)
+    train.center_weight = 0.0  # center loss's lambda; 0 = off
+    train.center_rate = 0.5  # center loss's alpha: how fast centres follow
+    train.squared_error_weight = 0.0  # of the posteriors' squared error; 0 = off
     train.grad_clip_norm = 0.0  # 0 = off
     train.early_stop_epochs = 0  # epochs without a better validation UA; 0 = off
     train.checkpoint_epochs = 1  # epochs between checkpoints

@@ -1,6 +1,7 @@
 """Who may import whom, how long things may be, and which keys exist."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -8,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from configs import area_attn, base
+from configs import base
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("ser_jax/**/*.py"), *ROOT.glob("tfds_iemocap/*.py")])
+
+CONFIGS = {
+    path.stem: importlib.import_module(f"configs.{path.stem}")
+    for path in sorted(ROOT.glob("configs/*.py"))
+    if path.stem not in ("__init__", "base", "presets")
+}
 
 # Package -> what of ours it may import besides itself and `ser_jax.errors`.
 ARROWS = {
@@ -26,6 +33,7 @@ ARROWS = {
         "ser_jax.features.spec",
         "ser_jax.data",
         "ser_jax.evaluation",
+        "ser_jax.layers",
         "ser_jax.models",
     ),
     "tfds_iemocap": ("ser_jax.corpora", "ser_jax.features"),
@@ -116,28 +124,50 @@ def _keys(tree, prefix=""):
             yield prefix + key
 
 
-def test_every_key_is_read_somewhere():
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_key_is_read_somewhere(name):
     code = "\n".join(path.read_text() for path in SOURCES)
-    for key in _keys(area_attn.get_config()):
-        name = key.split(".")[-1]
-        if key.startswith("published."):
+    own = ROOT / "ser_jax" / "models" / f"{name}.py"
+    files = [
+        ROOT / f"{m.rsplit('.', 1)[0].replace('.', '/')}.py" for m in _imports(own)
+    ]
+    own = "\n".join(f.read_text() for f in (own, *files) if "models" in f.parts)
+    for key in _keys(CONFIGS[name].get_config()):
+        group, last = key.split(".")[0], key.split(".")[-1]
+        if group == "published":
             continue  # the report compares whatever is published
-        assert re.search(rf"\b{name}\b", code), f"{key} is read nowhere"
+        shared = group != "model" or last in base.get_config().model
+        text = code if shared else own
+        assert re.search(rf"\b{last}\b", text), f"{key} is read nowhere"
 
 
-@pytest.mark.parametrize("preset", area_attn.PRESETS)
-def test_presets_change_values_never_keys(preset):
-    config = area_attn.get_config(preset)
-    assert config.is_locked
+PRESETS = [
+    (name, preset)
+    for name, module in CONFIGS.items()
+    for preset in ("", *module.PRESETS)
+]
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_presets_change_values_never_keys(name, preset):
+    config = CONFIGS[name].get_config(preset)
+    assert config.is_locked and config.model.name == name
+    plain = CONFIGS[name].get_config()
+    assert set(_keys(config)) == set(_keys(plain))
     model = {f"model.{key}" for key in config.model}
     assert set(_keys(config)) - model == set(_keys(base.get_config())) - model
     with pytest.raises(AttributeError):
         config.train.epoch = 3
 
 
-def test_an_unknown_preset_is_refused():
-    with pytest.raises(ValueError, match="paper, demo, emodb"):
-        area_attn.get_config("demmo")
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_system_has_the_common_presets(name):
+    module = CONFIGS[name]
+    assert {"demo", "emodb"} <= set(module.PRESETS)
+    for preset in module.PRESETS:
+        assert f"configs/{name}.py:{preset}" in module.__doc__
+    with pytest.raises(ValueError, match="demo, emodb"):
+        module.get_config("demmo")
 
 
 def test_no_config_is_read_with_a_default():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ser_jax.errors import InputError
 from ser_jax.features.spec import RECIPES
+from tfds_iemocap import recognizer
 
 _MODES = ("textbook", "nlpaug")
 _FORMATS = ("tfrecord", "array_record")
@@ -59,12 +60,15 @@ def check_data(data) -> None:
         "recipe": tuple(RECIPES),
         "vtlp_mode": _MODES,
         "file_format": _FORMATS,
+        "text": ("none", "transcript", "asr"),
+        "recognizer": ("", *recognizer.RECOGNIZERS),
     }
     for key, allowed in choices.items():
         if data[key] not in allowed:
+            names = ", ".join(name or "''" for name in allowed)
             raise InputError(
-                f"data.{key}: expected one of {', '.join(allowed)}, got "
-                f"{data[key]!r}; set --config.data.{key}"
+                f"data.{key}: expected one of {names}, got {data[key]!r}; set "
+                f"--config.data.{key}"
             )
     if not 0 < data.vtlp_low <= data.vtlp_high:
         raise InputError(
@@ -77,6 +81,12 @@ def check_data(data) -> None:
         raise InputError(
             "data.corpus=manifest: expected a CSV file, got none; set "
             "--config.data.manifest=/path/to/manifest.csv"
+        )
+    if data.text == "asr" and not data.recognizer:
+        raise InputError(
+            "data.text=asr: expected a recognizer to make the text when the dataset is "
+            "built, got data.recognizer=''; set --config.data.recognizer="
+            f"{next(iter(recognizer.RECOGNIZERS))} or --config.data.text=transcript"
         )
 
 
@@ -93,6 +103,7 @@ def _builder(data):
         "vtlp_low": data.vtlp_low,
         "vtlp_high": data.vtlp_high,
         "min_duration_s": data.min_duration_s,
+        "recognizer": data.recognizer,
     }
     folder = os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
     common = {"num_workers": data.num_workers, "strict": data.strict}
@@ -159,6 +170,8 @@ def _build(builder, root: str | None, data) -> None:
             "got an installation without it. Run `pip install -e '.[tfrecord]'` or "
             "set --config.data.file_format=array_record."
         )
+    if data.recognizer:
+        recognizer.versions(data.recognizer)  # missing packages show at once
     target = Path(builder.data_dir)
     _remove_leftovers(target)
     try:

@@ -12,7 +12,10 @@ from ser_jax.errors import InputError
 CHOICES = {
     "subset": ("improvised", "scripted", "all"),
     "happy": ("hap", "exc", "hap+exc"),
-    "split": ("session5", "speaker10", "random_811", "random_80_20", "group"),
+    "split": (
+        *("session5", "session5_script", "speaker10"),
+        *("random_811", "random_80_20", "group"),
+    ),
     "selection": ("val", "last", "test"),
     "validation": ("speaker", "group", "random"),
 }

@@ -1,13 +1,17 @@
 """Z-score of features per band and channel, from a fold's training part. NumPy only.
 
 The sums of every utterance are taken once; a fold adds up those of its training part.
-Only real frames of the originals count, neither padding nor augmented copies.
+Only real frames of the originals count, neither padding nor augmented copies. The
+ACRNN's code pads with zeros first and counts them (`data.pad=before_norm`, systems.md
+7.3); `window_moments` gives the sums for that.
 """
 
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+
+from ser_jax.data.segments import Segments
 
 EPSILON = 1e-5  # keeps a constant band finite
 
@@ -35,14 +39,34 @@ def utterance_moments(frames: Sequence[np.ndarray]) -> Moments:
     return Moments(np.array(count, np.int64), np.stack(total), np.stack(squares))
 
 
+def window_moments(
+    frames: Sequence[np.ndarray], windows: Segments, full: int
+) -> Moments:
+    """Sums of S windows, each padded with zeros to `full` frames that count.
+
+    Args:
+      frames: U utterances of float frames [T_u, F, C].
+      windows: The windows; rows of the result follow them, not the utterances.
+      full: Frames of a padded window.
+    """
+    cuts = [
+        frames[u][start : start + num]
+        for u, start, num in zip(
+            windows.utterance, windows.start_frame, windows.num_frames, strict=True
+        )
+    ]
+    moments = utterance_moments(cuts)
+    return dataclasses.replace(moments, count=np.full(len(cuts), full, np.int64))
+
+
 def fold_statistics(
     moments: Moments, train: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over all frames of a fold's training part.
 
     Args:
-      moments: Sums of U utterances.
-      train: Positions of the training utterances; the others are not looked at.
+      moments: Sums of U utterances (or of windows).
+      train: Positions of those of the training part; the others are not looked at.
 
     Returns:
       mean and std, float32 [F, C]; std has the divisor n.

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser_jax.corpora.utterance import Utterance
+from ser_jax.data import split_rules
 from ser_jax.data.classes import Labelled, assign_classes, check_protocol
-from ser_jax.data.split_rules import RANDOM_RULES, Corpus, leave_out
+from ser_jax.data.split_rules import RANDOM_RULES, Corpus
 from ser_jax.errors import InputError
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "check_protocol",
     "make_folds",
     "promises",
-    "shared_texts",
     "splits_json",
 ]
 
@@ -51,15 +51,18 @@ def make_folds(
 ) -> list[Fold]:
     """Makes every fold of every seed, in (seed, fold) order.
 
-    `session5`: leave one session out. `speaker10`: leave one speaker out; the other
-    speaker of the session validates. `random_811`: 8:1:1, stratified by class.
-    `random_80_20`: a plain draw of 20 % for the test, as AACNN's code (its seeds are
-    111111, 123456, 0, 999999, 987654); `val_fraction` of all utterances validates.
-    `group`: leave values of `protocol.group_by` out, dealt to `protocol.groups` folds.
+    `session5`: leave one session out. `session5_script`: leave out a session's turns of
+    one script (`session1_script01`) or its improvised ones; nobody of that session and
+    no other session's turn of that script trains or validates. `speaker10`: leave one
+    speaker out; the other speaker of the session validates. `random_811`: 8:1:1,
+    stratified by class. `random_80_20`: a plain draw of 20 % for the test, as AACNN's
+    code (its seeds are 111111, 123456, 0, 999999, 987654); `val_fraction` of all
+    utterances validates. `group`: leave values of `protocol.group_by` out, dealt to
+    `protocol.groups` folds.
 
-    Who validates in `session5` and `group` (`protocol.validation`): `speaker` = one
-    whole speaker of the next fold (fold i, seed s: speaker number i + s, cyclic),
-    `group` = the next fold's test part, `random` = `val_fraction` of the training
+    Who validates in `session5`, `session5_script` and `group` (`protocol.validation`):
+    `speaker` = one whole speaker of the next fold or session (number i, seed s: speaker
+    number i + s, cyclic), `group` = all of it, `random` = `val_fraction` of the training
     utterances per class. With selection `last` or `test` nobody validates and that
     part trains, except in `speaker10`, where it stays out so that no session is shared.
 
@@ -76,7 +79,7 @@ def make_folds(
     """
     check_protocol(protocol)
     corpus = Corpus(utterances, labels)
-    rule = RANDOM_RULES.get(protocol.split, leave_out)
+    rule = split_rules.RULES.get(protocol.split, split_rules.leave_out)
     folds = []
     for seed in _seeds(protocol):
         for name, train, val, test in rule(corpus, protocol, seed):
@@ -95,6 +98,10 @@ def promises(protocol) -> tuple[str, ...]:
         words.append("speakers and sessions are SHARED by training and test")
     elif protocol.split in ("session5", "speaker10"):
         words.append("no speaker and no session is in both training and test")
+    elif protocol.split == "session5_script":
+        words.append(
+            "no speaker, no session and no script is in both training and test"
+        )
     else:
         words.append(f"no {protocol.group_by} is in both training and test")
     if protocol.split == "speaker10" and protocol.selection == "val":
@@ -106,10 +113,13 @@ def promises(protocol) -> tuple[str, ...]:
     elif protocol.split in RANDOM_RULES:
         words.append("validation: random utterances, speakers shared with training")
     else:
+        following = "fold"
+        if protocol.split == "session5_script":
+            following = "session, without the tested script"
         words.append(
             {
-                "speaker": "validation: one whole speaker of the next fold",
-                "group": "validation: all of the next fold",
+                "speaker": f"validation: one whole speaker of the next {following}",
+                "group": f"validation: all of the next {following}",
                 "random": "validation: random utterances, speakers shared with "
                 "training",
             }[protocol.validation]
@@ -137,21 +147,6 @@ def splits_json(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> dict:
             for fold in folds
         ]
     }
-
-
-def shared_texts(fold: Fold, utterances: Sequence[Utterance]) -> float:
-    """Fraction of a fold's test utterances whose transcript also occurs in training.
-
-    Compared without case, punctuation and spacing; an empty transcript never counts.
-    Scripted corpora repeat sentences over sessions, which helps models that read text.
-    """
-
-    def words(i):
-        kept = (c if c.isalnum() else " " for c in utterances[i].text.casefold())
-        return " ".join("".join(kept).split())
-
-    trained = {words(i) for i in fold.train} - {""}
-    return sum(words(i) in trained for i in fold.test) / max(1, len(fold.test))
 
 
 def _seeds(protocol) -> list[int]:
@@ -201,8 +196,10 @@ def _check_promises(fold: Fold, corpus: Corpus, protocol) -> None:
         raise AssertionError(
             f"fold {fold.name}: expected every utterance in one part; got some in two"
         )
+    by_session = (("speaker", True), ("session", True))
     held_apart = {
-        "session5": (("speaker", True), ("session", True)),
+        "session5": by_session,
+        "session5_script": by_session,
         "speaker10": (("speaker", True), ("session", False)),
         "group": ((protocol.group_by, True),),
     }.get(protocol.split, ())
@@ -216,3 +213,8 @@ def _check_promises(fold: Fold, corpus: Corpus, protocol) -> None:
                 f"fold {fold.name} in another part; got {', '.join(shared)} there too. "
                 f"Use split='group' with group_by={name!r}."
             )
+    if protocol.split == "session5_script":
+        acted = corpus.scripts()
+        others = {acted[i] for i in fold.train + fold.val} - {split_rules.IMPROVISED}
+        if others & {acted[i] for i in fold.test}:
+            raise AssertionError(f"fold {fold.name}: a script is in two parts")

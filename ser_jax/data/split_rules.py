@@ -5,6 +5,7 @@ A rule yields (name, train, val, test) for one seed, as positions in any order.
 
 import collections
 import itertools
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,6 +17,8 @@ from ser_jax.errors import InputError
 COLUMNS = [
     *("speaker", "session", "gender", "language", "dialog", "style", "split", "text")
 ]
+IMPROVISED = "improvised"
+_DIALOG = re.compile(r"Ses\d+[FM]_(?:(script\d+)_\w+|impro\w+)")
 Parts = Iterator[tuple[str, list[int], list[int], list[int]]]
 
 
@@ -54,6 +57,24 @@ class Corpus:
             )
         return value
 
+    def scripts(self) -> dict[int, str]:
+        """`script` of the used utterances, by position.
+
+        Raises:
+          InputError: A used utterance has no IEMOCAP dialog.
+        """
+        value = {i: script(self.utterances[i].dialog) for i in self.used}
+        for i, name in value.items():
+            if not name:
+                raise InputError(
+                    "protocol.split='session5_script': expected IEMOCAP's dialog names, "
+                    "such as Ses01F_script01_1 or Ses01F_impro01; got "
+                    f"{self.utterances[i].dialog!r} for {self.utterances[i].id}. To "
+                    "keep sentences apart in another corpus use split='group' with "
+                    "group_by='text' (or 'dialog') and groups=5."
+                )
+        return value
+
     def stratified(self, part, fraction: float, rng) -> list[int]:
         """Draws a fraction of each class; at least one of two or more, never all."""
         chosen = []
@@ -63,6 +84,16 @@ class Corpus:
             count = min(count, len(members) - 1)
             chosen.extend(members[j] for j in rng.permutation(len(members))[:count])
         return chosen
+
+
+def script(dialog: str) -> str:
+    """Which play an IEMOCAP dialog acts: `script01` of `Ses05M_script01_1b`.
+
+    Returns:
+      `improvised` for an improvised dialog, empty for a name that is not IEMOCAP's.
+    """
+    match = _DIALOG.fullmatch(dialog)
+    return (match[1] or IMPROVISED) if match else ""
 
 
 def _cell(utterance: Utterance, name: str) -> str:
@@ -116,32 +147,60 @@ RANDOM_RULES = {"random_811": random_811, "random_80_20": random_80_20}
 def leave_out(corpus: Corpus, protocol, seed: int) -> Parts:
     """`session5`, `speaker10` and `group`: each part is tested once."""
     parts = list(_test_parts(corpus, protocol).items())
-    speaker = corpus.values("speaker")
     for number, (name, test) in enumerate(parts):
         rest = _minus(corpus.used, test)
         following = parts[(number + 1) % len(parts)][1]
         if protocol.split == "speaker10":
             session = corpus.utterances[test[0]].session
             val = [i for i in rest if corpus.utterances[i].session == session]
-        elif protocol.selection != "val":
-            val = []
-        elif protocol.validation == "group":
-            val = following
-        elif protocol.validation == "random":
-            fraction = _val_fraction(protocol, 1.0)
-            val = corpus.stratified(rest, fraction, _rng(seed, f"val {name}"))
         else:
-            candidates = sorted({speaker[i] for i in following})
-            chosen = candidates[(number + seed) % len(candidates)]
-            val = [i for i in rest if speaker[i] == chosen]
+            rng = _rng(seed, f"val {name}")
+            val = _validation(corpus, protocol, rest, following, number + seed, rng)
         yield name, _minus(rest, val), val, test
+
+
+def leave_out_scripts(corpus: Corpus, protocol, seed: int) -> Parts:
+    """`session5_script`: a session's turns of one script, or its improvised ones.
+
+    Nobody of the test session trains or validates, nor does the tested script, which the
+    other sessions act as well. Improvised dialogs have no script to leave out.
+    """
+    scripts = corpus.scripts()
+    parts = list(_test_parts(corpus, protocol).items())
+    for number, (session, session_test) in enumerate(parts):
+        others = _minus(corpus.used, session_test)
+        for acted in sorted({scripts[i] for i in session_test}):
+            name = f"{session}_{acted}"
+            test = [i for i in session_test if scripts[i] == acted]
+            rest = [i for i in others if acted == IMPROVISED or scripts[i] != acted]
+            following = set(rest).intersection(parts[(number + 1) % len(parts)][1])
+            rng = _rng(seed, f"val {name}")
+            val = _validation(corpus, protocol, rest, following, number + seed, rng)
+            yield name, _minus(rest, val), val, test
+
+
+RULES = {**RANDOM_RULES, "session5_script": leave_out_scripts}  # others: leave_out
+
+
+def _validation(corpus, protocol, rest, following, turn: int, rng) -> list[int]:
+    """Who of `rest` chooses the epoch; `following` is the next fold's part of it."""
+    if protocol.selection != "val":
+        return []
+    if protocol.validation == "group":
+        return list(following)
+    if protocol.validation == "random":
+        return corpus.stratified(rest, _val_fraction(protocol, 1.0), rng)
+    speaker = corpus.values("speaker")
+    candidates = sorted({speaker[i] for i in following})
+    chosen = candidates[turn % len(candidates)] if candidates else None
+    return [i for i in rest if speaker[i] == chosen]
 
 
 def _test_parts(corpus, protocol) -> dict[str, list[int]]:
     """Test utterances by fold name, in fold order."""
-    by = {"session5": "session", "speaker10": "speaker"}.get(
-        protocol.split, protocol.group_by
-    )
+    columns = {"speaker10": "speaker"}
+    columns |= dict.fromkeys(("session5", "session5_script"), "session")
+    by = columns.get(protocol.split, protocol.group_by)
     value = corpus.values(by)
     names = sorted(set(value.values()))
     if len(names) < 2:

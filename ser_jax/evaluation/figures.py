@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ser_jax.evaluation import metrics
+from ser_jax.evaluation import metrics, texts
 from ser_jax.evaluation.results import write_atomically
 
 BLUE, VERMILION, INK, GREY = "#0072B2", "#D55E00", "#222222", "#666666"
@@ -37,6 +37,8 @@ def stamps(results) -> list[str]:
         said.append("synthetic corpus")
     if results["paper_mode"]:
         said.append("paper mode: epoch chosen on test data")
+    if texts.repeats(results):
+        said.append("test sentences also in training")
     return said
 
 
@@ -146,7 +148,7 @@ def _title(figure, results, second_line):
     ]
     text = "  ·  ".join(parts) + f"\n{second_line}"
     if said := stamps(results):
-        text += "\n" + "   ".join(f"[ {stamp} ]" for stamp in said)
+        text += "".join(f"\n[ {stamp} ]" for stamp in said)
     figure.suptitle(text, fontsize=11, color=INK)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from etils import epath
 
 from ser_jax.errors import InputError
-from ser_jax.evaluation import figures, metrics
+from ser_jax.evaluation import figures, metrics, texts
 from ser_jax.evaluation import results as result_files
 from ser_jax.evaluation.wording import (
     BANNERS,
@@ -63,6 +63,8 @@ def table(results: Mapping, published: Mapping | None = None) -> str:
     lines.insert(1, rule)
     title = f"{results['model']} on {results['corpus']}, {_protocol_line(results)}"
     stamped = [f"[{stamp}]" for stamp in figures.stamps(results)]
+    if texts.repeats(results):
+        stamped.append(f"warning: {texts.repeated_line(results)}")
     differs = _differences(results, published) if _has_paper(published) else []
     if differs:
         differs = ["differs from the paper:", *(f"  {line}" for line in differs)]
@@ -221,7 +223,7 @@ def _what_was_run(results):
     if protocol.get("happy") is not None:
         lines.append(f"- Happy policy: `{protocol['happy']}` (what `happy` holds)")
     lines.append(f"- Split: {rule}")
-    if results["selection"] == "val" and split in ("session5", "group"):
+    if results["selection"] == "val" and split in _VALIDATED:
         lines.append(f"- Validation: {_validation(protocol)}")
     lines.append(f"- Epoch: {SELECTIONS.get(results['selection'], 'see the config')}")
     folds = list(dict.fromkeys(run["fold"] for run in results["runs"]))
@@ -231,7 +233,12 @@ def _what_was_run(results):
         f"{', '.join(map(str, seeds))})"
     )
     lines += [f"- Promised: {promise}" for promise in protocol.get("promises", ())]
+    if results.get("text"):
+        return lines + texts.lines(results)
     return lines + _repeated_sentences(protocol)
+
+
+_VALIDATED = ("session5", "session5_script", "group")  # by protocol.validation
 
 
 def _repeated_sentences(protocol):

@@ -147,7 +147,7 @@ def summarise(
         `epochs` (None if unknown); further keys are kept.
       classes: K class names.
       about: The keys of `ABOUT`; `protocol` is config.protocol, `utterances` comes
-        from `count_utterances`.
+        from `count_utterances`. `text` is kept where it is (see `evaluation.texts`).
 
     Returns:
       Plain Python values as in design.md section 3, with `paper_mode` (selection is
@@ -307,6 +307,8 @@ def _assemble(about, scores) -> dict:
         "selection": selection,
         "paper_mode": selection == "test",
         **{key: about[key] for key in ABOUT[4:]},
+        # Only a model that reads has it.
+        **({"text": about["text"]} if about.get("text") else {}),
     }
 
 

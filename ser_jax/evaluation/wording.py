@@ -16,17 +16,29 @@ BANNERS = {
         "test part is reported, as some papers do. The numbers are optimistic; use "
         "`--config.protocol.selection=val` for honest ones."
     ),
+    "test sentences also in training": (
+        "**Test sentences also in training.** The model reads words, and many that it "
+        "is tested on were trained on, so that the numbers are partly memory. IEMOCAP's "
+        "sessions act the same scripts: `--config.protocol.split=session5_script` keeps "
+        "them apart, `--config.protocol.subset=improvised` leaves them out. In other "
+        "corpora `split=group` with `group_by=text` keeps sentences apart."
+    ),
 }
 SPLITS = {
     "session5": "leave one session out; no tested speaker is trained on",
+    "session5_script": (
+        "leave one session and one script out (or its improvised dialogs); no tested "
+        "speaker and no tested script is trained on; folds are small and differ in "
+        "size, so read the pooled scores"
+    ),
     "speaker10": "leave one speaker out; the session's other speaker validates",
     "random_811": "random 80/10/10 % by utterance; **the parts share speakers**",
     "random_80_20": "random 80/20 % by utterance; **the parts share speakers**",
     "group": "leave one group out; no tested group is trained on",
 }
 VALIDATIONS = {
-    "speaker": "one whole speaker of the next fold, who does not train",
-    "group": "all of the next fold, which does not train",
+    "speaker": "one whole speaker of the next fold or session, who does not train",
+    "group": "all of the next fold or session, which does not train",
     "random": "random utterances that do not train; speakers shared with training",
 }
 SELECTIONS = {

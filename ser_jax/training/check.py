@@ -1,34 +1,41 @@
 """Refuses a config that cannot work, before anything is built, claimed or trained."""
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from ser_jax.data import build, protocols, segments
+from ser_jax.data import batches, build, protocols, segments
 from ser_jax.errors import InputError
 from ser_jax.features.spec import RECIPES
 from ser_jax.models import MODELS
-from ser_jax.training import optim, runs
+from ser_jax.training import experiment, optim, runs
 
 CHOICES = {
     "augment.vtlp": ("all", "one", "none"),
     "data.channels": (1, 2, 3),
     "data.normalize": ("none", "fold"),
+    "data.pad": ("after_norm", "before_norm"),
+    "data.text": ("none", "transcript", "asr"),
     "model.dtype": ("float32", "bfloat16"),
     "model.name": tuple(MODELS),
+    "segment.rule": segments.RULES,
     "segment.short": segments.SHORT,
     "segment.vote": ("mean", "max"),
     "train.class_weights": ("none", "balanced"),
     "train.runs_per_device": runs.MODES,
+    "train.sampling": batches.SAMPLING,
     "train.schedule": optim.SCHEDULES,
 }
 AT_LEAST = {
     "augment.freq_mask_bands": 0,
     "augment.mixup_alpha": 0,
     "augment.time_mask_frames": 0,
+    "data.max_words": 1,
     "data.num_workers": 0,
     "protocol.groups": 0,
+    "segment.buckets": 1,
     "train.batch_size": 1,
+    "train.center_rate": 0,
+    "train.center_weight": 0,
     "train.checkpoint_epochs": 1,
     "train.decay_epochs": 1,
     "train.devices": 0,
@@ -37,6 +44,8 @@ AT_LEAST = {
     "train.eval_batch_size": 1,
     "train.grad_clip_norm": 0,
     "train.label_smoothing": 0,
+    "train.per_class": 0,
+    "train.squared_error_weight": 0,
     "train.steps_per_call": 0,
     "train.warmup_epochs": 0,
     "train.weight_decay": 0,
@@ -74,9 +83,12 @@ def check_config(config) -> None:
 
 
 def _check_together(config) -> None:
-    train, augment = config.train, config.augment
+    train = config.train
     if train.label_smoothing >= 1:
         _refuse("train.label_smoothing", "less than 1", train.label_smoothing)
+    for key in ("beta1", "beta2"):
+        if not 0 <= train[key] < 1:
+            _refuse(f"train.{key}", "0 or more and less than 1", train[key])
     if train.warmup_epochs >= train.epochs:
         _refuse(
             "train.warmup_epochs",
@@ -89,6 +101,17 @@ def _check_together(config) -> None:
             "0 with protocol.selection=last, which chooses nothing",
             train.early_stop_epochs,
         )
+    if config.segment.dense_classes and config.segment.rule != "first_last":
+        _refuse(
+            "segment.dense_classes",
+            "() unless segment.rule=first_last",
+            tuple(config.segment.dense_classes),
+        )
+    _check_augment(config)
+
+
+def _check_augment(config) -> None:
+    augment = config.augment
     masks = augment.freq_mask_bands or augment.time_mask_frames
     if masks and config.data.normalize == "none":
         raise InputError(
@@ -96,35 +119,68 @@ def _check_together(config) -> None:
             "data.normalize=fold, because masks write the mean, 0; got none. Set "
             "--config.data.normalize=fold."
         )
+    if augment.mixup_alpha and (config.data.text != "none"):
+        _refuse("augment.mixup_alpha", "0 where words are read", augment.mixup_alpha)
+    if augment.mixup_alpha and config.train.center_weight:
+        _refuse(
+            "augment.mixup_alpha",
+            "0 with center loss, which needs one class per example",
+            augment.mixup_alpha,
+        )
 
 
 def _check_model(config) -> None:
     """Builds and calls the model on shapes alone."""
     spec = RECIPES[config.data.recipe]
-    frames = segments.window_frames(spec, config.segment.window_s)
-    shape = (frames, spec.n_mels, config.data.channels)
+    if config.data.channels > spec.num_channels:
+        _refuse(
+            "data.channels",
+            f"at most {spec.num_channels}, which data.recipe={spec.name} stores",
+            config.data.channels,
+        )
+    model_class = MODELS[config.model.name]
+    for key, off, field in (
+        ("text", "none", "words"),
+        ("speaker_embeddings", "", "speaker_embedding"),
+    ):
+        if config.data[key] != off and field not in model_class.INPUTS:
+            _refuse(
+                f"data.{key}",
+                f"{off!r} with {config.model.name}, which reads none",
+                config.data[key],
+            )
+    shapes = _shapes(config, spec)
 
     def call():
-        model = MODELS[config.model.name](
+        model = model_class(
             config.model,
-            input_shape=shape,
+            input_shapes=shapes,
             num_classes=2,
             rngs=nnx.Rngs(jax.random.key(0)),
         )
         model.train()
-        batch = {
-            "frames": jnp.zeros((2, *shape)),
-            "frame_mask": jnp.ones((2, frames), bool),
-        }
+        batch = experiment.example_batch(shapes)
         return model(batch, rngs=nnx.Rngs(jax.random.key(1)))
 
     try:
         jax.eval_shape(call)
     except (TypeError, ValueError, ZeroDivisionError) as error:
+        frames = shapes["frames"]
         raise InputError(
-            f"config.model does not make a network for windows of {shape[0]} frames, "
-            f"{shape[1]} bands, {shape[2]} channels: {error}"
+            f"config.model does not make a network for windows of {frames[0]} frames, "
+            f"{frames[1]} bands, {frames[2]} channels: {error}"
         ) from error
+
+
+def _shapes(config, spec) -> dict[str, tuple[int, ...]]:
+    """Input shapes as far as the config tells; widths of vectors play no part."""
+    frames = segments.window_frames(spec, config.segment.window_s)
+    shapes = {"frames": (frames, spec.num_bands, config.data.channels)}
+    if config.data.text != "none":
+        shapes["words"] = (config.data.max_words, 2)
+    if config.data.speaker_embeddings:
+        shapes["speaker_embedding"] = (2,)
+    return shapes
 
 
 def _get(config, key: str):

@@ -3,12 +3,13 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
-from ser_jax.data import build, normalize, protocols, segments, store
-from ser_jax.data.batches import FrameBuffer, RunWindows
+from ser_jax.data import batches, build, inputs, normalize, protocols, segments, store
+from ser_jax.data.batches import FrameBuffer, RunWindows, Tables
 from ser_jax.errors import InputError
 from ser_jax.models import MODELS
 from ser_jax.training import losses, optim
@@ -26,11 +27,14 @@ class Experiment:
       utterances: The used utterances, sorted by id.
       runs: Windows of every fold x seed.
       buffer: All frames of the used utterances and their copies.
-      window_frames: T, frames of a window.
+      tables: What batches are gathered from: the buffer's frames, words, ...
+      sizes: Frames to which windows are padded, ascending; one size for fixed windows.
       constants: What each run keeps fixed, stacked [R, ...].
       excluded: What is left out, and why.
       padded: Ids of used utterances that fill less than one window.
       resampled: Recordings that came at another rate than the recipe's.
+      texts: What the model reads of each used utterance; () if it reads no words.
+      text: What is known of them, for results.json; {} if it reads no words.
     """
 
     classes: tuple[str, ...]
@@ -38,16 +42,25 @@ class Experiment:
     utterances: tuple[Utterance, ...]
     runs: tuple[RunWindows, ...]
     buffer: FrameBuffer
-    window_frames: int
+    tables: Tables
+    sizes: tuple[int, ...]
     constants: Constants
     excluded: tuple[Exclusion, ...]
     padded: tuple[str, ...]
     resampled: int
+    texts: tuple[str, ...]
+    text: dict
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(T, F, C) of a training window."""
-        return (self.window_frames, *self.buffer.frames.shape[1:])
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the model's inputs without the batch axis."""
+        shapes = {"frames": (self.sizes[-1], *self.tables.frames.shape[1:])}
+        if self.tables.tokens is not None:
+            width = self.tables.word_vectors.shape[1]
+            shapes["words"] = (self.tables.tokens.shape[1], width)
+        if self.tables.speaker_embeddings is not None:
+            shapes["speaker_embedding"] = self.tables.speaker_embeddings.shape[1:]
+        return shapes
 
     def names(self) -> list[str]:
         """One name per run, for logs: `session1 seed 0`."""
@@ -69,19 +82,26 @@ def prepare(config) -> Experiment:
     chosen = protocols.assign_classes(whole.utterances, config.data, config.protocol)
     corpus, labels, dropped = _usable(whole, chosen.labels, config)
     folds = protocols.make_folds(corpus.utterances, labels, config.protocol)
-    runs, padded = _windows(corpus, folds, config)
-    window_frames = segments.window_frames(corpus.spec, config.segment.window_s)
+    dense = _dense(labels, chosen.classes, config.segment)
+    runs, padded = _windows(corpus, folds, dense, config)
+    sizes = _sizes(corpus, runs, config.segment)
+    buffer = FrameBuffer.from_store(corpus, sizes[-1])
+    texts = inputs.texts(corpus, config.data)
+    tables, text = inputs.tables(corpus, buffer, texts, config.data)
     return Experiment(
         classes=chosen.classes,
         labels=labels,
         utterances=corpus.utterances,
         runs=runs,
-        buffer=FrameBuffer.from_store(corpus, window_frames),
-        window_frames=window_frames,
-        constants=_constants(corpus, runs, labels, len(chosen.classes), config),
+        buffer=buffer,
+        tables=tables,
+        sizes=sizes,
+        constants=_constants(corpus, buffer, runs, labels, sizes, config),
         excluded=(*whole.excluded, *chosen.excluded, *dropped),
         padded=padded,
         resampled=whole.resampled,
+        texts=texts,
+        text=text,
     )
 
 
@@ -91,17 +111,33 @@ def new_states(config, experiment: Experiment):
     def create(seed):
         model = MODELS[config.model.name](
             config.model,
-            input_shape=experiment.input_shape,
+            input_shapes=experiment.input_shapes,
             num_classes=len(experiment.classes),
             rngs=nnx.Rngs(jax.random.key(seed)),
         )
-        return state_lib.create(model, optim.make_optimizer(config.train))
+        centers = None
+        if config.train.center_weight:
+            batch = example_batch(experiment.input_shapes)
+            model.eval()  # needs no dropout keys
+            width = jax.eval_shape(model.embed, batch).shape[-1]
+            centers = jnp.zeros((len(experiment.classes), width))
+        optimizer = optim.make_optimizer(config.train)
+        return state_lib.create(model, optimizer, centers)
 
     seeds = experiment.constants.seed
     graphdef = create(seeds[0])[0]
     initial = jax.jit(lambda seed: create(seed)[1])
     states = [jax.device_get(initial(seed)) for seed in seeds]
     return graphdef, jax.tree.map(lambda *x: np.stack(x), *states)
+
+
+def example_batch(input_shapes: dict[str, tuple[int, ...]]) -> dict[str, jax.Array]:
+    """Two examples of zeros, none of it padding; for shapes only."""
+    batch = {name: jnp.zeros((2, *shape)) for name, shape in input_shapes.items()}
+    batch["frame_mask"] = jnp.ones((2, input_shapes["frames"][0]), bool)
+    if "words" in input_shapes:
+        batch["word_mask"] = jnp.ones((2, input_shapes["words"][0]), bool)
+    return batch
 
 
 def _usable(whole: store.Store, labels: np.ndarray, config):
@@ -134,16 +170,24 @@ def _too_short(whole: store.Store, u: int, segment) -> Exclusion:
     return Exclusion(whole.utterances[u].id, "shorter than a window", detail)
 
 
-def _windows(corpus: store.Store, folds, config):
-    """Cuts the whole corpus at both steps, then deals the windows to the folds."""
-
-    def cut(step_s):
-        return segments.cut(
-            corpus.num_samples, corpus.spec, config.segment, step_s=step_s
+def _dense(labels: np.ndarray, classes, segment) -> np.ndarray:
+    """The utterances whose class slides in training although the rule does not."""
+    unknown = set(segment.dense_classes) - set(classes)
+    if unknown:
+        raise InputError(
+            f"segment.dense_classes: expected some of {', '.join(classes)}; got "
+            f"{', '.join(sorted(unknown))}."
         )
+    return np.flatnonzero(np.isin(np.array(classes)[labels], segment.dense_classes))
 
-    train = cut(config.segment.train_step_s)
-    test = cut(config.segment.test_step_s)
+
+def _windows(corpus: store.Store, folds, dense, config):
+    """Cuts the whole corpus for training and for testing, then deals to the folds."""
+    segment, spec = config.segment, corpus.spec
+    train = segments.cut(
+        corpus.num_samples, spec, segment, step_s=segment.train_step_s, dense=dense
+    )
+    test = segments.cut(corpus.num_samples, spec, segment, step_s=segment.test_step_s)
     chooses = {"val": "val", "last": "val", "test": "test"}[config.protocol.selection]
     runs = tuple(
         RunWindows(
@@ -157,22 +201,46 @@ def _windows(corpus: store.Store, folds, config):
     return runs, tuple(corpus.utterances[u].id for u in test.padded)
 
 
-def _constants(corpus, runs, labels, num_classes: int, config) -> Constants:
-    moments = normalize.utterance_moments(corpus.frames)
-    copies = 1 + corpus.warp_factors.shape[1] if config.augment.vtlp == "all" else 1
-    shape = corpus.frames[0].shape[1:]
+def _sizes(corpus: store.Store, runs, segment) -> tuple[int, ...]:
+    """Frames to which windows are padded: one size, or the buckets of `whole`."""
+    full = segments.window_frames(corpus.spec, segment.window_s)
+    if segment.rule != "whole":
+        return (full,)
+    lengths = np.array([min(full, len(frames)) for frames in corpus.frames])
+    return segments.bucket_sizes(lengths, full, segment.buckets)
+
+
+def _constants(corpus, buffer, runs, labels, sizes, config) -> Constants:
+    statistics = _statistics(corpus, sizes, config)
+    num_classes = labels.max() + 1
     rows = []
     for run in runs:
-        mean, std = np.zeros(shape, np.float32), np.ones(shape, np.float32)
-        if config.data.normalize == "fold":
-            mean, std = normalize.fold_statistics(moments, run.fold.train)
+        mean, std = statistics(run)
         weight = np.ones(num_classes, np.float32)
         if config.train.class_weights == "balanced":
             weight = losses.balanced_class_weights(
                 labels[run.train.utterance], num_classes
             )
-        windows = len(run.train.utterance) * copies
+        order = batches.training_order(
+            run, buffer, labels, config, epoch=0, sizes=sizes
+        )
+        steps = np.int32(sum(len(index.start) for index in order))
         seed = np.random.SeedSequence([run.fold.seed, run.key]).generate_state(1)[0]
-        steps = np.int32(-(-windows // config.train.batch_size))
         rows.append(Constants(mean, std, weight, steps, np.uint32(seed)))
     return jax.tree.map(lambda *x: np.stack(x), *rows)
+
+
+def _statistics(corpus, sizes, config):
+    """A function from a run to the mean and std of its fold's training part."""
+    shape = corpus.frames[0].shape[1:]
+    if config.data.normalize == "none":
+        return lambda run: (np.zeros(shape, np.float32), np.ones(shape, np.float32))
+    if config.data.pad == "before_norm":
+
+        def of_windows(run):
+            moments = normalize.window_moments(corpus.frames, run.train, sizes[-1])
+            return normalize.fold_statistics(moments, np.arange(len(moments.count)))
+
+        return of_windows
+    moments = normalize.utterance_moments(corpus.frames)
+    return lambda run: normalize.fold_statistics(moments, run.fold.train)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from ser_jax.data import batches
+from ser_jax.data import batches, schedule
 from ser_jax.errors import InputError
 from ser_jax.evaluation import results
 from ser_jax.training import experiment as experiment_lib
@@ -17,7 +17,7 @@ from ser_jax.training import outcome, selection
 from ser_jax.training.check import check_config
 from ser_jax.training.checkpoint import Checkpointer, Snapshot
 from ser_jax.training.events import EventLog
-from ser_jax.training.trainer import Trainer, chunks
+from ser_jax.training.trainer import Trainer
 from ser_jax.training.workdir import Workdir, command_line, git_commit, versions
 
 _log = logging.getLogger(__name__)
@@ -113,8 +113,8 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
     with contextlib.closing(events), bar, _stop_signals() as stop:
         while snapshot.epoch < config.train.epochs and _any_active(snapshot):
             started = time.monotonic()
-            index = _epoch_order(config, experiment, snapshot)
-            snapshot.step = _epoch(trainer, index, snapshot, bar, stop)
+            planned = _epoch_order(config, experiment, snapshot)
+            snapshot.step = _epoch(trainer, planned, snapshot, bar, stop)
             if stop["signal"]:
                 selection.check_finite(trainer, snapshot.epoch + 1)
                 snapshot.train_seconds += time.monotonic() - started
@@ -135,35 +135,34 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
     return snapshot
 
 
-def _epoch_order(config, experiment, snapshot: Snapshot) -> batches.Index:
-    """The batches of the coming epoch, [R, S, B]; runs that stopped early get none."""
-    return batches.stack_runs(
-        [
-            batches.training_order(
-                run,
-                experiment.buffer,
-                experiment.labels,
-                epoch=snapshot.epoch,
-                vtlp=config.augment.vtlp,
-                batch_size=config.train.batch_size,
-            )
-            if record.active
-            else None
-            for run, record in zip(experiment.runs, snapshot.records, strict=True)
-        ]
-    )
+def _epoch_order(config, experiment, snapshot: Snapshot) -> schedule.Schedule:
+    """The batches of the coming epoch; runs that stopped early get none."""
+    orders = [
+        batches.training_order(
+            run,
+            experiment.buffer,
+            experiment.labels,
+            config,
+            epoch=snapshot.epoch,
+            sizes=experiment.sizes,
+        )
+        if record.active
+        else None
+        for run, record in zip(experiment.runs, snapshot.records, strict=True)
+    ]
+    return schedule.plan(orders, experiment.sizes, epoch=snapshot.epoch)
 
 
-def _epoch(trainer: Trainer, index, snapshot: Snapshot, bar, stop) -> int:
+def _epoch(trainer: Trainer, planned, snapshot: Snapshot, bar, stop) -> int:
     """Trains the rest of an epoch; returns the step reached."""
-    steps = index.start.shape[1]
     if snapshot.step == 0:
         trainer.start_epoch()
     reached = snapshot.step
-    for first, chunk in chunks(index, snapshot.step, trainer.steps_per_call):
-        trainer.train(chunk)
+    size = trainer.steps_per_call
+    for first, frames, chunk in schedule.chunks(planned, reached, size):
+        trainer.train(chunk, frames)
         jax.block_until_ready(trainer.totals)
-        done = min(first + trainer.steps_per_call, steps)
+        done = min(first + size, planned.steps)
         bar.update(done - reached)
         reached = done
         if stop["signal"]:

@@ -1,4 +1,4 @@
-"""Cross-entropy with soft targets, and class weights from counts."""
+"""Cross-entropy with soft targets, squared error, and class weights from counts."""
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,16 @@ def cross_entropy(
 ) -> Float[Array, " B"]:
     """Cross-entropy per example, each class's share scaled by its weight."""
     return -jnp.sum(class_weight * targets * jax.nn.log_softmax(logits), axis=-1)
+
+
+def squared_error(
+    logits: Float[Array, "B K"], targets: Float[Array, "B K"]
+) -> Float[Array, " B"]:
+    """Squared error of the posteriors, summed over the classes.
+
+    Stands in for the center loss in a public version of ADRNN (systems.md 3.4).
+    """
+    return jnp.sum(jnp.square(jax.nn.softmax(logits) - targets), axis=-1)
 
 
 def balanced_class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:

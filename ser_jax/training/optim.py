@@ -17,7 +17,7 @@ def make_optimizer(train) -> optax.GradientTransformation:
     parts = []
     if train.grad_clip_norm:
         parts.append(optax.clip_by_global_norm(train.grad_clip_norm))
-    parts.append(optax.scale_by_adam())
+    parts.append(optax.scale_by_adam(train.beta1, train.beta2, nesterov=train.nesterov))
     if train.weight_decay:
         parts.append(optax.add_decayed_weights(train.weight_decay, mask=_kernels))
     return optax.chain(*parts)

@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from ser_jax.data import protocols
+from ser_jax.data import protocols, text_repeats
 from ser_jax.errors import InputError
 from ser_jax.evaluation import results as result_files
 from ser_jax.training.checkpoint import Snapshot
@@ -95,11 +95,30 @@ def settle_splits(workdir: Workdir, experiment: Experiment) -> None:
 
 def shared_texts(experiment: Experiment) -> float:
     """Share of test utterances whose words also occur in training, over all runs."""
-    shares = [
-        protocols.shared_texts(run.fold, experiment.utterances)
-        for run in experiment.runs
-    ]
-    return float(np.mean(shares))
+    folds = [run.fold for run in experiment.runs]
+    said = [utterance.text for utterance in experiment.utterances]
+    return float(np.mean(text_repeats.sentence_shares(folds, said)))
+
+
+def text_read(experiment: Experiment) -> dict:
+    """The part `text` of results.json: what is read, and how much of it is a leak.
+
+    A sentence counts as repeated if what was said or what the model reads repeats:
+    recognition errors hide a repetition, they do not undo it.
+    """
+    folds = [run.fold for run in experiment.runs]
+    said = [utterance.text for utterance in experiment.utterances]
+    shares = text_repeats.sentence_shares(folds, said, experiment.texts)
+    return {
+        **experiment.text,
+        "sentences_also_in_training": {
+            "mean": float(np.mean(shares)),
+            "max": float(np.max(shares)),
+        },
+        "scripts_also_in_training": text_repeats.scripts_shared(
+            folds, experiment.utterances
+        ),
+    }
 
 
 def _predictions(experiment: Experiment, posteriors: list[np.ndarray]) -> list:
@@ -152,6 +171,7 @@ def _about(config, experiment: Experiment, seconds: dict) -> dict:
             "test_sentences_also_trained": shared_texts(experiment),
         },
         "model": config.model.name,
+        "text": text_read(experiment) if config.data.text != "none" else {},
         "utterances": result_files.count_utterances(
             used=len(experiment.utterances),
             excluded=experiment.excluded,

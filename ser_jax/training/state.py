@@ -16,12 +16,14 @@ class TrainState(NamedTuple):
       stats: Everything else the model keeps, e.g. running statistics.
       opt_state: The optimiser's state.
       step: int32, updates made so far; all randomness of a step derives from it.
+      centers: float32 [K, D], class centres of the center loss; None without it.
     """
 
     params: nnx.State
     stats: nnx.State
     opt_state: optax.OptState
     step: jax.Array
+    centers: jax.Array | None = None
 
 
 class Totals(NamedTuple):
@@ -50,9 +52,11 @@ class Totals(NamedTuple):
 
 
 def create(
-    model: nnx.Module, optimizer: optax.GradientTransformation
+    model: nnx.Module,
+    optimizer: optax.GradientTransformation,
+    centers: jax.Array | None = None,
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Splits a new model into its definition and a state at step 0."""
     graphdef, params, stats = nnx.split(model, nnx.Param, ...)
-    state = TrainState(params, stats, optimizer.init(params), jnp.zeros((), jnp.int32))
-    return graphdef, state
+    step = jnp.zeros((), jnp.int32)
+    return graphdef, TrainState(params, stats, optimizer.init(params), step, centers)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float
 
 from ser_jax.data import normalize
-from ser_jax.data.batches import Index
+from ser_jax.data.batches import Index, Tables
+from ser_jax.layers import center_loss
 from ser_jax.training import augment, losses, optim
 from ser_jax.training.state import Totals, TrainState
 
@@ -34,18 +34,38 @@ class Constants(NamedTuple):
 
 
 def gather(
-    buffer: Float[Array, "M F C"], constants: Constants, index: Index, window: int
+    tables: Tables, constants: Constants, index: Index, window: int, pad: str
 ) -> dict[str, jax.Array]:
-    """Cuts a batch of windows from the buffer, normalises, then pads with zeros."""
+    """Makes a batch: cuts windows, normalises and pads them, looks up words.
+
+    Args:
+      tables: What the model reads; `words` [B, L, E] with `word_mask` [B, L] and
+        `speaker_embedding` [B, X] are in the batch if their tables are there.
+      constants: Of the run.
+      index: Which windows.
+      window: T, frames to which they are padded.
+      pad: `after_norm` pads with zeros, masked; `before_norm` normalises the zeros too
+        and counts them as speech, as the ACRNN's code does (systems.md 7.3).
+    """
 
     def cut(start):
-        return jax.lax.dynamic_slice_in_dim(buffer, start, window, axis=0)
+        return jax.lax.dynamic_slice_in_dim(tables.frames, start, window, axis=0)
 
-    cuts = jax.vmap(cut)(index.start)
-    frames = normalize.zscore(cuts, constants.mean, constants.std)
+    frames = jax.vmap(cut)(index.start)
     mask = jnp.arange(window) < index.num_frames[:, None]
-    frames = jnp.where(mask[:, :, None, None], frames, 0.0)
-    return {"frames": frames, "frame_mask": mask}
+    real = mask[:, :, None, None]
+    if pad == "before_norm":
+        frames, mask = jnp.where(real, frames, 0.0), jnp.ones_like(mask)
+    frames = normalize.zscore(frames, constants.mean, constants.std)
+    if pad == "after_norm":
+        frames = jnp.where(real, frames, 0.0)
+    batch = {"frames": frames, "frame_mask": mask}
+    if tables.tokens is not None:
+        tokens = tables.tokens[index.utterance]
+        batch |= {"words": tables.word_vectors[tokens], "word_mask": tokens > 0}
+    if tables.speaker_embeddings is not None:
+        batch["speaker_embedding"] = tables.speaker_embeddings[index.utterance]
+    return batch
 
 
 def make_train_step(
@@ -57,12 +77,13 @@ def make_train_step(
     and its own step. A step without examples (a shorter fold waiting for the others,
     a run that stopped early) changes nothing.
     """
+    train = config.train
 
     def train_step(state: TrainState, totals: Totals, batch, index, constants):
         key = jax.random.fold_in(jax.random.key(constants.seed), state.step)
         dropout_key, augment_key = jax.random.split(key)
         targets = losses.soft_targets(
-            index.label, len(constants.class_weight), config.train.label_smoothing
+            index.label, len(constants.class_weight), train.label_smoothing
         )
         batch, targets = _augmented(batch, targets, config.augment, augment_key)
         count = jnp.sum(index.weight)
@@ -70,17 +91,21 @@ def make_train_step(
         def loss_fn(params):
             model = nnx.merge(graphdef, params, state.stats, copy=True)
             model.train()
-            logits = model(batch, rngs=nnx.Rngs(dropout_key))
+            embedding = model.embed(batch, rngs=nnx.Rngs(dropout_key))
+            logits = model.classify(embedding)
             loss = losses.cross_entropy(logits, targets, constants.class_weight)
+            loss += _extra_losses(train, embedding, logits, targets, state, index)
             total = jnp.sum(index.weight * loss)
             stats = nnx.split(model, nnx.Param, ...)[2]
-            return total / jnp.maximum(count, 1.0), (total, logits, stats)
+            return total / jnp.maximum(count, 1.0), (total, logits, embedding, stats)
 
-        grads, (total, logits, stats) = jax.grad(loss_fn, has_aux=True)(state.params)
+        grads, aux = jax.grad(loss_fn, has_aux=True)(state.params)
+        total, logits, embedding, stats = aux
         direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        rate = optim.learning_rate(config.train, state.step, constants.steps_per_epoch)
+        rate = optim.learning_rate(train, state.step, constants.steps_per_epoch)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, direction)
-        new = TrainState(params, stats, opt_state, state.step + 1)
+        centers = _updated_centers(train, embedding, state, index)
+        new = TrainState(params, stats, opt_state, state.step + 1, centers)
         live = count > 0
         new = jax.tree.map(lambda a, b: jnp.where(live, a, b), new, state)
         correct = jnp.sum(index.weight * (jnp.argmax(logits, -1) == index.label))
@@ -88,6 +113,25 @@ def make_train_step(
         return new, _advance(totals, total, correct, count, finite | ~live)
 
     return train_step
+
+
+def _extra_losses(train, embedding, logits, targets, state: TrainState, index):
+    """What is added to the cross-entropy of each example; 0 unless switched on."""
+    extra = jnp.zeros(len(logits))
+    if train.squared_error_weight:
+        extra += train.squared_error_weight * losses.squared_error(logits, targets)
+    if train.center_weight:
+        distance = center_loss.center_loss(embedding, index.label, state.centers)
+        extra += train.center_weight * distance
+    return extra
+
+
+def _updated_centers(train, embedding, state: TrainState, index):
+    if not train.center_weight:
+        return state.centers
+    return center_loss.updated_centers(
+        state.centers, embedding, index.label, index.weight, train.center_rate
+    )
 
 
 def _augmented(batch, targets, config, key):
@@ -105,7 +149,7 @@ def _augmented(batch, targets, config, key):
         frames, mask, targets = augment.mixup(
             frames, mask, targets, alpha=config.mixup_alpha, key=mixup_key
         )
-    return {"frames": frames, "frame_mask": mask}, targets
+    return {**batch, "frames": frames, "frame_mask": mask}, targets
 
 
 def _advance(totals: Totals, loss, correct, count, finite) -> Totals:

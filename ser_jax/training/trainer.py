@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from ser_jax.data import batches
+from ser_jax.data import batches, schedule
 from ser_jax.data.batches import Index
 from ser_jax.errors import InputError
 from ser_jax.evaluation import metrics, voting
@@ -40,17 +40,24 @@ class Trainer:
             num_devices=config.train.devices,
         )
         on_cpu = jax.devices()[0].platform == "cpu"
-        self.steps_per_call = config.train.steps_per_call or (
-            1 if on_cpu else ACCELERATOR_STEPS_PER_CALL
-        )
+        # Steps with windows of different sizes cannot share a call.
+        mixed = len(experiment.sizes) > 1
+        default = 1 if on_cpu else ACCELERATOR_STEPS_PER_CALL
+        self.steps_per_call = 1 if mixed else config.train.steps_per_call or default
         graphdef, states = experiment_lib.new_states(config, experiment)
         self._initial = states
-        self._buffer = self.placement.replicate(experiment.buffer.frames)
+        self._tables = self.placement.replicate(experiment.tables)
         self._constants = self.placement.scatter(experiment.constants)
-        self._train = self.placement.compile(
-            self._training_steps(graphdef), donate=(1, 2)
-        )
-        self._predict = self.placement.compile(self._prediction_steps(graphdef))
+        self._train = {
+            size: self.placement.compile(
+                self._training_steps(graphdef, size), donate=(1, 2)
+            )
+            for size in experiment.sizes
+        }
+        self._predict = {
+            size: self.placement.compile(self._prediction_steps(graphdef, size))
+            for size in experiment.sizes
+        }
         self.load(self.initial_snapshot())
 
     def initial_snapshot(self) -> Snapshot:
@@ -73,16 +80,21 @@ class Trainer:
         """Sets the totals to zero."""
         self.totals = self.placement.scatter(self.initial_snapshot().totals)
 
-    def train(self, chunk: Index) -> None:
-        """Runs the steps of a chunk [R, S, B] on every run that has examples in it."""
+    def train(self, chunk: Index, window_frames: int) -> None:
+        """Runs the steps of a chunk [R, S, B] on every run that has examples in it.
+
+        Args:
+          chunk: Windows.
+          window_frames: Frames to which they are padded, one of the buckets' sizes.
+        """
         for wave in range(self.placement.waves):
             part = self.placement.select(chunk, wave)
             filler = self.placement.members(wave) >= self.placement.num_runs
             part.weight[filler] = 0.0
             if not part.weight.any():
                 continue
-            self.states[wave], self.totals[wave] = self._train(
-                self._buffer,
+            self.states[wave], self.totals[wave] = self._train[window_frames](
+                self._tables,
                 self.states[wave],
                 self.totals[wave],
                 self.placement.put(part),
@@ -99,17 +111,17 @@ class Trainer:
         Returns:
           Per run float32 [U, K], in the order of the sorted utterances of its windows.
         """
-        index = batches.stack_runs(
-            [self._evaluation_index(x) if len(x.utterance) else None for x in windows]
+        orders = [
+            self._evaluation_order(x) if len(x.utterance) else None for x in windows
+        ]
+        planned = schedule.plan(
+            [order and order[0] for order in orders], self.experiment.sizes
         )
-        num_runs, steps = index.start.shape[:2]
-        size = self.steps_per_call
         found = []
-        for first in range(0, steps, size):
-            chunk = _chunk(index, first, size)
+        for _, frames, chunk in schedule.chunks(planned, 0, self.steps_per_call):
             parts = [
-                self._predict(
-                    self._buffer,
+                self._predict[frames](
+                    self._tables,
                     weights[wave],
                     self.placement.put(self.placement.select(chunk, wave)),
                     self._constants[wave],
@@ -118,52 +130,60 @@ class Trainer:
             ]
             found.append(self.placement.collect(parts))
         _check_finite(found)
-        scores = np.concatenate(found, axis=1).reshape(num_runs, -1, found[0].shape[-1])
+        scores = np.concatenate(found, axis=1)[:, : planned.steps]
+        scores = scores.reshape(len(windows), -1, scores.shape[-1])
+        counted = planned.index.weight.reshape(len(windows), -1) > 0
         rule = self.config.segment.vote
-        return [_vote(run, x, rule) for run, x in zip(scores, windows, strict=True)]
+        return [
+            _vote(_in_window_order(run[keep], order), x, rule)
+            for run, keep, order, x in zip(
+                scores, counted, orders, windows, strict=True
+            )
+        ]
 
-    def _evaluation_index(self, windows) -> Index:
+    def _evaluation_order(self, windows):
         return batches.evaluation_order(
             windows,
             self.experiment.buffer,
             self.experiment.labels,
             batch_size=self.config.train.eval_batch_size,
+            sizes=self.experiment.sizes,
         )
 
-    def _batch(self, buffer, index, constants):
-        window = self.experiment.window_frames
-        batch = step.gather(buffer, constants, index, window)
+    def _batch(self, tables, index, constants, window_frames):
+        pad = self.config.data.pad
+        batch = step.gather(tables, constants, index, window_frames, pad)
         return self.placement.split_batch(batch)
 
-    def _training_steps(self, graphdef):
+    def _training_steps(self, graphdef, window_frames: int):
         optimizer = optim.make_optimizer(self.config.train)
         train_step = step.make_train_step(graphdef, optimizer, self.config)
 
-        def one(buffer, state, totals, index, constants):
-            batch = self._batch(buffer, index, constants)
+        def one(tables, state, totals, index, constants):
+            batch = self._batch(tables, index, constants, window_frames)
             return train_step(state, totals, batch, index, constants)
 
-        def steps(buffer, state, totals, chunk, constants):
+        def steps(tables, state, totals, chunk, constants):
             if self.steps_per_call == 1:  # convolutions in a loop use one CPU thread
                 index = jax.tree.map(lambda x: x[0], chunk)
-                return one(buffer, state, totals, index, constants)
+                return one(tables, state, totals, index, constants)
 
             def body(carry, index):
-                return one(buffer, *carry, index, constants), None
+                return one(tables, *carry, index, constants), None
 
             return jax.lax.scan(body, (state, totals), chunk)[0]
 
         return steps
 
-    def _prediction_steps(self, graphdef):
+    def _prediction_steps(self, graphdef, window_frames: int):
         predict_step = step.make_predict_step(graphdef)
 
-        def one(buffer, weights, constants, index):
-            batch = self._batch(buffer, index, constants)
+        def one(tables, weights, constants, index):
+            batch = self._batch(tables, index, constants, window_frames)
             return predict_step(weights["params"], weights["stats"], batch)
 
-        def steps(buffer, weights, chunk, constants):
-            predict = functools.partial(one, buffer, weights, constants)
+        def steps(tables, weights, chunk, constants):
+            predict = functools.partial(one, tables, weights, constants)
             if self.steps_per_call == 1:
                 return predict(jax.tree.map(lambda x: x[0], chunk))[None]
             return jax.lax.map(predict, chunk)
@@ -171,18 +191,12 @@ class Trainer:
         return steps
 
 
-def chunks(index: Index, start: int, size: int):
-    """Cuts batches [R, S, B] into pieces of `size` steps, the last one filled up."""
-    for first in range(start, index.start.shape[1], size):
-        yield first, _chunk(index, first, size)
-
-
-def _chunk(index: Index, first: int, size: int) -> Index:
-    def cut(array):
-        piece = array[:, first : first + size]
-        return np.pad(piece, ((0, 0), (0, size - piece.shape[1]), (0, 0)))
-
-    return Index(*map(cut, index))
+def _in_window_order(scores: np.ndarray, order) -> np.ndarray:
+    """Puts the scores of all buckets back into the order of the windows."""
+    places = np.concatenate(order[1]) if order else np.zeros(0, int)
+    ordered = np.empty_like(scores)
+    ordered[places] = scores
+    return ordered
 
 
 def _check_finite(found: list[np.ndarray]) -> None:
@@ -198,8 +212,7 @@ def _vote(scores: np.ndarray, windows, rule: str) -> np.ndarray:
     utterances, place = np.unique(windows.utterance, return_inverse=True)
     if not len(utterances):
         return np.zeros((0, scores.shape[-1]))
-    scores = scores[: len(place)].astype(np.float64)
-    return voting.vote(scores, place, len(utterances), rule)
+    return voting.vote(scores.astype(np.float64), place, len(utterances), rule)
 
 
 def scores(posteriors: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -1,7 +1,10 @@
 """Orders of windows: complete, repeatable, and never out of their own fold."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from ser_jax.data import batches
 from ser_jax.data.protocols import Fold
@@ -50,6 +53,13 @@ def run():
 LABELS = np.array([2, 0, 1])
 
 
+@pytest.fixture
+def uneven(run):
+    """The same windows, of different lengths."""
+    train = dataclasses.replace(run.train, num_frames=np.array([2, 4, 3, 4, 1]))
+    return dataclasses.replace(run, train=train)
+
+
 def test_the_buffer_keeps_every_frame_in_its_place(buffer):
     assert buffer.frames.shape == (21 * (1 + COPIES) + WINDOW, 1, 1)
     for u, length in enumerate(LENGTHS):
@@ -61,10 +71,13 @@ def test_the_buffer_keeps_every_frame_in_its_place(buffer):
     np.testing.assert_array_equal(buffer.frames[-WINDOW:], 0)
 
 
-def _order(run, buffer, epoch=0, vtlp="all", batch_size=4):
-    return batches.training_order(
-        run, buffer, LABELS, epoch=epoch, vtlp=vtlp, batch_size=batch_size
+def _order(run, buffer, epoch=0, vtlp="all", sizes=(WINDOW,), **train):
+    recipe = {"batch_size": 4, "sampling": "all", "per_class": 0, **train}
+    config = ConfigDict({"augment": {"vtlp": vtlp}, "train": recipe})
+    parts = batches.training_order(
+        run, buffer, LABELS, config, epoch=epoch, sizes=sizes
     )
+    return parts[0] if len(sizes) == 1 else parts
 
 
 def _seen(buffer, index):
@@ -114,7 +127,10 @@ def test_a_batch_larger_than_the_fold_repeats_real_windows_at_weight_zero(run, b
 
 
 def test_evaluation_reads_in_order(run, buffer):
-    index = batches.evaluation_order(run.train, buffer, LABELS, batch_size=3)
+    (index,), (place,) = batches.evaluation_order(
+        run.train, buffer, LABELS, batch_size=3, sizes=(WINDOW,)
+    )
+    assert place.tolist() == [0, 1, 2, 3, 4]
     assert index.weight.tolist() == [[1, 1, 1], [1, 1, 0]]
     first = buffer.frames[index.start.ravel()[:5], 0, 0]
     assert first.tolist() == [0, 3, 100, 102, 105]
@@ -126,3 +142,40 @@ def test_shorter_and_absent_runs_are_filled_with_weight_zero(run, buffer):
     assert stacked.start.shape == (3, 4, 4)
     assert stacked.weight.sum(axis=(1, 2)).tolist() == [15, 0, 5]
     np.testing.assert_array_equal(stacked.start[2, :2], short.start)
+
+
+def test_balanced_sampling_reads_as_many_windows_of_every_class(run, buffer):
+    """Windows 0, 1 are class 2, windows 2, 3, 4 class 0."""
+    index = _order(run, buffer, vtlp="none", sampling="balanced", per_class=7)
+    keep = index.weight.ravel() > 0
+    labels, starts = index.label.ravel()[keep], index.start.ravel()[keep]
+    assert np.bincount(labels).tolist() == [7, 0, 7]
+    times = np.unique(starts[labels == 0], return_counts=True)[1]
+    assert sorted(times.tolist()) == [2, 2, 3]
+    mean = _order(run, buffer, vtlp="none", sampling="balanced")
+    assert mean.weight.sum() == 4  # round(5 / 2) of each class
+    again = _order(run, buffer, 1, "none", sampling="balanced", per_class=1)
+    other = _order(run, buffer, 3, "none", sampling="balanced", per_class=1)
+    assert again.weight.sum() == other.weight.sum() == 2
+
+
+def test_buckets_hold_what_fits_and_are_filled_by_their_own(uneven, buffer):
+    small, large = _order(uneven, buffer, vtlp="none", sizes=(2, 4), batch_size=3)
+    assert sorted(small.num_frames.ravel()[small.weight.ravel() > 0]) == [1, 2]
+    assert sorted(large.num_frames.ravel()[large.weight.ravel() > 0]) == [3, 4, 4]
+    assert small.num_frames.max() <= 2 and large.num_frames.min() > 2
+    assert small.weight.sum() == 2 and small.start.shape == (1, 3)
+
+
+def test_evaluation_in_buckets_says_whose_scores_come(uneven, buffer):
+    parts, places = batches.evaluation_order(
+        uneven.train, buffer, LABELS, batch_size=2, sizes=(2, 4)
+    )
+    assert [p.tolist() for p in places] == [[0, 4], [1, 2, 3]]
+    assert [p.num_frames.ravel().tolist() for p in parts] == [[2, 1], [4, 3, 4, 4]]
+    assert parts[1].weight.ravel().tolist() == [1, 1, 1, 0]
+
+
+def test_an_empty_bucket_has_no_steps(run, buffer):
+    parts = _order(run, buffer, vtlp="none", sizes=(2, 4))
+    assert parts[0].start.shape == (0, 4) and parts[1].start.shape == (2, 4)

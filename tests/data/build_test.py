@@ -200,6 +200,8 @@ def test_manifest_keeps_further_columns_and_follows_its_files(tmp_path):
         ("recipe", "logmel129"),
         ("vtlp_mode", "strong"),
         ("file_format", "riegeli"),
+        ("text", "subtitles"),
+        ("recognizer", "vosk"),
         ("vtlp_low", 1.5),
         ("vtlp_copies", -1),
     ],
@@ -243,6 +245,7 @@ def test_tfrecord_without_tensorflow_names_both_remedies(tree, tmp_path, monkeyp
         ({"vtlp_copies": 3, "vtlp_low": 0.9}, "logmel128_vtlp3_0.9to1.2"),
         ({"vtlp_low": 0.9}, "logmel128"),  # no copies, so no factors
         ({"min_duration_s": 0.5}, "logmel128_min0.5s"),
+        ({"recognizer": "whisper-tiny.en"}, "logmel128_whisper-tiny.en"),
     ],
 )
 def test_config_names(changes, name):

@@ -100,7 +100,7 @@ def test_a_mapping_typo_lists_the_labels_present():
         (source(), {"happy": "exc"}, "none of happy"),
         (source(), {"subset": "impro"}, "improvised, scripted, all"),
         (source(), {"happy": "happy"}, "hap, exc, hap\\+exc"),
-        (source(), {"split": "loso"}, "session5, speaker10"),
+        (source(), {"split": "loso"}, "session5, session5_script, speaker10"),
         (source(), {"selection": "best"}, "val, last, test"),
         (source(), {"validation": "none"}, "speaker, group, random"),
     ],

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import area_attn
-from ser_jax.data import build, protocols, store
+from ser_jax.data import build, protocols, store, text_repeats
 from tests.corpora import iemocap_tree
 
 SESSION_TOTALS = {  # subset, happy policy -> turns of sessions 1 ... 5
@@ -95,6 +95,29 @@ def test_speaker_folds(release, subset):
     column = ("improvised", "all").index(subset)
     expected = {name: totals[column] for name, totals in SPEAKER_TOTALS.items()}
     assert {fold.name: len(fold.test) for fold in folds} == expected
+
+
+def test_script_folds(release):
+    utterances, chosen, protocol = _choose(release, "all", "hap+exc")
+    protocol.split = "session5_script"
+    folds = protocols.make_folds(utterances, chosen.labels, protocol)
+    # The tree has two of the release's three scripts.
+    groups = ("improvised", "script01", "script02")
+    names = [f"session{n}_{group}" for n in range(1, 6) for group in groups]
+    assert [fold.name for fold in folds] == names
+    tested = sorted(i for fold in folds for i in fold.test)
+    assert tested == list(range(5531))
+    sizes = [len(fold.test) for fold in folds]
+    assert tuple(sizes[::3]) == SESSION_TOTALS["improvised", "hap+exc"]
+    scripted = tuple(a + b for a, b in zip(sizes[1::3], sizes[2::3], strict=True))
+    assert scripted == SESSION_TOTALS["scripted", "hap+exc"]
+    assert not text_repeats.scripts_shared(folds, utterances)
+    for fold in folds:
+        used, test = (
+            {(utterances[i].speaker, utterances[i].session) for i in part}
+            for part in (fold.train + fold.val, fold.test)
+        )
+        assert len(test) == 2 and not used & test
 
 
 def test_speakers_are_those_of_the_turns_not_of_the_dialogs(release):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ser_jax.data import normalize
+from ser_jax.data.segments import Segments
 
 
 @pytest.fixture
@@ -47,6 +48,22 @@ def test_zscore_of_training_frames_is_standard_and_constant_bands_stay_finite(fr
     varying = np.arange(15).reshape(5, 3) != 7
     np.testing.assert_allclose(scored.std(0)[varying], 1.0, atol=1e-4)
     np.testing.assert_allclose(scored[:, 2, 1], 0.0)
+
+
+def test_padded_windows_enter_the_statistics_when_padding_comes_first(frames):
+    """Against NumPy on arrays that are really padded (systems.md 7.3)."""
+    windows = Segments(
+        utterance=np.array([0, 0, 1, 3]),
+        start_frame=np.array([0, 5, 0, 2]),
+        num_frames=np.array([6, 6, 4, 6]),
+        padded=np.array([1]),
+    )
+    moments = normalize.window_moments(frames, windows, 6)
+    got = normalize.fold_statistics(moments, (1, 2, 3))
+    rows = [frames[0][5:11], np.pad(frames[1], ((0, 2), (0, 0), (0, 0)))]
+    joined = np.concatenate([*rows, frames[3][2:8]]).astype(np.float64)
+    for result, expected in zip(got, (joined.mean(0), joined.std(0)), strict=True):
+        np.testing.assert_allclose(result, expected, rtol=2e-7)
 
 
 def test_an_empty_training_part_is_refused(frames):

@@ -217,6 +217,7 @@ def test_unused_utterances_are_in_no_part(small):
         ({"split": "group", "group_by": "language"}, "language.*speaker"),
         ({"split": "group", "group_by": "colour"}, "colour.*Columns that can"),
         ({"split": "group", "group_by": "style"}, "two or more values.*improvised"),
+        ({"split": "session5_script"}, "dialog names.*got ''.*group_by='text'"),
         ({"seeds": ()}, "seeds"),
         ({"seeds": (1, 1)}, "seeds"),
         ({"seeds": (-1,)}, "seeds"),
@@ -259,6 +260,61 @@ def test_a_speaker_in_two_sessions_breaks_the_promise(small):
         folds_of(turns, split="speaker10")
 
 
+def acted(session, speaker, play, emotion, number):
+    dialog = f"Ses0{session}{'FM'[number % 2]}_{play}"
+    name = f"{dialog}_{speaker}{number:03d}"
+    return turn(name, f"{session}{speaker}", emotion, dialog=dialog)
+
+
+@pytest.fixture
+def plays():
+    """Three sessions; session 2 acts no third script."""
+    names = ("impro05a", "script01_1", "script01_3b", "script02_2", "script03_1")
+    return [
+        acted(session, speaker, name, emotion, number)
+        for session, speaker, name in itertools.product((1, 2, 3), "FM", names)
+        for emotion in ("neu", "hap", "sad", "ang")
+        for number in range(2)
+        if (session, name) != (2, "script03_1")
+    ]
+
+
+@pytest.mark.parametrize("validation", ["speaker", "group", "random"])
+def test_session5_script_tests_everything_once_and_shares_no_script(plays, validation):
+    folds = folds_of(
+        plays, split="session5_script", validation=validation, seeds=(0, 1)
+    )
+    groups = ["improvised", "script01", "script02", "script03"]
+    names = [f"session{s}_{g}" for s in (1, 2, 3) for g in groups]
+    names.remove("session2_script03")
+    assert [f.name for f in folds] == names * 2
+    tested = sorted(i for fold in folds[: len(names)] for i in fold.test)
+    assert tested == list(range(len(plays)))
+    for fold in folds:
+        session, group = fold.name.split("_")
+        used = fold.train + fold.val
+        assert not set(used) & set(fold.test) and fold.val
+        assert field(plays, fold.test, "session") == {session}
+        # All that the other sessions have, but for the tested script.
+        expected = [
+            i
+            for i, u in enumerate(plays)
+            if u.session != session and f"_{group}_" not in u.dialog
+        ]
+        assert sorted(used) == expected
+
+
+def test_session5_script_validates_as_session5_does(plays):
+    plain = folds_of(plays, split="session5", seeds=(0, 1))
+    who = {(f.name, f.seed): field(plays, f.val, "speaker") for f in plain}
+    assert who["session1", 0] == {"2F"} and who["session3", 1] == {"1M"}
+    for fold in folds_of(plays, split="session5_script", seeds=(0, 1)):
+        session = fold.name.split("_")[0]
+        assert field(plays, fold.val, "speaker") == who[session, fold.seed]
+    for fold in folds_of(plays, split="session5_script", selection="last"):
+        assert fold.val == ()
+
+
 def test_speaker10_needs_pairs(small):
     turns = [u for u in small if u.speaker != "3M"]
     with pytest.raises(InputError, match="got 3F in session3"):
@@ -284,18 +340,10 @@ def test_promises_say_what_is_shared():
     assert "one whole speaker" in text()
     assert "SHARED" in text(split="random_80_20")
     assert "other speaker of the test session" in text(split="speaker10")
+    scripts = text(split="session5_script")
+    assert "no session and no script" in scripts and "without the tested" in scripts
     assert "no dialog" in text(split="group", group_by="dialog")
     assert "speakers shared with training" in text(validation="random")
     assert "all of the next fold" in text(validation="group")
     assert "PAPER MODE" in text(selection="test")
     assert "PAPER MODE" not in text(selection="last")
-
-
-def test_shared_texts_ignores_case_punctuation_and_empty_text():
-    texts = ("Excuse me.", "So what?", "", "excuse  me", "Oh, no!", "")
-    turns = [turn(str(i), "1F", "neu", text=t) for i, t in enumerate(texts)]
-    fold = protocols.Fold("x", 0, train=(0, 1, 2), val=(), test=(3, 4, 5))
-    assert protocols.shared_texts(fold, turns) == pytest.approx(1 / 3)
-    assert protocols.shared_texts(
-        protocols.Fold("x", 0, train=(4,), val=(0,), test=(3,)), turns
-    ) == pytest.approx(0.0)

@@ -1,9 +1,8 @@
 """Windows: how many, where, and never past the end."""
 
-import types
-
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from ser_jax.data import segments
 from ser_jax.errors import InputError
@@ -13,13 +12,13 @@ SPEC = RECIPES["logmel128"]
 RATE_HZ = 16000
 
 
-def rule(short="pad", window_s=2.0):
-    return types.SimpleNamespace(window_s=window_s, short=short)
+def rule(short="pad", window_s=2.0, rule="slide"):
+    return ConfigDict({"window_s": window_s, "short": short, "rule": rule})
 
 
-def cut(durations_s, *, step_s=1.0, spec=SPEC, **more):
+def cut(durations_s, *, step_s=1.0, spec=SPEC, dense=(), **more):
     samples = np.round(np.array(durations_s) * RATE_HZ).astype(np.int64)
-    return segments.cut(samples, spec, rule(**more), step_s=step_s)
+    return segments.cut(samples, spec, rule(**more), step_s=step_s, dense=dense)
 
 
 def test_two_seconds_are_81_frames():
@@ -90,6 +89,7 @@ def test_take_keeps_positions():
     ("changes", "words"),
     [
         ({"short": "keep"}, "pad, drop"),
+        ({"rule": "all"}, "slide, tile, first_last"),
         ({"window_s": 0.0}, "window_s"),
         ({"step_s": 0.0}, "step_s"),
     ],
@@ -97,3 +97,86 @@ def test_take_keeps_positions():
 def test_a_rule_nobody_can_use_is_refused(changes, words):
     with pytest.raises(InputError, match=words):
         cut((3.0,), **changes)
+
+
+ACRNN = RECIPES["logmel40_3d"]
+
+
+def of_frames(*frames):
+    """Samples of the longest utterance with so many 25/10 ms frames."""
+    return np.array([400 + 160 * (n - 1) for n in frames])
+
+
+def places(samples, name, *, step_s=3.0, **more):
+    """(utterance, start, frames) of every window; 3.01 s are 300 frames."""
+    got = segments.cut(
+        samples, ACRNN, rule(rule=name, window_s=3.01), step_s=step_s, **more
+    )
+    columns = (got.utterance, got.start_frame, got.num_frames)
+    return list(zip(*(c.tolist() for c in columns), strict=True)), got.padded.tolist()
+
+
+def test_tiles_cover_the_utterance():
+    got, padded = places(of_frames(299, 300, 301, 640), "tile")
+    assert got == [
+        *((0, 0, 299), (1, 0, 300), (2, 0, 300), (2, 300, 1)),
+        *((3, 0, 300), (3, 300, 300), (3, 600, 40)),
+    ]
+    assert padded == [0]
+
+
+def test_first_and_last_windows_of_the_acrnn_code():
+    got, padded = places(of_frames(120, 300, 301, 640), "first_last")
+    assert got == [
+        *((0, 0, 120), (1, 0, 300), (2, 0, 300), (2, 1, 300)),
+        *((3, 0, 300), (3, 340, 300)),
+    ]
+    assert padded == [0]
+
+
+def test_dense_utterances_slide_by_a_hundred_frames():
+    samples = of_frames(640, 640, 120, 399, 400)
+    got, _ = places(samples, "first_last", step_s=1.0, dense=(1, 2, 3, 4))
+    counts = np.bincount([u for u, _, _ in got]).tolist()
+    assert counts == [2, 4, 1, 1, 2]
+    assert [start for u, start, _ in got if u == 1] == [0, 100, 200, 300]
+
+
+def test_one_window_and_the_whole_utterance():
+    samples = of_frames(120, 300, 640)
+    assert places(samples, "first")[0] == [(0, 0, 120), (1, 0, 300), (2, 0, 300)]
+    got, padded = places(samples[:2], "whole")
+    assert got == [(0, 0, 120), (1, 0, 300)] and padded == []
+
+
+def test_the_set_sizes_of_the_acrnn_code():
+    """systems.md 3.2: sessions 1-4 train, 5F validates, 5M tests (2280 turns).
+
+    The corpus is not here; from the class counts (6.5) and the published numbers of
+    segments follow how many turns have more than 300 frames, and the rule must give
+    back each number from durations on both sides of that border.
+    """
+    short, long = of_frames(300, 301)
+    turns = {"neu": 812, "sad": 475, "ang": 258}  # sessions 1-4, hap apart
+    published = {"neu": 1262, "sad": 799, "ang": 433}
+    for label, count in turns.items():
+        over = published[label] - count
+        samples = np.array([long] * over + [short] * (count - over))
+        assert len(places(samples, "first_last", step_s=1.0)[0]) == published[label]
+    for count, total in ((259, 420), (298, 436)):  # 5M and 5F
+        over = total - count
+        samples = np.array([long] * over + [short] * (count - over))
+        assert len(places(samples, "first_last")[0]) == total
+    assert sum(published.values()) + 434 == 2928
+
+
+def test_bucket_sizes_hold_every_window():
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(70, 531, 200)
+    sizes = segments.bucket_sizes(lengths, 531, 4)
+    assert len(sizes) == 4 and list(sizes) == sorted(sizes)
+    assert sizes[-1] >= lengths.max() and sizes[-1] <= 531
+    assert all(s % 8 == 0 or s == 531 for s in sizes)
+    shares = np.bincount(np.searchsorted(sizes, lengths)) / len(lengths)
+    assert shares.min() > 0.15  # quantiles: about a quarter each
+    assert segments.bucket_sizes(np.array([9, 9]), 100, 4) == (16,)

@@ -41,7 +41,7 @@ def _predictions():
     ]
 
 
-def _results(*, synthetic=False, selection="val", excluded=(), **protocol):
+def _results(*, synthetic=False, selection="val", excluded=(), text=None, **protocol):
     rules = {"subset": "all", "happy": "hap+exc", "split": "session5"}
     rules |= {"validation": "random", "val_fraction": 0.1, "selection": selection}
     runs = [
@@ -52,6 +52,7 @@ def _results(*, synthetic=False, selection="val", excluded=(), **protocol):
         "corpus": "demo",
         "corpus_is_synthetic": synthetic,
         "model": "area_attn",
+        "text": text,
         "protocol": rules | protocol,
         "utterances": results.count_utterances(5, excluded, padded_short=3),
         "seconds": {"train": 12.34},
@@ -154,6 +155,63 @@ def test_promises_and_repeated_sentences_are_said():
     assert "Sentences:" not in report.markdown(
         _results(test_sentences_also_trained=0.0)
     )
+
+
+def _text(mean, *, scripts=False, **more):
+    return {
+        "source": "transcript",
+        "word_vectors": "glove-6b-50d",
+        "words": 400,
+        "unknown_words": 10,
+        "without_words": 0,
+        "sentences_also_in_training": {"mean": mean, "max": mean + 0.2},
+        "scripts_also_in_training": scripts,
+    } | more
+
+
+@pytest.mark.parametrize(
+    ("text", "warns"),
+    [
+        (None, False),
+        (_text(0.04), False),
+        (_text(0.41), True),
+        (_text(0.0, scripts=True), True),
+    ],
+)
+def test_text_that_repeats_is_warned_of(text, warns):
+    summary = _results(text=text)
+    table, long = report.table(summary), report.markdown(summary)
+    assert ("[test sentences also in training]" in table) == warns
+    assert ("> **Test sentences also in training.**" in long) == warns
+    assert ("--config.protocol.split=session5_script" in long) == warns
+    assert ("warning: " in table) == warns
+    assert ("41% of the test utterances (up to 61% in a fold)" in table) == (
+        text == _text(0.41)
+    )
+    assert ("the same plays in training and test" in table) == (
+        bool(text) and text["scripts_also_in_training"]
+    )
+
+
+def test_report_says_what_was_read():
+    text = report.markdown(_results(text=_text(0.02, without_words=3)))
+    assert "- Words: transcripts, vectors `glove-6b-50d`; 2.5% of 400 words" in text
+    assert "; 3 utterances without a known word" in text
+    assert "- Sentences: 2% of the test utterances" in text
+    asr = {"recognizer": "whisper-tiny.en", "num_words": 583, "empty": 2, "wer": 0.348}
+    text = report.markdown(_results(text=_text(0.0, source="asr", asr=asr)))
+    assert "- Words: recognized speech" in text
+    assert "`whisper-tiny.en`, word error rate 34.8% of the corpus's 583" in text
+    unknown = _text(0.0, source="asr", asr=asr | {"wer": None})
+    assert "word error rate unknown" in report.markdown(_results(text=unknown))
+    assert "Words:" not in report.markdown(_results())
+    assert "text" not in _results()
+
+
+def test_rescoring_keeps_what_was_read():
+    summary = _results(text=_text(0.3))
+    again = results.rescore(summary, _predictions(), CLASSES)
+    assert again["text"] == summary["text"]
 
 
 def test_random_split_warns_of_shared_speakers_and_group_names_its_column():

@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import nnx
 
-from ser_jax.data.batches import Index
+from ser_jax.data.batches import Index, Tables
 from ser_jax.training import augment, losses, optim, state, step
 
 
@@ -71,14 +71,21 @@ class _Toy(nnx.Module):
         self.dropout = nnx.Dropout(0.5)
         self.dense = nnx.Linear(5, 3, rngs=rngs)
 
-    def __call__(self, batch, *, rngs=None):
+    def embed(self, batch, *, rngs=None):
         x = batch["frames"].mean(axis=(1, 3))
-        return self.dense(self.dropout(self.norm(x), rngs=rngs))
+        return self.dropout(self.norm(x), rngs=rngs)
+
+    def classify(self, embedding):
+        return self.dense(embedding)
+
+    def __call__(self, batch, *, rngs=None):
+        return self.classify(self.embed(batch, rngs=rngs))
 
 
 def _setup(config, seed=0):
     optimizer = optim.make_optimizer(config.train)
-    graphdef, initial = state.create(_Toy(nnx.Rngs(seed)), optimizer)
+    centers = jnp.zeros((3, 5)) if config.train.center_weight else None
+    graphdef, initial = state.create(_Toy(nnx.Rngs(seed)), optimizer, centers)
     train_step = step.make_train_step(graphdef, optimizer, config)
     constants = step.Constants(
         mean=jnp.zeros((5, 1)),
@@ -92,6 +99,7 @@ def _setup(config, seed=0):
 
 def _index(weight):
     return Index(
+        utterance=jnp.array([1, 0, 2, 1]),
         start=jnp.array([0, 3, 9, 20]),
         num_frames=jnp.array([7, 7, 4, 7]),
         label=jnp.array([0, 1, 2, 1]),
@@ -105,13 +113,17 @@ def _buffer():
     )
 
 
+def _gather(constants, index, pad="after_norm", **tables):
+    return step.gather(Tables(_buffer(), **tables), constants, index, 7, pad)
+
+
 def test_gather_cuts_normalises_and_pads_with_zeros(tiny_config):
     *_, constants, _ = _setup(tiny_config)
     constants = constants._replace(
         mean=jnp.full((5, 1), 2.0), std=jnp.full((5, 1), 4.0)
     )
     buffer = _buffer()
-    batch = step.gather(buffer, constants, _index(np.ones(4)), 7)
+    batch = _gather(constants, _index(np.ones(4)))
     assert batch["frames"].shape == (4, 7, 5, 1)
     expected = (buffer[9:13] - 2.0) / (4.0 + 1e-5)
     np.testing.assert_allclose(batch["frames"][2, :4], expected, rtol=1e-5)
@@ -119,10 +131,40 @@ def test_gather_cuts_normalises_and_pads_with_zeros(tiny_config):
     np.testing.assert_array_equal(batch["frame_mask"].sum(1), [7, 7, 4, 7])
 
 
+def test_padding_before_the_norm_counts_as_speech(tiny_config):
+    *_, constants, _ = _setup(tiny_config)
+    constants = constants._replace(
+        mean=jnp.full((5, 1), 2.0), std=jnp.full((5, 1), 4.0)
+    )
+    batch = _gather(constants, _index(np.ones(4)), "before_norm")
+    # The padding's value is (0 - mean) / std, and no frame is masked.
+    np.testing.assert_allclose(batch["frames"][2, 4:], -0.5, rtol=1e-5)
+    np.testing.assert_array_equal(batch["frame_mask"].sum(1), [7, 7, 7, 7])
+
+
+def test_gather_looks_up_words_and_speakers_by_utterance(tiny_config):
+    *_, constants, _ = _setup(tiny_config)
+    vectors = jnp.array([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]])
+    tokens = jnp.array([[1, 2, 0], [2, 0, 0], [0, 0, 0]])
+    speakers = jnp.arange(12.0).reshape(3, 4)
+    batch = _gather(
+        constants,
+        _index(np.ones(4)),
+        word_vectors=vectors,
+        tokens=tokens,
+        speaker_embeddings=speakers,
+    )
+    # Utterances 1, 0, 2, 1 have one word, two words, none, one word.
+    np.testing.assert_array_equal(batch["word_mask"].sum(1), [1, 2, 0, 1])
+    np.testing.assert_array_equal(batch["words"][1], [[1, 2], [3, 4], [0, 0]])
+    np.testing.assert_array_equal(batch["words"][0, 0], [3, 4])
+    np.testing.assert_array_equal(batch["speaker_embedding"][:, 0], [4, 0, 8, 4])
+
+
 def _one_step(config, weight, initial=None):
     train_step, first, constants, _ = _setup(config)
     index = _index(weight)
-    batch = step.gather(_buffer(), constants, index, 7)
+    batch = _gather(constants, index)
     totals = state.Totals.zero()
     return first, train_step(initial or first, totals, batch, index, constants)
 
@@ -151,7 +193,7 @@ def test_steps_repeat_exactly_and_randomness_follows_the_seed(tiny_config):
     )
     train_step, initial, constants, _ = _setup(tiny_config)
     index = _index(np.ones(4))
-    batch = step.gather(_buffer(), constants, index, 7)
+    batch = _gather(constants, index)
     totals = state.Totals.zero()
     other, _ = train_step(
         initial, totals, batch, index, constants._replace(seed=jnp.uint32(8))
@@ -167,7 +209,7 @@ def test_the_step_is_adam_on_the_mean_loss(tiny_config):
     tiny_config.model.head_dropout = 0.0
     train_step, initial, constants, graphdef = _setup(tiny_config)
     index = _index([1, 1, 0, 1])
-    batch = step.gather(_buffer(), constants, index, 7)
+    batch = _gather(constants, index)
     key = jax.random.fold_in(jax.random.key(constants.seed), 0)
 
     def loss(params):
@@ -194,10 +236,43 @@ def test_the_step_is_adam_on_the_mean_loss(tiny_config):
     )
 
 
+def test_center_loss_pulls_and_centers_follow(tiny_config):
+    """lambda / 2 of the squared distance; the centre moves by alpha of the mean gap."""
+    tiny_config.train.center_weight, tiny_config.train.center_rate = 0.4, 0.25
+    _, (after, with_centers) = _one_step(tiny_config, [1, 1, 0, 1])
+    tiny_config.train.center_weight = 0.0
+    before, (plain, without) = _one_step(tiny_config, [1, 1, 0, 1])
+    assert before.centers is None and plain.centers is None
+    _, initial, constants, graphdef = _setup(tiny_config)
+    model = nnx.merge(graphdef, initial.params, initial.stats, copy=True)
+    model.train()
+    key = jax.random.fold_in(jax.random.key(constants.seed), 0)
+    batch = _gather(constants, _index(np.ones(4)))
+    f = model.embed(batch, rngs=nnx.Rngs(jax.random.split(key)[0]))
+    distance = 0.5 * (f**2).sum(1)[jnp.array([0, 1, 3])].sum()
+    np.testing.assert_allclose(
+        with_centers.loss - without.loss, 0.4 * distance, rtol=1e-4
+    )
+    # Labels 0, 1, 2 (weight 0), 1: class 2 has no member and stays.
+    np.testing.assert_allclose(after.centers[0], 0.25 * f[0], rtol=1e-5)
+    np.testing.assert_allclose(after.centers[1], 0.125 * (f[1] + f[3]), rtol=1e-5)
+    np.testing.assert_array_equal(after.centers[2], 0.0)
+
+
+def test_squared_error_by_hand(tiny_config):
+    logits = jnp.log(jnp.array([[0.5, 0.25, 0.25]]))
+    found = losses.squared_error(logits, jnp.array([[1.0, 0.0, 0.0]]))
+    np.testing.assert_allclose(found, [0.25 + 2 * 0.0625], rtol=1e-6)
+    _, (_, plain) = _one_step(tiny_config, np.ones(4))
+    tiny_config.train.squared_error_weight = 0.5
+    _, (_, more) = _one_step(tiny_config, np.ones(4))
+    assert 0 < float(more.loss - plain.loss) < 0.5 * 2 * 4
+
+
 def test_the_first_bad_step_is_remembered(tiny_config):
     train_step, initial, constants, _ = _setup(tiny_config)
     index = _index(np.ones(4))
-    good = step.gather(_buffer(), constants, index, 7)
+    good = _gather(constants, index)
     bad = good | {"frames": good["frames"].at[0, 0, 0, 0].set(jnp.nan)}
     current, totals = initial, state.Totals.zero()
     for batch in (good, good, bad, good, bad):

@@ -1,0 +1,56 @@
+"""What a model reads beside frames: words and speaker embeddings of each utterance."""
+
+from collections.abc import Sequence
+
+from ser_jax.data import speaker_embeddings, words
+from ser_jax.data.batches import FrameBuffer, Tables
+from ser_jax.data.store import Store
+
+
+def texts(corpus: Store, data) -> tuple[str, ...]:
+    """What a model with text reads of each utterance; () with `data.text=none`."""
+    if data.text == "none":
+        return ()
+    if data.text == "asr":
+        return tuple(corpus.asr_text)
+    return tuple(utterance.text for utterance in corpus.utterances)
+
+
+def tables(
+    corpus: Store, buffer: FrameBuffer, texts: Sequence[str], data
+) -> tuple[Tables, dict]:
+    """Collects the tables that the device gathers batches from.
+
+    Args:
+      corpus: The used utterances.
+      buffer: Their frames.
+      texts: What `texts` gave.
+      data: `config.data`; `text`, `word_vectors`, `max_words` and `speaker_embeddings`
+        are read.
+
+    Returns:
+      (Tables, what is known of the text: source, vectors, unknown words, word error
+      rate; {} without text.)
+
+    Raises:
+      InputError: Word vectors or embeddings are missing or do not fit the corpus.
+    """
+    found = Tables(frames=buffer.frames)
+    if data.speaker_embeddings:
+        ids = [utterance.id for utterance in corpus.utterances]
+        vectors = speaker_embeddings.load(data.speaker_embeddings, ids)
+        found = found._replace(speaker_embeddings=vectors)
+    if data.text == "none":
+        return found, {}
+    table = words.embed_texts(texts, source=data.word_vectors, max_words=data.max_words)
+    found = found._replace(word_vectors=table.vectors, tokens=table.tokens)
+    about = {
+        "source": data.text,
+        "word_vectors": table.source,
+        "words": table.num_words,
+        "unknown_words": sum(table.unknown.values()),
+        "without_words": int((table.lengths == 0).sum()),
+    }
+    if data.text == "asr":
+        about["asr"] = corpus.asr
+    return found, about

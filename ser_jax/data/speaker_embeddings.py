@@ -1,0 +1,84 @@
+"""Speaker embeddings (x-vectors or any other kind) that the user made. NumPy only."""
+
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ser_jax.errors import InputError
+
+
+def load(path: str | os.PathLike, ids: Sequence[str]) -> np.ndarray:
+    """Reads one vector per utterance.
+
+    Args:
+      path: An .npz file (`numpy.savez(path, id=ids, vector=vectors)`) with `id`,
+        strings [N], and `vector`, numbers [N, X]; the order does not matter, and
+        utterances that nobody asks for are ignored.
+      ids: Of U utterances.
+
+    Returns:
+      float32 [U, X], in the order of `ids`.
+
+    Raises:
+      InputError: There is no such file, it is no .npz, the arrays are missing or of
+        another shape, utterances are missing or named twice, or vectors that are
+        needed hold infinities or NaN.
+    """
+    path = Path(path).expanduser()
+    names, vectors = _read(path)
+    if names.ndim != 1 or vectors.ndim != 2 or len(names) != len(vectors):
+        raise _refused(
+            path, "id [N] and vector [N, X]", f"{names.shape} and {vectors.shape}"
+        )
+    if vectors.shape[1] < 1 or vectors.dtype.kind not in "fiu":
+        raise _refused(
+            path,
+            "vectors of one number or more",
+            f"{vectors.dtype} {list(vectors.shape)}",
+        )
+    texts = [x.decode() if isinstance(x, bytes) else str(x) for x in names]
+    row = {name: i for i, name in enumerate(texts)}
+    if len(row) < len(texts):
+        twice = sorted({x for i, x in enumerate(texts) if row[x] != i})
+        raise _refused(path, "every id once", f"{_some(twice)} more than once")
+    missing = [name for name in ids if name not in row]
+    if missing:
+        raise _refused(
+            path,
+            f"vectors of all {len(ids)} utterances",
+            f"none for {len(missing)}: {_some(missing)}",
+        )
+    found = vectors[[row[name] for name in ids]].astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if bad.size:
+        what = f"NaN or infinity in {bad.size}: {_some([ids[i] for i in bad])}"
+        raise _refused(path, "finite numbers", what)
+    return found
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    if not path.is_file():
+        raise _refused(path, "an .npz file with `id` and `vector`", "no such file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return np.asarray(file["id"]), np.asarray(file["vector"])
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise _refused(
+            path, "an .npz file with `id` (strings) and `vector` (numbers)", error
+        ) from error
+    except (TypeError, AttributeError, IndexError) as error:  # a single .npy array
+        raise _refused(path, "an .npz file", "another kind of NumPy file") from error
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _refused(path: Path, expected: str, got) -> InputError:
+    return InputError(
+        f"data.speaker_embeddings: expected {expected}, got {got} ({path}); set "
+        "--config.data.speaker_embeddings"
+    )

@@ -1,0 +1,48 @@
+"""Sentences and scripts on both sides of a split: what a model that reads can recall."""
+
+from collections.abc import Sequence
+
+from ser_jax.corpora.sentences import plain
+from ser_jax.corpora.utterance import Utterance
+from ser_jax.data.protocols import Fold
+from ser_jax.data.split_rules import IMPROVISED, script
+
+
+def sentence_shares(
+    folds: Sequence[Fold], *columns: Sequence[str]
+) -> tuple[float, ...]:
+    """Per fold, the share of test utterances whose sentence also occurs in training.
+
+    Compared without case, punctuation and noises; an empty sentence never counts. Short
+    answers (`Yeah.`) repeat in any corpus, scripted ones repeat all of their sentences.
+
+    Args:
+      folds: Positions of the utterances in the columns.
+      *columns: Each has one sentence per utterance, such as what was said and what a
+        recognizer heard; an utterance counts if it repeats in any of them.
+    """
+    plain_columns = [[plain(text) for text in column] for column in columns]
+    return tuple(_share(fold, plain_columns) for fold in folds)
+
+
+def _share(fold: Fold, columns: Sequence[Sequence[str]]) -> float:
+    repeated = set()
+    for column in columns:
+        trained = {column[i] for i in fold.train} - {""}
+        repeated |= {i for i in fold.test if column[i] in trained}
+    return len(repeated) / max(1, len(fold.test))
+
+
+def scripts_shared(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> bool:
+    """Whether some fold tests a scripted IEMOCAP play that it also trains on.
+
+    The sessions act the same plays and say about the same sentences, which is more than
+    exact repetition finds.
+    """
+    scripts = [script(utterance.dialog) for utterance in utterances]
+    played = {i for i, name in enumerate(scripts) if name not in ("", IMPROVISED)}
+    return any(
+        {scripts[i] for i in played.intersection(fold.train)}
+        & {scripts[i] for i in played.intersection(fold.test)}
+        for fold in folds
+    )
