@@ -1,5 +1,23 @@
 """The systems: one paper, one file, one name."""
 
+from ser_jax.models.acrnn import Acrnn
+from ser_jax.models.adrnn import Adrnn
+from ser_jax.models.adsrnn import Adsrnn
+from ser_jax.models.afcn import Afcn
 from ser_jax.models.area_attn import AreaAttn
+from ser_jax.models.asrnn import Asrnn
+from ser_jax.models.cnn3d_attn import Cnn3dAttn
+from ser_jax.models.head_fusion import HeadFusion
+from ser_jax.models.mscnn_spu import MscnnSpu
 
-MODELS = {"area_attn": AreaAttn}
+MODELS = {
+    "acrnn": Acrnn,
+    "adrnn": Adrnn,
+    "adsrnn": Adsrnn,
+    "afcn": Afcn,
+    "area_attn": AreaAttn,
+    "asrnn": Asrnn,
+    "cnn3d_attn": Cnn3dAttn,
+    "head_fusion": HeadFusion,
+    "mscnn_spu": MscnnSpu,
+}

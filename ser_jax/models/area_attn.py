@@ -4,6 +4,7 @@ Xu, Zhang, Cui, Zhang: Speech Emotion Recognition with Multiscale Area Attention
 Data Augmentation, ICASSP 2021 (arXiv 2102.01813).
 """
 
+import functools
 from collections.abc import Mapping
 
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from ser_jax.layers.area_module import AreaAttention, AreaSpec
-from ser_jax.layers.conv import ConvBlock, pool
+from ser_jax.layers.conv import ConvBlock, ConvSpec, pool
 
 MERGES = ("freq", "channel")
 HEADS = ("flatten", "mean", "time_mean")
@@ -36,7 +37,7 @@ class AreaAttn(nnx.Module):
         self,
         config,
         *,
-        input_shape: tuple[int, int, int],
+        input_shapes: Mapping[str, tuple[int, ...]],
         num_classes: int,
         rngs: nnx.Rngs,
     ):
@@ -44,7 +45,7 @@ class AreaAttn(nnx.Module):
 
         Args:
             config: the `model` group; keys in configs/area_attn.py.
-            input_shape: frames, bands, channels.
+            input_shapes: `frames`: T, F, C.
             num_classes: K.
             rngs: stream `params`.
 
@@ -58,12 +59,13 @@ class AreaAttn(nnx.Module):
         ):
             if given not in allowed:
                 raise ValueError(f"{name}: expected one of {allowed}, got {given!r}")
-        frames, bands, channels = input_shape
+        frames, bands, channels = input_shapes["frames"]
         dtype = jnp.dtype(config.dtype)
         widths = [max(1, round(c * config.width)) for c in (16, 32, 48, 64, 80)]
-        common = {"bn_momentum": config.bn_momentum, "dtype": dtype, "rngs": rngs}
-        self.conv1a = ConvBlock(channels, widths[0], kernel=(10, 2), **common)
-        self.conv1b = ConvBlock(channels, widths[0], kernel=(2, 8), **common)
+        common = {"dtype": dtype, "rngs": rngs}
+        spec = functools.partial(ConvSpec, bn_momentum=config.bn_momentum)
+        self.conv1a = ConvBlock(channels, widths[0], spec((10, 2)), **common)
+        self.conv1b = ConvBlock(channels, widths[0], spec((2, 8)), **common)
         self.merge_axis = 1 if config.merge == "freq" else 3
         joined = (1, 2) if config.merge == "freq" else (2, 1)  # channels, bands
         ins = [widths[0] * joined[0], *widths[1:-1]]
@@ -75,7 +77,7 @@ class AreaAttn(nnx.Module):
             )
         self.convs = nnx.List(
             [
-                ConvBlock(i, o, kernel=(3, 3), pool=p, **common)
+                ConvBlock(i, o, spec((3, 3), p), **common)
                 for i, o, p in zip(ins, widths[1:], pools[1:], strict=True)
             ]
         )
@@ -91,10 +93,10 @@ class AreaAttn(nnx.Module):
         self.dense = nnx.Linear(cells * widths[-1], num_classes, dtype=dtype, rngs=rngs)
         self.dtype = dtype
 
-    def __call__(
+    def embed(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B K"]:
-        """Class logits, float32.
+    ) -> Float[Array, "B D"]:
+        """The attended map as one vector, which the dense layer reads; float32.
 
         Args:
             batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
@@ -109,15 +111,24 @@ class AreaAttn(nnx.Module):
         for conv in self.convs:
             x, mask = conv(x, mask)
         cells = jnp.broadcast_to(mask[:, None, :], x.shape[:3])
-        x = self.attention(x, mask=cells, rngs=rngs)
+        x = self.attention(x, mask=cells, rngs=rngs).astype(jnp.float32)
         if self.head != "flatten":
             # The attention leaves 0 in padded columns: sums are over real ones.
             count = jnp.maximum(mask.sum(axis=1), 1)[:, None, None]
-            x = x.astype(jnp.float32).sum(axis=2) / count
+            x = x.sum(axis=2) / count
         if self.head == "mean":
             x = x.mean(axis=1)
-        x = x.reshape(x.shape[0], -1)
-        return self.dense(self.dropout(x, rngs=rngs)).astype(jnp.float32)
+        return self.dropout(x.reshape(x.shape[0], -1), rngs=rngs)
+
+    def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
+        """Class logits, float32."""
+        return self.dense(embedding).astype(jnp.float32)
+
+    def __call__(
+        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "B K"]:
+        """Class logits of a batch (see `embed`)."""
+        return self.classify(self.embed(batch, rngs=rngs))
 
 
 def _area_spec(config) -> AreaSpec:

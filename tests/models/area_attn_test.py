@@ -33,7 +33,12 @@ SMALL = (21, 10, 2)  # frames, bands, channels
 
 def build(shape=SMALL, classes=3, **changes):
     config = ConfigDict({**DEFAULTS, "width": 0.25, **changes})
-    return AreaAttn(config, input_shape=shape, num_classes=classes, rngs=nnx.Rngs(0))
+    return AreaAttn(
+        config,
+        input_shapes={"frames": shape},
+        num_classes=classes,
+        rngs=nnx.Rngs(0),
+    )
 
 
 def batch(valid=(21, 13), shape=SMALL, seed=0):

@@ -1,0 +1,76 @@
+"""ADRNN: dilated CNN with a residual block, BiLSTM, attention and center loss.
+
+Paper: Meng, Yan, Yuan, Wei, "Speech Emotion Recognition From 3D Log-Mel Spectrograms
+With Deep Learning Network", IEEE Access 7, 2019, pp. 125868-125881. Its settings are not
+public; network and protocol are those of the re-run beside ADSRNN (configs/adsrnn.py).
+
+    python run.py --config=configs/adrnn.py         # IEMOCAP, ten speakers
+    python run.py --config=configs/adrnn.py:code    # the re-run's code
+    python run.py --config=configs/adrnn.py:demo    # try it: needs no corpus
+    python run.py --config=configs/adrnn.py:emodb --config.data.manifest=...
+
+Published: UA 54.96 +- 8.96 by that re-run on IEMOCAP's improvised turns, happy without
+excited (2280 utterances), one speaker left out and the session's other one validating.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import adsrnn, base, presets
+
+
+def get_config(preset: str = "") -> ConfigDict:
+    """The re-run's figure with the paper's center loss, or one of `PRESETS`."""
+    config = base.get_config()
+    adsrnn.protocol(config)
+    config.published.paper = "Meng et al. 2019, ADRNN, re-run by donghyun1234"
+    config.published.ua = 0.5496
+
+    # The paper's lambda and alpha are not known; these are the usual ones.
+    config.train.center_weight = 0.01
+    config.train.center_rate = 0.5
+
+    config.model.name = "adrnn"
+    with config.model.unlocked():
+        _model(config.model)
+    return presets.apply(config, preset, PRESETS)
+
+
+def _model(model: ConfigDict) -> None:
+    model.pool = (2, 4)  # bands, frames, after the first convolution
+    model.lstm_features = 256  # per direction, as drawn | 128: its code
+    model.attention_hidden = 1  # rows of W in u . relu(W h + b)
+    model.attention_combine = "mean"  # over time | sum
+    model.dropout = 0.0  # before the output layer, in training
+    model.bn_momentum = 0.9  # of the running statistics
+
+
+def _code(config: ConfigDict) -> None:
+    """The re-run's code: a squared error stands in for center loss."""
+    adsrnn.code_recipe(config)
+    config.train.center_weight = 0.0
+    config.train.squared_error_weight = 0.01
+    config.model.lstm_features = 128
+
+
+def _demo(config: ConfigDict) -> None:
+    """Synthetic speech, a quarter of the width."""
+    presets.demo(config)
+    _small(config)
+    config.train.epochs = 12
+
+
+def _emodb(config: ConfigDict) -> None:
+    """EMO-DB on a CPU."""
+    presets.emodb(config)
+    _small(config)
+    config.train.epochs = 15
+
+
+def _small(config: ConfigDict) -> None:
+    """The network that two CPU cores can train."""
+    config.model.width = 0.25
+    config.model.pool = (4, 4)
+    config.model.dropout = 0.3
+
+
+PRESETS = {"code": _code, "demo": _demo, "emodb": _emodb}

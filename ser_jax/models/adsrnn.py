@@ -1,0 +1,187 @@
+"""ADSRNN: dilated convolutions and an attention-based sliding BiLSTM.
+
+donghyun1234: Speech emotion recognition using dilated CNN and attention based sliding
+LSTM with 3D log mel-spectrogram (public code and figures of a thesis).
+"""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from ser_jax.layers.conv import ConvBlock, ConvSpec, columns, pool
+from ser_jax.layers.dense import check_mode
+from ser_jax.layers.dilated import DilatedResidualBlock
+from ser_jax.layers.recurrent import SlidingBiLSTM
+from ser_jax.layers.window_attention import (
+    WindowAttention,
+    WindowHeads,
+    combination_weights,
+    combined,
+)
+
+TRAIN_LOGITS = ("log", "probability")
+
+
+class Adsrnn(nnx.Module):
+    """Dilated convolutions, sliding BiLSTM with carried state, attention per window.
+
+    Sizes at 40 bands x 300 frames x 3 channels: 3x3 to 128 twice, max-pool 2 (bands) x
+    1; three dilated 3x3 of 128 beside one, added; per time step 20 * 128 = 2560; ten
+    windows of 30 steps through one BiLSTM of 256, whose state at a window's end starts
+    the next one (each direction its own, so that neither ever hears a later window);
+    the mean over a window's steps O_m; `WindowAttention`; per window 512 -> K and a
+    softmax; their sum. With K = 4 there are 9,153,704 parameters.
+
+    Differs from the source's figures: the sum is divided by the number of windows, so
+    that it is a distribution; padded frames count nowhere, and windows of padding alone
+    have no say; an LSTM has one bias where PyTorch keeps two (with them 9,155,752).
+    Differs from its code: the recurrence runs over time (there over the batch), frames
+    stay in order when bands and channels are joined, windows 8 and 9 have their own W,
+    dropout is off in evaluation, the block has 128 channels (there 64). The code's
+    rule, dropout rate and loss are the switches `combination="cascade"`,
+    `conv_dropout` and `train_logits="probability"`.
+    """
+
+    INPUTS = ("frames", "frame_mask")
+
+    def __init__(
+        self,
+        config,
+        *,
+        input_shapes: Mapping[str, tuple[int, ...]],
+        num_classes: int,
+        rngs: nnx.Rngs,
+    ):
+        """Builds the network for one number of frames, which gives the windows.
+
+        Args:
+            config: the `model` group; keys in configs/adsrnn.py.
+            input_shapes: `frames`: T, F, C.
+            num_classes: K.
+            rngs: stream `params`.
+
+        Raises:
+            ValueError: for an unknown mode, or an input that pooling and windows do not
+                divide.
+        """
+        check_mode("train_logits", config.train_logits, TRAIN_LOGITS)
+        channels = input_shapes["frames"][2]
+        windows, rows = _windows(config, input_shapes["frames"])
+        self.dtype = jnp.dtype(config.dtype)
+        first, cells = (max(1, round(c * config.width)) for c in (128, 256))
+        block = tuple(max(1, round(c * config.width)) for c in config.block_features)
+        common = {"dtype": self.dtype, "rngs": rngs}
+        spec = ConvSpec((3, 3), norm="none", activation="leaky_relu")
+        self.conv1 = ConvBlock(channels, first, spec, **common)
+        self.conv2 = ConvBlock(first, first, spec, **common)
+        self.pools = tuple(tuple(p) for p in config.pools)
+        self.dropout = nnx.Dropout(config.conv_dropout)
+        self.block = DilatedResidualBlock(
+            first,
+            block,
+            skip_activation="leaky_relu",
+            bn_momentum=config.bn_momentum,
+            **common,
+        )
+        size = config.window_steps
+        self.sliding = SlidingBiLSTM(
+            rows * block[-1], cells, size=size, step=size, carry=True, **common
+        )
+        self.attention = WindowAttention(
+            2 * cells, windows, sharing=config.attention, **common
+        )
+        self.heads = WindowHeads(
+            2 * cells, num_classes, windows, sharing=config.heads, rngs=rngs
+        )
+        self.shares = combination_weights(windows, config.combination)
+        self.train_logits = config.train_logits
+        self.frames = input_shapes["frames"][0]
+        self.deterministic = False  # what train() and eval() set
+
+    def windows(
+        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
+    ) -> tuple[Float[Array, "B M D"], Bool[Array, "B M"]]:
+        """O_1 ... O_M, and which windows hold a valid step.
+
+        Args:
+            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
+            rngs: stream `dropout`, needed in training with dropout.
+
+        Raises:
+            ValueError: for another number of frames than the network was built for.
+        """
+        mask = batch["frame_mask"]
+        if mask.shape[1] != self.frames:
+            raise ValueError(
+                f"frames: expected {self.frames} of them, for which the windows were "
+                f"made, got {mask.shape[1]}"
+            )
+        x = jnp.where(mask[:, :, None, None], batch["frames"], 0)
+        x = jnp.swapaxes(x, 1, 2).astype(self.dtype)
+        x, mask = pool(*self.conv1(x, mask), self.pools[0])
+        x, mask = self.conv2(x, mask)
+        x, mask = pool(self.dropout(x, rngs=rngs), mask, self.pools[1])
+        x, mask = self.block(x, mask)
+        x, _, steps = self.sliding(columns(x), mask)
+        count = jnp.maximum(steps.sum(axis=2), 1)[..., None].astype(x.dtype)
+        return x.sum(axis=2) / count, steps.any(axis=2)
+
+    def embed(
+        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "B D"]:
+        """What the M output layers read, and which of them are asked; float32.
+
+        Args:
+            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
+            rngs: stream `dropout`, needed in training with dropout.
+
+        Returns:
+            Out_1 ... Out_M one after the other, 0 for windows of padding alone; then M
+            columns: 1 where a window holds a valid step, else 0.
+        """
+        x, mask = self.windows(batch, rngs=rngs)
+        x = self.attention(x, mask).astype(jnp.float32)
+        flat = x.reshape(x.shape[0], -1)
+        return jnp.concatenate([flat, mask.astype(jnp.float32)], axis=1)
+
+    def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
+        """Logarithms of the combined posteriors, float32: softmax gives them back.
+
+        Windows without speech have no say (see `combined`). In training with
+        `train_logits="probability"` the posteriors themselves, of which the loss takes
+        a second softmax.
+        """
+        count = self.heads.windows
+        x = embedding[:, :-count].reshape(embedding.shape[0], count, -1)
+        logits = combined(self.heads(x), embedding[:, -count:] > 0.5, self.shares)
+        if self.train_logits == "probability" and not self.deterministic:
+            return jnp.exp(logits)
+        return logits
+
+    def __call__(
+        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "B K"]:
+        """Logarithms of a batch's posteriors (see `embed`, `classify`)."""
+        return self.classify(self.embed(batch, rngs=rngs))
+
+
+def _windows(config, shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Number of windows, and rows (bands) of the pooled map."""
+    frames, bands, _ = shape
+    if len(config.pools) != 2:
+        raise ValueError(
+            f"pools: expected 2 entries (after conv1 and conv2), got {config.pools}"
+        )
+    rows, steps = (a * b for a, b in zip(*config.pools, strict=True))
+    size = config.window_steps * steps
+    if frames < size or frames % size:
+        raise ValueError(
+            f"window_steps: expected frames in whole windows of {size} (window_steps x "
+            f"pooled frames), got {frames}; segment.window_s=3.015 gives 300 frames of "
+            "25/10 ms"
+        )
+    if bands < rows:
+        raise ValueError(f"pools: expected at most {bands} bands, got {config.pools}")
+    return frames // size, bands // config.pools[0][0] // config.pools[1][0]

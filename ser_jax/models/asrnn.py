@@ -1,0 +1,201 @@
+"""ASRNN: convolutions, a sliding BiLSTM, and a recurrence and attention over windows.
+
+Peng, Li, Zhu, Unoki, Dang, Akagi: Speech Emotion Recognition Using 3D Convolutions and
+Attention-Based Sliding Recurrent Networks With Auditory Front-Ends, IEEE Access 8,
+2020, in the form that the public code beside ADSRNN gives it for 3-D log-mels.
+"""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from ser_jax.layers.conv import ConvBlock, ConvSpec, columns
+from ser_jax.layers.dense import DenseBlock, batch_norm, normalize
+from ser_jax.layers.pooling import AttentionPool
+from ser_jax.layers.recurrent import LSTM, SlidingBiLSTM
+
+SUMMARIES = ("final", "last_step")
+
+
+class Asrnn(nnx.Module):
+    """Three convolutions, BiLSTM per window, LSTM beside attention over windows, 64, K.
+
+    Sizes at 40 bands x 300 frames x 3 channels: 3x3 to 64, max-pool 2x2 -> 20 x 150;
+    3x3 to 128 twice; batch norm (no scale, no bias) and ReLU end each of the three; per
+    time step 20 * 128 = 2560 -> 768; windows of 10 steps every 5 -> 29; BiLSTM of 128 -> 29 x
+    256; the last state of an LSTM of 256 over the windows beside attention over them
+    -> 512; 64; K. With K = 4 there are 3,668,934 parameters.
+
+    Differs from the paper: its front end (gammachirp and modulation filter banks, 3-D
+    convolutions) is replaced by 3-D log-mels, as in the re-run. Differs from the code:
+    window i starts at step 5i (there at step i, only the last one at the end); a
+    window is summed up by the final state of each direction and the attention's sum is
+    not divided by the number of windows (`window_summary="last_step"` and
+    `attention_combine="mean"` are the code's); padded frames count nowhere; an LSTM
+    has one bias where PyTorch keeps two.
+    """
+
+    INPUTS = ("frames", "frame_mask")
+
+    def __init__(
+        self,
+        config,
+        *,
+        input_shapes: Mapping[str, tuple[int, ...]],
+        num_classes: int,
+        rngs: nnx.Rngs,
+    ):
+        """Builds the network; any number of frames can be given later.
+
+        Args:
+            config: the `model` group; keys in configs/asrnn.py.
+            input_shapes: `frames`: T, F, C.
+            num_classes: K.
+            rngs: stream `params`.
+
+        Raises:
+            ValueError: for an unknown `window_summary` or `attention_combine`, a step
+                longer than its window, or an input that the pooling shrinks to nothing.
+        """
+        if config.window_summary not in SUMMARIES:
+            raise ValueError(
+                f"window_summary: expected one of {SUMMARIES}, got "
+                f"{config.window_summary!r}"
+            )
+        if not 1 <= config.window_step <= config.window_size:
+            raise ValueError(
+                f"window_step: expected 1 to {config.window_size} (window_size), got "
+                f"{config.window_step}"
+            )
+        frames, bands, channels = input_shapes["frames"]
+        pool = tuple(config.pool)
+        rows = bands // pool[0]
+        if min(rows, frames // pool[1]) < 1:
+            raise ValueError(
+                f"pool: expected at most {(bands, frames)} (bands, frames), got {pool}"
+            )
+        self.dtype = jnp.dtype(config.dtype)
+        self.fresh = config.window_size - config.window_step
+        self.summary = config.window_summary
+        sizes = {
+            name: max(1, round(c * config.width))
+            for name, c in {
+                "conv1": 64,
+                "conv": 128,
+                "step": 768,
+                "lstm": 128,
+                "windows": 256,
+                "hidden": 64,
+            }.items()
+        }
+        self._build_steps(config, sizes, channels, rows, rngs)
+        self._build_windows(config, sizes, num_classes, rngs)
+
+    def _build_steps(self, config, sizes, channels, rows, rngs) -> None:
+        """What works step by step: convolutions and the linear layer."""
+        common = {"dtype": self.dtype, "rngs": rngs}
+        pooled = ConvSpec(
+            (3, 3), pool=tuple(config.pool), norm="none", activation="none"
+        )
+        self.conv1 = ConvBlock(channels, sizes["conv1"], pooled, **common)
+        self.norm1 = batch_norm("plain", sizes["conv1"], config.bn_momentum, rngs)
+        spec = ConvSpec((3, 3), norm="plain", bn_momentum=config.bn_momentum)
+        self.conv2 = ConvBlock(sizes["conv1"], sizes["conv"], spec, **common)
+        self.conv3 = ConvBlock(sizes["conv"], sizes["conv"], spec, **common)
+        self.step = DenseBlock(
+            rows * sizes["conv"],
+            sizes["step"],
+            norm="batch",
+            order="act_first",
+            bn_momentum=config.bn_momentum,
+            **common,
+        )
+
+    def _build_windows(self, config, sizes, num_classes, rngs) -> None:
+        """What works window by window, and the head."""
+        common = {"dtype": self.dtype, "rngs": rngs}
+        window = 2 * sizes["lstm"]
+        self.sliding = SlidingBiLSTM(
+            sizes["step"],
+            sizes["lstm"],
+            size=config.window_size,
+            step=config.window_step,
+            carry=False,
+            **common,
+        )
+        self.lstm = LSTM(window, sizes["windows"], **common)
+        self.attention = AttentionPool(
+            window,
+            hidden=max(1, round(config.attention_hidden * config.width)),
+            activation="relu",
+            combine=config.attention_combine,
+            **common,
+        )
+        self.hidden = DenseBlock(
+            window + sizes["windows"],
+            sizes["hidden"],
+            norm="batch",
+            order="act_first",
+            bn_momentum=config.bn_momentum,
+            **common,
+        )
+        self.dropout = nnx.Dropout(config.dropout)
+        self.dense = nnx.Linear(sizes["hidden"], num_classes, rngs=rngs)
+
+    def steps(
+        self, batch: Mapping[str, Array]
+    ) -> tuple[Float[Array, "B W D"], Bool[Array, "B W"]]:
+        """One vector per pooled time step, and which of them are valid."""
+        mask = batch["frame_mask"]
+        x = jnp.where(mask[:, :, None, None], batch["frames"], 0)
+        x = jnp.swapaxes(x, 1, 2).astype(self.dtype)
+        x, mask = self.conv1(x, mask)
+        cells = mask[:, None, :]
+        x = nnx.relu(normalize(self.norm1, x, cells))
+        x = jnp.where(cells[..., None], x, 0)
+        x, mask = self.conv3(*self.conv2(x, mask))
+        return self.step(columns(x), mask), mask
+
+    def windows(
+        self, x: Float[Array, "B W D"], mask: Bool[Array, "B W"]
+    ) -> tuple[Float[Array, "B M H"], Bool[Array, "B M"]]:
+        """One vector per window of `window_size` steps, and which windows count.
+
+        A window counts if it brings a valid step that the one before has not, so that
+        M windows are counted for the steps that are valid, however many are padded.
+        """
+        outputs, last, frames = self.sliding(x, mask)
+        counts = frames[:, :, self.fresh :].any(axis=-1)
+        counts = counts.at[:, 0].set(frames[:, 0].any(axis=-1))
+        if self.summary == "last_step":
+            at = jnp.maximum(frames.sum(axis=-1) - 1, 0)[:, :, None, None]
+            last = jnp.take_along_axis(outputs, at, axis=2)[:, :, 0]
+        return last, counts
+
+    def embed(
+        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "B D"]:
+        """The 64 features that the output layer reads; float32.
+
+        Args:
+            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
+            rngs: stream `dropout`, needed in training with dropout.
+        """
+        x, mask = self.windows(*self.steps(batch))
+        _, (state, _) = self.lstm(x, mask)
+        attended = self.attention(x, mask)
+        x = jnp.concatenate([attended, state.astype(attended.dtype)], axis=-1)
+        x = self.hidden(x, mask.any(axis=1))
+        return self.dropout(x.astype(jnp.float32), rngs=rngs)
+
+    def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
+        """Class logits, float32."""
+        return self.dense(embedding)
+
+    def __call__(
+        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "B K"]:
+        """Class logits of a batch (see `embed`)."""
+        return self.classify(self.embed(batch, rngs=rngs))

