@@ -113,7 +113,7 @@ def _emodb(config: ConfigDict) -> None:
     """EMO-DB on a CPU. The paper's 82.82 is its own EMO-DB figure."""
     presets.emodb(config)
     _small(config)
-    config.train.epochs = 25
+    config.train.epochs = 15
 
 
 def _small(config: ConfigDict) -> None:

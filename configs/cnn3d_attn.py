@@ -76,7 +76,7 @@ def _emodb(config: ConfigDict) -> None:
     """EMO-DB on a CPU."""
     presets.emodb(config)
     _small(config)
-    config.train.epochs = 25
+    config.train.epochs = 12
 
 
 def _small(config: ConfigDict) -> None:
