@@ -33,24 +33,8 @@ def get_config(preset: str = "") -> ConfigDict:
 
     # The paper scales every recording to zero mean and unit variance; the z-score per
     # band of the training part stands in for it.
-    config.data.recipe = "logmel40_3d"
-    config.data.channels = 3
-    config.data.normalize = "fold"
-    config.data.vtlp_copies = 0
-    config.augment.vtlp = "none"
-    config.segment.rule = "tile"
-    config.segment.window_s = 3.015  # 300 frames; 3 s are 299
-    config.segment.train_step_s = 3.0
-    config.segment.test_step_s = 3.0
-    config.segment.vote = "max"
-    config.protocol.subset = "improvised"
-    config.protocol.happy = "hap"
-    config.protocol.split = "speaker10"
-    config.train.batch_size = 40
-    config.train.learning_rate = 1e-4
+    presets.log_mel_3d(config)
     config.train.nesterov = True
-    config.train.schedule = "constant"
-    config.train.early_stop_epochs = 20  # the paper does not say when it stops
 
     config.model.name = "acrnn"
     with config.model.unlocked():
@@ -83,11 +67,7 @@ def _code(config: ConfigDict) -> None:
     passes over 1200 windows; ours are drawn anew every epoch. It takes the maximum of
     the logits over an utterance's windows, here it is that of the posteriors.
     """
-    config.data.recipe = "logmel40_psf"
-    config.data.pad = "before_norm"
-    config.segment.rule = "first_last"
-    config.segment.dense_classes = ("happy",)
-    config.segment.train_step_s = 1.0
+    presets.log_mel_3d_code(config)
     config.model.pool = (4, 2)
     config.model.linear_norm = "batch"
     config.model.linear_activation = "leaky_relu"
@@ -95,11 +75,8 @@ def _code(config: ConfigDict) -> None:
     config.model.hidden_norm = "none"
     config.train.epochs = 250
     config.train.batch_size = 60
-    config.train.sampling = "balanced"
-    config.train.per_class = 300
     config.train.learning_rate = 1e-5
     config.train.nesterov = False
-    config.train.early_stop_epochs = 0
 
 
 def _demo(config: ConfigDict) -> None:

@@ -45,23 +45,7 @@ def protocol(config: ConfigDict) -> None:
     config.published.split = "speaker10"
     config.published.selection = "val"
 
-    config.data.recipe = "logmel40_3d"
-    config.data.channels = 3
-    config.data.normalize = "fold"
-    config.data.vtlp_copies = 0
-    config.augment.vtlp = "none"
-    config.segment.rule = "tile"
-    config.segment.window_s = 3.015  # 300 frames; 3 s are 299
-    config.segment.train_step_s = 3.0
-    config.segment.test_step_s = 3.0
-    config.segment.vote = "max"
-    config.protocol.subset = "improvised"
-    config.protocol.happy = "hap"
-    config.protocol.split = "speaker10"
-    config.train.batch_size = 40
-    config.train.learning_rate = 1e-4
-    config.train.schedule = "constant"
-    config.train.early_stop_epochs = 20
+    presets.log_mel_3d(config)
 
 
 def code_recipe(config: ConfigDict) -> None:
@@ -73,19 +57,12 @@ def code_recipe(config: ConfigDict) -> None:
     they are; here both are as they are. Its weight decay is added to the gradient, ours
     is decoupled. The baselines' votes are over logits, here over posteriors.
     """
-    config.data.recipe = "logmel40_psf"
-    config.data.pad = "before_norm"
-    config.segment.rule = "first_last"
-    config.segment.dense_classes = ("happy",)
-    config.segment.train_step_s = 1.0
+    presets.log_mel_3d_code(config)
     config.train.batch_size = 30
     config.train.epochs = 125  # 5000 iterations
-    config.train.sampling = "balanced"
-    config.train.per_class = 300
     config.train.learning_rate = 1e-5
     config.train.beta1 = 0.5
     config.train.weight_decay = 1e-5
-    config.train.early_stop_epochs = 0
 
 
 def _model(model: ConfigDict) -> None:

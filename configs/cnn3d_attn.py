@@ -27,24 +27,9 @@ def get_config(preset: str = "") -> ConfigDict:
     config.published.split = "speaker10"
     config.published.selection = "val"
 
-    config.data.recipe = "logmel40_3d"
-    config.data.channels = 3
-    config.data.normalize = "fold"
-    config.data.vtlp_copies = 0
-    config.augment.vtlp = "none"
-    config.segment.rule = "tile"
-    config.segment.window_s = 3.015  # 300 frames; 3 s are 299
-    config.segment.train_step_s = 3.0
-    config.segment.test_step_s = 3.0
-    config.segment.vote = "max"
-    config.protocol.subset = "improvised"
+    presets.log_mel_3d(config)
     config.protocol.happy = "hap+exc"
-    config.protocol.split = "speaker10"
-    config.train.batch_size = 40
-    config.train.learning_rate = 1e-4
     config.train.nesterov = True
-    config.train.schedule = "constant"
-    config.train.early_stop_epochs = 20
 
     config.model.name = "cnn3d_attn"
     with config.model.unlocked():

@@ -269,6 +269,17 @@ def test_training_counts_no_padding(subject):
     close(subject.step(*subject.state, dirty(subject.batch), key), clean, 1e-4)
 
 
+def test_statistics_are_of_valid_cells_only(subject):
+    twice = rows(subject.batch, [0, 0, 2, 2])
+    once = rows(subject.batch, [0, 2, 0, 2])
+    for name, x in once.items():  # the second half is padding only
+        once[name] = jnp.concatenate([x[:2], jnp.zeros_like(x[2:])])
+    key = jax.random.key(8)
+    statistics = [subject.step(*subject.state, b, key)[1] for b in (twice, once)]
+    if jax.tree.leaves(statistics):
+        close(*statistics, 1e-4)
+
+
 def test_an_empty_row_harms_nothing(subject):
     shapes = subject.entry.input_shapes
     empty = make_batch(shapes, (*SHARES[:-1], 0.0))
