@@ -40,7 +40,7 @@ def _model(model: ConfigDict) -> None:
     model.lstm_features = 256  # per direction, as drawn | 128: its code
     model.attention_hidden = 1  # rows of W in u . relu(W h + b)
     model.attention_combine = "mean"  # over time | sum
-    model.dropout = 0.0  # before the output layer, in training
+    model.dropout = 0.0  # before the layer of 64, in training: its features stay whole
     model.bn_momentum = 0.9  # of the running statistics
 
 

@@ -72,7 +72,7 @@ def _demo(config: ConfigDict) -> None:
     """Synthetic speech, a quarter of the width, from scratch."""
     presets.demo(config)
     _small(config)
-    config.train.epochs = 12
+    config.train.epochs = 20
 
 
 def _transfer(config: ConfigDict) -> None:

@@ -101,13 +101,13 @@ def get_config() -> ConfigDict:
     train.class_weights = "none"  # none | balanced (training part of the fold)
     train.center_weight = 0.0  # center loss's lambda; 0 = off
     train.center_rate = 0.5  # center loss's alpha: how fast centres follow
-    train.squared_error_weight = 0.0  # of the posteriors' squared error; 0 = off
+    train.squared_error_weight = 0.0  # of the outputs' squared error; 0 = off
     train.grad_clip_norm = 0.0  # 0 = off
     train.early_stop_epochs = 0  # epochs without a better validation UA; 0 = off
     train.checkpoint_epochs = 1  # epochs between checkpoints
     train.runs_per_device = "auto"  # loop | map | vmap | auto
     train.devices = 0  # accelerators to use; 0 = all
-    train.steps_per_call = 0  # steps compiled into one call; 0 = auto
+    train.steps_per_call = 0  # steps compiled into one call; 0 = auto; buckets: 1
 
     # The figure the report puts beside ours, and the protocol it was made under. -----
     config.published = published = ConfigDict()

@@ -1,10 +1,30 @@
 """What a model reads beside frames: words and speaker embeddings of each utterance."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from ser_jax.data import speaker_embeddings, words
+from ser_jax.data import speaker_embeddings, word_vectors, words
 from ser_jax.data.batches import FrameBuffer, Tables
 from ser_jax.data.store import Store
+from ser_jax.errors import InputError
+
+
+def check(data) -> None:
+    """Checks that word vectors and embeddings are there, before anything is built.
+
+    Raises:
+      InputError: A package or file is missing.
+    """
+    if data.text != "none":
+        word_vectors.check(data.word_vectors)
+    if (
+        data.speaker_embeddings
+        and not Path(data.speaker_embeddings).expanduser().is_file()
+    ):
+        raise InputError(
+            "data.speaker_embeddings: expected an .npz file, got "
+            f"{data.speaker_embeddings!r}; see ser_jax/data/speaker_embeddings.py"
+        )
 
 
 def texts(corpus: Store, data) -> tuple[str, ...]:

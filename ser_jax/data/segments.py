@@ -126,6 +126,7 @@ def _starts(rule: str, frames: int, full: int, step: int, dense: bool) -> list[i
     if frames < full:
         return []
     if rule == "tile":
+        step = min(step, full)  # 3 s are 299 frames, but 300 steps
         return [k * step for k in range(1 + math.ceil((frames - full) / step))]
     if rule == "first_last" and dense:
         return list(range(0, frames - full + 1, step))

@@ -55,6 +55,22 @@ def find(words: Sequence[str], source: str) -> WordVectors:
     """
     if source in _PACKAGES:
         return _PACKAGES[source](words)
+    return _from_file(words, _existing(source))
+
+
+def check(source: str) -> None:
+    """Checks that a source is there, before hours are spent on features.
+
+    Raises:
+      InputError: The package or file is missing.
+    """
+    if source in _PACKAGES:
+        _PACKAGES[source](())
+    else:
+        _existing(source)
+
+
+def _existing(source: str) -> Path:
     path = Path(source).expanduser()
     if not path.is_file():
         raise InputError(
@@ -62,7 +78,7 @@ def find(words: Sequence[str], source: str) -> WordVectors:
             f"a word and its numbers per line, got {source!r}; set "
             "--config.data.word_vectors"
         )
-    return _from_file(words, path)
+    return path
 
 
 def _folder(source: str, package: str) -> tuple[Path, str]:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 from ser_jax.layers import strided
 from ser_jax.layers.dense import check_mode
 from ser_jax.layers.strided import POOL, Window
+from ser_jax.layers.width import scaled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,7 @@ class AlexNet(nnx.Module):
         """
         check_mode("size", size, tuple(SIZES))
         self.stages = SIZES[size]
-        outs = [max(1, round(stage.features * width)) for stage in self.stages]
+        outs = [scaled(stage.features, width) for stage in self.stages]
         self.convs = nnx.List(
             [
                 strided.conv(i, o, stage.window, dtype=dtype, rngs=rngs)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import strided
 from ser_jax.layers.strided import POOL, Window
+from ser_jax.layers.width import scaled
 
 STEM = Window(3, 2)
 # Name, squeeze channels, channels of each expand convolution, pooled before it.
@@ -91,7 +92,7 @@ class SqueezeNet(nnx.Module):
         """
 
         def wide(features: int) -> int:
-            return max(1, round(features * width))
+            return scaled(features, width)
 
         common = {"dtype": dtype, "rngs": rngs}
         self.conv1 = strided.conv(features_in, wide(64), STEM, **common)

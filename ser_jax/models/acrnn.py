@@ -14,6 +14,7 @@ from ser_jax.layers.conv import ConvBlock, ConvSpec, columns
 from ser_jax.layers.dense import DenseBlock
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
+from ser_jax.layers.width import scaled
 
 KERNEL = (3, 5)  # bands x frames; the paper writes 5x3, time first
 ATTENTIONS = ("linear", "sigmoid")
@@ -50,7 +51,7 @@ class ConvSteps(nnx.Module):
                 f"pool: expected at most {bands} bands and {shape[0]} frames, got "
                 f"{tuple(config.pool)}; pool less or use longer windows"
             )
-        first, rest, self.size = scaled((128, 256, 768), config.width)
+        first, rest, self.size = (scaled(c, config.width) for c in (128, 256, 768))
         widths = [channels, first, *[rest] * (config.convs - 1)]
         specs = [
             ConvSpec(
@@ -140,7 +141,7 @@ class Acrnn(nnx.Module):
             )
         dtype = jnp.dtype(config.dtype)
         common = {"dtype": dtype, "rngs": rngs}
-        cells, hidden = scaled((128, 64), config.width)
+        cells, hidden = (scaled(c, config.width) for c in (128, 64))
         self.steps = ConvSteps(config, input_shapes["frames"], **common)
         self.lstm = BiLSTM(self.steps.size, cells, **common)
         linear = config.attention == "linear"
@@ -185,8 +186,3 @@ class Acrnn(nnx.Module):
     ) -> Float[Array, "B K"]:
         """Class logits of a batch (see `embed`)."""
         return self.classify(self.embed(batch, rngs=rngs))
-
-
-def scaled(sizes: tuple[int, ...], width: float) -> list[int]:
-    """Numbers of features at a width, at least 1 each."""
-    return [max(1, round(size * width)) for size in sizes]

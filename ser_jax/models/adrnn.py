@@ -15,6 +15,7 @@ from ser_jax.layers.dense import DenseBlock
 from ser_jax.layers.dilated import DilatedResidualBlock
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
+from ser_jax.layers.width import scaled
 
 
 class Adrnn(nnx.Module):
@@ -65,9 +66,9 @@ class Adrnn(nnx.Module):
         dtype = jnp.dtype(config.dtype)
         common = {"dtype": dtype, "rngs": rngs}
         first, *block, step, hidden = (
-            max(1, round(c * config.width)) for c in (128, 128, 128, 256, 768, 64)
+            scaled(c, config.width) for c in (128, 128, 128, 256, 768, 64)
         )
-        lstm = max(1, round(config.lstm_features * config.width))
+        lstm = scaled(config.lstm_features, config.width)
         spec = ConvSpec((3, 3), pool=pool, norm="none", activation="leaky_relu")
         self.conv = ConvBlock(channels, first, spec, **common)
         norm = {"bn_momentum": config.bn_momentum, **common}
@@ -79,7 +80,7 @@ class Adrnn(nnx.Module):
         self.lstm = BiLSTM(step, lstm, **common)
         self.attention = AttentionPool(
             2 * lstm,
-            hidden=max(1, round(config.attention_hidden * config.width)),
+            hidden=scaled(config.attention_hidden, config.width),
             activation="relu",
             combine=config.attention_combine,
             **common,
@@ -103,8 +104,8 @@ class Adrnn(nnx.Module):
         x = jnp.swapaxes(x, 1, 2).astype(self.dtype)
         x, mask = self.block(*self.conv(x, mask))
         x, _ = self.lstm(self.step(columns(x), mask), mask)
-        x = self.hidden(self.attention(x, mask), mask.any(axis=1))
-        return self.dropout(x.astype(jnp.float32), rngs=rngs)
+        x = self.dropout(self.attention(x, mask), rngs=rngs)
+        return self.hidden(x, mask.any(axis=1)).astype(jnp.float32)
 
     def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
         """Class logits, float32."""

@@ -14,6 +14,7 @@ from ser_jax.layers.conv import ConvBlock, ConvSpec, columns, pool
 from ser_jax.layers.dense import check_mode
 from ser_jax.layers.dilated import DilatedResidualBlock
 from ser_jax.layers.recurrent import SlidingBiLSTM
+from ser_jax.layers.width import scaled
 from ser_jax.layers.window_attention import (
     WindowAttention,
     WindowHeads,
@@ -70,8 +71,8 @@ class Adsrnn(nnx.Module):
         channels = input_shapes["frames"][2]
         windows, rows = _windows(config, input_shapes["frames"])
         self.dtype = jnp.dtype(config.dtype)
-        first, cells = (max(1, round(c * config.width)) for c in (128, 256))
-        block = tuple(max(1, round(c * config.width)) for c in config.block_features)
+        first, cells = (scaled(c, config.width) for c in (128, 256))
+        block = tuple(scaled(c, config.width) for c in config.block_features)
         common = {"dtype": self.dtype, "rngs": rngs}
         spec = ConvSpec((3, 3), norm="none", activation="leaky_relu")
         self.conv1 = ConvBlock(channels, first, spec, **common)

@@ -14,6 +14,7 @@ from ser_jax.layers.alexnet import AlexNet
 from ser_jax.layers.dense import DenseBlock, check_mode
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.squeezenet import SqueezeNet
+from ser_jax.layers.width import scaled
 from ser_jax.models import pretrained
 
 TRUNKS = ("alexnet_original", "alexnet_torchvision", "squeezenet")
@@ -81,14 +82,14 @@ class Afcn(nnx.Module):
         features = self.trunk.features
         self.attention = AttentionPool(
             features,
-            hidden=max(1, round(config.attention_hidden * config.width)),
+            hidden=scaled(config.attention_hidden, config.width),
             activation="tanh",
             scale=config.attention_scale,
             **common,
         )
         self.hidden = nnx.data(None)
         if config.hidden:
-            hidden = max(1, round(config.hidden * config.width))
+            hidden = scaled(config.hidden, config.width)
             self.hidden = DenseBlock(features, hidden, activation="relu", **common)
             features = hidden
         self.dropout = nnx.Dropout(config.dropout)

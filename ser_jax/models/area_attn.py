@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from ser_jax.layers.area_module import AreaAttention, AreaSpec
 from ser_jax.layers.conv import ConvBlock, ConvSpec, pool
+from ser_jax.layers.width import scaled
 
 MERGES = ("freq", "channel")
 HEADS = ("flatten", "mean", "time_mean")
@@ -61,7 +62,7 @@ class AreaAttn(nnx.Module):
                 raise ValueError(f"{name}: expected one of {allowed}, got {given!r}")
         frames, bands, channels = input_shapes["frames"]
         dtype = jnp.dtype(config.dtype)
-        widths = [max(1, round(c * config.width)) for c in (16, 32, 48, 64, 80)]
+        widths = [scaled(c, config.width) for c in (16, 32, 48, 64, 80)]
         common = {"dtype": dtype, "rngs": rngs}
         spec = functools.partial(ConvSpec, bn_momentum=config.bn_momentum)
         self.conv1a = ConvBlock(channels, widths[0], spec((10, 2)), **common)
@@ -90,7 +91,7 @@ class AreaAttn(nnx.Module):
         self.head = config.head
         rows, columns = self.map_shape
         cells = {"flatten": rows * columns, "time_mean": rows, "mean": 1}[config.head]
-        self.dense = nnx.Linear(cells * widths[-1], num_classes, dtype=dtype, rngs=rngs)
+        self.dense = nnx.Linear(cells * widths[-1], num_classes, rngs=rngs)
         self.dtype = dtype
 
     def embed(
@@ -122,7 +123,7 @@ class AreaAttn(nnx.Module):
 
     def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
         """Class logits, float32."""
-        return self.dense(embedding).astype(jnp.float32)
+        return self.dense(embedding)
 
     def __call__(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None

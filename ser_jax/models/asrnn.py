@@ -15,6 +15,7 @@ from ser_jax.layers.conv import ConvBlock, ConvSpec, columns
 from ser_jax.layers.dense import DenseBlock, batch_norm, normalize
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import LSTM, SlidingBiLSTM
+from ser_jax.layers.width import scaled
 
 SUMMARIES = ("final", "last_step")
 
@@ -80,7 +81,7 @@ class Asrnn(nnx.Module):
         self.fresh = config.window_size - config.window_step
         self.summary = config.window_summary
         sizes = {
-            name: max(1, round(c * config.width))
+            name: scaled(c, config.width)
             for name, c in {
                 "conv1": 64,
                 "conv": 128,
@@ -128,7 +129,7 @@ class Asrnn(nnx.Module):
         self.lstm = LSTM(window, sizes["windows"], **common)
         self.attention = AttentionPool(
             window,
-            hidden=max(1, round(config.attention_hidden * config.width)),
+            hidden=scaled(config.attention_hidden, config.width),
             activation="relu",
             combine=config.attention_combine,
             **common,

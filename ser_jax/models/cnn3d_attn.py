@@ -11,7 +11,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from ser_jax.layers.pooling import AttentionPool
-from ser_jax.models.acrnn import ConvSteps, scaled
+from ser_jax.layers.width import scaled
+from ser_jax.models.acrnn import ConvSteps
 
 
 class Cnn3dAttn(nnx.Module):
@@ -55,7 +56,7 @@ class Cnn3dAttn(nnx.Module):
         self.steps = ConvSteps(config, input_shapes["frames"], **common)
         self.attention = AttentionPool(
             self.steps.size,
-            hidden=scaled((config.attention_features,), config.width)[0],
+            hidden=scaled(config.attention_features, config.width),
             activation="tanh",
             scale=config.attention_scale,
             **common,

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 from ser_jax.layers.conv import ConvBlock, ConvSpec, pool
 from ser_jax.layers.dense import check_mode
 from ser_jax.layers.pooling import masked_softmax
+from ser_jax.layers.width import scaled
 
 HEADS = ("macnn", "acnn")
 SOFTMAXES = ("channels", "positions")
@@ -125,13 +126,13 @@ class HeadFusion(nnx.Module):
             self.attention = nnx.Linear(widths[-1], 1, **common)
             # The last row is the bias of W_c.
             self.dense = nnx.Linear(
-                widths[-1] + 1, num_classes, use_bias=False, **common
+                widths[-1] + 1, num_classes, use_bias=False, rngs=rngs
             )
         else:
             hidden = scaled(config.hidden, config.width)
             triple = (3, config.heads, hidden)  # query, key and value of every head
             self.attention = nnx.LinearGeneral(widths[-1], triple, **common)
-            self.dense = nnx.Linear(hidden, num_classes, **common)
+            self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
 
     def embed(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
@@ -175,18 +176,13 @@ class HeadFusion(nnx.Module):
 
     def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
         """Class logits, float32."""
-        return self.dense(embedding).astype(jnp.float32)
+        return self.dense(embedding)
 
     def __call__(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "B K"]:
         """Class logits of a batch (see `embed`)."""
         return self.classify(self.embed(batch, rngs=rngs))
-
-
-def scaled(count: int, width: float) -> int:
-    """Channels at a width, at least one."""
-    return max(1, round(count * width))
 
 
 def _spec(config, kernel: tuple[int, int], **changes) -> ConvSpec:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers.dense import check_mode
 from ser_jax.layers.pooling import cross_attention, statistics
+from ser_jax.layers.width import scaled
 
 MODALITIES = ("audio", "text", "both")
 ATTENTIONS = ("none", "all_pairs", "matched")
@@ -134,8 +135,8 @@ class MscnnSpu(nnx.Module):
         _check(config, input_shapes)
         dtype = jnp.dtype(config.dtype)
         common = {"dtype": dtype, "rngs": rngs}
-        features = max(1, round(FILTERS * config.width))
-        hidden = max(1, round(HIDDEN * config.width))
+        features = scaled(FILTERS, config.width)
+        hidden = scaled(HIDDEN, config.width)
         self.audio, self.text = nnx.data(None), nnx.data(None)
         size = 0
         if config.modality != "text":
@@ -227,6 +228,11 @@ def _check(config, input_shapes: Mapping[str, tuple[int, ...]]) -> None:
             f"modality={config.modality!r}: expected words, got a batch with "
             f"{', '.join(input_shapes)} only; set data.text=transcript (or asr), or "
             "model.modality=audio"
+        )
+    if config.modality == "audio" and "words" in input_shapes:
+        raise ValueError(
+            "modality='audio': expected no words, got them; set data.text=none, or the "
+            "report would say that the model reads"
         )
     if config.modality == "text" and "speaker_embedding" in input_shapes:
         raise ValueError(

@@ -122,7 +122,12 @@ class Storage:
             dtype: one of STORAGES' values.
             count: how many numbers.
             limit: bytes that the file has; more cannot be in it.
+
+        Raises:
+            ValueError: for another dtype or an impossible count.
         """
+        if dtype not in STORAGES.values():
+            raise ValueError(f"a storage of {dtype!r}")
         self.dtype = np.dtype(dtype)
         if not 0 <= count * self.dtype.itemsize <= limit:
             raise ValueError(f"a storage of {count} numbers in {limit} bytes")

@@ -1,9 +1,11 @@
 """Refuses a config that cannot work, before anything is built, claimed or trained."""
 
+import functools
+
 import jax
 from flax import nnx
 
-from ser_jax.data import batches, build, protocols, segments
+from ser_jax.data import batches, build, inputs, protocols, segments
 from ser_jax.errors import InputError
 from ser_jax.features.spec import RECIPES
 from ser_jax.models import MODELS
@@ -78,6 +80,7 @@ def check_config(config) -> None:
             _refuse(key, "more than 0", _get(config, key))
     build.check_data(config.data)
     protocols.check_protocol(config.protocol)
+    inputs.check(config.data)
     _check_together(config)
     _check_model(config)
 
@@ -101,13 +104,48 @@ def _check_together(config) -> None:
             "0 with protocol.selection=last, which chooses nothing",
             train.early_stop_epochs,
         )
-    if config.segment.dense_classes and config.segment.rule != "first_last":
+    if config.train.center_rate > 1:
+        _refuse("train.center_rate", "at most 1", config.train.center_rate)
+    if config.data.corpus == "manifest" and config.protocol.split == "session5_script":
+        _refuse(
+            "protocol.split",
+            "another rule with data.corpus=manifest, such as group with "
+            "protocol.group_by=text",
+            config.protocol.split,
+        )
+    _check_segment(config)
+    _check_augment(config)
+
+
+def _check_segment(config) -> None:
+    segment = config.segment
+    if segment.dense_classes and segment.rule != "first_last":
         _refuse(
             "segment.dense_classes",
             "() unless segment.rule=first_last",
-            tuple(config.segment.dense_classes),
+            tuple(segment.dense_classes),
         )
-    _check_augment(config)
+    if segment.rule == "tile":
+        for key in ("train_step_s", "test_step_s"):
+            if segment[key] > segment.window_s:
+                _refuse(
+                    f"segment.{key}",
+                    f"at most segment.window_s ({segment.window_s}) with "
+                    "segment.rule=tile, which covers the utterance",
+                    segment[key],
+                )
+    if segment.rule == "whole" and config.data.pad == "before_norm":
+        _refuse(
+            "data.pad",
+            "after_norm with segment.rule=whole, whose padding varies",
+            config.data.pad,
+        )
+    if segment.rule == "whole" and config.train.sampling == "balanced":
+        _refuse(
+            "train.sampling",
+            "all with segment.rule=whole (train.class_weights=balanced weighs classes)",
+            config.train.sampling,
+        )
 
 
 def _check_augment(config) -> None:
@@ -151,7 +189,7 @@ def _check_model(config) -> None:
             )
     shapes = _shapes(config, spec)
 
-    def call():
+    def call(frames):
         model = model_class(
             config.model,
             input_shapes=shapes,
@@ -159,17 +197,30 @@ def _check_model(config) -> None:
             rngs=nnx.Rngs(jax.random.key(0)),
         )
         model.train()
-        batch = experiment.example_batch(shapes)
+        shorter = shapes | {"frames": (frames, *shapes["frames"][1:])}
+        batch = experiment.example_batch(shorter)
         return model(batch, rngs=nnx.Rngs(jax.random.key(1)))
 
+    lengths = [shapes["frames"][0]]
+    if config.segment.rule == "whole":  # buckets are shorter than the model's input
+        lengths.append(lengths[0] - 8)
+    _check_rates(config.model)
     try:
-        jax.eval_shape(call)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+        for frames in lengths:
+            jax.eval_shape(functools.partial(call, frames))
+    except (IndexError, TypeError, ValueError, ZeroDivisionError) as error:
         frames = shapes["frames"]
         raise InputError(
             f"config.model does not make a network for windows of {frames[0]} frames, "
             f"{frames[1]} bands, {frames[2]} channels: {error}"
         ) from error
+
+
+def _check_rates(model) -> None:
+    """Dropout rates and momenta, whatever a model calls them, are shares below 1."""
+    for key, value in model.items():
+        if key.endswith(("dropout", "momentum")) and not 0 <= value < 1:
+            _refuse(f"model.{key}", "0 or more and less than 1", value)
 
 
 def _shapes(config, spec) -> dict[str, tuple[int, ...]]:

@@ -109,7 +109,8 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
     trainer.load(snapshot)
     workdir.keep_metrics(snapshot.epoch)
     events = EventLog(workdir.path / "tensorboard", experiment.runs, snapshot.epoch)
-    bar = _progress_bar(config, experiment, snapshot)
+    whole_epoch = _epoch_order(config, experiment, trainer.initial_snapshot())
+    bar = _progress_bar(config, experiment, snapshot, whole_epoch.steps)
     with contextlib.closing(events), bar, _stop_signals() as stop:
         while snapshot.epoch < config.train.epochs and _any_active(snapshot):
             started = time.monotonic()
@@ -194,8 +195,7 @@ def _provenance(config, experiment) -> dict:
     }
 
 
-def _progress_bar(config, experiment, snapshot: Snapshot) -> tqdm:
-    steps = int(experiment.constants.steps_per_epoch.max())
+def _progress_bar(config, experiment, snapshot: Snapshot, steps: int) -> tqdm:
     bar = tqdm(
         total=config.train.epochs * steps,
         initial=snapshot.epoch * steps + snapshot.step,

@@ -26,11 +26,12 @@ def cross_entropy(
 def squared_error(
     logits: Float[Array, "B K"], targets: Float[Array, "B K"]
 ) -> Float[Array, " B"]:
-    """Squared error of the posteriors, summed over the classes.
+    """Squared error of the model's outputs as they are, averaged over the classes.
 
-    Stands in for the center loss in a public version of ADRNN (systems.md 3.4).
+    Stands in for the center loss in public code of ADRNN (its outputs are logits) and
+    ADSRNN (with `train_logits=probability` they are posteriors); systems.md 3.3, 3.4.
     """
-    return jnp.sum(jnp.square(jax.nn.softmax(logits) - targets), axis=-1)
+    return jnp.mean(jnp.square(logits - targets), axis=-1)
 
 
 def balanced_class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -12,7 +12,7 @@ def make_optimizer(train) -> optax.GradientTransformation:
     """Adam's update direction, before the learning rate is applied.
 
     Clipping by global norm comes first; weight decay is decoupled (AdamW) and spares
-    biases and scales, which have fewer than two axes.
+    biases and scales.
     """
     parts = []
     if train.grad_clip_norm:
@@ -24,7 +24,11 @@ def make_optimizer(train) -> optax.GradientTransformation:
 
 
 def _kernels(params):
-    return jax.tree.map(lambda x: x.ndim > 1, params)
+    def is_kernel(path, leaf):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return leaf.ndim > 1 and not {"bias", "scale"} & set(name.split("/"))
+
+    return jax.tree_util.tree_map_with_path(is_kernel, params)
 
 
 def learning_rate(

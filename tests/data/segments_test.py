@@ -125,6 +125,17 @@ def test_tiles_cover_the_utterance():
     assert padded == [0]
 
 
+def test_tiles_leave_no_gap_and_hold_speech():
+    """A window of 3 s has 299 frames, a step of 3 s would be 300."""
+    samples = of_frames(*range(290, 1200))
+    segment = rule(rule="tile", window_s=3.0)
+    got = segments.cut(samples, ACRNN, segment, step_s=3.0)
+    assert got.num_frames.min() > 0
+    assert set(np.unique(got.start_frame) % 299) == {0}
+    total = np.bincount(got.utterance, got.num_frames)
+    np.testing.assert_array_equal(total, range(290, 1200))
+
+
 def test_first_and_last_windows_of_the_acrnn_code():
     got, padded = places(of_frames(120, 300, 301, 640), "first_last")
     assert got == [

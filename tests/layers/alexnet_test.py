@@ -14,6 +14,12 @@ def build(size, width=0.05, channels=2):
     return AlexNet(channels, size=size, width=width, rngs=nnx.Rngs(0))
 
 
+@pytest.fixture(scope="module", params=SIZES)
+def trunk(request):
+    """A thin trunk of either size with biases that matter."""
+    return trunks.filled(lambda: build(request.param))
+
+
 def inputs(lengths, bands, frames, channels=2, seed=0):
     x = np.random.default_rng(seed).normal(size=(len(lengths), bands, frames, channels))
     mask = np.arange(frames) < np.array(lengths)[:, None]
@@ -52,10 +58,8 @@ def test_map_sizes(size, bands, frames, cells):
     assert found.shape[1:3] == cells and columns.shape == (1, cells[1])
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_the_last_map_is_the_slow_one(size):
-    trunk = build(size)
-    trunks.randomize_biases(trunk)
+def test_the_last_map_is_the_slow_one(trunk):
+    size = "original" if trunk.stages[0].response_norm else "torchvision"
     x, mask = inputs([103], 69, 103)
     found, columns = run(trunk, x, mask)
     wanted = trunks.alexnet(np.asarray(x[0]), trunk.named_convs(), size)
@@ -72,10 +76,7 @@ def test_response_norm_is_the_papers():
     np.testing.assert_allclose(response_norm(jnp.asarray(one)), 43.8691, rtol=1e-5)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_padding_neither_leaks_nor_counts(size):
-    trunk = build(size)
-    trunks.randomize_biases(trunk)
+def test_padding_neither_leaks_nor_counts(trunk):
     lengths = [167, 130, 99, 40, 0]
     x, mask = inputs(lengths, 67, 170)
     found, columns = run(trunk, x, mask)
@@ -94,8 +95,10 @@ def test_padding_neither_leaks_nor_counts(size):
 
 
 def test_bfloat16_stays_bfloat16_and_unknown_sizes_are_refused():
-    trunk = AlexNet(1, width=0.05, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
-    found, _ = trunk(*inputs([63], 63, 63, 1))
+    trunk = trunks.filled(
+        lambda: AlexNet(1, width=0.05, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    )
+    found, _ = run(trunk, *inputs([63], 63, 63, 1))
     assert found.dtype == jnp.bfloat16 and found.shape == (1, 1, 1, 13)
     with pytest.raises(ValueError, match="size: expected one of"):
         build("large")

@@ -14,6 +14,12 @@ def build(width=0.06, channels=2, classes=0):
     return SqueezeNet(channels, width=width, classes=classes, rngs=nnx.Rngs(0))
 
 
+@pytest.fixture(scope="module")
+def trunk():
+    """A thin trunk with a head of 3 classes and biases that matter."""
+    return trunks.filled(lambda: build(classes=3))
+
+
 def inputs(lengths, bands, frames, channels=2, seed=0):
     x = np.random.default_rng(seed).normal(size=(len(lengths), bands, frames, channels))
     mask = np.arange(frames) < np.array(lengths)[:, None]
@@ -44,9 +50,7 @@ def test_map_sizes(bands, frames, cells):
     assert found.shape[1:3] == cells and columns.shape == (1, cells[1])
 
 
-def test_the_last_map_is_the_slow_one():
-    trunk = build()
-    trunks.randomize_biases(trunk)
+def test_the_last_map_is_the_slow_one(trunk):
     x, mask = inputs([53], 33, 53)
     found, columns = run(trunk, x, mask)
     wanted = trunks.squeezenet(np.asarray(x[0]), trunk.named_convs())
@@ -55,9 +59,7 @@ def test_the_last_map_is_the_slow_one():
     np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_padding_neither_leaks_nor_counts():
-    trunk = build()
-    trunks.randomize_biases(trunk)
+def test_padding_neither_leaks_nor_counts(trunk):
     lengths = [101, 80, 47, 20, 0]
     x, mask = inputs(lengths, 33, 103)
     found, columns = run(trunk, x, mask)
@@ -75,15 +77,14 @@ def test_padding_neither_leaks_nor_counts():
         assert np.all(found[row, :, count:] == 0)
 
 
-def test_the_head_averages_valid_cells():
-    trunk = build(classes=3)
-    trunks.randomize_biases(trunk)
-    x, mask = trunk(*inputs([80, 47], 47, 80))
+def test_the_head_averages_valid_cells(trunk):
+    x, mask = run(trunk, *inputs([80, 47], 47, 80))
     assert mask.sum(axis=1).tolist() == [4, 2] and x.shape[1:3] == (2, 4)
     found = trunk.logits(x, mask)
     for row, count in enumerate((4, 2)):
         cells = np.asarray(x[row, :, :count])
         scores = trunks.relu_conv(cells, trunk.head)
         np.testing.assert_allclose(found[row], scores.mean(axis=(0, 1)), rtol=1e-5)
+    headless = nnx.eval_shape(build)
     with pytest.raises(ValueError, match="classes: expected at least 1"):
-        build().logits(x, mask)
+        headless.logits(x, mask)
