@@ -109,8 +109,8 @@ def _small(config: ConfigDict) -> None:
 def _squeezenet(config: ConfigDict) -> None:
     """The transfer that two CPU cores can train: a smaller picture, all of it tuned.
 
-    Frozen, the trunk is five times as fast and hardly learns: few of its last channels
-    answer to spectrograms at all.
+    A frozen trunk takes a tenth of the time and learned little: UA 0.4 on the first of
+    the EMO-DB folds where tuning it reached 0.6.
     """
     config.data.recipe = "logmel64"
     config.segment.window_s = 5.0

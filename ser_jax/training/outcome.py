@@ -59,6 +59,8 @@ def stored_config(workdir: Workdir) -> ConfigDict:
     config.data.label_map = placeholder(object)
     if label_map is not None:  # its keys are a corpus's words, dots and all
         config.data.label_map = tuple(dict(label_map).items())
+    if "weights" in config.model:  # whatever training started from, it is over
+        config.model.weights = ""
     # Another machine may have other cores and accelerators.
     config.data.num_workers = config.train.devices = config.train.steps_per_call = 0
     config.train.runs_per_device = "auto"

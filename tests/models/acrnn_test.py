@@ -8,6 +8,7 @@ from flax import nnx
 
 from configs import acrnn
 from ser_jax.models.acrnn import Acrnn
+from tests.models.common import answer, random_batch
 from tests.reference import acrnn as plain
 from tests.reference.recurrent import lstm, sigmoid
 
@@ -27,16 +28,7 @@ def build(preset="", shape=SMALL, classes=3, **changes):
 
 
 def batch(valid=(17, 11), shape=SMALL, seed=0):
-    frames = np.random.default_rng(seed).normal(size=(len(valid), *shape))
-    mask = np.arange(shape[0]) < np.array(valid)[:, None]
-    frames = np.where(mask[:, :, None, None], frames, 0).astype(np.float32)
-    return {"frames": jnp.asarray(frames), "frame_mask": jnp.asarray(mask)}
-
-
-@nnx.jit
-def answer(model, inputs):
-    """The model's logits, compiled as one."""
-    return model(inputs)
+    return random_batch(valid, shape, seed)
 
 
 @nnx.jit

@@ -9,6 +9,7 @@ from flax import nnx
 from configs import adrnn
 from ser_jax.layers.center_loss import center_loss
 from ser_jax.models.adrnn import Adrnn
+from tests.models.common import check_trains_and_evaluates, count, random_batch
 
 FULL = (300, 40, 3)
 SMALL = (23, 10, 3)  # frames, bands, channels
@@ -26,24 +27,12 @@ def build(shape=SMALL, classes=3, preset="", **changes):
 
 
 def batch(valid=(23, 14), shape=SMALL, seed=0):
-    frames = np.random.default_rng(seed).normal(size=(len(valid), *shape))
-    mask = np.arange(shape[0]) < np.array(valid)[:, None]
-    frames = np.where(mask[:, :, None, None], frames, 0).astype(np.float32)
-    return {"frames": jnp.asarray(frames), "frame_mask": jnp.asarray(mask)}
-
-
-@nnx.jit
-def answer(model, inputs, rngs=None):
-    return model(inputs, rngs=rngs)
+    return random_batch(valid, shape, seed)
 
 
 @nnx.jit
 def embedding(model, inputs):
     return model.embed(inputs)
-
-
-def count(model):
-    return sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
 def lstm_params(ins, features):
@@ -97,13 +86,7 @@ def test_maps_have_the_published_sizes():
 )
 def test_every_switch_trains_and_evaluates(changes):
     model = build(**changes)
-    model.train()
-    noisy = answer(model, batch(), nnx.Rngs(dropout=1))
-    model.eval()
-    logits = answer(model, batch())
-    assert logits.shape == (2, 3) and logits.dtype == jnp.float32
-    assert np.all(np.isfinite(noisy)) and np.all(np.isfinite(logits))
-    np.testing.assert_array_equal(logits, answer(model, batch()))
+    check_trains_and_evaluates(model, batch(), 3)
 
 
 def test_the_feature_is_normalized_and_a_linear_layer_reads_it():

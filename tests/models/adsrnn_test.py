@@ -8,6 +8,7 @@ from flax import nnx
 
 from configs import adsrnn
 from ser_jax.models.adsrnn import Adsrnn
+from tests.models.common import answer, check_trains_and_evaluates, count, random_batch
 
 FULL = (300, 40, 3)
 SMALL = (30, 11, 3)  # frames, bands, channels: three windows of ten
@@ -28,20 +29,12 @@ def build(shape=SMALL, classes=4, preset="", **changes):
 
 
 def batch(valid=(30, 17), shape=SMALL, seed=0):
-    frames = np.random.default_rng(seed).normal(size=(len(valid), *shape))
-    mask = np.arange(shape[0]) < np.array(valid)[:, None]
-    frames = np.where(mask[:, :, None, None], frames, 0).astype(np.float32)
-    return {"frames": jnp.asarray(frames), "frame_mask": jnp.asarray(mask)}
+    return random_batch(valid, shape, seed)
 
 
 def changed(inputs, frames):
     """The same batch with other values in some frames."""
     return inputs | {"frames": inputs["frames"].at[:, frames].add(1.5)}
-
-
-@nnx.jit
-def answer(model, inputs, rngs=None):
-    return model(inputs, rngs=rngs)
 
 
 @nnx.jit
@@ -59,10 +52,6 @@ def outputs(model, inputs):
     embedded = embedding(model, inputs)
     count = model.heads.windows
     return np.asarray(embedded[:, :-count].reshape(len(embedded), count, -1))
-
-
-def count(model):
-    return sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
 def test_published_size():
@@ -192,13 +181,7 @@ def test_the_codes_second_softmax_is_in_training_only():
 )
 def test_every_switch_trains_and_evaluates(changes):
     model = build(**changes)
-    model.train()
-    noisy = answer(model, batch(), nnx.Rngs(dropout=1))
-    model.eval()
-    logits = answer(model, batch())
-    assert logits.shape == (2, 4) and logits.dtype == jnp.float32
-    assert np.all(np.isfinite(noisy)) and np.all(np.isfinite(logits))
-    np.testing.assert_array_equal(logits, answer(model, batch()))
+    check_trains_and_evaluates(model, batch(), 4)
 
 
 def test_configs_say_what_the_source_says():

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from ser_jax.layers.area_module import AreaAttention, AreaSpec
 from ser_jax.layers.conv import pool_mask
 from ser_jax.models.area_attn import AreaAttn
+from tests.models.common import answer, check_trains_and_evaluates, count, random_batch
 
 DEFAULTS = {
     "width": 1.0,
@@ -42,20 +43,7 @@ def build(shape=SMALL, classes=3, **changes):
 
 
 def batch(valid=(21, 13), shape=SMALL, seed=0):
-    frames = np.random.default_rng(seed).normal(size=(len(valid), *shape))
-    mask = np.arange(shape[0]) < np.array(valid)[:, None]
-    frames = np.where(mask[:, :, None, None], frames, 0).astype(np.float32)
-    return {"frames": jnp.asarray(frames), "frame_mask": jnp.asarray(mask)}
-
-
-@nnx.jit
-def answer(model, inputs, rngs=None):
-    """The model's logits, compiled as one."""
-    return model(inputs, rngs=rngs)
-
-
-def count(model):
-    return sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    return random_batch(valid, shape, seed)
 
 
 def test_released_layout_has_the_published_parameter_count():
@@ -104,13 +92,7 @@ def test_map_sizes_follow_merge_and_pools(changes, shape):
 )
 def test_every_switch_trains_and_evaluates(changes):
     model = build(**changes)
-    model.train()
-    noisy = answer(model, batch(), nnx.Rngs(dropout=1))
-    model.eval()
-    logits = answer(model, batch())
-    assert logits.shape == (2, 3) and logits.dtype == jnp.float32
-    assert np.all(np.isfinite(noisy)) and np.all(np.isfinite(logits))
-    np.testing.assert_array_equal(logits, answer(model, batch()))
+    check_trains_and_evaluates(model, batch(), 3)
 
 
 @pytest.mark.parametrize("head", ["flatten", "time_mean", "mean"])

@@ -10,6 +10,7 @@ from flax import nnx
 
 from configs import asrnn
 from ser_jax.models.asrnn import Asrnn
+from tests.models.common import check_trains_and_evaluates, count, random_batch
 
 FULL = (300, 40, 3)
 SMALL = (47, 10, 3)  # frames, bands, channels
@@ -27,10 +28,7 @@ def build(shape=SMALL, classes=3, preset="", **changes):
 
 
 def batch(valid=(47, 30), shape=SMALL, seed=0):
-    frames = np.random.default_rng(seed).normal(size=(len(valid), *shape))
-    mask = np.arange(shape[0]) < np.array(valid)[:, None]
-    frames = np.where(mask[:, :, None, None], frames, 0).astype(np.float32)
-    return {"frames": jnp.asarray(frames), "frame_mask": jnp.asarray(mask)}
+    return random_batch(valid, shape, seed)
 
 
 def steps(model, valid, length, seed=0):
@@ -42,11 +40,6 @@ def steps(model, valid, length, seed=0):
 
 
 @nnx.jit
-def answer(model, inputs, rngs=None):
-    return model(inputs, rngs=rngs)
-
-
-@nnx.jit
 def embedding(model, inputs):
     return model.embed(inputs)
 
@@ -54,10 +47,6 @@ def embedding(model, inputs):
 @nnx.jit
 def windows(model, x, mask):
     return model.windows(x, mask)
-
-
-def count(model):
-    return sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
 def test_published_size():
@@ -144,13 +133,7 @@ def test_last_step_has_the_backward_half_of_one_step_only():
 )
 def test_every_switch_trains_and_evaluates(changes):
     model = build(**changes)
-    model.train()
-    noisy = answer(model, batch(), nnx.Rngs(dropout=1))
-    model.eval()
-    logits = answer(model, batch())
-    assert logits.shape == (2, 3) and logits.dtype == jnp.float32
-    assert np.all(np.isfinite(noisy)) and np.all(np.isfinite(logits))
-    np.testing.assert_array_equal(logits, answer(model, batch()))
+    check_trains_and_evaluates(model, batch(), 3)
 
 
 def test_both_levels_reach_the_answer():

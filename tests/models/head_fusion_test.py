@@ -9,6 +9,7 @@ from flax import nnx
 from configs import head_fusion
 from ser_jax.layers.conv import ConvBlock, ConvSpec
 from ser_jax.models.head_fusion import HeadFusion, fuse_heads
+from tests.models.common import answer, random_batch
 
 FULL = (63, 26, 1)  # frames, bands, channels of 2 s of `mfcc26`
 SMALL = (23, 11, 2)
@@ -26,16 +27,7 @@ def build(shape=SMALL, classes=3, **changes):
 
 
 def batch(valid=(23, 14), shape=SMALL, seed=0):
-    frames = np.random.default_rng(seed).normal(size=(len(valid), *shape))
-    mask = np.arange(shape[0]) < np.array(valid)[:, None]
-    frames = np.where(mask[:, :, None, None], frames, 0).astype(np.float32)
-    return {"frames": jnp.asarray(frames), "frame_mask": jnp.asarray(mask)}
-
-
-@nnx.jit
-def answer(model, inputs):
-    """The model's logits, compiled as one."""
-    return model(inputs)
+    return random_batch(valid, shape, seed)
 
 
 def count(**changes):

@@ -55,17 +55,32 @@ def test_tensors_may_share_a_storage_and_be_turned_round(write, tmp_path):
     assert found["none"].shape == (0, 4) and found["one"] == 5
 
 
+def test_old_tensors_and_parameters_come_back(tmp_path):
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    tensor = torch_files.tensor("0", x)
+    parameter = b"ctorch._utils\n_rebuild_parameter\n(" + tensor + b"\x88"
+    opcodes = {
+        "old": tensor.replace(b"_rebuild_tensor_v2", b"_rebuild_tensor"),
+        "parameter": parameter + torch_files.ORDERED + b"tR",
+    }
+    torch_files.write_legacy(
+        tmp_path / "w.pth", {"x": x}, torch_files.dictionary(opcodes)
+    )
+    same(weight_files.read(tmp_path / "w.pth"), {"old": x, "parameter": x})
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 def test_files_of_pytorch_come_back(zipped, tmp_path):
     torch = pytest.importorskip("torch")
     tensors = {name: torch.from_numpy(x) for name, x in arrays().items()}
     tensors["turned"] = tensors["features.0.weight"].permute(2, 3, 1, 0)
+    tensors["parameter"] = torch.nn.Parameter(torch.arange(4.0))
     # A module's state dict carries its versions as an attribute.
     tensors = collections.OrderedDict(tensors)
     tensors._metadata = {"": {"version": 1}}
     path = tmp_path / "w.pth"
     torch.save(tensors, path, _use_new_zipfile_serialization=zipped)
-    same(weight_files.read(path), {k: x.numpy() for k, x in tensors.items()})
+    same(weight_files.read(path), {k: x.detach().numpy() for k, x in tensors.items()})
 
 
 def test_safetensors_come_back(tmp_path):
