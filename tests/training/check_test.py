@@ -16,7 +16,6 @@ from configs import (
 from ser_jax.errors import InputError
 from ser_jax.training.check import check_config
 
-
 SYSTEMS = (
     *(acrnn, adrnn, adsrnn, afcn, area_attn),
     *(asrnn, cnn3d_attn, head_fusion, mscnn_spu),

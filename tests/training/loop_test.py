@@ -122,9 +122,9 @@ def _stop_after(monkeypatch, calls: int):
     """Sends SIGTERM to this process in the given call of `Trainer.train`."""
     original, count = Trainer.train, {"calls": 0}
 
-    def train(self, chunk):
+    def train(self, *chunk):
         count["calls"] += 1
-        original(self, chunk)
+        original(self, *chunk)
         if count["calls"] == calls:
             os.kill(os.getpid(), signal.SIGTERM)
 
