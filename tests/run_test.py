@@ -1,5 +1,6 @@
 """The command line as a user meets it, and the README's commands."""
 
+import importlib
 import json
 import os
 import re
@@ -141,6 +142,13 @@ def _commands() -> list[list[str]]:
     return [shlex.split(command) for command in found]
 
 
+def _config_files(path: str) -> list[Path]:
+    """The config that a command names; all of them for `configs/NAME.py`."""
+    shared = ("__init__", "base", "presets")
+    files = [f for f in ROOT.glob("configs/*.py") if f.stem not in shared]
+    return [f for f in files if path in ("configs/NAME.py", f"configs/{f.name}")]
+
+
 def test_readme_commands_name_configs_presets_and_keys_that_exist():
     commands = _commands()
     assert len(commands) >= 4
@@ -149,7 +157,11 @@ def test_readme_commands_name_configs_presets_and_keys_that_exist():
             name, _, value = argument.partition("=")
             if name == "--config":
                 path, _, preset = value.partition(":")
-                assert (ROOT / path).exists() and preset in area_attn.PRESETS
+                files = _config_files(path)
+                assert files, argument
+                for path in files:
+                    module = importlib.import_module(f"configs.{path.stem}")
+                    assert preset in ("", *module.PRESETS), argument
             elif name.startswith("--config."):
                 node = area_attn.get_config()
                 for key in name.split(".")[1:]:

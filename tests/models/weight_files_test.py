@@ -93,7 +93,7 @@ def test_safetensors_come_back(tmp_path):
 def test_safetensors_without_the_package_say_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     (tmp_path / "w.safetensors").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"pip install 'ser_jax\[transfer\]'"):
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[transfer\]'"):
         weight_files.read(tmp_path / "w.safetensors")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -274,6 +275,16 @@ def test_evaluating_an_unfinished_training_is_refused(
     with pytest.raises(InputError, match="stopped after epoch 0 of 2. Repeat"):
         loop.evaluate(str(tmp_path))
     assert not (tmp_path / "results.json").exists()
+
+
+def test_evaluating_a_workdir_of_an_earlier_version_says_so(baseline, tmp_path):
+    shutil.copytree(baseline, tmp_path / "old")
+    path = tmp_path / "old" / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["config"]["data"]["pad"]
+    path.write_text(json.dumps(stored))
+    with pytest.raises(InputError, match="earlier version.*pad"):
+        loop.evaluate(str(tmp_path / "old"))
 
 
 def test_a_relabelled_corpus_cannot_resume(tiny_config, tmp_path, monkeypatch):

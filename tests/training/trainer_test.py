@@ -40,6 +40,7 @@ def test_the_compiled_step_has_no_collectives(tiny_config, mode):
 def test_a_run_does_not_depend_on_the_runs_beside_it(tiny_config, rule):
     """The first fold's state after some steps, trained with four others and alone."""
     tiny_config.segment.rule, tiny_config.segment.buckets = rule, 3
+    tiny_config.segment.window_s = 0.9
     states = []
     for keep in (slice(None), slice(1)):
         experiment = experiment_lib.prepare(tiny_config)
