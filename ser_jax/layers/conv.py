@@ -6,6 +6,7 @@ is whole columns: `mask` [B, W] is True where a column is valid.
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -46,7 +47,33 @@ def max_pool(
     batch, rows, columns, depth = x.shape
     h, w = rows // size[0], columns // size[1]
     x = x[:, : h * size[0], : w * size[1]]
-    return x.reshape(batch, h, size[0], w, size[1], depth).max(axis=(2, 4))
+    return _largest(x.reshape(batch, h, size[0], w, size[1], depth))
+
+
+@jax.custom_vjp
+def _largest(cells: Float[Array, "B h a w b D"]) -> Float[Array, "B h w D"]:
+    """The maximum over the axes a and b; ties share the gradient evenly.
+
+    Its own gradient, because XLA's divides by the number of cells that equal the
+    maximum, which is 0 where two fusions round the cells differently: NaN.
+    """
+    return cells.max(axis=(2, 4))
+
+
+def _largest_forward(cells):
+    largest = cells.max(axis=(2, 4))
+    return largest, (cells, largest)
+
+
+def _largest_backward(residuals, gradient):
+    cells, largest = residuals
+    chosen = cells == largest[:, :, None, :, None]
+    ties = jnp.maximum(chosen.sum(axis=(2, 4)), 1).astype(gradient.dtype)
+    shared = (gradient / ties)[:, :, None, :, None]
+    return (jnp.where(chosen, shared, 0),)
+
+
+_largest.defvjp(_largest_forward, _largest_backward)
 
 
 def pool(

@@ -180,3 +180,18 @@ def test_columns_keep_a_time_step_together():
 def test_impossible_specs_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         ConvSpec(kernel=(3, 3), **change)
+
+
+def test_the_gradient_of_pooling_is_that_of_the_maximum_with_ties_shared():
+    x = jnp.round(jax.random.normal(jax.random.key(3), (2, 6, 9, 5)) * 2)  # many ties
+    weight = jax.random.normal(jax.random.key(4), (2, 3, 3, 5))
+
+    def plain(x):
+        return x.reshape(2, 3, 2, 3, 3, 5).max(axis=(2, 4))
+
+    for function in (plain, lambda x: max_pool(x, (2, 3))):
+        gradient = jax.grad(lambda x, f=function: (weight * f(x)).sum())(x)
+        if function is plain:
+            wanted = gradient
+    np.testing.assert_allclose(gradient, wanted, rtol=1e-6)
+    np.testing.assert_array_equal(max_pool(x, (2, 3)), plain(x))
