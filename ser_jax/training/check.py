@@ -16,7 +16,6 @@ CHOICES = {
     "data.channels": (1, 2, 3),
     "data.normalize": ("none", "fold"),
     "data.pad": ("after_norm", "before_norm"),
-    "data.text": ("none", "transcript", "asr"),
     "model.dtype": ("float32", "bfloat16"),
     "model.name": tuple(MODELS),
     "segment.rule": segments.RULES,

@@ -1,9 +1,7 @@
 """The main path on a tiny corpus: artefacts, stop and resume, devices, selections."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,7 +15,7 @@ from ser_jax.evaluation import report
 from ser_jax.evaluation import results as result_files
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
-from ser_jax.training.trainer import Trainer
+from tests.training.common import posteriors_of, stop_after
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,11 +44,6 @@ def _figures(workdir) -> dict:
 def _curves(workdir) -> list[dict]:
     rows = result_files.read_metrics(workdir / "metrics.jsonl")
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-
-
-def _posteriors(workdir) -> np.ndarray:
-    lines, _ = result_files.read_predictions(workdir / "predictions.csv")
-    return np.array([line.posteriors for line in lines])
 
 
 def test_the_whole_job_leaves_every_artefact(baseline):
@@ -107,10 +100,10 @@ def test_repeating_a_complete_run_only_reads(baseline, tones, datasets):
 
 
 def test_evaluate_repeats_the_figures(baseline):
-    before, posteriors = _figures(baseline), _posteriors(baseline)
+    before, posteriors = _figures(baseline), posteriors_of(baseline)
     loop.evaluate(str(baseline))
     assert _figures(baseline) == before
-    np.testing.assert_array_equal(_posteriors(baseline), posteriors)
+    np.testing.assert_array_equal(posteriors_of(baseline), posteriors)
 
 
 def test_another_config_in_the_same_folder_is_refused(baseline, tiny_config):
@@ -119,32 +112,19 @@ def test_another_config_in_the_same_folder_is_refused(baseline, tiny_config):
         loop.train_and_evaluate(tiny_config, str(baseline))
 
 
-def _stop_after(monkeypatch, calls: int):
-    """Sends SIGTERM to this process in the given call of `Trainer.train`."""
-    original, count = Trainer.train, {"calls": 0}
-
-    def train(self, *chunk):
-        count["calls"] += 1
-        original(self, *chunk)
-        if count["calls"] == calls:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Trainer, "train", train)
-
-
 @pytest.mark.parametrize("calls", [3, 14])  # inside the first and the second epoch
 def test_sigterm_saves_and_the_same_command_goes_on(
     baseline, tiny_config, tmp_path, monkeypatch, calls
 ):
     with monkeypatch.context() as patch:
-        _stop_after(patch, calls)
+        stop_after(patch, calls)
         with pytest.raises(loop.Stopped, match="SIGTERM in epoch"):
             loop.train_and_evaluate(tiny_config, str(tmp_path))
     assert not (tmp_path / "results.json").exists()
     loop.train_and_evaluate(tiny_config, str(tmp_path))
     assert _curves(tmp_path) == _curves(baseline)
     assert _figures(tmp_path) == _figures(baseline)
-    np.testing.assert_array_equal(_posteriors(tmp_path), _posteriors(baseline))
+    np.testing.assert_array_equal(posteriors_of(tmp_path), posteriors_of(baseline))
 
 
 KILLED = """
@@ -219,7 +199,7 @@ def test_a_checkpoint_goes_on_on_other_devices_and_steps_per_call(
 ):
     tiny_config.train.devices = 5
     with monkeypatch.context() as patch:
-        _stop_after(patch, 4)
+        stop_after(patch, 4)
         with pytest.raises(loop.Stopped):
             loop.train_and_evaluate(tiny_config, str(tmp_path))
     tiny_config.train.devices = 2
@@ -269,7 +249,7 @@ def test_evaluating_an_unfinished_training_is_refused(
     tiny_config, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        _stop_after(patch, 3)
+        stop_after(patch, 3)
         with pytest.raises(loop.Stopped):
             loop.train_and_evaluate(tiny_config, str(tmp_path))
     with pytest.raises(InputError, match="stopped after epoch 0 of 2. Repeat"):
@@ -297,7 +277,7 @@ def test_a_relabelled_corpus_cannot_resume(tiny_config, tmp_path, monkeypatch):
     tiny_config.data.tfds_dir = str(tmp_path / "tfds")
     workdir = str(tmp_path / "w")
     with monkeypatch.context() as patch:
-        _stop_after(patch, 3)
+        stop_after(patch, 3)
         with pytest.raises(loop.Stopped):
             loop.train_and_evaluate(tiny_config, workdir)
     rows = manifest.read_text().splitlines()

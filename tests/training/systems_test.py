@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +9,10 @@ import pytest
 
 from configs import acrnn, adrnn, afcn, mscnn_spu
 from ser_jax.evaluation import report
-from ser_jax.evaluation import results as result_files
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
 from ser_jax.training.trainer import Trainer
+from tests.training.common import posteriors_of, stop_after
 
 WORDS = {"low": "so sad", "mid": "it is here", "high": "great news"}
 
@@ -38,23 +36,6 @@ def tiny(module, tones, datasets, *, recipe):
     return config
 
 
-def _posteriors(workdir) -> np.ndarray:
-    lines, _ = result_files.read_predictions(workdir / "predictions.csv")
-    return np.array([line.posteriors for line in lines])
-
-
-def _stop_in(monkeypatch, calls: int):
-    original, count = Trainer.train, {"calls": 0}
-
-    def train(self, *chunk):
-        count["calls"] += 1
-        original(self, *chunk)
-        if count["calls"] == calls:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Trainer, "train", train)
-
-
 def test_buckets_and_centers_survive_a_stop(tones, datasets, tmp_path, monkeypatch):
     """Stopped inside the second epoch, between buckets: the very same posteriors."""
     config = tiny(afcn, tones, datasets, recipe="logmel64")
@@ -67,12 +48,12 @@ def test_buckets_and_centers_survive_a_stop(tones, datasets, tmp_path, monkeypat
         config, experiment, Trainer(config, experiment).initial_snapshot()
     ).steps
     with monkeypatch.context() as patch:
-        _stop_in(patch, steps + 2)
+        stop_after(patch, steps + 2)
         with pytest.raises(loop.Stopped, match="epoch 2"):
             loop.train_and_evaluate(config, str(tmp_path / "b"))
     loop.train_and_evaluate(config, str(tmp_path / "b"))
     np.testing.assert_array_equal(
-        _posteriors(tmp_path / "a"), _posteriors(tmp_path / "b")
+        posteriors_of(tmp_path / "a"), posteriors_of(tmp_path / "b")
     )
 
 

@@ -1,0 +1,28 @@
+"""What the tests of the main path have in common."""
+
+import os
+import signal
+
+import numpy as np
+
+from ser_jax.evaluation import results as result_files
+from ser_jax.training.trainer import Trainer
+
+
+def posteriors_of(workdir) -> np.ndarray:
+    """The posteriors in a workdir's predictions.csv, in its order."""
+    lines, _ = result_files.read_predictions(workdir / "predictions.csv")
+    return np.array([line.posteriors for line in lines])
+
+
+def stop_after(monkeypatch, calls: int):
+    """Sends SIGTERM to this process in the given call of `Trainer.train`."""
+    original, count = Trainer.train, {"calls": 0}
+
+    def train(self, *chunk):
+        count["calls"] += 1
+        original(self, *chunk)
+        if count["calls"] == calls:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Trainer, "train", train)
