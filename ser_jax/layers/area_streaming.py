@@ -23,8 +23,10 @@ from ser_jax.layers import area_pooling as pooling
 
 # One block of logits; several temporaries of this size should fit in the cache. An
 # accelerator hides memory by parallelism instead and wants few, large kernels.
-BLOCK_BYTES = {"cpu": 1 << 19}
+BLOCK_BYTES = {"cpu": 1 << 20}
 ACCELERATOR_BLOCK_BYTES = 1 << 28
+
+LOWEST = np.finfo(np.float32).min
 
 
 def cell_weights(
@@ -57,27 +59,35 @@ def _cell_weights(logits, mask, seeds, static):
 
 def _forward(logits, mask, seeds, static):
     """Cell weights, and what the backward pass needs."""
+    framed = _Framed(logits.shape, static[0])
+    log_total = logits[:, 0, 0]  # a start of the right shape, all of it overwritten
 
-    def block(at, out):
-        piece = _Block(at, logits, mask, seeds, static)
-        return piece.put(out, piece.weights())
+    def block(at, carry):
+        weights, log_total = carry
+        piece, highest, total = _block_weights(framed, at, logits, mask, seeds, static)
+        weights = framed.put(weights, at, piece)
+        log_total = jax.lax.dynamic_update_slice(
+            log_total, highest + jnp.log(total), at[:2]
+        )
+        return weights, log_total
 
     # The logits serve as initial values because they carry the mesh axes they vary
     # over, which shard_map demands of a loop's state; all of it is overwritten.
-    weights = _over_blocks(block, logits, logits)
-    return weights, (logits, mask, seeds, weights)
+    weights, log_total = _over_blocks(block, logits.shape, (logits, log_total))
+    return weights, (logits, mask, seeds, weights, log_total)
 
 
 def _backward(static, residuals, grad):
     """d logits. Uses sum_A p_A dp_A = sum_cells W dW, so no area weight is stored."""
-    logits, mask, seeds, weights = residuals
+    logits, mask, seeds, weights, log_total = residuals
     inner = jnp.einsum("bhwn,bhwn->bn", weights, grad)
+    framed = _Framed(logits.shape, static[0])
+    state = logits, mask, seeds, grad, inner, log_total
 
     def block(at, out):
-        piece = _Block(at, logits, mask, seeds, static)
-        return piece.put(out, piece.logit_grads(grad, inner))
+        return framed.put(out, at, _block_grads(framed, at, state, static))
 
-    return _over_blocks(block, logits, logits), None, None
+    return _over_blocks(block, logits.shape, logits), None, None
 
 
 _cell_weights.defvjp(_forward, _backward)
@@ -95,14 +105,14 @@ def _block_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     return 1, min(queries, -(-queries // blocks // 16) * 16)
 
 
-def _over_blocks(block: Callable, logits: Array, init):
+def _over_blocks(block: Callable, shape: tuple[int, ...], init):
     """Runs block((b0, n0, examples, queries), carry) over the whole array.
 
     Blocks that would stick out are moved back: they repeat some queries, with the
     same result, so all have one shape.
     """
-    batch, _, _, queries = logits.shape
-    b, n = _block_shape(logits.shape)
+    batch, _, _, queries = shape
+    b, n = _block_shape(shape)
     if (b, n) == (batch, queries):
         return block((0, 0, b, n), init)
     along = -(-queries // n)
@@ -115,157 +125,171 @@ def _over_blocks(block: Callable, logits: Array, init):
     return jax.lax.fori_loop(0, -(-batch // b) * along, step, init)
 
 
-class _Block:
-    """Some examples and queries of the logits, pooled over all area sizes.
+def _block_weights(framed, at, logits, mask, seeds, static):
+    """Cell weights [b, H, W, n], highest logit and sum of exponentials [b, n]."""
+    _, value_mode, rate = static
+    cells = framed.get(logits, at)
+    valid = framed.valid(mask, at)
+    highest = jnp.where(valid, cells, LOWEST).max(axis=(1, 2), keepdims=True)
+    highest = jnp.where(valid.any(axis=(1, 2), keepdims=True), highest, 0)
+
+    def area(size, sums, total):
+        logit, count = sums
+        share = _share(count, size)
+        term = jnp.exp(jnp.where(share > 0, logit * share - highest, LOWEST))
+        total = total + term.sum(axis=(1, 2), keepdims=True)
+        kept = framed.dropped_out(term, seeds, size, at, rate)
+        return total, kept * _value_share(share, value_mode, rate)
+
+    sums = jnp.where(valid, cells, 0), valid.astype(jnp.float32)
+    total, weights = framed.sweep(area, sums, jnp.zeros_like(highest), unroll=True)
+    total = jnp.where(total > 0, total, 1)
+    return jnp.where(valid, weights / total, 0), highest[:, 0, 0], total[:, 0, 0]
+
+
+def _block_grads(framed, at, state, static):
+    """d logits [b, H, W, n]."""
+    logits, mask, seeds, grad, inner, log_total = state
+    _, value_mode, rate = static
+    valid = framed.valid(mask, at)
+    corner, extent = at[:2], at[2:]
+    inner, log_total = (
+        jax.lax.dynamic_slice(x, corner, extent)[:, None, None]
+        for x in (inner, log_total)
+    )
+
+    def area(size, sums, carry):
+        logit, area_grad, count = sums
+        share = _share(count, size)
+        weight = jnp.exp(jnp.where(share > 0, logit * share - log_total, LOWEST))
+        kept = framed.dropped_out(weight, seeds, size, at, rate)
+        factor = _value_share(share, value_mode, rate)
+        return carry, share * (kept * factor * area_grad - weight * inner)
+
+    cells = [jnp.where(valid, framed.get(x, at), 0) for x in (logits, grad)]
+    sums = *cells, valid.astype(jnp.float32)
+    return jnp.where(valid, framed.sweep(area, sums, ())[1], 0)
+
+
+def _share(count, size):
+    """1 / cells of every area on the framed grid; 0 where a cell is not valid."""
+    cells = (size[0] * size[1]).astype(jnp.float32)
+    return jnp.where(count == cells, 1 / cells, 0)
+
+
+def _value_share(share, value_mode, rate):
+    """What an area's weight is multiplied by before it reaches its cells."""
+    scale = np.float32(1 / (1 - rate))
+    return scale * share if value_mode == "mean" else scale
+
+
+class _Framed:
+    """Sums over all areas of a block of examples and queries, and back to its cells.
 
     The map lies in a frame of (h - 1, w - 1) zeros on every side, and the grid of
     every size is [H + h - 1, W + w - 1], its first entry an area that ends in the
-    first cell; those that stick out have share 0. So pooling and its adjoint are
-    shifted slices, which vectorise where paddings in the middle would not.
+    first cell; those that stick out hold too few valid cells. So all sizes have one
+    shape and a loop walks over them: what it carries is stored once, where an
+    unrolled chain of shifted slices is computed again for every shift.
     """
 
-    def __init__(self, at, logits, mask, seeds, static):
-        self.b0, self.n0, self.b, self.n = at
-        self.shape = logits.shape
-        max_area, self.value_mode, self.rate = static
-        self.grid = logits.shape[1:3]
-        self.sizes = pooling.area_sizes(max_area, self.grid)
-        self.frame = tuple(m - 1 for m in self.sizes[-1])
-        self.seeds = seeds
-        self.mask = None
-        if mask is not None:
-            mask = jax.lax.dynamic_slice_in_dim(mask, self.b0, self.b)
-            self.mask = mask[..., None]
-        self.logits = self.get(logits)
-        self.shares = self._shares()
+    def __init__(self, shape, max_area):
+        self.shape = shape
+        self.grid = shape[1:3]
+        self.heights, self.widths = pooling.area_sizes(max_area, self.grid)[-1]
+        self.frame = (self.heights - 1, self.widths - 1)
 
-    def get(self, whole: Array) -> Array:
-        """This block of a [B, H, W, N] array, 0 in masked cells."""
-        part = jax.lax.dynamic_slice(
-            whole, (self.b0, 0, 0, self.n0), (self.b, *self.grid, self.n)
-        )
-        return self._masked(part)
+    def get(self, whole: Array, at) -> Array:
+        """A block of a [B, H, W, N] array."""
+        b0, n0, b, n = at
+        return jax.lax.dynamic_slice(whole, (b0, 0, 0, n0), (b, *self.grid, n))
 
-    def put(self, whole: Array, part: Array) -> Array:
-        """The array with this block replaced."""
-        return jax.lax.dynamic_update_slice(whole, part, (self.b0, 0, 0, self.n0))
+    def put(self, whole: Array, at, part: Array) -> Array:
+        """The array with a block replaced."""
+        return jax.lax.dynamic_update_slice(whole, part, (at[0], 0, 0, at[1]))
 
-    def _masked(self, part: Array) -> Array:
-        return part if self.mask is None else jnp.where(self.mask, part, 0)
+    def valid(self, mask, at) -> Bool[Array, "b H W 1"]:
+        """Which cells of a block may be attended to."""
+        if mask is None:
+            return jnp.ones((1, *self.grid, 1), bool)
+        return jax.lax.dynamic_slice_in_dim(mask, at[0], at[2])[..., None]
 
-    def _pool(self, part: Array) -> list[Array]:
-        """Window sums of every size, each on the framed grid."""
-        (up, left), (rows, columns) = self.frame, self.grid
-        framed = jnp.pad(part, ((0, 0), (up, up), (left, left), (0, 0)))
-        sums = pooling.area_sums(framed, self.sizes)
-        return [x[:, : rows + up, : columns + left] for x in sums]
+    def sweep(self, area: Callable, cells: tuple, carry, *, unroll: bool = False):
+        """Visits every size; gives the last carry and the results back at the cells.
 
-    def _spread(self, areas: list[Array]) -> Array:
-        """Adjoint of _pool: every cell gets the sum of the areas that cover it."""
-        (up, left), (rows, columns) = self.frame, self.grid
-        by_size = dict(zip(self.sizes, areas, strict=True))
-        cells, wider = 0, 0
-        for w in range(left + 1, 0, -1):
-            taller, strips = 0, 0
-            for h in range(up + 1, 0, -1):
-                # All areas of at least h rows reach the cell h - 1 rows down.
-                taller = taller + by_size[h, w]
-                top = up - (h - 1)
-                strips = strips + taller[:, top : top + rows]
-            wider = wider + strips
-            start = left - (w - 1)
-            cells = cells + wider[:, :, start : start + columns]
-        return cells
-
-    def _shares(self) -> list:
-        """1 / cells of every area on the framed grid; 0 where a cell is not valid."""
-        (up, left), (rows, columns) = self.frame, self.grid
-        top = np.arange(-up, rows)[:, None, None]
-        start = np.arange(-left, columns)[:, None]
-        inside = [
-            (top >= 0) & (top + h <= rows) & (start >= 0) & (start + w <= columns)
-            for h, w in self.sizes
-        ]
-        if self.mask is None:
-            return [
-                (i / (h * w)).astype(np.float32)
-                for i, (h, w) in zip(inside, self.sizes, strict=True)
-            ]
-        counts = self._pool(self.mask.astype(jnp.float32))
-        return [
-            jnp.where(i & (n == h * w), np.float32(1 / (h * w)), 0)
-            for i, n, (h, w) in zip(inside, counts, self.sizes, strict=True)
-        ]
-
-    def _terms(self) -> tuple[list[Array], list[Array], Array]:
-        """Of every area exp(logit - highest), the same after dropout, and their sum.
-
-        Both backward and forward pass add the terms up: XLA stores an exponential
-        that a reduction reads as well, and would otherwise repeat it, with dropout's
-        hash, at each of the h * w places that read an area. For the same reason what
-        is kept and what is dropped are exponentials of their own.
+        Args:
+            area: (size, window sums of `cells` on the framed grid, carry) -> (carry,
+                a result per area).
+            cells: arrays [b, H, W, ...].
+            carry: of `area`.
+            unroll: whether the sizes of one width are one stretch of code. Faster if
+                a result is stored before it is spread, as an exponential that a sum
+                reads as well is; slower if XLA computes it again at every cell.
         """
-        cells, lowest = self.logits, jnp.finfo(jnp.float32).min
-        if self.mask is not None:
-            cells = jnp.where(self.mask, cells, lowest)
-        highest = cells.max(axis=(1, 2), keepdims=True)
-        if self.mask is not None:
-            valid = self.mask.any(axis=(1, 2), keepdims=True)
-            highest = jnp.where(valid, highest, 0)
-        exponents = [
-            jnp.where(share > 0, total * share - highest, lowest)
-            for total, share in zip(self._pool(self.logits), self.shares, strict=True)
-        ]
-        if self.rate:
-            ids = self._ids()
-            keep = [pooling.kept(seed, ids, self.rate) for seed in self.seeds]
-            pairs = list(zip(keep, exponents, strict=True))
-            kept = [jnp.exp(jnp.where(k, e, lowest)) for k, e in pairs]
-            dropped = [jnp.exp(jnp.where(k, lowest, e)) for k, e in pairs]
-            terms = [k + d for k, d in zip(kept, dropped, strict=True)]
-        else:
-            terms = kept = [jnp.exp(e) for e in exponents]
-        total = sum(term.sum(axis=(1, 2), keepdims=True) for term in terms)
-        return terms, kept, jnp.where(total > 0, total, 1)
-
-    def _ids(self) -> Array:
-        """Numbers of the areas' top-left cells and queries, for dropout."""
         (up, left), (rows, columns) = self.frame, self.grid
-        return pooling.area_ids(
-            self.b0 + jnp.arange(self.b),
+        framed = jax.tree.map(
+            lambda x: jnp.pad(x, ((0, 0), (up, up), (left, left), (0, 0))), cells
+        )
+
+        def width(state, w):
+            carry, wide = state
+
+            def height(state, h):
+                carry, sums = state
+                carry, result = area((h + 1, w + 1), sums, carry)
+                return (carry, _grown(sums, wide, h + 1, 1)), result
+
+            first = jax.tree.map(lambda x: x[:, : rows + up], wide)
+            (carry, _), results = jax.lax.scan(
+                height, (carry, first), jnp.arange(self.heights), unroll=unroll
+            )
+            state = carry, _grown(wide, framed, w + 1, 2)
+            return state, _covered(results, 1, rows)
+
+        first = jax.tree.map(lambda x: x[:, :, : columns + left], framed)
+        (carry, _), strips = jax.lax.scan(
+            width, (carry, first), jnp.arange(self.widths)
+        )
+        return carry, _covered(strips, 2, columns)
+
+    def dropped_out(self, weights, seeds, size, at, rate: float) -> Array:
+        """The weights of areas that survive dropout, 0 for the others."""
+        if not rate:
+            return weights
+        (up, left), (rows, columns) = self.frame, self.grid
+        ids = pooling.area_ids(
+            at[0] + jnp.arange(at[2]),
             jnp.arange(-up, rows),
             jnp.arange(-left, columns),
-            self.n0 + jnp.arange(self.n),
+            at[1] + jnp.arange(at[3]),
             self.shape,
         )
+        seed = seeds[(size[0] - 1) * self.widths + size[1] - 1]
+        return jnp.where(pooling.kept(seed, ids, rate), weights, 0)
 
-    def _value_shares(self) -> list:
-        """What an area's weight is multiplied by before it reaches its cells."""
-        scale = np.float32(1 / (1 - self.rate))
-        if self.value_mode == "mean":
-            return [scale * share for share in self.shares]
-        return [scale] * len(self.sizes)
 
-    def weights(self) -> Array:
-        """Cell weights [b, H, W, n]."""
-        _, kept, total = self._terms()
-        parts = [k * f for k, f in zip(kept, self._value_shares(), strict=True)]
-        return self._masked(self._spread(parts) / total)
+def _grown(sums, source, step, axis: int):
+    """Windows one cell longer along an axis: adds the cell `step` after their start."""
 
-    def logit_grads(self, grad: Array, inner: Array) -> Array:
-        """d logits [b, H, W, n] from d weights and sum over cells of W dW [B, N]."""
-        inner = jax.lax.dynamic_slice(inner, (self.b0, self.n0), (self.b, self.n))
-        inner = inner[:, None, None]
-        terms, kept, total = self._terms()
-        parts = [
-            share * (k * factor * area_grad - term * inner)
-            for term, k, share, area_grad, factor in zip(
-                terms,
-                kept,
-                self.shares,
-                self._pool(self.get(grad)),
-                self._value_shares(),
-                strict=True,
-            )
-        ]
-        return self._masked(self._spread(parts) / total)
+    def longer(x, y):
+        return x + jax.lax.dynamic_slice_in_dim(y, step, x.shape[axis], axis)
+
+    return jax.tree.map(longer, sums, source)
+
+
+def _covered(parts: Array, axis: int, length: int) -> Array:
+    """Every cell gets the sum of the windows along an axis that cover it.
+
+    Args:
+        parts: windows of 1, 2, ... K cells, [K, ...]; those of the k-th that begin at
+            cell i lie at i + K - 1.
+        axis: of one of the parts.
+        length: cells.
+    """
+    longest = len(parts)
+    total = 0
+    for back in range(longest):
+        start = longest - 1 - back
+        for part in parts[back:]:
+            total = total + jax.lax.slice_in_dim(part, start, start + length, axis=axis)
+    return total
