@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from ser_jax.layers.convolution import conv_general_dilated
 from ser_jax.layers.dense import (
     ACTIVATIONS,
     NORMS,
@@ -173,6 +174,7 @@ class ConvBlock(nnx.Module):
             spec.kernel,
             padding="SAME" if spec.padding == "same" else sides,
             kernel_dilation=spec.dilation,
+            conv_general_dilated=conv_general_dilated,
             dtype=dtype,
             rngs=rngs,
         )

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from ser_jax.layers.convolution import conv_general_dilated
+
 
 @dataclasses.dataclass(frozen=True)
 class Window:
@@ -55,6 +57,7 @@ def conv(features_in: int, features_out: int, window: Window, *, dtype, rngs: nn
         strides=(window.stride, window.stride),
         padding=((window.padding, window.padding),) * 2,
         kernel_init=nnx.initializers.he_normal(),
+        conv_general_dilated=conv_general_dilated,
         dtype=dtype,
         rngs=rngs,
     )
