@@ -142,7 +142,9 @@ def _block_weights(framed, at, logits, mask, seeds, static):
         return total, kept * _value_share(share, value_mode, rate)
 
     sums = jnp.where(valid, cells, 0), valid.astype(jnp.float32)
-    total, weights = framed.sweep(area, sums, jnp.zeros_like(highest), unroll=True)
+    # With dropout a loop stores the results: their hash is not drawn again per cell.
+    start = jnp.zeros_like(highest)
+    total, weights = framed.sweep(area, sums, start, unroll=not rate)
     total = jnp.where(total > 0, total, 1)
     return jnp.where(valid, weights / total, 0), highest[:, 0, 0], total[:, 0, 0]
 
