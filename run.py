@@ -6,13 +6,13 @@ report    rewrite report.md and the figures of a --workdir from its files
 """
 
 import logging as std_logging
-import os
 import sys
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from ser_jax import clock
 from ser_jax.errors import InputError
 
 COMMANDS = ("train", "evaluate", "report")
@@ -36,14 +36,14 @@ def main(argv: list[str]) -> None:
     elif not workdir:
         raise InputError(f"`run.py {command}` expects --workdir=..., a trained folder.")
     elif command == "evaluate":
-        _prepare_jax()
-        from ser_jax.training import loop
+        _import_loop().evaluate(workdir)
 
-        loop.evaluate(workdir)
+    watch = clock.current()
+    timed = "evaluation" in watch.seconds()  # nothing to time if all was there
+    with clock.part("report"):
+        from ser_jax.evaluation import report
 
-    from ser_jax.evaluation import report
-
-    print(report.write_report(workdir))
+        print(report.write_report(workdir, watch.seconds if timed else None))
 
 
 def _train(workdir: str) -> str:
@@ -57,9 +57,7 @@ def _train(workdir: str) -> str:
             "Expected --config=configs/area_attn.py (or :demo to try it without a "
             "corpus); got none."
         )
-    _prepare_jax()
-    from ser_jax.training import loop
-
+    loop = _import_loop()
     workdir = workdir or _default_workdir()
     std_logging.getLogger("ser_jax").info("Results go to %s", workdir)
     try:
@@ -75,12 +73,12 @@ def _default_workdir() -> str:
     return str(Path("runs") / "-".join(filter(None, [Path(name).stem, preset])))
 
 
-def _prepare_jax() -> None:
-    """Keeps compiled programs between runs."""
-    import jax
+def _import_loop():
+    """JAX and all that trains; `--help` and `report` do without."""
+    from ser_jax.training import compilation, loop
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ser_jax"
-    jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
+    compilation.keep_programs()
+    return loop
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -102,7 +100,8 @@ if __name__ == "__main__":
     for ours in ("ser_jax", "tfds_iemocap"):
         std_logging.getLogger(ours).setLevel(std_logging.INFO)
     try:
-        app.run(main, flags_parser=_parse_flags)
+        with clock.running():
+            app.run(main, flags_parser=_parse_flags)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

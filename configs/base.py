@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     data.vtlp_low = 0.8  # smallest warp factor
     data.vtlp_high = 1.2  # largest warp factor
     data.min_duration_s = 0.1  # shorter recordings are excluded and listed
-    data.num_workers = 0  # feature processes; 0 = all cores
+    data.num_workers = 0  # when features are built; 0 = all cores
     data.demo_turns = 12  # corpus=demo: labelled turns per dialog
     data.demo_seed = 0  # corpus=demo: another seed speaks another corpus
     data.channels = 1  # channels the model sees: 1 static, 2 + delta, 3 + delta-delta
@@ -38,6 +38,11 @@ def get_config() -> ConfigDict:
     data.recognizer = ""  # whisper-tiny.en (extra `asr`) fills asr_text when building
     data.word_vectors = "glove-6b-50d"  # or spacy-md-300d, or a GloVe text file
     data.max_words = 128  # longer texts are cut
+    # auto | device: the frames lie on each device | host: every call's windows are cut
+    # from a mapped file and sent, for corpora that do not fit (training/feeding.py)
+    data.frames_on = "auto"
+    data.device_share = 0.5  # auto: of a device's memory that frames may take, 0 to 1
+    data.cache_dir = ""  # where flat files of features lie; '' = beside the dataset
     data.speaker_embeddings = ""  # .npz with `id` [U] and `vector` [U, X]; '' = none
 
     # Utterances are cut into windows; the utterance is the unit that is scored. ----
@@ -70,7 +75,9 @@ def get_config() -> ConfigDict:
 
     # Changes made to training segments only. ---------------------------------------
     config.augment = augment = ConfigDict()
-    augment.vtlp = "all"  # all copies every epoch | one drawn per epoch | none
+    # all copies every epoch | one drawn per epoch | online: a new factor for every
+    # example and step, no copies are stored | none
+    augment.vtlp = "all"
     augment.mixup_alpha = 0.0  # Beta(alpha, alpha) mixing of pairs; 0 = off
     augment.freq_mask_bands = 0  # SpecAugment: widest masked band; 0 = off
     augment.time_mask_frames = 0  # SpecAugment: longest masked stretch; 0 = off
@@ -105,8 +112,12 @@ def get_config() -> ConfigDict:
     train.grad_clip_norm = 0.0  # 0 = off
     train.early_stop_epochs = 0  # epochs without a better validation UA; 0 = off
     train.checkpoint_epochs = 1  # epochs between checkpoints
-    train.runs_per_device = "auto"  # loop | map | vmap | auto
+    train.runs_per_device = "auto"  # loop | map | vmap | auto (training/placing.py)
+    train.runs_per_call = 0  # map, vmap: runs a device takes at once; 0 = what fits
     train.devices = 0  # accelerators to use; 0 = all
+    # A profiler trace of so many steps goes to workdir/profile, for TensorBoard's
+    # plugin xprof or ui.perfetto.dev; 0 = off
+    train.profile_steps = 0
     train.steps_per_call = 0  # steps compiled into one call; 0 = auto; buckets: 1
 
     # The figure the report puts beside ours, and the protocol it was made under. -----

@@ -132,7 +132,14 @@ def test_train_stop_resume_evaluate_report(tones, datasets, tmp_path):
     for command in ("evaluate", "report"):
         code, again = _run(command, f"--workdir={done}")
         assert code == 0, again
-        assert again[again.index("fold ") :] == output[output.index("fold ") :]
+        assert _scores(again) == _scores(output)
+        assert "time [s]: start " in again and "; total " in again
+    assert "First step " in output
+
+
+def _scores(output: str) -> str:
+    """The table of what was printed, without where the time went."""
+    return output[output.index("fold ") : output.index("time [s]")]
 
 
 def _commands() -> list[list[str]]:

@@ -34,6 +34,7 @@ class Builder(speech_builder.SpeechBuilder):
     BUILDER_CONFIGS: ClassVar = [
         speech_builder.SpeechConfig(recipe="logmel128", vtlp_copies=7),
         speech_builder.SpeechConfig(recipe="logmel128"),
+        speech_builder.SpeechConfig(recipe="logmel128", samples=True),
         speech_builder.SpeechConfig(
             recipe="logmel128", vtlp_copies=7, vtlp_mode="nlpaug"
         ),

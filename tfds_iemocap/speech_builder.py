@@ -1,9 +1,12 @@
 """What all speech-emotion datasets share: recordings in, features and labels out."""
 
 import abc
+import collections
+import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import logging
 from collections.abc import Iterable, Iterator
@@ -12,6 +15,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import tensorflow_datasets as tfds
+from joblib.externals import loky
 from tqdm import tqdm
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
@@ -20,8 +24,8 @@ from ser_jax.features import audio
 from ser_jax.features.spec import RECIPES, FeatureSpec
 from tfds_iemocap import recognizer
 
-# Utterances in flight per process: bounds memory, keeps the processes busy.
-_CHUNK_PER_WORKER = 16
+# Utterances in flight per worker: bounds memory, keeps the workers busy.
+_IN_FLIGHT_PER_WORKER = 8
 
 _FLOATS = ("start_s", "end_s", "valence", "activation", "dominance")
 
@@ -39,6 +43,7 @@ class SpeechConfig(tfds.core.BuilderConfig):
       vtlp_high: Largest warp factor.
       min_duration_s: Shorter recordings are excluded and listed.
       recognizer: Key of `recognizer.RECOGNIZERS`, whose text is stored; empty = none.
+      samples: Whether the samples are stored too, int16 at the recipe's rate.
     """
 
     name: str = ""
@@ -49,6 +54,7 @@ class SpeechConfig(tfds.core.BuilderConfig):
     vtlp_high: float = 1.2
     min_duration_s: float = 0.1
     recognizer: str = ""
+    samples: bool = False
 
     def __post_init__(self):
         self.name = self.name or config_name(self)
@@ -70,6 +76,8 @@ def config_name(config: SpeechConfig) -> str:
         parts.append(f"min{config.min_duration_s:g}s")
     if config.recognizer:
         parts.append(config.recognizer)
+    if config.samples:
+        parts.append("samples")
     return "_".join(parts)
 
 
@@ -84,7 +92,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         """Creates the builder.
 
         Args:
-          num_workers: Feature processes, threads of the recognizer; 0 = all cores.
+          num_workers: Threads (`nlpaug` copies: processes); 0 = all cores.
           strict: Whether a full release must have its published counts.
           **kwargs: For `tfds.core.DatasetBuilder`.
         """
@@ -193,6 +201,13 @@ def features_dict(config: SpeechConfig) -> tfds.features.FeaturesDict:
     }
     if config.recognizer:
         features["asr_text"] = tfds.features.Text()
+    if config.samples:
+        features |= {
+            "samples": tfds.features.Tensor(
+                shape=(None,), dtype=np.int16, encoding=tfds.features.Encoding.BYTES
+            ),
+            "log_peak": tfds.features.Scalar(np.float32),
+        }
     if config.vtlp_copies:
         copies = config.vtlp_copies
         features |= {
@@ -275,29 +290,52 @@ def _extract(
     # Imported here: a built dataset is opened without librosa.
     from ser_jax.features import vtlp
 
+    def submit(utterance: Utterance):
+        factors = vtlp.warp_factors(
+            utterance.id, config.vtlp_copies, config.vtlp_low, config.vtlp_high
+        )
+        job = executor.submit(
+            vtlp.recording_features,
+            utterance.wav,
+            config.spec,
+            factors,
+            config.vtlp_mode,
+            config.min_duration_s,
+            config.samples,
+        )
+        return utterance, factors, job
+
     workers = num_workers or joblib.cpu_count()
-    chunk = _CHUNK_PER_WORKER * workers
-    with joblib.Parallel(n_jobs=workers, return_as="generator") as parallel:
-        for start in range(0, len(utterances), chunk):
-            part = utterances[start : start + chunk]
-            factors = [
-                vtlp.warp_factors(
-                    u.id, config.vtlp_copies, config.vtlp_low, config.vtlp_high
-                )
-                for u in part
-            ]
-            results = parallel(
-                joblib.delayed(vtlp.recording_features)(
-                    u.wav, config.spec, f, config.vtlp_mode, config.min_duration_s
-                )
-                for u, f in zip(part, factors, strict=True)
-            )
-            for utterance, f, features in zip(part, factors, results, strict=True):
-                if config.vtlp_copies:
-                    features["warp_factors"] = f
-                else:
-                    del features["vtlp"]
-                yield utterance, features
+    executor = _executor(config, workers)
+    waiting = collections.deque()
+    left = iter(utterances)
+    try:
+        while True:
+            wanted = _IN_FLIGHT_PER_WORKER * workers - len(waiting)
+            waiting.extend(submit(u) for u in itertools.islice(left, wanted))
+            if not waiting:
+                return
+            utterance, factors, job = waiting.popleft()
+            features = job.result()
+            if config.vtlp_copies:
+                features["warp_factors"] = factors
+            else:
+                del features["vtlp"]
+            yield utterance, features
+    finally:
+        for _, _, job in waiting:
+            job.cancel()
+
+
+def _executor(config: SpeechConfig, workers: int) -> concurrent.futures.Executor:
+    """Threads, unless copies are made by librosa.
+
+    FFT, filterbanks and logarithms let go of the interpreter's lock, and sending
+    features from process to process takes longer than making them.
+    """
+    if config.vtlp_copies and config.vtlp_mode == "nlpaug":
+        return loky.get_reusable_executor(workers)
+    return concurrent.futures.ThreadPoolExecutor(workers, "features")
 
 
 def fingerprint(items: Iterable[tuple[str, int]], seed: bytes = b"") -> str:

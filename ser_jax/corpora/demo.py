@@ -16,8 +16,8 @@ from pathlib import Path
 
 import soundfile
 
+from ser_jax import clock
 from ser_jax.corpora.demo_script import Turn, plan
-from ser_jax.corpora.demo_speech import Job
 from ser_jax.corpora.iemocap import SYNTHETIC_MARKER
 from ser_jax.errors import InputError
 
@@ -38,6 +38,7 @@ _CATEGORIES = {
 _APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
 
 
+@clock.part("corpus")
 def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
     """Makes the corpus, or returns at once if it is there.
 
@@ -119,6 +120,8 @@ def _move(tree: Path, folder: Path, marker: str) -> None:
 
 
 def _build(root: Path, *, turns: int, seed: int) -> None:
+    from ser_jax.corpora.demo_speech import Job  # scipy.signal: half a second
+
     sessions = {n: list(plan(n, turns=turns, seed=seed)) for n in range(1, 6)}
     jobs = []
     for session, planned in sessions.items():
@@ -139,8 +142,8 @@ def _wav(root: Path, session: int, turn: Turn) -> Path:
     return folder / f"{turn.id}.wav"
 
 
-def _speak(jobs: list[Job], file: Path) -> None:
-    """Speaks all jobs in one fresh process (see `demo_speech`)."""
+def _speak(jobs: list, file: Path) -> None:
+    """Speaks all `Job`s in one fresh process (see `demo_speech`)."""
     file.write_text(json.dumps([dataclasses.asdict(job) for job in jobs]), "utf-8")
     home = str(Path(__file__).parents[2])  # the package need not be installed
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))

@@ -1,7 +1,8 @@
 """From folds to index arrays: which windows each run reads, in which order.
 
-All frames of a corpus lie in one buffer; a training example is a place in it, so the
-device gathers batches itself and the host only sends integers. Every order and draw is
+All frames of a corpus form one table; a training example is a place in it. Where the
+table fits the device, the device gathers batches itself and the host only sends integers
+(`training/feeding.py`). Every order and draw is
 a function of (seed, fold, epoch): a resumed run repeats it exactly.
 
 Windows of different lengths are never in one batch: each belongs to the smallest of a
@@ -15,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ser_jax.data.frames import FrameBuffer
 from ser_jax.data.protocols import Fold
 from ser_jax.data.segments import Segments
-from ser_jax.data.store import Store
 
 SAMPLING = ("all", "balanced")
 
@@ -48,41 +49,16 @@ class Tables(NamedTuple):
       word_vectors: float32 [V, E], row 0 is padding.
       tokens: int32 [U, L], rows of `word_vectors`.
       speaker_embeddings: float32 [U, X].
+      samples: int16 [M, 1, hop], see `SampleBuffer`.
+      recordings: Where each utterance lies in `samples`, see `samples.Recordings`.
     """
 
-    frames: Any
+    frames: Any = None
     word_vectors: Any = None
     tokens: Any = None
     speaker_embeddings: Any = None
-
-
-@dataclasses.dataclass(frozen=True)
-class FrameBuffer:
-    """All utterances and their VTLP copies, one after the other.
-
-    Attributes:
-      frames: float32 [M, F, C]; ends with one window of zeros, so that a window which
-        starts at the last real frame can be sliced.
-      offset: int64 [1 + V, U], first frame of copy v (0: the original) of utterance u.
-    """
-
-    frames: np.ndarray
-    offset: np.ndarray
-
-    @classmethod
-    def from_store(cls, store: Store, window_frames: int) -> "FrameBuffer":
-        """Concatenates the store's originals, then its copies."""
-        lengths = np.array([len(x) for x in store.frames], np.int64)
-        num_copies = store.warp_factors.shape[1] if store.copies else 0
-        parts = list(store.frames)
-        for copy in range(num_copies):
-            parts.extend(x[copy] for x in store.copies)
-        offset = np.concatenate([[0], np.cumsum(np.tile(lengths, 1 + num_copies))[:-1]])
-        padding = np.zeros((window_frames, *store.frames[0].shape[1:]), np.float32)
-        return cls(
-            frames=np.concatenate([*parts, padding]).astype(np.float32, copy=False),
-            offset=offset.reshape(1 + num_copies, len(lengths)),
-        )
+    samples: Any = None
+    recordings: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +102,7 @@ def training_order(
       buffer: Where frames lie.
       labels: int [U], class per utterance.
       config: `augment.vtlp` (`all` reads every copy of every window, `one` draws one of
-        original and copies per window, `none` reads the originals), `train.batch_size`,
+        original and copies per window, `none` and `online` read the originals), `train.batch_size`,
         `train.sampling` and `train.per_class` are read.
       epoch: Counts from 0.
       sizes: Frames of the buckets, ascending; the last holds every window.

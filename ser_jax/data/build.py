@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ser_jax import clock
 from ser_jax.errors import InputError
 from ser_jax.features.spec import RECIPES
 from tfds_iemocap import recognizer
@@ -19,7 +20,7 @@ _FORMATS = ("tfrecord", "array_record")
 _INCOMPLETE = "incomplete."  # how TFDS names what it is writing
 
 
-def ensure_built(data) -> str:
+def ensure_built(data, *, samples: bool = False) -> str:
     """Builds the configured dataset unless it is there.
 
     A dataset that is there is reused in whichever format it was built. Processes that
@@ -27,6 +28,9 @@ def ensure_built(data) -> str:
 
     Args:
       data: The group `data` of the config (see `configs/base.py`).
+      samples: Whether the recordings' samples are stored too. VTLP copies are not
+        stored then, whatever `data.vtlp_copies` says: the samples are for making them
+        in every step.
 
     Returns:
       The dataset's folder, for `ser_jax.data.store.load`.
@@ -36,15 +40,15 @@ def ensure_built(data) -> str:
         or the corpus is not the one the dataset was built from.
     """
     check_data(data)
-    builder, root = _builder(data)
+    builder, root = _builder(data, samples)
     target = Path(builder.data_dir)
     # A dataset appears by one rename, so what is there is complete.
     if not target.exists():
-        with _lock(target):
+        with lock(target):
             if not target.exists():
                 _build(builder, root, data)
                 return str(target)
-        builder, root = _builder(data)  # another process built it meanwhile
+        builder, root = _builder(data, samples)  # another process built it meanwhile
     _check_unchanged(builder, root)
     return str(target)
 
@@ -90,7 +94,7 @@ def check_data(data) -> None:
         )
 
 
-def _builder(data):
+def _builder(data, samples: bool):
     """The TFDS builder of a config and the corpus's folder (None for a manifest)."""
     import tensorflow_datasets as tfds  # half a second
 
@@ -98,7 +102,8 @@ def _builder(data):
 
     features = {
         "recipe": data.recipe,
-        "vtlp_copies": data.vtlp_copies,
+        "samples": samples,
+        "vtlp_copies": 0 if samples else data.vtlp_copies,
         "vtlp_mode": data.vtlp_mode,
         "vtlp_low": data.vtlp_low,
         "vtlp_high": data.vtlp_high,
@@ -130,7 +135,7 @@ def _demo_root(data, folder: str) -> str:
     from ser_jax.corpora import demo
 
     corpus = Path(folder) / "corpus"
-    with _lock(corpus):
+    with lock(corpus):
         return str(demo.make(corpus, turns=data.demo_turns, seed=data.demo_seed))
 
 
@@ -161,6 +166,7 @@ def _check_unchanged(builder, root: str | None) -> None:
         )
 
 
+@clock.part("features")
 def _build(builder, root: str | None, data) -> None:
     import tensorflow_datasets as tfds
 
@@ -196,16 +202,26 @@ def _remove_leftovers(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _lock(target: Path) -> Iterator[None]:
-    """Holds `target` for this process; the system lets go even after SIGKILL."""
+def lock(
+    target: Path, key: str = "--config.data.tfds_dir or TFDS_DATA_DIR"
+) -> Iterator[None]:
+    """Holds `target` for this process; the system lets go even after SIGKILL.
+
+    Args:
+      target: A file or folder that is to be written.
+      key: What says where it lies, for the error.
+
+    Raises:
+      InputError: Nothing can be written there.
+    """
     path = target.parent / f".{target.name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     except OSError as error:
         raise InputError(
-            f"expected a folder to write datasets to, got {path.parent}: "
-            f"{error.strerror}. Set --config.data.tfds_dir or TFDS_DATA_DIR."
+            f"expected a folder to write to, got {path.parent}: {error.strerror}. Set "
+            f"{key}."
         ) from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ser_jax.data import speaker_embeddings, word_vectors, words
-from ser_jax.data.batches import FrameBuffer, Tables
+from ser_jax.data.batches import Tables
 from ser_jax.data.store import Store
 from ser_jax.errors import InputError
 
@@ -36,14 +36,11 @@ def texts(corpus: Store, data) -> tuple[str, ...]:
     return tuple(utterance.text for utterance in corpus.utterances)
 
 
-def tables(
-    corpus: Store, buffer: FrameBuffer, texts: Sequence[str], data
-) -> tuple[Tables, dict]:
-    """Collects the tables that the device gathers batches from.
+def tables(corpus: Store, texts: Sequence[str], data) -> tuple[Tables, dict]:
+    """Collects the tables that the device gathers batches from, without the frames.
 
     Args:
       corpus: The used utterances.
-      buffer: Their frames.
       texts: What `texts` gave.
       data: `config.data`; `text`, `word_vectors`, `max_words` and `speaker_embeddings`
         are read.
@@ -55,7 +52,7 @@ def tables(
     Raises:
       InputError: Word vectors or embeddings are missing or do not fit the corpus.
     """
-    found = Tables(frames=buffer.frames)
+    found = Tables()
     if data.speaker_embeddings:
         ids = [utterance.id for utterance in corpus.utterances]
         vectors = speaker_embeddings.load(data.speaker_embeddings, ids)

@@ -1,12 +1,11 @@
 """Z-score of features per band and channel, from a fold's training part. NumPy only.
 
-The sums of every utterance are taken once; a fold adds up those of its training part.
-Only real frames of the originals count, neither padding nor augmented copies. The
-ACRNN's code pads with zeros first and counts them (`data.pad=before_norm`, systems.md
-7.3); `window_moments` gives the sums for that.
+The corpus is read once: each utterance's sums are added to those of every fold that
+trains on it. Only real frames of the originals count, neither padding nor augmented
+copies. The ACRNN's code pads with zeros first and counts them (`data.pad=before_norm`,
+systems.md 7.3); `window_statistics` is for that.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,74 +15,86 @@ from ser_jax.data.segments import Segments
 EPSILON = 1e-5  # keeps a constant band finite
 
 
-@dataclasses.dataclass(frozen=True)
-class Moments:
-    """Sums over the frames of each utterance, in float64.
+class _Sums:
+    """Sums of frames and of their squares, in float64."""
 
-    Attributes:
-      count: int64 [U], frames.
-      sum: float64 [U, F, C], sum of the frames.
-      sumsq: float64 [U, F, C], sum of their squares.
-    """
+    def __init__(self, shape: tuple[int, int]):
+        self.count = 0
+        self.sum, self.sumsq = np.zeros(shape), np.zeros(shape)
 
-    count: np.ndarray
-    sum: np.ndarray
-    sumsq: np.ndarray
+    def add(self, count: int, total: np.ndarray, squares: np.ndarray) -> None:
+        self.count += count
+        self.sum += total
+        self.sumsq += squares
+
+    def statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        if self.count == 0:
+            raise ValueError(
+                "expected frames in the training part, got none; give its utterances"
+            )
+        mean = self.sum / self.count
+        # float64 sums of float32 frames: rounding at most leaves a tiny negative here.
+        variance = np.maximum(self.sumsq / self.count - mean**2, 0.0)
+        return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
-def utterance_moments(frames: Sequence[np.ndarray]) -> Moments:
-    """Sums of U utterances of float frames [T_u, F, C], without padding."""
-    exact = (np.asarray(x, np.float64) for x in frames)
-    sums = [(len(x), x.sum(axis=0), np.square(x).sum(axis=0)) for x in exact]
-    count, total, squares = zip(*sums, strict=True)
-    return Moments(np.array(count, np.int64), np.stack(total), np.stack(squares))
-
-
-def window_moments(
-    frames: Sequence[np.ndarray], windows: Segments, full: int
-) -> Moments:
-    """Sums of S windows, each padded with zeros to `full` frames that count.
-
-    Args:
-      frames: U utterances of float frames [T_u, F, C].
-      windows: The windows; rows of the result follow them, not the utterances.
-      full: Frames of a padded window.
-    """
-    cuts = [
-        frames[u][start : start + num]
-        for u, start, num in zip(
-            windows.utterance, windows.start_frame, windows.num_frames, strict=True
-        )
-    ]
-    moments = utterance_moments(cuts)
-    return dataclasses.replace(moments, count=np.full(len(cuts), full, np.int64))
+def _sums_of(frames: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    exact = np.asarray(frames, np.float64)
+    return len(exact), exact.sum(axis=0), np.square(exact).sum(axis=0)
 
 
 def fold_statistics(
-    moments: Moments, train: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over all frames of a fold's training part.
+    frames: Sequence[np.ndarray], trains: Sequence[Sequence[int]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Mean and standard deviation over all frames of each fold's training part.
 
     Args:
-      moments: Sums of U utterances (or of windows).
-      train: Positions of those of the training part; the others are not looked at.
+      frames: U utterances of float frames [T_u, F, C], without padding; each is read
+        once.
+      trains: Per fold the positions of its training utterances; others play no part.
+
+    Returns:
+      Per fold mean and std, float32 [F, C]; std has the divisor n.
+
+    Raises:
+      ValueError: A training part has no frame.
+    """
+    sums = [_Sums(frames[0].shape[1:]) for _ in trains]
+    members: list[list[_Sums]] = [[] for _ in frames]
+    for own, train in zip(sums, trains, strict=True):
+        for u in train:
+            members[u].append(own)
+    for u, folds in enumerate(members):
+        if folds:
+            found = _sums_of(frames[u])
+            for own in folds:
+                own.add(*found)
+    return [own.statistics() for own in sums]
+
+
+def window_statistics(
+    frames: Sequence[np.ndarray], windows: Segments, full: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over windows, padded with zeros that count.
+
+    Args:
+      frames: U utterances of float frames [T_u, F, C].
+      windows: The windows.
+      full: Frames of a padded window.
 
     Returns:
       mean and std, float32 [F, C]; std has the divisor n.
 
     Raises:
-      ValueError: The training part has no frame.
+      ValueError: There is no window.
     """
-    train = np.asarray(train, np.int64)
-    count = moments.count[train].sum()
-    if count == 0:
-        raise ValueError(
-            "expected frames in the training part, got none; give its utterances"
-        )
-    mean = moments.sum[train].sum(axis=0) / count
-    # float64 sums of float32 frames: rounding can at most leave a tiny negative here.
-    variance = np.maximum(moments.sumsq[train].sum(axis=0) / count - mean**2, 0.0)
-    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
+    sums = _Sums(frames[0].shape[1:])
+    for u, start, num in zip(
+        windows.utterance, windows.start_frame, windows.num_frames, strict=True
+    ):
+        _, total, squares = _sums_of(frames[u][start : start + num])
+        sums.add(full, total, squares)
+    return sums.statistics()
 
 
 def zscore(frames, mean, std):

@@ -1,12 +1,12 @@
 """The printed table and report.md, made from the files of a workdir alone (no JAX)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from etils import epath
 
 from ser_jax.errors import InputError
-from ser_jax.evaluation import figures, metrics, texts
+from ser_jax.evaluation import figures, metrics, texts, times
 from ser_jax.evaluation import results as result_files
 from ser_jax.evaluation.wording import (
     BANNERS,
@@ -101,12 +101,13 @@ def markdown(
         ["## Confusion", "", *_confusion(results)],
         ["## Learning curves", "", *_curves(curves)],
         ["## Utterances", "", *_utterances(results["utterances"])],
-        ["## Time and versions", "", *_origin(results, command)],
+        ["## Time", "", *_time(results)],
+        ["## Versions", "", *_origin(results, command)],
     ]
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
 
-def write_report(workdir) -> str:
+def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
     """Writes report.md and the figures from the files of a finished workdir.
 
     Reads results.json and predictions.csv (required), metrics.jsonl and config.json
@@ -114,9 +115,11 @@ def write_report(workdir) -> str:
 
     Args:
       workdir: Local or `gs://` folder.
+      seconds: Gives the job's seconds once the figures are drawn, for results.json;
+        None leaves those that are there.
 
     Returns:
-      The terminal table.
+      The terminal table, and below it where the time went.
 
     Raises:
       InputError: A required file is missing or damaged, or predictions.csv does not
@@ -133,10 +136,13 @@ def write_report(workdir) -> str:
     figures.confusion(results, workdir / FIGURES["confusion"])
     lines = result_files.read_metrics(workdir / "metrics.jsonl")
     curves = figures.learning_curves(results, lines, workdir / FIGURES["curves"])
+    if seconds:
+        results["seconds"] = seconds()
+        result_files.write_results(workdir / "results.json", results)
     command = origin.get("command") or ""
     text = markdown(results, published, command=command, curves=curves)
     result_files.write_atomically(workdir / "report.md", text.encode())
-    return table(results, published)
+    return f"{table(results, published)}\n\n{times.summary(results)}"
 
 
 def _check_scores(workdir, results):
@@ -349,14 +355,15 @@ def _utterances(counted):
     return lines
 
 
+def _time(results):
+    rows = [("part", "seconds", "share", "what it is"), *times.rows(results)]
+    lines = _grid(rows, ("---", "---:", "---:", "---"))
+    return [*lines, "", " ".join([times.EXPLAINED, *times.started(results)])]
+
+
 def _origin(results, command):
-    lines = [
-        f"- {name}: {spent:.1f} s"
-        for name, spent in results["seconds"].items()
-        if spent is not None
-    ]
     versions = results["versions"] or {}
-    lines += [f"- {name} {version}" for name, version in versions.items()]
+    lines = [f"- {name} {version}" for name, version in versions.items()]
     lines.append(f"- git commit: {results['git_commit'] or 'unknown'}")
     if command:
         lines += ["", "```", command, "```"]

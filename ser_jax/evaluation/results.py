@@ -307,6 +307,10 @@ def _assemble(about, scores) -> dict:
         "selection": selection,
         "paper_mode": selection == "test",
         **{key: about[key] for key in ABOUT[4:]},
+        # Where the frames lay while training and testing (training/feeding.py).
+        **({"frames": about["frames"]} if about.get("frames") else {}),
+        # How long the last process took to its first step, and what it compiled.
+        **({"start_up": about["start_up"]} if about.get("start_up") else {}),
         # Only a model that reads has it.
         **({"text": about["text"]} if about.get("text") else {}),
     }

@@ -28,6 +28,7 @@ def filterbank(spec: FeatureSpec) -> np.ndarray:
     return bank
 
 
+@functools.cache
 def bin_frequencies(spec: FeatureSpec) -> np.ndarray:
     """Frequencies of the FFT bins in Hz, float64 [1 + n_fft / 2]."""
     return librosa.fft_frequencies(sr=spec.sample_rate_hz, n_fft=spec.n_fft)
@@ -47,17 +48,25 @@ def filterbank_at(spec: FeatureSpec, places_hz: np.ndarray) -> np.ndarray:
     """
     if spec.kind == "spectrogram":
         return _interpolation(spec, places_hz)
-    edges = _edges_hz(spec)
-    low, mid, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rising = (places_hz - low) / (mid - low)
-    falling = (high - places_hz) / (high - mid)
-    bank = np.maximum(0.0, np.minimum(rising, falling))
+    edges = edges_hz(spec)
+    gap = np.diff(edges)
+    # A bin between corners g and g + 1 is on the falling side of triangle g - 1 and on
+    # the rising side of triangle g, and on no other.
+    g = np.searchsorted(edges, places_hz, side="right") - 1
+    inside = g < len(gap)  # half the sample rate is the last corner itself
+    g, bins = g[inside], np.flatnonzero(inside)
+    up = (places_hz[inside] - edges[g]) / gap[g]
+    bank = np.zeros((spec.num_filters + 2, len(places_hz)))
+    bank[g, bins] = 1.0 - up
+    bank[g + 1, bins] = up
+    bank = bank[1:-1]
     if spec.mel_scale == "slaney":
-        bank *= 2.0 / (high - low)  # every triangle has area 1
+        bank *= 2.0 / (edges[2:, None] - edges[:-2, None])  # every triangle has area 1
     return bank.astype(np.float32)
 
 
-def _edges_hz(spec: FeatureSpec) -> np.ndarray:
+@functools.cache
+def edges_hz(spec: FeatureSpec) -> np.ndarray:
     """Corners of the mel triangles, float64 [`num_filters` + 2]."""
     edges = librosa.mel_frequencies(
         spec.num_filters + 2,

@@ -1,33 +1,28 @@
-"""Features of whole utterances in NumPy and librosa: what the builders store."""
+"""Features of whole utterances in NumPy and SciPy: what the builders store."""
 
-import contextlib
-import warnings
+import functools
 
-import librosa
 import numpy as np
 import scipy.fft
+import scipy.signal
+import scipy.sparse
 
 from ser_jax.features import filters
 from ser_jax.features.spec import FeatureSpec
 
 
-@contextlib.contextmanager
-def short_clips_allowed():
-    """Silences librosa on clips shorter than its FFT: padding them is meant here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="n_fft=")
-        yield
-
-
 def power_spectrum(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """Power spectrogram of an utterance.
+
+    The window is put before its zeros, not in their middle: a shift that the power does
+    not see.
 
     Args:
       samples: float32 [n] in [-1, 1] at the recipe's rate, n >= 1.
       spec: The recipe.
 
     Returns:
-      float32 [1 + n_fft / 2, T] with T = `spec.num_frames(n)`.
+      float32 [T, 1 + n_fft / 2] with T = `spec.num_frames(n)`.
 
     Raises:
       ValueError: `samples` is not a non-empty vector.
@@ -42,56 +37,59 @@ def power_spectrum(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
         emphasized = samples.copy()
         emphasized[1:] -= np.float32(spec.preemphasis) * samples[:-1]
         samples = emphasized
-    if not spec.centered:
-        samples = _pad_to_frames(samples, spec)
-    with short_clips_allowed():
-        stft = librosa.stft(
-            samples,
-            n_fft=spec.n_fft,
-            hop_length=spec.hop_samples,
-            win_length=spec.win_samples,
-            window=spec.window,
-            center=spec.centered,
-        )
-    power = np.abs(stft) ** 2
-    return power if spec.centered else power / np.float32(spec.n_fft)
-
-
-def _pad_to_frames(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
-    """Appends zeros to fill the last window, and room for librosa's wider FFT frame.
-
-    librosa puts the window in the middle of the FFT frame; the same number of zeros
-    in front makes window t start at sample `t * hop_samples` all the same.
-    """
     frames = spec.num_frames(samples.size)
+    before = spec.lead_samples
     wanted = spec.win_samples + (frames - 1) * spec.hop_samples
-    margin = (spec.n_fft - spec.win_samples) // 2
-    behind = spec.n_fft - spec.win_samples - margin
-    return np.pad(samples, (margin, wanted - samples.size + behind))
+    behind = max(0, wanted - before - samples.size)
+    padded = np.pad(samples, (before, behind))[:wanted]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, spec.win_samples)
+    windows = windows[:: spec.hop_samples] * window(spec)
+    spectrum = scipy.fft.rfft(windows, n=spec.n_fft, overwrite_x=True)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    return power.astype(np.float32) / np.float32(1 if spec.centered else spec.n_fft)
 
 
-def static_of_power(
-    power: np.ndarray, filterbank: np.ndarray, spec: FeatureSpec
+@functools.cache
+def window(spec: FeatureSpec) -> np.ndarray:
+    """The recipe's window, float64 [`win_samples`]: quiet bands need the digits."""
+    found = scipy.signal.get_window(spec.window, spec.win_samples)
+    found.setflags(write=False)  # cached: nobody may change it
+    return found
+
+
+def log_energy(
+    power: np.ndarray, filterbanks: np.ndarray, spec: FeatureSpec
 ) -> np.ndarray:
-    """Static features of a power spectrogram.
+    """Logarithms of the energy in each band, before `top_db`.
 
     Args:
-      power: [1 + n_fft / 2, T].
-      filterbank: [`num_filters`, 1 + n_fft / 2], the recipe's own or a warped one.
+      power: [T, 1 + n_fft / 2].
+      filterbanks: [V, `num_filters`, 1 + n_fft / 2]; the recipe's own, warped ones.
       spec: The recipe.
 
     Returns:
-      float32 [T, F].
+      float32 [V, T, `num_filters`].
     """
-    energy = np.maximum(filterbank @ power, np.float32(spec.floor))
-    log = np.log(energy) if spec.log == "ln" else np.log10(energy)
-    if spec.log == "db":
-        log *= np.float32(10.0)
+    copies, bands, bins = filterbanks.shape
+    # Two bands read a bin: all copies' triangles together are a thin matrix.
+    bank = scipy.sparse.csr_array(filterbanks.reshape(-1, bins))
+    energy = bank @ np.ascontiguousarray(power.T)
+    np.maximum(energy, np.float32(spec.floor), out=energy)
+    # NumPy's float32 log is several times faster than its log10.
+    log = np.log(energy, out=energy)
+    if spec.log != "ln":
+        log *= np.float32({"log10": 1.0, "db": 10.0}[spec.log] / np.log(10.0))
+    return log.reshape(copies, bands, -1).transpose(0, 2, 1)
+
+
+def static_of_log(log: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """Static features [V, T, F] of the logarithms [V, T, `num_filters`]."""
     if spec.top_db:
-        log = np.maximum(log, log.max() - np.float32(spec.top_db))
+        peak = log.max(axis=(1, 2), keepdims=True)
+        log = np.maximum(log, peak - np.float32(spec.top_db))
     if spec.kind == "mfcc":
-        log = scipy.fft.dct(log, axis=0, norm="ortho")[: spec.num_coefficients]
-    return np.ascontiguousarray(log.T, dtype=np.float32)
+        log = scipy.fft.dct(log, axis=-1, norm="ortho")[..., : spec.num_coefficients]
+    return np.ascontiguousarray(log)
 
 
 def static(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
@@ -111,9 +109,10 @@ def static(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     Raises:
       ValueError: `samples` is not a non-empty vector.
     """
-    return static_of_power(
-        power_spectrum(samples, spec), filters.filterbank(spec), spec
+    log = log_energy(
+        power_spectrum(samples, spec), filters.filterbank(spec)[None], spec
     )
+    return static_of_log(log, spec)[0]
 
 
 def deltas(x: np.ndarray) -> np.ndarray:

@@ -66,6 +66,17 @@ class FeatureSpec:
         """C of the stored features: static, delta, delta-delta, or static alone."""
         return 3 if self.deltas else 1
 
+    @property
+    def lead_samples(self) -> int:
+        """Samples before `t * hop_samples` at which the window of frame t starts.
+
+        Half a window if centred: librosa puts the window into the middle of the FFT
+        frame, and that around the centre.
+        """
+        if not self.centered:
+            return 0
+        return self.n_fft // 2 - (self.n_fft - self.win_samples) // 2
+
     def num_frames(self, num_samples: int) -> int:
         """Frames of a recording.
 

@@ -1,6 +1,8 @@
 """Vocal tract length perturbation: another speaker's throat, the same words."""
 
+import contextlib
 import hashlib
+import warnings
 
 import librosa
 import numpy as np
@@ -103,6 +105,14 @@ def warped_filterbank(spec: FeatureSpec, alpha: float) -> np.ndarray:
     return filters.filterbank_at(spec, places)
 
 
+@contextlib.contextmanager
+def _short_clips_allowed():
+    """Silences librosa on clips shorter than its FFT: padding them is meant here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="n_fft=")
+        yield
+
+
 def nlpaug_warp(samples: np.ndarray, alpha: float, sample_rate_hz: int) -> np.ndarray:
     """nlpaug's VTLP of a waveform, for comparison with the published one.
 
@@ -119,7 +129,7 @@ def nlpaug_warp(samples: np.ndarray, alpha: float, sample_rate_hz: int) -> np.nd
     Returns:
       float32 [n].
     """
-    with offline.short_clips_allowed():
+    with _short_clips_allowed():
         stft = librosa.stft(samples, n_fft=_NLPAUG_N_FFT, hop_length=_NLPAUG_HOP)
     num_bins = stft.shape[0]
     place = nlpaug_map(num_bins, alpha, sample_rate_hz)[1:-1]
@@ -151,25 +161,40 @@ def vtlp_copies(
     Raises:
       ValueError: Unknown mode, or `samples` is not a non-empty vector.
     """
+    if mode not in MODES:
+        raise ValueError(f"expected a VTLP mode of {MODES}, got {mode!r}")
+    if not len(factors):
+        shape = (0, spec.num_frames(samples.size), spec.num_bands, spec.num_channels)
+        return np.zeros(shape, np.float32)
     if mode == "textbook":
-        power = offline.power_spectrum(samples, spec)
-        static = [
-            offline.static_of_power(power, warped_filterbank(spec, float(alpha)), spec)
-            for alpha in factors
-        ]
-    elif mode == "nlpaug":
+        static = offline.static_of_log(recording_log(samples, spec, factors)[1:], spec)
+    else:
         static = [
             offline.static(
                 nlpaug_warp(samples, float(alpha), spec.sample_rate_hz), spec
             )
             for alpha in factors
         ]
-    else:
-        raise ValueError(f"expected a VTLP mode of {MODES}, got {mode!r}")
-    if not static:
-        shape = (0, spec.num_frames(samples.size), spec.num_bands, spec.num_channels)
-        return np.zeros(shape, np.float32)
     return np.stack([offline.channels(copy, spec) for copy in static])
+
+
+def recording_log(
+    samples: np.ndarray, spec: FeatureSpec, factors: np.ndarray
+) -> np.ndarray:
+    """Logarithms before `top_db`, all from one power spectrogram.
+
+    Args:
+      samples: float32 [n] in [-1, 1] at the recipe's rate, n >= 1.
+      spec: The recipe.
+      factors: Warp factors [V] of `textbook` copies.
+
+    Returns:
+      float32 [1 + V, T, `num_filters`]: the recording itself, then its copies.
+    """
+    banks = [filters.filterbank(spec)]
+    banks += [warped_filterbank(spec, float(alpha)) for alpha in factors]
+    power = offline.power_spectrum(samples, spec)
+    return offline.log_energy(power, np.stack(banks), spec)
 
 
 def recording_features(
@@ -178,6 +203,7 @@ def recording_features(
     factors: np.ndarray,
     mode: str,
     min_duration_s: float,
+    with_samples: bool = False,
 ) -> dict[str, np.ndarray]:
     """Everything a builder stores of one recording; runs in worker processes.
 
@@ -187,17 +213,26 @@ def recording_features(
       factors: Warp factors [V].
       mode: `textbook` or `nlpaug`.
       min_duration_s: Shorter recordings are refused.
+      with_samples: Whether to keep the samples themselves, for `waveform`.
 
     Returns:
       `log_mel` [T, F, C], whatever the recipe's kind, `vtlp` [V, T, F, C] and
-      `num_samples`.
+      `num_samples`; `with_samples` also `samples` int16 [n], rounded and clipped, and
+      `log_peak`, the largest logarithm of the recording before `top_db`.
 
     Raises:
       AudioError: The recording cannot be used.
     """
     samples, _ = audio.load(path, spec.sample_rate_hz, min_duration_s)
-    return {
-        "log_mel": offline.features(samples, spec),
-        "vtlp": vtlp_copies(samples, spec, factors, mode),
-        "num_samples": samples.size,
-    }
+    textbook = mode == "textbook"
+    log = recording_log(samples, spec, factors if textbook else factors[:0])
+    own, *warped = offline.static_of_log(log, spec)
+    found = {"log_mel": offline.channels(own, spec), "num_samples": samples.size}
+    if textbook and warped:
+        found["vtlp"] = np.stack([offline.channels(copy, spec) for copy in warped])
+    else:
+        found["vtlp"] = vtlp_copies(samples, spec, factors, mode)
+    if with_samples:
+        whole = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+        found |= {"samples": whole, "log_peak": log[0].max()}
+    return found

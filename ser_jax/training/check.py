@@ -9,12 +9,13 @@ from ser_jax.data import batches, build, inputs, protocols, segments
 from ser_jax.errors import InputError
 from ser_jax.features.spec import RECIPES
 from ser_jax.models import MODELS
-from ser_jax.training import experiment, optim, runs
+from ser_jax.training import experiment, feeding, optim, runs
 
 CHOICES = {
-    "augment.vtlp": ("all", "one", "none"),
+    "augment.vtlp": ("all", "one", "online", "none"),
     "data.channels": (1, 2, 3),
     "data.normalize": ("none", "fold"),
+    "data.frames_on": feeding.FRAMES_ON,
     "data.pad": ("after_norm", "before_norm"),
     "model.dtype": ("float32", "bfloat16"),
     "model.name": tuple(MODELS),
@@ -46,6 +47,8 @@ AT_LEAST = {
     "train.grad_clip_norm": 0,
     "train.label_smoothing": 0,
     "train.per_class": 0,
+    "train.profile_steps": 0,
+    "train.runs_per_call": 0,
     "train.squared_error_weight": 0,
     "train.steps_per_call": 0,
     "train.warmup_epochs": 0,
@@ -53,6 +56,7 @@ AT_LEAST = {
 }
 ABOVE_ZERO = (
     "model.width",
+    "data.device_share",
     "segment.test_step_s",
     "segment.train_step_s",
     "segment.window_s",
@@ -86,6 +90,8 @@ def check_config(config) -> None:
 
 def _check_together(config) -> None:
     train = config.train
+    if config.data.device_share > 1:
+        _refuse("data.device_share", "at most 1", config.data.device_share)
     if train.label_smoothing >= 1:
         _refuse("train.label_smoothing", "less than 1", train.label_smoothing)
     for key in ("beta1", "beta2"):
@@ -149,6 +155,12 @@ def _check_segment(config) -> None:
 
 def _check_augment(config) -> None:
     augment = config.augment
+    if augment.vtlp == "online" and config.data.vtlp_mode != "textbook":
+        raise InputError(
+            "data.vtlp_mode: expected textbook with augment.vtlp=online, because "
+            f"nlpaug's way goes through another waveform; got {config.data.vtlp_mode}. "
+            "Set --config.data.vtlp_mode=textbook or --config.augment.vtlp=one."
+        )
     masks = augment.freq_mask_bands or augment.time_mask_frames
     if masks and config.data.normalize == "none":
         raise InputError(

@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from ser_jax import clock
 from ser_jax.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Snapshot:
       records: One per run.
       epoch: Epochs finished.
       step: Steps done of the next epoch.
-      train_seconds: Time spent training so far.
+      seconds: Time spent so far, by part (`ser_jax.clock`).
     """
 
     states: Any
@@ -62,7 +63,7 @@ class Snapshot:
     records: list[RunRecord]
     epoch: int = 0
     step: int = 0
-    train_seconds: float = 0.0
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by readable path."""
@@ -87,6 +88,7 @@ class Snapshot:
 class Checkpointer:
     """Saves and restores snapshots under `workdir/checkpoints`."""
 
+    @clock.part("checkpoints")
     def __init__(self, workdir, *, provenance: dict):
         """Opens the folder.
 
@@ -102,12 +104,13 @@ class Checkpointer:
             item_names=("arrays", "meta"),
         )
 
+    @clock.part("checkpoints")
     def save(self, snapshot: Snapshot, *, normalisation: dict[str, np.ndarray]) -> None:
         """Starts saving; returns before the disk is done."""
         meta = {
             "epoch": snapshot.epoch,
             "step": snapshot.step,
-            "train_seconds": snapshot.train_seconds,
+            "seconds": snapshot.seconds,
             "records": [dataclasses.asdict(r) for r in snapshot.records],
             **self._provenance,
         }
@@ -121,6 +124,7 @@ class Checkpointer:
             ),
         )
 
+    @clock.part("checkpoints")
     def restore(self, like: Snapshot) -> Snapshot | None:
         """The newest readable snapshot, or None if there is no checkpoint at all.
 
@@ -169,13 +173,14 @@ class Checkpointer:
             records=[RunRecord(**r) for r in meta["records"]],
             epoch=meta["epoch"],
             step=meta["step"],
-            train_seconds=meta["train_seconds"],
+            seconds=meta["seconds"],
         )
 
     def wait(self) -> None:
         """Returns when everything is on disk."""
         self._manager.wait_until_finished()
 
+    @clock.part("checkpoints")
     def close(self) -> None:
         """Waits and lets go of the folder."""
         self._manager.wait_until_finished()

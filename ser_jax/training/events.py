@@ -1,30 +1,41 @@
 """TensorBoard events, one curve per run; needs no TensorFlow."""
 
+import functools
 import re
 from collections.abc import Iterable
 
-from tensorboardX import SummaryWriter
+from ser_jax import clock
 
 
 class EventLog:
     """Writes the numbers of metrics.jsonl lines as TensorBoard scalars."""
 
     def __init__(self, folder, runs: Iterable, epochs_done: int):
-        """Opens one writer per run.
+        """Remembers the runs; writers are opened when there is something to write.
 
         Args:
           folder: Where the event files go.
           runs: `RunWindows` of every run.
           epochs_done: Later epochs already in the folder are hidden (a resumed run).
         """
-        self._writers = {
-            (run.fold.name, run.fold.seed): SummaryWriter(
-                str(folder / f"{_as_folder(run.fold.name)}-seed{run.fold.seed}"),
-                purge_step=epochs_done + 1,
+        self._folder = folder
+        self._epochs_done = epochs_done
+        self._runs = [(run.fold.name, run.fold.seed) for run in runs]
+
+    @functools.cached_property
+    def _writers(self) -> dict:
+        # More than a second where torch is installed, which it imports.
+        from tensorboardX import SummaryWriter
+
+        return {
+            (fold, seed): SummaryWriter(
+                str(self._folder / f"{_as_folder(fold)}-seed{seed}"),
+                purge_step=self._epochs_done + 1,
             )
-            for run in runs
+            for fold, seed in self._runs
         }
 
+    @clock.part("logs")
     def write(self, rows: list[dict]) -> None:
         """Adds one epoch."""
         for row in rows:
@@ -35,8 +46,9 @@ class EventLog:
 
     def close(self) -> None:
         """Flushes everything."""
-        for writer in self._writers.values():
-            writer.close()
+        if "_writers" in vars(self):
+            for writer in self._writers.values():
+                writer.close()
 
 
 def _as_folder(name: str) -> str:

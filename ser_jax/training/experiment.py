@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from ser_jax import clock
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.data import batches, build, inputs, normalize, protocols, segments, store
-from ser_jax.data.batches import FrameBuffer, RunWindows, Tables
+from ser_jax.data.batches import RunWindows, Tables
+from ser_jax.data.frames import FrameBuffer
+from ser_jax.data.samples import SampleBuffer
 from ser_jax.errors import InputError
 from ser_jax.models import MODELS
 from ser_jax.training import losses, optim
@@ -26,8 +29,9 @@ class Experiment:
       labels: int32 [U], class of each used utterance.
       utterances: The used utterances, sorted by id.
       runs: Windows of every fold x seed.
-      buffer: All frames of the used utterances and their copies.
-      tables: What batches are gathered from: the buffer's frames, words, ...
+      buffer: The table of all frames of the used utterances and their copies.
+      samples: The table of samples; None unless `augment.vtlp` is `online`.
+      tables: What else batches are gathered from: words, speaker embeddings.
       sizes: Frames to which windows are padded, ascending; one size for fixed windows.
       constants: What each run keeps fixed, stacked [R, ...].
       excluded: What is left out, and why.
@@ -42,6 +46,7 @@ class Experiment:
     utterances: tuple[Utterance, ...]
     runs: tuple[RunWindows, ...]
     buffer: FrameBuffer
+    samples: SampleBuffer | None
     tables: Tables
     sizes: tuple[int, ...]
     constants: Constants
@@ -54,7 +59,7 @@ class Experiment:
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the model's inputs without the batch axis."""
-        shapes = {"frames": (self.sizes[-1], *self.tables.frames.shape[1:])}
+        shapes = {"frames": (self.sizes[-1], *self.buffer.shape[1:])}
         if self.tables.tokens is not None:
             width = self.tables.word_vectors.shape[1]
             shapes["words"] = (self.tables.tokens.shape[1], width)
@@ -67,17 +72,19 @@ class Experiment:
         return [f"{run.fold.name} seed {run.fold.seed}" for run in self.runs]
 
 
+@clock.part("load")
 def prepare(config) -> Experiment:
     """Builds or reads the features, then forms folds and windows.
 
     Raises:
       InputError: For anything in the config or the corpus that cannot be used.
     """
-    directory = build.ensure_built(config.data)
+    directory = build.ensure_built(config.data, samples=config.augment.vtlp == "online")
     whole = store.load(
         directory,
         channels=config.data.channels,
-        copies=config.augment.vtlp != "none",
+        copies=config.augment.vtlp in ("all", "one"),
+        cache_dir=config.data.cache_dir,
     )
     chosen = protocols.assign_classes(whole.utterances, config.data, config.protocol)
     corpus, labels, dropped = _usable(whole, chosen.labels, config)
@@ -87,13 +94,18 @@ def prepare(config) -> Experiment:
     sizes = _sizes(corpus, runs, config.segment)
     buffer = FrameBuffer.from_store(corpus, sizes[-1])
     texts = inputs.texts(corpus, config.data)
-    tables, text = inputs.tables(corpus, buffer, texts, config.data)
+    tables, text = inputs.tables(corpus, texts, config.data)
+    samples = None
+    if config.augment.vtlp == "online":
+        samples = SampleBuffer.open(corpus, buffer, config.data)
+        tables = tables._replace(recordings=samples.recordings)
     return Experiment(
         classes=chosen.classes,
         labels=labels,
         utterances=corpus.utterances,
         runs=runs,
         buffer=buffer,
+        samples=samples,
         tables=tables,
         sizes=sizes,
         constants=_constants(corpus, buffer, runs, labels, sizes, config),
@@ -108,6 +120,7 @@ def prepare(config) -> Experiment:
 def new_states(config, experiment: Experiment):
     """Model definition and the states of all runs at step 0, a host tree [R, ...]."""
 
+    @jax.jit  # operation by operation, a model compiles dozens of programs
     def create(seed):
         model = MODELS[config.model.name](
             config.model,
@@ -125,10 +138,9 @@ def new_states(config, experiment: Experiment):
         return state_lib.create(model, optimizer, centers)
 
     seeds = experiment.constants.seed
-    graphdef = create(seeds[0])[0]
-    initial = jax.jit(lambda seed: create(seed)[1])
-    states = [jax.device_get(initial(seed)) for seed in seeds]
-    return graphdef, jax.tree.map(lambda *x: np.stack(x), *states)
+    created = [create(seed) for seed in seeds]
+    states = [jax.device_get(state) for _, state in created]
+    return created[0][0], jax.tree.map(lambda *x: np.stack(x), *states)
 
 
 def example_batch(input_shapes: dict[str, tuple[int, ...]]) -> dict[str, jax.Array]:
@@ -206,16 +218,15 @@ def _sizes(corpus: store.Store, runs, segment) -> tuple[int, ...]:
     full = segments.window_frames(corpus.spec, segment.window_s)
     if segment.rule != "whole":
         return (full,)
-    lengths = np.array([min(full, len(frames)) for frames in corpus.frames])
+    lengths = np.minimum(full, corpus.num_frames)
     return segments.bucket_sizes(lengths, full, segment.buckets)
 
 
 def _constants(corpus, buffer, runs, labels, sizes, config) -> Constants:
-    statistics = _statistics(corpus, sizes, config)
     num_classes = int(labels.max()) + 1
     rows = []
-    for run in runs:
-        mean, std = statistics(run)
+    statistics = _statistics(corpus, runs, sizes, config)
+    for run, (mean, std) in zip(runs, statistics, strict=True):
         weight = np.ones(num_classes, np.float32)
         if config.train.class_weights == "balanced":
             weight = losses.balanced_class_weights(
@@ -230,17 +241,14 @@ def _constants(corpus, buffer, runs, labels, sizes, config) -> Constants:
     return jax.tree.map(lambda *x: np.stack(x), *rows)
 
 
-def _statistics(corpus, sizes, config):
-    """A function from a run to the mean and std of its fold's training part."""
-    shape = corpus.frames[0].shape[1:]
+def _statistics(corpus, runs, sizes, config) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Per run mean and std of its fold's training part."""
     if config.data.normalize == "none":
-        return lambda run: (np.zeros(shape, np.float32), np.ones(shape, np.float32))
+        shape = corpus.flat.shape[1:]
+        return [(np.zeros(shape, np.float32), np.ones(shape, np.float32))] * len(runs)
     if config.data.pad == "before_norm":
-
-        def of_windows(run):
-            moments = normalize.window_moments(corpus.frames, run.train, sizes[-1])
-            return normalize.fold_statistics(moments, np.arange(len(moments.count)))
-
-        return of_windows
-    moments = normalize.utterance_moments(corpus.frames)
-    return lambda run: normalize.fold_statistics(moments, run.fold.train)
+        return [
+            normalize.window_statistics(corpus.frames, run.train, sizes[-1])
+            for run in runs
+        ]
+    return normalize.fold_statistics(corpus.frames, [run.fold.train for run in runs])

@@ -9,11 +9,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from ser_jax import clock
 from ser_jax.data import batches, schedule
 from ser_jax.errors import InputError
 from ser_jax.evaluation import results
+from ser_jax.training import compilation, outcome, placing, profiling, selection
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training import outcome, selection
 from ser_jax.training.check import check_config
 from ser_jax.training.checkpoint import Checkpointer, Snapshot
 from ser_jax.training.events import EventLog
@@ -27,6 +28,7 @@ class Stopped(Exception):
     """SIGTERM or Ctrl-C came; everything is saved."""
 
 
+@clock.running()
 def train_and_evaluate(config, workdir_path: str) -> dict:
     """Does the whole job and returns results.json's content.
 
@@ -41,18 +43,18 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
       InputError: The config, the corpus or the workdir cannot be used.
       Stopped: A signal asked to stop; the state is saved.
     """
-    check_config(config)
-    workdir = Workdir(workdir_path)
-    workdir.claim(config.to_dict(), command_line())
+    compilation.watch()
+    with clock.part(clock.START):
+        check_config(config)
+        workdir = Workdir(workdir_path)
+        workdir.claim(config.to_dict(), command_line())
     if workdir.is_complete():
         _log.info("%s is complete; nothing to train.", workdir.path)
         return results.read_json(workdir.path / "results.json")
-    clock = {"start": time.monotonic()}
     experiment = experiment_lib.prepare(config)
     outcome.settle_splits(workdir, experiment)
-    clock["prepared"] = time.monotonic()
-
     trainer = Trainer(config, experiment)
+    placing.settle(trainer, workdir)
     checkpointer = Checkpointer(
         workdir.path, provenance=_provenance(config, experiment)
     )
@@ -62,33 +64,31 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
             _log.info(
                 "Resuming after epoch %d, step %d.", snapshot.epoch, snapshot.step
             )
+            clock.current().add(snapshot.seconds)
         snapshot = snapshot or trainer.initial_snapshot()
         snapshot = _train(config, workdir, trainer, checkpointer, snapshot)
     finally:
         checkpointer.close()
-    clock["trained"] = time.monotonic()
-    seconds = {
-        "data": clock["prepared"] - clock["start"],
-        "train": snapshot.train_seconds,
-    }
-    return outcome.evaluate(config, workdir, trainer, snapshot, seconds)
+    return outcome.evaluate(config, workdir, trainer, snapshot)
 
 
+@clock.running()
 def evaluate(workdir_path: str) -> dict:
     """Repeats the evaluation of a trained workdir from its checkpoint."""
-    workdir = Workdir(workdir_path, create=False)
-    config = outcome.stored_config(workdir)
-    _check_stored(config, workdir)
+    compilation.watch()
+    with clock.part(clock.START):
+        workdir = Workdir(workdir_path, create=False)
+        config = outcome.stored_config(workdir)
+        _check_stored(config, workdir)
     if not workdir.has_checkpoint():
         raise InputError(
             f"Expected a checkpoint in {workdir.path / 'checkpoints'}; there is none. "
             "Train first: python run.py --config=... --workdir=..."
         )
-    start = time.monotonic()
     experiment = experiment_lib.prepare(config)
     outcome.settle_splits(workdir, experiment)
-    prepared = time.monotonic()
     trainer = Trainer(config, experiment)
+    placing.settle(trainer, workdir, may_measure=False)
     checkpointer = Checkpointer(workdir.path, provenance={})
     snapshot = checkpointer.restore(trainer.initial_snapshot())
     checkpointer.close()
@@ -98,8 +98,8 @@ def evaluate(workdir_path: str) -> dict:
             f"{snapshot.epoch} of {config.train.epochs}. Repeat the training command: "
             "it goes on from there."
         )
-    seconds = {"data": prepared - start, "train": snapshot.train_seconds}
-    return outcome.evaluate(config, workdir, trainer, snapshot, seconds)
+    clock.current().add(snapshot.seconds)
+    return outcome.evaluate(config, workdir, trainer, snapshot)
 
 
 def _check_stored(config, workdir: Workdir) -> None:
@@ -127,10 +127,10 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
         while snapshot.epoch < config.train.epochs and _any_active(snapshot):
             started = time.monotonic()
             planned = _epoch_order(config, experiment, snapshot)
-            snapshot.step = _epoch(trainer, planned, snapshot, bar, stop)
+            chunks = _chunks(trainer, planned, snapshot, workdir)
+            snapshot.step = _epoch(trainer, planned, chunks, snapshot, bar, stop)
             if stop["signal"]:
                 selection.check_finite(trainer, snapshot.epoch + 1)
-                snapshot.train_seconds += time.monotonic() - started
                 _save(trainer, checkpointer, snapshot, normalisation)
                 raise Stopped(
                     f"Stopped by {stop['signal']} in epoch {snapshot.epoch + 1}; saved. "
@@ -138,7 +138,6 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
                 )
             rows = selection.close_epoch(config, trainer, snapshot)
             seconds = time.monotonic() - started
-            snapshot.train_seconds += seconds
             rows = [row | {"seconds": round(seconds, 3)} for row in rows]
             workdir.append_metrics(rows)
             events.write(rows)
@@ -166,16 +165,26 @@ def _epoch_order(config, experiment, snapshot: Snapshot) -> schedule.Schedule:
     return schedule.plan(orders, experiment.sizes, epoch=snapshot.epoch)
 
 
-def _epoch(trainer: Trainer, planned, snapshot: Snapshot, bar, stop) -> int:
+def _chunks(trainer: Trainer, planned, snapshot: Snapshot, workdir):
+    """What is left of an epoch, call by call; traced in a process's first epoch."""
+    chunks = trainer.chunks(planned, snapshot.step)
+    if "first_step" in clock.current().first:
+        return chunks
+    num_calls = -(-trainer.config.train.profile_steps // trainer.steps_per_call)
+    return profiling.traced(chunks, num_calls, workdir.path / "profile")
+
+
+@clock.part("training")
+def _epoch(trainer: Trainer, planned, chunks, snapshot: Snapshot, bar, stop) -> int:
     """Trains the rest of an epoch; returns the step reached."""
     if snapshot.step == 0:
         trainer.start_epoch()
     reached = snapshot.step
-    size = trainer.steps_per_call
-    for first, frames, chunk in schedule.chunks(planned, reached, size):
-        trainer.train(chunk, frames)
-        jax.block_until_ready(trainer.totals)
-        done = min(first + size, planned.steps)
+    for first, frames, chunk in chunks:
+        with clock.first("first_step"):
+            trainer.train(chunk, frames)
+            jax.block_until_ready(trainer.totals)
+        done = min(first + trainer.steps_per_call, planned.steps)
         bar.update(done - reached)
         reached = done
         if stop["signal"]:
@@ -183,9 +192,11 @@ def _epoch(trainer: Trainer, planned, snapshot: Snapshot, bar, stop) -> int:
     return reached
 
 
+@clock.part("checkpoints")
 def _save(trainer, checkpointer, snapshot: Snapshot, normalisation) -> None:
     snapshot.states = trainer.placement.collect(trainer.states)
     snapshot.totals = trainer.placement.collect(trainer.totals)
+    snapshot.seconds = clock.current().seconds()
     checkpointer.save(snapshot, normalisation=normalisation)
 
 

@@ -1,12 +1,13 @@
 """From trained states to predictions.csv and results.json."""
 
-import time
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from ser_jax import clock
 from ser_jax.data import protocols, text_repeats
 from ser_jax.errors import InputError
 from ser_jax.evaluation import results as result_files
@@ -16,9 +17,8 @@ from ser_jax.training.trainer import Trainer
 from ser_jax.training.workdir import Workdir, git_commit, versions
 
 
-def evaluate(
-    config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot, seconds: dict
-) -> dict:
+@clock.part("evaluation")
+def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> dict:
     """Tests every run's best state and writes predictions.csv, then results.json.
 
     Args:
@@ -26,23 +26,20 @@ def evaluate(
       workdir: Where the files go.
       trainer: The runs.
       snapshot: Holds the best states and their epochs.
-      seconds: Time spent so far, by what it was spent on.
 
     Returns:
       results.json's content.
     """
-    started = time.monotonic()
     experiment = trainer.experiment
     weights = trainer.placement.scatter(snapshot.best)
     posteriors = trainer.posteriors(weights, [run.test for run in experiment.runs])
     predictions = _predictions(experiment, posteriors)
-    seconds = seconds | {"evaluate": time.monotonic() - started}
-    seconds = {name: round(value, 2) for name, value in seconds.items()}
     results = result_files.summarise(
         predictions,
         _run_records(experiment, snapshot),
         experiment.classes,
-        _about(config, experiment, seconds),
+        _about(config, experiment)
+        | {"frames": dataclasses.asdict(trainer.feeder.choice)},
     )
     result_files.write_predictions(
         workdir.path / "predictions.csv", predictions, experiment.classes
@@ -63,7 +60,7 @@ def stored_config(workdir: Workdir) -> ConfigDict:
         config.model.weights = ""
     # Another machine may have other cores and accelerators.
     config.data.num_workers = config.train.devices = config.train.steps_per_call = 0
-    config.train.runs_per_device = "auto"
+    config.train.runs_per_device = config.data.frames_on = "auto"
     return config.lock()
 
 
@@ -157,7 +154,7 @@ def _run_records(experiment: Experiment, snapshot: Snapshot) -> list[dict]:
     ]
 
 
-def _about(config, experiment: Experiment, seconds: dict) -> dict:
+def _about(config, experiment: Experiment) -> dict:
     corpus = config.data.corpus
     if corpus == "manifest":
         corpus = Path(config.data.manifest).absolute().parent.name
@@ -180,9 +177,19 @@ def _about(config, experiment: Experiment, seconds: dict) -> dict:
             padded_short=len(experiment.padded),
             resampled=experiment.resampled,
         ),
-        "seconds": seconds,
+        "seconds": clock.current().seconds(),
+        "start_up": _start_up(clock.current()),
         "versions": versions(),
         "git_commit": git_commit(),
+    }
+
+
+def _start_up(running: clock.Clock) -> dict:
+    """What this process did before its first step, and how many programs it used."""
+    return {
+        "first_step_after_s": running.first.get("first_step"),
+        "programs": running.counts["programs"],
+        "from_cache": running.counts["from_cache"],
     }
 
 

@@ -5,9 +5,12 @@ States of all runs are stacked on a leading axis R and spread over the mesh axis
 collective between runs. How the runs that share a device are executed is the `mode`:
 
 - `loop`: one after the other, as separate calls ("waves" of one run per device). The
-  way on CPU, where convolutions inside a compiled loop use one thread.
+  way on CPU, where it is the fastest (docs/performance.md).
 - `map`: one after the other inside one call (`lax.map`).
-- `vmap`: batched; convolutions become grouped ones.
+- `vmap`: batched. Takes the memory of all its runs at once; what does not fit is cut
+  into waves of `per_call` runs per device.
+
+`auto` is `loop` here; on accelerators `placing.py` measures what is faster.
 
 When there are at least twice as many devices as runs, a second mesh axis `data` splits
 each run's batch; XLA partitions it, so results stay those of the whole batch.
@@ -111,13 +114,17 @@ class Placement:
         return jax.lax.with_sharding_constraint(batch, PartitionSpec("data"))
 
 
-def place(num_runs: int, *, mode: str = "auto", num_devices: int = 0) -> Placement:
+def place(
+    num_runs: int, *, mode: str = "auto", num_devices: int = 0, per_call: int = 0
+) -> Placement:
     """Chooses the mesh for a number of runs.
 
     Args:
       num_runs: R.
-      mode: `loop`, `map`, `vmap`, or `auto`: `loop` on CPU, `vmap` elsewhere.
+      mode: `loop`, `map`, `vmap` or `auto` (`loop`).
       num_devices: Devices to use; 0 for all.
+      per_call: Most runs that a device takes in one call of `map` or `vmap`; 0 for
+        all. The waves are made as equal as possible.
 
     Raises:
       InputError: More devices are asked for than there are.
@@ -128,8 +135,7 @@ def place(num_runs: int, *, mode: str = "auto", num_devices: int = 0) -> Placeme
             f"train.devices: expected at most {len(devices)} ({devices[0].platform}); "
             f"got {num_devices}. Use 0 for all."
         )
-    if mode == "auto":
-        mode = "loop" if devices[0].platform == "cpu" else "vmap"
+    mode = "loop" if mode == "auto" else mode
     devices = devices[: num_devices or None]
     data = max(1, len(devices) // num_runs)
     run = len(devices) // data
@@ -138,6 +144,8 @@ def place(num_runs: int, *, mode: str = "auto", num_devices: int = 0) -> Placeme
         ("run", "data"),
         axis_types=(AxisType.Auto, AxisType.Auto),
     )
-    per_device = 1 if mode == "loop" else -(-num_runs // run)
+    share = -(-num_runs // run)
+    most = 1 if mode == "loop" else min(share, per_call or share)
+    per_device = -(-share // -(-share // most))
     waves = -(-num_runs // (run * per_device))
     return Placement(mesh, mode, num_runs, per_device, waves)

@@ -3,12 +3,14 @@
 import jax
 import numpy as np
 
+from ser_jax import clock
 from ser_jax.errors import InputError
 from ser_jax.training import optim
 from ser_jax.training.checkpoint import RunRecord, Snapshot
 from ser_jax.training.trainer import Trainer, scores
 
 
+@clock.part("validation")
 def close_epoch(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
     """Checks the numbers, scores the selecting part, keeps better states; log lines."""
     totals = check_finite(trainer, snapshot.epoch + 1)

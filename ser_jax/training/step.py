@@ -7,12 +7,17 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jaxtyping import PRNGKeyArray
 
-from ser_jax.data import normalize
+from ser_jax.data import normalize, waves
 from ser_jax.data.batches import Index, Tables
+from ser_jax.features.spec import RECIPES
 from ser_jax.layers import center_loss
 from ser_jax.training import augment, losses, optim
 from ser_jax.training.state import Totals, TrainState
+
+# Folded into a step's key for VTLP, so that other draws are the same without it.
+_WARP = 7
 
 
 class Constants(NamedTuple):
@@ -51,14 +56,10 @@ def gather(
     def cut(start):
         return jax.lax.dynamic_slice_in_dim(tables.frames, start, window, axis=0)
 
-    frames = jax.vmap(cut)(index.start)
+    frames = _padded(jax.vmap(cut)(index.start), constants, index, pad)
     mask = jnp.arange(window) < index.num_frames[:, None]
-    real = mask[:, :, None, None]
     if pad == "before_norm":
-        frames, mask = jnp.where(real, frames, 0.0), jnp.ones_like(mask)
-    frames = normalize.zscore(frames, constants.mean, constants.std)
-    if pad == "after_norm":
-        frames = jnp.where(real, frames, 0.0)
+        mask = jnp.ones_like(mask)
     batch = {"frames": frames, "frame_mask": mask}
     if tables.tokens is not None:
         tokens = tables.tokens[index.utterance]
@@ -66,6 +67,39 @@ def gather(
     if tables.speaker_embeddings is not None:
         batch["speaker_embedding"] = tables.speaker_embeddings[index.utterance]
     return batch
+
+
+def _padded(frames, constants: Constants, index: Index, pad: str) -> jax.Array:
+    """Normalised frames, padding as `gather` says."""
+    real = jnp.arange(frames.shape[1]) < index.num_frames[:, None]
+    real = real[:, :, None, None]
+    if pad == "before_norm":
+        frames = jnp.where(real, frames, 0.0)
+    frames = normalize.zscore(frames, constants.mean, constants.std)
+    return jnp.where(real, frames, 0.0) if pad == "after_norm" else frames
+
+
+def warped(
+    batch: dict, constants: Constants, index: Index, config, key: PRNGKeyArray
+) -> dict:
+    """A batch with frames made anew from its samples, a warp factor per example.
+
+    Args:
+      batch: With `samples`, see `waves.cut`; it has none afterwards.
+      constants: Of the run.
+      index: Which windows.
+      config: `data.recipe`, `data.channels`, `data.pad`, `data.vtlp_low` and
+        `data.vtlp_high` are read.
+      key: Random key.
+    """
+    data = config.data
+    batch = dict(batch)
+    cut, shape = batch.pop("samples"), batch["frames"].shape
+    low, high = data.vtlp_low, data.vtlp_high
+    alpha = jax.random.uniform(key, shape[:1], minval=low, maxval=high)
+    spec = RECIPES[data.recipe]
+    frames = waves.features(cut, alpha, shape[1], spec, data.channels)
+    return batch | {"frames": _padded(frames, constants, index, data.pad)}
 
 
 def make_train_step(
@@ -85,6 +119,9 @@ def make_train_step(
         targets = losses.soft_targets(
             index.label, len(constants.class_weight), train.label_smoothing
         )
+        if config.augment.vtlp == "online":
+            warp_key = jax.random.fold_in(augment_key, _WARP)
+            batch = warped(batch, constants, index, config, warp_key)
         batch, targets = _augmented(batch, targets, config.augment, augment_key)
         count = jnp.sum(index.weight)
 

@@ -5,13 +5,16 @@ import functools
 import jax
 import numpy as np
 
-from ser_jax.data import batches, schedule
+from ser_jax import clock
+from ser_jax.data import batches, schedule, waves
 from ser_jax.data.batches import Index
 from ser_jax.errors import InputError
 from ser_jax.evaluation import metrics, voting
+from ser_jax.features.spec import RECIPES
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training import optim, runs, step
+from ser_jax.training import feeding, optim, runs, step
 from ser_jax.training.checkpoint import RunRecord, Snapshot
+from ser_jax.training.feeding import Chunk
 from ser_jax.training.state import Totals
 
 # Steps compiled into one call on accelerators: long enough that the host is never
@@ -25,11 +28,13 @@ class Trainer:
     Attributes:
       experiment: Data, folds and windows.
       placement: Which run lives where.
+      feeder: Where the frames lie.
       steps_per_call: Training steps compiled into one call.
       states: One stacked state per wave.
       totals: One stacked `Totals` per wave.
     """
 
+    @clock.part("model")
     def __init__(self, config, experiment: experiment_lib.Experiment):
         """Creates the models, compiles nothing yet."""
         self.config = config
@@ -38,27 +43,43 @@ class Trainer:
             len(experiment.runs),
             mode=config.train.runs_per_device,
             num_devices=config.train.devices,
+            per_call=config.train.runs_per_call,
         )
         on_cpu = jax.devices()[0].platform == "cpu"
         # Steps with windows of different sizes cannot share a call.
         mixed = len(experiment.sizes) > 1
         default = 1 if on_cpu else ACCELERATOR_STEPS_PER_CALL
+        self.feeder = feeding.Feeder(
+            _buffers(experiment),
+            experiment.tables,
+            self.placement,
+            config.data,
+        )
+        default = self.feeder.steps_per_call(
+            default,
+            len(experiment.runs) * config.train.batch_size,
+            experiment.sizes[-1],
+        )
         self.steps_per_call = 1 if mixed else config.train.steps_per_call or default
-        graphdef, states = experiment_lib.new_states(config, experiment)
-        self._initial = states
-        self._tables = self.placement.replicate(experiment.tables)
-        self._constants = self.placement.scatter(experiment.constants)
-        self._train = {
-            size: self.placement.compile(
-                self._training_steps(graphdef, size), donate=(1, 2)
-            )
-            for size in experiment.sizes
-        }
-        self._predict = {
-            size: self.placement.compile(self._prediction_steps(graphdef, size))
-            for size in experiment.sizes
-        }
+        self._graphdef, self._initial = experiment_lib.new_states(config, experiment)
+        self._programs = {}
+        self.use(self.placement)
+
+    def use(self, placement: runs.Placement) -> None:
+        """Takes another placement on the same mesh; all states start anew."""
+        self.placement = self.feeder.placement = placement
+        if placement not in self._programs:
+            self._programs[placement] = self._compiled()
+        self._train, self._predict = self._programs[placement]
+        self._constants = placement.scatter(self.experiment.constants)
         self.load(self.initial_snapshot())
+
+    def _compiled(self) -> tuple[dict, dict]:
+        """The training and the prediction call for each size of windows."""
+        compile_ = self.placement.compile
+        sizes = self.experiment.sizes
+        train = {x: compile_(self._training_steps(x), donate=(1, 2)) for x in sizes}
+        return train, {x: compile_(self._prediction_steps(x)) for x in sizes}
 
     def initial_snapshot(self) -> Snapshot:
         """Where training starts."""
@@ -80,26 +101,37 @@ class Trainer:
         """Sets the totals to zero."""
         self.totals = self.placement.scatter(self.initial_snapshot().totals)
 
-    def train(self, chunk: Index, window_frames: int) -> None:
-        """Runs the steps of a chunk [R, S, B] on every run that has examples in it.
+    def chunks(self, planned: schedule.Schedule, start: int = 0):
+        """Prepares an epoch's calls from a step on, one ahead of the device.
+
+        Yields:
+          (number of the first step, frames of the windows, what `train` takes).
+        """
+        pieces = schedule.chunks(planned, start, self.steps_per_call)
+        yield from self.feeder.chunks(pieces)
+
+    def train(self, chunk: Index | list[Chunk | None], window_frames: int) -> None:
+        """Runs the steps of a chunk on every run that has examples in it.
 
         Args:
-          chunk: Windows.
+          chunk: Windows [R, S, B], or what `chunks` made of them.
           window_frames: Frames to which they are padded, one of the buckets' sizes.
         """
-        for wave in range(self.placement.waves):
-            part = self.placement.select(chunk, wave)
-            filler = self.placement.members(wave) >= self.placement.num_runs
-            part.weight[filler] = 0.0
-            if not part.weight.any():
-                continue
-            self.states[wave], self.totals[wave] = self._train[window_frames](
-                self._tables,
-                self.states[wave],
-                self.totals[wave],
-                self.placement.put(part),
-                self._constants[wave],
-            )
+        if isinstance(chunk, Index):
+            chunk = self.feeder.chunk(chunk, window_frames)
+        for wave, part in enumerate(chunk):
+            if part is not None:
+                call = self._train[window_frames]
+                self.states[wave], self.totals[wave] = call(*self._reads(wave, part))
+
+    def lowered(self, index: Index, window_frames: int) -> jax.stages.Lowered:
+        """The first wave's training call, to ask for its memory, cost or text."""
+        part = self.feeder.chunk(index, window_frames)[0]
+        return self._train[window_frames].lower(*self._reads(0, part))
+
+    def _reads(self, wave: int, part: Chunk) -> tuple:
+        states, totals = self.states[wave], self.totals[wave]
+        return self.feeder.tables, states, totals, part, self._constants[wave]
 
     def posteriors(self, weights: list, windows: list) -> list[np.ndarray]:
         """Utterance posteriors of every run.
@@ -118,15 +150,13 @@ class Trainer:
             [order and order[0] for order in orders], self.experiment.sizes
         )
         found = []
-        for _, frames, chunk in schedule.chunks(planned, 0, self.steps_per_call):
+        pieces = schedule.chunks(planned, 0, self.steps_per_call)
+        for _, frames, chunk in self.feeder.chunks(pieces, skip=False):
             parts = [
                 self._predict[frames](
-                    self._tables,
-                    weights[wave],
-                    self.placement.put(self.placement.select(chunk, wave)),
-                    self._constants[wave],
+                    self.feeder.tables, weights[wave], part, self._constants[wave]
                 )
-                for wave in range(self.placement.waves)
+                for wave, part in enumerate(chunk)
             ]
             found.append(self.placement.collect(parts))
         _check_finite(found)
@@ -150,36 +180,47 @@ class Trainer:
             sizes=self.experiment.sizes,
         )
 
-    def _batch(self, tables, index, constants, window_frames):
+    def _batch(self, tables, chunk, constants, window_frames):
+        tables, index = feeding.own_table(tables, chunk, window_frames)
         pad = self.config.data.pad
         batch = step.gather(tables, constants, index, window_frames, pad)
+        if tables.samples is not None:
+            data = self.config.data
+            batch["samples"] = waves.cut(
+                tables,
+                chunk.index,
+                window_frames,
+                RECIPES[data.recipe],
+                data.channels,
+                own=bool(chunk.rows),
+            )
         return self.placement.split_batch(batch)
 
-    def _training_steps(self, graphdef, window_frames: int):
+    def _training_steps(self, window_frames: int):
         optimizer = optim.make_optimizer(self.config.train)
-        train_step = step.make_train_step(graphdef, optimizer, self.config)
+        train_step = step.make_train_step(self._graphdef, optimizer, self.config)
 
-        def one(tables, state, totals, index, constants):
-            batch = self._batch(tables, index, constants, window_frames)
-            return train_step(state, totals, batch, index, constants)
+        def one(tables, state, totals, chunk, constants):
+            batch = self._batch(tables, chunk, constants, window_frames)
+            return train_step(state, totals, batch, chunk.index, constants)
 
         def steps(tables, state, totals, chunk, constants):
             if self.steps_per_call == 1:  # convolutions in a loop use one CPU thread
-                index = jax.tree.map(lambda x: x[0], chunk)
-                return one(tables, state, totals, index, constants)
+                single = jax.tree.map(lambda x: x[0], chunk)
+                return one(tables, state, totals, single, constants)
 
-            def body(carry, index):
-                return one(tables, *carry, index, constants), None
+            def body(carry, single):
+                return one(tables, *carry, single, constants), None
 
             return jax.lax.scan(body, (state, totals), chunk)[0]
 
         return steps
 
-    def _prediction_steps(self, graphdef, window_frames: int):
-        predict_step = step.make_predict_step(graphdef)
+    def _prediction_steps(self, window_frames: int):
+        predict_step = step.make_predict_step(self._graphdef)
 
-        def one(tables, weights, constants, index):
-            batch = self._batch(tables, index, constants, window_frames)
+        def one(tables, weights, constants, chunk):
+            batch = self._batch(tables, chunk, constants, window_frames)
             return predict_step(weights["params"], weights["stats"], batch)
 
         def steps(tables, weights, chunk, constants):
@@ -189,6 +230,14 @@ class Trainer:
             return jax.lax.map(predict, chunk)
 
         return steps
+
+
+def _buffers(experiment: experiment_lib.Experiment) -> dict:
+    """What windows are cut from, by their field of `Tables`."""
+    buffers = {"frames": experiment.buffer}
+    if experiment.samples is not None:
+        buffers["samples"] = experiment.samples
+    return buffers
 
 
 def _in_window_order(scores: np.ndarray, order) -> np.ndarray:

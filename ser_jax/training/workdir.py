@@ -16,12 +16,17 @@ from ser_jax.evaluation import results
 # Keys that say where and how fast, never what: a run may resume with others.
 MAY_CHANGE = frozenset(
     {
+        "data.cache_dir",
+        "data.device_share",
         "data.num_workers",
+        "data.frames_on",
         "data.root",
         "data.tfds_dir",
         "train.checkpoint_epochs",
         "train.devices",
         "train.eval_batch_size",
+        "train.profile_steps",
+        "train.runs_per_call",
         "train.runs_per_device",
         "train.steps_per_call",
     }

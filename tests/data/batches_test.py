@@ -7,25 +7,34 @@ import pytest
 from ml_collections import ConfigDict
 
 from ser_jax.data import batches
+from ser_jax.data.frames import FrameBuffer
 from ser_jax.data.protocols import Fold
 from ser_jax.data.segments import Segments
+from ser_jax.errors import InputError
 
 COPIES = 2
 LENGTHS = (7, 9, 5)
 WINDOW = 4
 
 
-class _Store:
-    """Frames whose value tells utterance, copy and place: u * 100 + v * 1000 + t."""
+class _Table:
+    """A store's file that also holds an unused utterance, in another order.
+
+    Frames tell utterance, copy and place: u * 100 + v * 1000 + t.
+    """
 
     warp_factors = np.ones((3, COPIES), np.float32)
-    frames = tuple(
-        (100.0 * u + np.arange(n))[:, None, None].astype(np.float32)
-        for u, n in enumerate(LENGTHS)
-    )
-    copies = tuple(
-        np.stack([x + 1000.0 * (v + 1) for v in range(COPIES)]) for x in frames
-    )
+    num_frames = np.array(LENGTHS)
+    first = np.array([40, 0, 61])
+    flat = np.full((61 + 5 * (1 + COPIES), 1, 1), -1, np.float32)
+
+
+for _u, _length in enumerate(LENGTHS):
+    for _v in range(1 + COPIES):
+        _first = _Table.first[_u] + _v * _length
+        _Table.flat[_first : _first + _length, 0, 0] = (
+            100 * _u + 1000 * _v + np.arange(_length)
+        )
 
 
 def _windows(utterance, start):
@@ -37,9 +46,17 @@ def _windows(utterance, start):
     )
 
 
+class _Buffer(FrameBuffer):
+    """With the whole table in memory, to look at."""
+
+    @property
+    def frames(self):
+        return self.rows(0, self.shape[0])
+
+
 @pytest.fixture
 def buffer():
-    return batches.FrameBuffer.from_store(_Store, WINDOW)
+    return _Buffer.from_store(_Table, WINDOW)
 
 
 @pytest.fixture
@@ -61,7 +78,8 @@ def uneven(run):
 
 
 def test_the_buffer_keeps_every_frame_in_its_place(buffer):
-    assert buffer.frames.shape == (21 * (1 + COPIES) + WINDOW, 1, 1)
+    assert buffer.shape == buffer.frames.shape == (21 * (1 + COPIES) + WINDOW, 1, 1)
+    assert buffer.num_bytes == buffer.frames.nbytes
     for u, length in enumerate(LENGTHS):
         for v in range(1 + COPIES):
             first = buffer.offset[v, u]
@@ -69,6 +87,29 @@ def test_the_buffer_keeps_every_frame_in_its_place(buffer):
             found = buffer.frames[first : first + length, 0, 0]
             np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(buffer.frames[-WINDOW:], 0)
+
+
+def test_parts_of_the_table_and_windows_are_cuts_of_it(buffer):
+    whole = buffer.frames
+    for start, stop in ((0, 1), (5, 30), (20, 21), (62, 67)):
+        np.testing.assert_array_equal(buffer.rows(start, stop), whole[start:stop])
+    start = np.array([[0, 3, 22], [60, 59, 62]])
+    cut = buffer.windows(start, 3)
+    assert cut.shape == (2, 3, 3, 1, 1)
+    blocks = np.repeat([0, 1, 2], np.array(LENGTHS) * (1 + COPIES))
+    for window, first in zip(cut.reshape(6, 3), start.ravel(), strict=True):
+        place = np.arange(first, first + 3)
+        own = np.isin(place, np.flatnonzero(blocks == blocks[first]))
+        expected = np.where(own, whole[place, 0, 0], 0.0)  # not the next utterance's
+        np.testing.assert_array_equal(window, expected)
+
+
+def test_more_frames_than_an_index_counts_are_refused():
+    class Large(_Table):
+        num_frames = np.array([2**29, 2**28, 5])
+
+    with pytest.raises(InputError, match="fewer than 2.31 frames.*vtlp_copies"):
+        FrameBuffer.from_store(Large, WINDOW)
 
 
 def _order(run, buffer, epoch=0, vtlp="all", sizes=(WINDOW,), **train):

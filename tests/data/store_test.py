@@ -1,13 +1,15 @@
 import dataclasses
+import os
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ser_jax.corpora import iemocap
-from ser_jax.data import build, store
+from ser_jax.data import build, records, store
 from ser_jax.errors import InputError
 from ser_jax.features import audio, offline, vtlp
 from tests.data.build_test import config_for, dummy_tree
@@ -80,6 +82,57 @@ def test_fewer_channels_are_the_first_ones(built):
     assert two.warp_factors.shape == (10, 0)
 
 
+def test_the_dataset_is_read_once_and_again_when_it_changed(built, monkeypatch):
+    directory = built[1]
+    first = store.load(directory, channels=2)
+    reads = []
+
+    def examples(builder, original=records.examples):
+        reads.append(builder)
+        return original(builder)
+
+    monkeypatch.setattr(records, "examples", examples)
+    again = store.load(directory, channels=2)
+    assert not reads and repr(again.utterances) == repr(first.utterances)
+    np.testing.assert_array_equal(again.copies[7], first.copies[7])
+    shard = next(p for p in Path(directory).iterdir() if "-of-" in p.name)
+    os.utime(shard, ns=(1, 1))
+    changed = store.load(directory, channels=2)
+    assert len(reads) == 1
+    np.testing.assert_array_equal(changed.flat, first.flat)  # mapped still, if unlinked
+
+
+def test_an_unfinished_or_torn_flat_file_is_made_anew(built, tmp_path):
+    _, directory = built
+    whole = store.load(directory, copies=False, cache_dir=str(tmp_path))
+    (frames,) = tmp_path.glob("*/*/frames.npy")
+    expected = np.array(whole.flat)
+    folder = frames.parent
+    frames.unlink()
+    frames.write_bytes(b"torn")
+    folder.with_name(folder.name + ".incomplete").mkdir()
+    again = store.load(directory, copies=False, cache_dir=str(tmp_path))
+    np.testing.assert_array_equal(again.flat, expected)
+    assert [p.name for p in folder.parent.iterdir() if p.is_dir()] == [folder.name]
+    # Each original stands alone in it; nothing was written beside the dataset.
+    assert again.flat.shape == (again.num_frames.sum(), 64, 3)
+
+
+def test_an_unwritable_cache_names_the_key(built, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"--config\.data\.cache_dir"):
+        store.load(built[1], cache_dir=str(tmp_path / "file" / "cache"))
+
+
+def test_taking_utterances_keeps_their_features(built):
+    whole = store.load(built[1])
+    some = whole.take([6, 2])
+    assert [u.id for u in some.utterances] == [whole.utterances[u].id for u in (6, 2)]
+    np.testing.assert_array_equal(some.frames[1], whole.frames[2])
+    np.testing.assert_array_equal(some.copies[0], whole.copies[6])
+    assert len(some.frames) == 2 and some.flat is whole.flat
+
+
 def test_both_formats_are_read_without_tensorflow(built):
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT_TENSORFLOW, built[1]],
@@ -133,7 +186,7 @@ def record(payload):
 def test_tfrecord_framing(tmp_path):
     path = tmp_path / "r"
     path.write_bytes(record(b"one") + record(b"") + record(b"three"))
-    assert list(store.tfrecords(path)) == [b"one", b"", b"three"]
+    assert list(records.tfrecords(path)) == [b"one", b"", b"three"]
 
 
 @pytest.mark.parametrize("cut", [1, 4, 7, 12, 15])
@@ -141,4 +194,4 @@ def test_damaged_tfrecord_is_an_input_error(tmp_path, cut):
     path = tmp_path / "r"
     path.write_bytes((record(b"one") + record(b"three"))[:-cut])
     with pytest.raises(InputError, match="is damaged"):
-        list(store.tfrecords(path))
+        list(records.tfrecords(path))

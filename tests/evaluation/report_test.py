@@ -9,7 +9,7 @@ import pytest
 
 from ser_jax.corpora.utterance import Exclusion
 from ser_jax.errors import InputError
-from ser_jax.evaluation import report, results
+from ser_jax.evaluation import report, results, times
 from ser_jax.evaluation.results import Prediction
 
 CLASSES = ("angry", "sad")
@@ -138,7 +138,7 @@ def test_report_says_what_was_run():
     assert "best validation UA" in text
     assert "2 (2 folds; seeds 0)" in text
     assert "python run.py --config=x:demo" in text
-    assert "train: 12.3 s" in text
+    assert "| train | 12.3 | 100% |" in text
     assert "git commit: unknown" in text
     assert "gives no published number" in text
     assert "| sad | 2 | 1 | 33.33 |" in text
@@ -244,7 +244,7 @@ def test_fold_without_a_class_is_marked():
 def test_markdown_tables_have_equally_many_cells():
     text = report.markdown(_results(), PUBLISHED)
     blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
@@ -312,3 +312,31 @@ def test_report_needs_no_jax_and_no_tensorflow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_times_by_part_in_the_job_s_order_with_shares():
+    summary = _results()
+    summary["seconds"] = {"training": 6.0, "mine": 1.0, "start": 3.0, "other": 0.0}
+    summary["seconds"]["total"] = 10.0
+    summary["start_up"] = {"first_step_after_s": 4.24, "programs": 9, "from_cache": 7}
+    started = "First step 4.2 s after the start; 9 programs, 7 of them from the cache."
+    assert times.summary(summary).splitlines() == [
+        "time [s]: start 3.0, training 6.0, mine 1.0; total 10.0",
+        started,
+    ]
+    lines = report.markdown(summary).splitlines()
+    first = lines.index("| start | 3.0 | 30% | imports, flags, checking the config |")
+    assert lines[first + 1].startswith("| training | 6.0 | 60% |")
+    assert lines[first + 2].startswith("| other | 0.0 | 0% |")
+    assert lines[first + 3] == "| mine | 1.0 | 10% |  |"
+    assert lines[first + 4] == "| total | 10.0 | 100% |  |"
+    assert lines[first + 6].endswith(started)
+
+
+def test_the_figures_time_is_added_to_the_results(tmp_path):
+    folder = _workdir(tmp_path, _results())
+    printed = report.write_report(folder, lambda: {"report": 2.5, "total": 2.5})
+    assert printed.splitlines()[-1] == "time [s]: report 2.5; total 2.5"
+    again = report.write_report(folder)  # and kept
+    assert again == printed
+    assert "| report | 2.5 | 100% | figures |" in (tmp_path / "report.md").read_text()

@@ -53,10 +53,12 @@ def test_every_preset_passes(system, preset):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("augment.vtlp", "some", "all, one, none; got 'some'"),
+        ("augment.vtlp", "some", "all, one, online, none; got 'some'"),
         ("augment.mixup_alpha", -0.1, "0 or more; got -0.1"),
         ("augment.freq_mask_bands", 4, "data.normalize=fold"),
         ("data.channels", 5, "1, 2, 3; got 5"),
+        ("data.device_share", 1.5, "at most 1; got 1.5"),
+        ("data.frames_on", "gpu", "auto, device, host; got 'gpu'"),
         ("data.normalize", "zscore", "none, fold; got 'zscore'"),
         ("data.num_workers", -1, "0 or more"),
         ("data.recipe", "logmel7", "logmel128"),
@@ -103,6 +105,7 @@ def test_early_stopping_needs_something_to_watch():
     ("changes", "words"),
     [
         ({"segment.rule": "tile", "segment.train_step_s": 0.6}, "train_step_s"),
+        ({"augment.vtlp": "online", "data.vtlp_mode": "nlpaug"}, "got nlpaug"),
         ({"segment.rule": "whole", "data.pad": "before_norm"}, "data.pad"),
         ({"segment.rule": "whole", "train.sampling": "balanced"}, "train.sampling"),
         ({"segment.rule": "whole", "model.head": "flatten"}, "does not make a network"),

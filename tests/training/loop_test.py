@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ser_jax.errors import InputError
-from ser_jax.evaluation import report
+from ser_jax.evaluation import report, times
 from ser_jax.evaluation import results as result_files
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
@@ -38,7 +38,8 @@ def _config(tones, datasets):
 def _figures(workdir) -> dict:
     """results.json without what may differ between two equal trainings."""
     found = json.loads((workdir / "results.json").read_text())
-    return {k: v for k, v in found.items() if k not in ("seconds", "versions")}
+    vary = ("seconds", "start_up", "frames", "versions")
+    return {k: v for k, v in found.items() if k not in vary}
 
 
 def _curves(workdir) -> list[dict]:
@@ -70,6 +71,19 @@ def test_the_whole_job_leaves_every_artefact(baseline):
     # Chance is 1/3 and its standard error over 48 utterances 0.07: two short epochs of
     # a network that learns at all are well above.
     assert found["pooled"]["ua"] > 0.5
+
+
+def test_every_second_belongs_to_one_part(baseline):
+    found = json.loads((baseline / "results.json").read_text())
+    total = found["seconds"].pop("total")
+    assert sum(found["seconds"].values()) == pytest.approx(total, abs=1e-6)
+    parts = ("start", "load", "model", "compile", "first_step", "training")
+    parts += ("validation", "checkpoints", "logs", "evaluation")
+    assert set(parts) <= set(found["seconds"]) <= set(times.PARTS)
+    assert all(found["seconds"][part] > 0 for part in parts[3:])
+    start_up = found["start_up"]
+    assert 0 < start_up["first_step_after_s"] < total
+    assert 0 <= start_up["from_cache"] <= start_up["programs"]
 
 
 def test_every_utterance_is_tested_once_and_never_in_its_own_training(baseline):
@@ -121,7 +135,10 @@ def test_sigterm_saves_and_the_same_command_goes_on(
         with pytest.raises(loop.Stopped, match="SIGTERM in epoch"):
             loop.train_and_evaluate(tiny_config, str(tmp_path))
     assert not (tmp_path / "results.json").exists()
-    loop.train_and_evaluate(tiny_config, str(tmp_path))
+    stopped = time.monotonic()
+    found = loop.train_and_evaluate(tiny_config, str(tmp_path))
+    # What the first process did up to its checkpoint counts as well.
+    assert found["seconds"]["total"] > time.monotonic() - stopped
     assert _curves(tmp_path) == _curves(baseline)
     assert _figures(tmp_path) == _figures(baseline)
     np.testing.assert_array_equal(posteriors_of(tmp_path), posteriors_of(baseline))

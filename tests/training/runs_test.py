@@ -32,8 +32,8 @@ def _inputs():
     return state, batch, np.arange(NUM_RUNS, dtype=np.uint32)
 
 
-def _run_all(num_runs, mode, devices):
-    placement = runs.place(num_runs, mode=mode, num_devices=devices)
+def _run_all(num_runs, mode, devices, per_call=0):
+    placement = runs.place(num_runs, mode=mode, num_devices=devices, per_call=per_call)
     function = placement.compile(_decay(placement))
     shared = placement.replicate(np.float32(0.5))
     stacked = jax.tree.map(lambda x: x[:num_runs], _inputs())
@@ -97,3 +97,22 @@ def test_runs_that_do_not_divide_the_devices_fill_up_with_the_first():
 def test_too_many_devices_say_how_many_there_are():
     with pytest.raises(InputError, match="at most 8 .cpu.; got 9"):
         runs.place(5, num_devices=9)
+
+
+@pytest.mark.parametrize(
+    ("per_call", "expected"),
+    [(0, (4, 1)), (1, (1, 4)), (2, (2, 2)), (3, (2, 2)), (9, (4, 1))],
+)
+def test_waves_are_as_equal_as_the_limit_allows(per_call, expected):
+    """7 runs on 2 devices: 4 of them on the fuller one."""
+    placement = runs.place(7, mode="vmap", num_devices=2, per_call=per_call)
+    assert (placement.per_device, placement.waves) == expected
+    numbers = np.concatenate(placement.scatter(np.arange(7)))
+    np.testing.assert_array_equal(numbers[:7], np.arange(7))
+
+
+@pytest.mark.parametrize("mode", ["map", "vmap"])
+def test_waves_of_several_runs_give_what_runs_alone_give(mode):
+    _, alone = _run_all(NUM_RUNS, "loop", 1)
+    _, found = _run_all(NUM_RUNS, mode, 1, per_call=2)
+    np.testing.assert_allclose(found["state"], alone["state"], rtol=0, atol=1e-6)

@@ -11,8 +11,11 @@ from ser_jax.training import loop
 from ser_jax.training.trainer import Trainer
 
 
-@pytest.mark.parametrize("mode", ["loop", "vmap"])
-def test_the_compiled_step_has_no_collectives(tiny_config, mode):
+@pytest.mark.parametrize(
+    ("mode", "placement"), [("loop", "device"), ("vmap", "device"), ("loop", "host")]
+)
+def test_the_compiled_step_has_no_collectives(tiny_config, mode, placement):
+    tiny_config.data.frames_on = placement
     tiny_config.train.devices = 5
     tiny_config.train.runs_per_device = mode
     experiment = experiment_lib.prepare(tiny_config)
@@ -20,14 +23,14 @@ def test_the_compiled_step_has_no_collectives(tiny_config, mode):
     assert trainer.placement.mesh.shape == {"run": 5, "data": 1}
     snapshot = trainer.initial_snapshot()
     planned = loop._epoch_order(tiny_config, experiment, snapshot)
-    _, frames, chunk = next(schedule.chunks(planned, 0, trainer.steps_per_call))
+    _, frames, chunk = next(trainer.chunks(planned))
     compiled = (
         trainer._train[frames]
         .lower(
-            trainer._tables,
+            trainer.feeder.tables,
             trainer.states[0],
             trainer.totals[0],
-            trainer.placement.put(trainer.placement.select(chunk, 0)),
+            chunk[0],
             trainer._constants[0],
         )
         .compile()

@@ -1,0 +1,178 @@
+"""The features of `offline.py` in JAX: batched, inside jit, for a warp factor drawn there.
+
+Pure functions of samples, lengths and a recipe; shapes follow from the number of samples
+alone. What lies behind a recording's own length changes nothing of it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.fft
+from jaxtyping import Array, Bool, Float, Int
+
+from ser_jax.features import filters, offline, warping
+from ser_jax.features.spec import FeatureSpec
+
+# Frames on either side that a frame's delta and its delta-delta look at.
+DELTA_REACH = 2
+
+
+def features(
+    samples: Float[Array, "B N"],
+    lengths: Int[Array, " B"],
+    spec: FeatureSpec,
+    alpha: Float[Array, " B"] | None = None,
+) -> tuple[Float[Array, "B T F C"], Bool[Array, "B T"]]:
+    """Features of whole recordings, as `offline.features` gives them.
+
+    Args:
+      samples: Recordings in [-1, 1] at the recipe's rate, each padded with anything.
+      lengths: Samples of each recording, 1 ... N.
+      spec: The recipe.
+      alpha: Warp factors of `vtlp.textbook_map`; None = none, the same as 1.
+
+    Returns:
+      (Frames with T = `spec.num_frames(N)`, zero where a recording has none; which
+      frames it has.)
+    """
+    lead = spec.lead_samples
+    total = _total_frames(samples.shape[1], spec)
+    place = jnp.arange(samples.shape[1])
+    real = place < lengths[:, None]
+    waves = prepared(samples, real, spec)
+    behind = (total - 1) * spec.hop_samples + spec.win_samples
+    waves = jnp.pad(waves, ((0, 0), (lead, behind)))
+    frames = cut_frames(waves, total, spec)
+    last = num_frames(lengths, spec) - 1
+    mask = jnp.arange(total) <= last[:, None]
+    log = log_energy(power(frames, spec), spec, alpha)
+    if spec.top_db:
+        peak = jnp.max(jnp.where(mask[..., None], log, -jnp.inf), axis=(1, 2))
+        log = above_peak(log, peak, spec)
+    static = coefficients(log, spec)
+    channels = with_deltas(static, jnp.zeros_like(last), last, spec.num_channels)
+    return jnp.where(mask[..., None, None], channels, 0.0), mask
+
+
+def num_frames(lengths: Int[Array, " B"], spec: FeatureSpec) -> Int[Array, " B"]:
+    """`spec.num_frames` of lengths that are traced."""
+    if spec.centered:
+        return 1 + lengths // spec.hop_samples
+    beyond = jnp.maximum(0, lengths - spec.win_samples)
+    return 1 + -(-beyond // spec.hop_samples)
+
+
+def _total_frames(num_samples, spec: FeatureSpec):
+    """`spec.num_frames` of a size, which may be symbolic."""
+    if spec.centered:
+        return 1 + num_samples // spec.hop_samples
+    beyond = jax.core.max_dim(0, num_samples - spec.win_samples)
+    return 1 + (beyond + spec.hop_samples - 1) // spec.hop_samples
+
+
+def prepared(
+    samples: Float[Array, "B N"], real: Bool[Array, "B N"], spec: FeatureSpec
+) -> Float[Array, "B N"]:
+    """Scaled, emphasised samples; zero where a recording has none."""
+    samples = jnp.where(real, samples * spec.sample_scale, 0.0)
+    if not spec.preemphasis:
+        return samples
+    before = jnp.pad(samples[:, :-1], ((0, 0), (1, 0)))
+    return jnp.where(real, samples - spec.preemphasis * before, 0.0)
+
+
+def cut_frames(
+    waves: Float[Array, "B N"], num: int, spec: FeatureSpec
+) -> Float[Array, "B T W"]:
+    """The first T windows of each wave, starting every hop; slices, no gather.
+
+    Args:
+      waves: At least `(num - 1) * hop_samples + win_samples` samples.
+      num: T.
+      spec: The recipe; W is `win_samples`.
+    """
+    hop, win = spec.hop_samples, spec.win_samples
+    parts = []
+    for at in range(0, win, hop):
+        width = min(hop, win - at)
+        # Every hop's rows from here on; the last one may end before a whole hop.
+        rows = waves[:, at : at + (num - 1) * hop + width]
+        rows = jnp.pad(rows, ((0, 0), (0, hop - width)))
+        parts.append(rows.reshape(waves.shape[0], num, hop)[:, :, :width])
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+
+
+def power(frames: Float[Array, "B T W"], spec: FeatureSpec) -> Float[Array, "B T bins"]:
+    """Power spectra of windows of `win_samples`."""
+    spectrum = jnp.fft.rfft(
+        frames * offline.window(spec).astype(np.float32), n=spec.n_fft
+    )
+    found = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    return found if spec.centered else found / spec.n_fft
+
+
+def log_energy(
+    power: Float[Array, "B T bins"],
+    spec: FeatureSpec,
+    alpha: Float[Array, " B"] | None = None,
+) -> Float[Array, "B T M"]:
+    """Filterbank, the recipe's own or warped per recording, and logarithm."""
+    if alpha is None:
+        energy = jnp.matmul(power, filters.filterbank(spec).T, precision="highest")
+    else:
+        banks = jax.vmap(lambda a: warping.filterbank(spec, a))(alpha)
+        energy = jnp.einsum("btk,bmk->btm", power, banks, precision="highest")
+    energy = jnp.maximum(energy, spec.floor)
+    if spec.log == "ln":
+        return jnp.log(energy)
+    return jnp.log10(energy) * (10.0 if spec.log == "db" else 1.0)
+
+
+def above_peak(
+    log: Float[Array, "B T M"], peak: Float[Array, " B"], spec: FeatureSpec
+) -> Float[Array, "B T M"]:
+    """Raises what lies more than `top_db` below a recording's peak."""
+    return jnp.maximum(log, (peak - spec.top_db)[:, None, None])
+
+
+def coefficients(
+    log: Float[Array, "B T M"], spec: FeatureSpec
+) -> Float[Array, "B T F"]:
+    """Static features: logarithms as they are, or their lowest DCT coefficients."""
+    if spec.kind != "mfcc":
+        return log
+    basis = scipy.fft.dct(np.eye(spec.num_filters), axis=0, norm="ortho")
+    basis = basis[: spec.num_coefficients].T.astype(np.float32)
+    return jnp.matmul(log, basis, precision="highest")
+
+
+def with_deltas(
+    static: Float[Array, "B T F"],
+    first: Int[Array, " B"],
+    last: Int[Array, " B"],
+    num_channels: int,
+) -> Float[Array, "B T F C"]:
+    """Static, delta and delta-delta; frames outside first ... last repeat those two.
+
+    Args:
+      static: Static features.
+      first: Place of each recording's first frame on axis T; may be outside.
+      last: Place of its last frame, likewise.
+      num_channels: C, 1 to 3.
+    """
+    place = jnp.arange(static.shape[1])
+    inside = jnp.clip(place, first[:, None], last[:, None])
+    inside = jnp.clip(inside, 0, static.shape[1] - 1)[..., None]
+    channels = [jnp.take_along_axis(static, inside, axis=1)]
+    for _ in range(num_channels - 1):
+        delta = _deltas(channels[-1])
+        channels.append(jnp.take_along_axis(delta, inside, axis=1))
+    return jnp.stack(channels, axis=-1)
+
+
+def _deltas(x: Float[Array, "B T F"]) -> Float[Array, "B T F"]:
+    padded = jnp.pad(x, ((0, 0), (DELTA_REACH, DELTA_REACH), (0, 0)), mode="edge")
+    num = x.shape[1]
+    near = padded[:, 3 : num + 3] - padded[:, 1 : num + 1]
+    far = padded[:, 4 : num + 4] - padded[:, :num]
+    return (near + 2.0 * far) / 10.0

@@ -1,0 +1,66 @@
+"""What a start brings in, and that a second one compiles nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EVERY_MODULE = """
+import importlib, json, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+    importlib.import_module(module.name)
+print(json.dumps(sorted(sys.modules)))
+"""
+COMPILES = """
+import json, jax, jax.numpy as jnp
+from ser_jax import clock
+from ser_jax.training import compilation
+compilation.watch(), compilation.watch()
+compilation.keep_programs()
+with clock.running() as running:
+    with clock.part("outer"):
+        jax.jit(lambda x: jax.jit(jnp.cumsum)(x) + 1.5)(jnp.arange(7.0))
+        before = dict(running.counts)
+        jax.jit(lambda x: x @ x.T)(jnp.ones((3, 5)))
+print(json.dumps([before, running.counts, running.seconds()]))
+"""
+
+
+def _python(*arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": "", **environment},
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("package", ["ser_jax.layers", "ser_jax.models"])
+def test_every_module_comes_without_tensorflow_librosa_and_tfds(package):
+    loaded = _python("-c", EVERY_MODULE, package)
+    heavy = {"tensorflow", "librosa", "tensorflow_datasets", "matplotlib", "orbax"}
+    assert f"{package}.area_attention" in loaded or f"{package}.area_attn" in loaded
+    assert not heavy & set(loaded)
+
+
+def test_all_programs_are_kept_and_the_next_start_reads_them(tmp_path):
+    environment = {
+        "XDG_CACHE_HOME": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1",  # JAX's own default
+    }
+    for_users = "import os; os.environ.pop('JAX_COMPILATION_CACHE_DIR', None)\n"
+    first_before, first, seconds = _python("-c", for_users + COMPILES, **environment)
+    assert first.get("from_cache", 0) == 0
+    assert first["programs"] > first_before["programs"] > 0
+    assert 0 < seconds["compile"] < seconds["total"]
+    assert list((tmp_path / "ser_jax" / "jax").iterdir())
+    _, second, _ = _python("-c", for_users + COMPILES, **environment)
+    assert second == {"programs": first["programs"], "from_cache": first["programs"]}
