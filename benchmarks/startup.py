@@ -1,0 +1,216 @@
+"""The first training step comes within seconds, and a job says where its time went.
+
+Processes are started as a user starts them, each anew, and timed from outside:
+
+- `run.py --help`, and importing every module of a package in a new Python, beside
+  importing what these cannot do without;
+- the demo of AACNN up to its first training step: with nothing there (speech is
+  synthesised, features are computed, programs compiled), with the dataset built but no
+  compiled program, and as every later start finds things. The time is the one that
+  results.json tells (`start_up`), from the end of `run.py`'s own imports on;
+- the whole demo by the parts of `results.json.seconds`.
+
+Checked: importing `ser_jax.layers` or `ser_jax.models` brings in no TensorFlow, no
+librosa and no TFDS; a second start compiles nothing; parts add up to the total. What
+the clock cannot see, Python's own start and end, is the last row.
+
+Bars on two CPU cores: `--help` <= 1 s; first step <= 20 s as a later start.
+
+    python -m benchmarks.startup [--quick] [--out=startup.json]
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import measure
+
+ROUNDS = 5
+DEMO_ROUNDS = 3
+HEAVY = ("tensorflow", "librosa", "tensorflow_datasets")
+EVERY_MODULE = """
+import importlib, json, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+    importlib.import_module(module.name)
+print(json.dumps(sorted(sys.modules)))
+"""
+TINY = (
+    "--config.data.demo_turns=2",
+    "--config.data.vtlp_copies=0",
+    "--config.data.file_format=array_record",
+    "--config.augment.vtlp=none",
+    "--config.model.width=0.1",
+    "--config.model.max_area=1,2",
+)
+
+
+def python(*arguments: str, env: dict | None = None, rc: int = 0) -> tuple[float, str]:
+    """Seconds that a new Python takes, and what it prints."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(env or {})},
+    )
+    took = time.perf_counter() - start
+    if done.returncode != rc:
+        raise SystemExit(f"{arguments} failed:\n{done.stdout}{done.stderr}")
+    return took, done.stdout
+
+
+def short_starts(rounds: int) -> list[dict]:
+    """`--help` and imports, taking turns."""
+    floors = {
+        "run.py --help": ("from absl import app, flags", 1.0),
+        "ser_jax.layers": ("import jax, flax.nnx", ""),
+        "ser_jax.models": ("import jax, flax.nnx", ""),
+        "ser_jax.evaluation": ("import numpy, matplotlib.figure, etils.epath", ""),
+    }
+
+    def start(name):
+        if name.startswith("run.py"):
+            return python("run.py", "--help", rc=1)[0]  # absl's exit status
+        took, loaded = python("-c", EVERY_MODULE, name)
+        check_light(name, json.loads(loaded))
+        return took
+
+    took = {name: ([], []) for name in floors}
+    for number in range(rounds + 1):
+        for name, (floor, _) in floors.items():
+            both = start(name), python("-c", floor)[0]
+            if number:  # the first fills the disk's cache
+                for times, value in zip(took[name], both, strict=True):
+                    times.append(value)
+    return [
+        {
+            "case": name if name.startswith("run.py") else f"import {name}.*",
+            "seconds": measure.Spread.of(took[name][0]),
+            "bar": bar,
+            "beside": floor,
+            "beside [s]": measure.Spread.of(took[name][1]),
+        }
+        for name, (floor, bar) in floors.items()
+    ]
+
+
+def check_light(name: str, loaded: list[str]) -> None:
+    """Ends the program if a package brings in what its users may not have."""
+    heavy = set(HEAVY) & set(loaded)
+    if name == "ser_jax.evaluation":
+        heavy |= {"jax"} & set(loaded)
+    if heavy:
+        raise SystemExit(f"importing {name} also imports {', '.join(sorted(heavy))}")
+
+
+def demo(folder: Path, name: str, *arguments: str, programs: str) -> dict:
+    """Runs the demo; returns its results.json and how long it took from outside."""
+    env = {
+        "TFDS_DATA_DIR": str(folder / "datasets"),
+        "XDG_CACHE_HOME": str(folder / programs),
+        "JAX_COMPILATION_CACHE_DIR": str(folder / programs),
+        "XLA_FLAGS": "",
+    }
+    workdir = folder / name
+    took, _ = python(
+        "run.py",
+        "--config=configs/area_attn.py:demo",
+        f"--workdir={workdir}",
+        *arguments,
+        env=env,
+    )
+    results = json.loads((workdir / "results.json").read_text())
+    check_clock(results["seconds"], took)
+    return results | {"outside": took}
+
+
+def check_clock(seconds: dict[str, float], outside: float) -> None:
+    """The parts add up, and to no more than a watch shows."""
+    parts = sum(value for name, value in seconds.items() if name != "total")
+    if abs(parts - seconds["total"]) > 0.01:
+        raise SystemExit(f"parts add up to {parts}, the total is {seconds['total']}")
+    if seconds["total"] > outside:
+        raise SystemExit(f"total {seconds['total']} s, from outside {outside:.2f} s")
+
+
+def check_nothing_compiled(results: dict) -> None:
+    """A later start reads every program from the cache."""
+    found = results["start_up"]
+    if not found["programs"] or found["from_cache"] != found["programs"]:
+        raise SystemExit(f"a second start compiled again: {found}")
+
+
+def first_steps(folder: Path, rounds: int, *arguments: str) -> list[dict]:
+    """The time to the first step, from nothing and as a later start."""
+    arguments = ("--config.train.epochs=1", *arguments)
+    new = demo(folder, "new", *arguments, programs="new")
+    cold = [
+        demo(folder, f"cold{n}", *arguments, programs=f"cold{n}") for n in range(rounds)
+    ]
+    warm = []
+    for number in range(rounds):
+        warm.append(demo(folder, f"warm{number}", *arguments, programs="new"))
+        check_nothing_compiled(warm[-1])
+    cases = {"nothing there": [new], "no programs": cold, "later start": warm}
+    return [
+        {
+            "case": f"first step, {case}",
+            "seconds": measure.Spread.of(
+                [found["start_up"]["first_step_after_s"] for found in several]
+            ),
+            "bar": 20.0 if case == "later start" else "",
+            "programs": several[0]["start_up"]["programs"],
+            "compiled": several[0]["start_up"]["programs"]
+            - several[0]["start_up"]["from_cache"],
+        }
+        for case, several in cases.items()
+    ]
+
+
+def whole_demo(folder: Path) -> list[dict]:
+    """Every part of the whole demo, with nothing there and as a later start."""
+    found = [
+        demo(folder / "whole", name, programs="programs") for name in ("first", "again")
+    ]
+    check_nothing_compiled(found[1])
+    parts = dict.fromkeys([*found[0]["seconds"], *found[1]["seconds"]])
+    rows = []
+    for part in [*(p for p in parts if p != "total"), "total"]:
+        first, again = (results["seconds"].get(part, 0.0) for results in found)
+        case = f"whole demo: {part}"
+        rows.append({"case": case, "seconds": again, "nothing there [s]": first})
+    first, again = (x["outside"] - x["seconds"]["total"] for x in found)
+    case = "whole demo: outside the clock"
+    return [*rows, {"case": case, "seconds": again, "nothing there [s]": first}]
+
+
+def run(quick: bool) -> list[dict]:
+    """All rows."""
+    rounds = 1 if quick else ROUNDS
+    rows = short_starts(rounds)
+    with tempfile.TemporaryDirectory(prefix="startup_") as scratch:
+        folder = Path(scratch)
+        if quick:
+            tiny = ("--config.train.epochs=1", *TINY)
+            demo(folder, "first", *tiny, programs="programs")
+            again = demo(folder, "again", *tiny, programs="programs")
+            check_nothing_compiled(again)
+            return rows
+        rows += first_steps(folder, DEMO_ROUNDS)
+        (folder / "whole").mkdir()
+        return rows + whole_demo(folder)
+
+
+if __name__ == "__main__":
+    measure.main(
+        run,
+        doc=__doc__,
+        name="startup",
+        packages=("jax", "jaxlib", "flax", "orbax-checkpoint", "tensorflow-datasets"),
+    )

@@ -1,0 +1,311 @@
+"""A training step of AACNN is >= 2x faster than PyTorch's; ACRNN, ADSRNN no slower.
+
+Forward pass, backward pass and Adam, float32, at the width, window and batch size of
+the systems' own configs, dropout on, batch on the device. Ours is the real step,
+`ser_jax.training.step.make_train_step`, compiled, its state donated. The peer is the
+same layer table in plain PyTorch (benchmarks/torch_models.py; AACNN with the PyPI
+package `area-attention` 0.1.0), `torch.optim.Adam` in its fused version, with maps in
+PyTorch's usual layout and with channels last: the faster of the two counts. On a GPU
+also `torch.compile` of it.
+
+Checked in every mode: with our parameters and without dropout, PyTorch gives our
+loss and our gradients for all parameters, so it is the same network.
+
+Bars on 2 CPU cores: AACNN >= 2x, ACRNN and ADSRNN >= 1x.
+
+    python -m benchmarks.train_step [--quick] [--out=train_step.json]
+"""
+
+import dataclasses
+import functools
+import os
+import sys
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from benchmarks import measure
+from configs import acrnn, adsrnn, area_attn
+from ser_jax.data.batches import Index
+from ser_jax.data.segments import window_frames
+from ser_jax.features.spec import RECIPES
+from ser_jax.models import MODELS
+from ser_jax.training import optim, state
+from ser_jax.training.step import Constants, make_train_step
+
+CONFIGS = {"area_attn": area_attn, "acrnn": acrnn, "adsrnn": adsrnn}
+CLASSES = 4
+# float32 sums of up to 10^6 products, in another order, through up to a dozen layers.
+# What is wrong (a kernel turned, a gate or an axis swapped) differs by about 1.
+LOGITS, GRADIENTS = 1e-4, 1e-3
+# The bias before a batch norm has no gradient: there, rounding is compared with
+# rounding, so differences count beside this share of the largest gradient of all.
+NEGLIGIBLE = 1e-3
+INSTALL = "pip install -e '.[bench]'"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One system at one size.
+
+    Attributes:
+      config: Of the system.
+      shape: T, F, C of a window.
+      frames: float32 [B, T, F, C].
+      label: int32 [B].
+    """
+
+    config: object
+    shape: tuple[int, int, int]
+    frames: np.ndarray
+    label: np.ndarray
+
+    def cut(self, examples: int, *, dropout: bool) -> "Case":
+        """The same system with fewer examples, with or without dropout."""
+        config = self.config.copy_and_resolve_references()
+        if not dropout:
+            for key in config.model:
+                if key.endswith("dropout"):
+                    config.model[key] = 0.0
+        return Case(config, self.shape, self.frames[:examples], self.label[:examples])
+
+
+def case_of(name: str, *, quick: bool) -> Case:
+    """A random batch for a system's own config; `quick`: narrow, short, few."""
+    config = CONFIGS[name].get_config().copy_and_resolve_references()
+    spec = RECIPES[config.data.recipe]
+    frames = window_frames(spec, config.segment.window_s)
+    bands, batch = spec.num_bands, config.train.batch_size
+    if quick:
+        config.model.width, batch = 0.125, 4
+        frames, bands = {"area_attn": (25, 32)}.get(name, (60, 8))
+    rng = np.random.default_rng(0)
+    shape = (frames, bands, config.data.channels)
+    return Case(
+        config,
+        shape,
+        rng.standard_normal((batch, *shape), np.float32),
+        rng.integers(0, CLASSES, batch, np.int32),
+    )
+
+
+def our_model(case: Case) -> nnx.Module:
+    """Our network with its first parameters."""
+    return MODELS[case.config.model.name](
+        case.config.model,
+        input_shapes={"frames": case.shape},
+        num_classes=CLASSES,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def our_inputs(case: Case) -> tuple[dict, Index, Constants]:
+    """The batch, its labels and what the run keeps fixed, on the device."""
+    count = len(case.label)
+    numbers = np.zeros(count, np.int32)
+    ones = np.ones(case.shape[1:], np.float32)
+    index = Index(
+        numbers,
+        numbers,
+        numbers + case.shape[0],
+        case.label,
+        np.ones(count, np.float32),
+    )
+    constants = Constants(
+        0 * ones,
+        ones,
+        np.ones(CLASSES, np.float32),
+        np.int32(100),
+        np.uint32(0),
+    )
+    mask = np.ones(case.frames.shape[:2], bool)
+    batch = {"frames": case.frames, "frame_mask": mask}
+    return jax.device_put((batch, index, constants))
+
+
+def our_call(case: Case) -> Callable[[], None]:
+    """Makes a training step of ours."""
+    optimizer = optim.make_optimizer(case.config.train)
+    graphdef, run = state.create(our_model(case), optimizer)
+    step = make_train_step(graphdef, optimizer, case.config)
+    step = jax.jit(step, donate_argnums=(0, 1))
+    inputs = our_inputs(case)
+    # Copies: no two of the donated arrays may share memory.
+    carried = jax.tree.map(jnp.array, (run, state.Totals.zero()))
+
+    def call():
+        nonlocal carried
+        carried = jax.block_until_ready(step(*carried, *inputs))
+
+    return call
+
+
+def device():
+    """Where PyTorch computes: where JAX does."""
+    import torch
+
+    on_gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def torch_model(case: Case, *, channels_last: bool):
+    """The peer with our first parameters, in training mode."""
+    import torch
+
+    from benchmarks import torch_models
+
+    module = torch_models.MODELS[case.config.model.name](
+        case.config.model, case.shape, CLASSES, channels_last=channels_last
+    )
+    torch_models.load(module, flat(nnx.state(our_model(case), nnx.Param)))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return module.to(device(), memory_format=layout).train()
+
+
+def torch_inputs(case: Case):
+    """The batch and its labels on PyTorch's device."""
+    import torch
+
+    label = torch.from_numpy(case.label).long()
+    return torch.from_numpy(case.frames).to(device()), label.to(device())
+
+
+def torch_call(
+    case: Case, *, channels_last: bool, compiled: bool = False
+) -> Callable[[], None]:
+    """Makes a training step of PyTorch."""
+    import torch
+
+    train = case.config.train
+    module = torch_model(case, channels_last=channels_last)
+    forward = torch.compile(module) if compiled else module
+    frames, label = torch_inputs(case)
+    adam = torch.optim.Adam(
+        module.parameters(),
+        lr=train.learning_rate,
+        betas=(train.beta1, train.beta2),
+        fused=True,
+    )
+
+    def call():
+        adam.zero_grad()
+        torch.nn.functional.cross_entropy(forward(frames), label).backward()
+        adam.step()
+        if device().type == "cuda":
+            torch.cuda.synchronize()
+
+    return call
+
+
+def flat(tree) -> dict[str, np.ndarray]:
+    """`a.b.kernel` to array."""
+    leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(tree))
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
+    return {name(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def our_gradients(case: Case) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Logits, and the gradients that the real step hands its optimizer."""
+    kept = optax.GradientTransformation(  # an optimizer whose state is the gradient
+        lambda params: jax.tree.map(jnp.zeros_like, params),
+        lambda grads, _, params=None: (grads, grads),
+    )
+    model = our_model(case)
+    graphdef, run = state.create(model, kept)
+    inputs = our_inputs(case)
+    step = jax.jit(make_train_step(graphdef, kept, case.config))
+    model.train()
+    logits = nnx.jit(lambda model, batch: model(batch))(model, inputs[0])
+    new, _ = step(run, state.Totals.zero(), *inputs)
+    return np.asarray(logits), flat(new.opt_state)
+
+
+def check_equal(name: str, case: Case, *, channels_last: bool) -> dict[str, float]:
+    """Largest differences of logits and gradients; ends the program if they differ."""
+    import torch
+
+    from benchmarks import torch_models
+
+    logits, gradients = our_gradients(case)
+    module = torch_model(case, channels_last=channels_last)
+    frames, label = torch_inputs(case)
+    out = module(frames)
+    torch.nn.functional.cross_entropy(out, label).backward()
+    theirs = {n: p.grad.cpu().numpy() for n, p in module.named_parameters()}
+    ours = torch_models.counterparts(gradients)
+    out = out.detach().cpu().numpy()
+    largest = max(np.abs(g).max() for g in theirs.values())
+    found = {
+        "logits": float(np.abs(logits - out).max() / np.abs(out).max()),
+        "gradients": max(
+            float(
+                np.abs(mine - theirs[n]).max()
+                / max(np.abs(theirs[n]).max(), NEGLIGIBLE * largest)
+            )
+            for n, mine in ours.items()
+        ),
+    }
+    if not (found["logits"] < LOGITS and found["gradients"] < GRADIENTS):
+        raise SystemExit(f"{name}: PyTorch's is another network, differences {found}")
+    return found
+
+
+def has_torch() -> bool:
+    """Whether the peer is installed; says how to install it if not."""
+    try:
+        import area_attention  # noqa: F401
+        import torch
+    except ImportError:
+        print(f"torch and area-attention are absent: {INSTALL}", file=sys.stderr)
+        return False
+    torch.manual_seed(0)
+    if device().type == "cpu":
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    return True
+
+
+def row_of(name: str, *, quick: bool, rounds: int) -> dict:
+    """One system."""
+    case = case_of(name, quick=quick)
+    calls = {"ours": our_call(case)}
+    found = {}
+    if has_torch():
+        small = case.cut(4, dropout=False)
+        found = check_equal(name, small, channels_last=False)
+        check_equal(name, small, channels_last=True)
+        calls["torch"] = torch_call(case, channels_last=False)
+        calls["torch, channels last"] = torch_call(case, channels_last=True)
+        if device().type == "cuda":
+            calls["torch.compile"] = torch_call(case, channels_last=True, compiled=True)
+    took = measure.seconds(calls, rounds=rounds)
+    row = {
+        "system": name,
+        "batch": len(case.label),
+        "window": "x".join(map(str, case.shape)),
+    }
+    row |= {f"{key} [s]": spread for key, spread in took.items()}
+    if found:
+        best = min(took[key].median for key in calls if key != "ours")
+        row["peer / ours"] = best / took["ours"].median
+    return row | {f"difference of {key}": value for key, value in found.items()}
+
+
+def run(quick: bool) -> list[dict]:
+    """All rows of the table."""
+    if quick:
+        return [row_of(name, quick=True, rounds=2) for name in CONFIGS]
+    rounds = {"area_attn": 7, "acrnn": 3, "adsrnn": 3}
+    return [row_of(name, quick=False, rounds=rounds[name]) for name in CONFIGS]
+
+
+if __name__ == "__main__":
+    measure.main(
+        run,
+        doc=__doc__,
+        name="train_step",
+        packages=("jax", "jaxlib", "flax", "optax", "torch", "area-attention"),
+    )
