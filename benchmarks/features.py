@@ -1,11 +1,11 @@
 """A dataset with 7 VTLP copies is built >= 3x faster than librosa makes its features.
 
 Ours is the whole way of `run.py`: every recording is read and checked, features and
-copies are computed in 2 processes, the dataset is written (TFRecord where TensorFlow
-is installed, else ArrayRecord). Beside it, without anything being checked or written:
+copies are computed by 2 workers (threads), the dataset is written (TFRecord where
+TensorFlow is installed, else ArrayRecord). Beside it, without anything being checked or written:
 
 - librosa 0.11 called per file (`feature_peers.py` says how a copy is made), in one
-  process, as scripts do, and in 2 processes (joblib), as we do;
+  process, as scripts do, and in 2 processes (joblib);
 - python_speech_features 0.6 likewise, for `logmel40_3d`; its triangles are those of our
   `logmel40_psf`, which costs the same.
 
@@ -79,7 +79,7 @@ def _compare(what: str, got: np.ndarray, expected: np.ndarray, tolerance: float)
 
 
 def build_dataset(manifest: str, recipe: str, copies: int) -> None:
-    """Builds a dataset in a new folder, all files, 2 processes."""
+    """Builds a dataset in a new folder, all files, 2 workers."""
     data = base.get_config().data
     data.corpus, data.manifest = "manifest", manifest
     data.recipe, data.vtlp_copies, data.num_workers = recipe, copies, WORKERS
@@ -128,7 +128,7 @@ def measured(manifest: str, hours: float, files: list[str], recipe, copies, roun
     return {
         "recipe": recipe,
         "copies": copies,
-        "ours, dataset, 2 processes [h/min]": rate["dataset"],
+        "ours, dataset, 2 workers [h/min]": rate["dataset"],
         "librosa, 1 process [h/min]": rate["librosa"],
         "ratio": got / rate["librosa"].median,
         "librosa, 2 processes [h/min]": rate["librosa 2"],

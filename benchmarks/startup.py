@@ -28,6 +28,7 @@ import time
 from pathlib import Path
 
 from benchmarks import measure
+from ser_jax.evaluation import times
 
 ROUNDS = 5
 DEMO_ROUNDS = 3
@@ -179,9 +180,8 @@ def whole_demo(folder: Path) -> list[dict]:
         demo(folder / "whole", name, programs="programs") for name in ("first", "again")
     ]
     check_nothing_compiled(found[1])
-    parts = dict.fromkeys([*found[0]["seconds"], *found[1]["seconds"]])
     rows = []
-    for part in [*(p for p in parts if p != "total"), "total"]:
+    for part in [*times.PARTS, "total"]:
         first, again = (results["seconds"].get(part, 0.0) for results in found)
         case = f"whole demo: {part}"
         rows.append({"case": case, "seconds": again, "nothing there [s]": first})

@@ -39,12 +39,12 @@ from ser_jax.training.step import Constants, make_train_step
 
 CONFIGS = {"area_attn": area_attn, "acrnn": acrnn, "adsrnn": adsrnn}
 CLASSES = 4
-# float32 sums of up to 10^6 products, in another order, through up to a dozen layers.
+# Logits: float32 sums of up to 10^6 products, in another order, through up to a dozen
+# layers. Gradients: among 10^6 activations a few lie so close to the kink of a ReLU or
+# to the second largest of a pool that rounding decides, on either side: both differ
+# from PyTorch in float64 by up to 1e-2, where no activation is that close by 1e-5.
 # What is wrong (a kernel turned, a gate or an axis swapped) differs by about 1.
-LOGITS, GRADIENTS = 1e-4, 1e-3
-# The bias before a batch norm has no gradient: there, rounding is compared with
-# rounding, so differences count beside this share of the largest gradient of all.
-NEGLIGIBLE = 1e-3
+LOGITS, GRADIENTS = 1e-4, 5e-2
 INSTALL = "pip install -e '.[bench]'"
 
 
@@ -224,33 +224,51 @@ def our_gradients(case: Case) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return np.asarray(logits), flat(new.opt_state)
 
 
-def check_equal(name: str, case: Case, *, channels_last: bool) -> dict[str, float]:
-    """Largest differences of logits and gradients; ends the program if they differ."""
+def torch_gradients(case: Case, *, channels_last: bool):
+    """Logits and gradients of PyTorch, under its own names."""
     import torch
 
+    module = torch_model(case, channels_last=channels_last)
+    frames, label = torch_inputs(case)
+    logits = module(frames)
+    torch.nn.functional.cross_entropy(logits, label).backward()
+    gradients = {n: p.grad.cpu().numpy() for n, p in module.named_parameters()}
+    return logits.detach().cpu().numpy(), gradients
+
+
+def size_of(name: str, gradients: dict[str, np.ndarray]) -> float:
+    """What differences of a parameter's gradient are measured against: its 2-norm.
+
+    A bias that a batch norm follows has no effect. Its gradient is 0, and what is
+    found there is rounding, on either side (checked in float64: 1e-16 of its layer's
+    weight against 1e-5): it has to be small beside the weight's.
+    """
+    layer, _, kind = name.rpartition(".")
+    block, _, role = layer.rpartition(".")
+    if kind == "bias" and role != "norm" and f"{block}.norm.weight" in gradients:
+        name = f"{layer}.weight"
+    return np.linalg.norm(gradients[name])
+
+
+def check_equal(name: str, case: Case) -> dict[str, float]:
+    """Differences of logits, and of the worst gradient (2-norms); ends if too large."""
     from benchmarks import torch_models
 
     logits, gradients = our_gradients(case)
-    module = torch_model(case, channels_last=channels_last)
-    frames, label = torch_inputs(case)
-    out = module(frames)
-    torch.nn.functional.cross_entropy(out, label).backward()
-    theirs = {n: p.grad.cpu().numpy() for n, p in module.named_parameters()}
     ours = torch_models.counterparts(gradients)
-    out = out.detach().cpu().numpy()
-    largest = max(np.abs(g).max() for g in theirs.values())
-    found = {
-        "logits": float(np.abs(logits - out).max() / np.abs(out).max()),
-        "gradients": max(
-            float(
-                np.abs(mine - theirs[n]).max()
-                / max(np.abs(theirs[n]).max(), NEGLIGIBLE * largest)
-            )
-            for n, mine in ours.items()
-        ),
-    }
+    found = {"logits": 0.0, "gradients": 0.0}
+    worst = ""
+    for channels_last in (False, True):
+        out, theirs = torch_gradients(case, channels_last=channels_last)
+        difference = np.abs(logits - out).max() / np.abs(out).max()
+        found["logits"] = float(np.maximum(found["logits"], difference))
+        for key, mine in ours.items():
+            difference = np.linalg.norm(mine - theirs[key]) / size_of(key, theirs)
+            # Not `max`, which would let a NaN pass.
+            if not difference <= found["gradients"]:
+                found["gradients"], worst = float(difference), key
     if not (found["logits"] < LOGITS and found["gradients"] < GRADIENTS):
-        raise SystemExit(f"{name}: PyTorch's is another network, differences {found}")
+        raise SystemExit(f"{name}: PyTorch's differs: {found}, most in {worst}")
     return found
 
 
@@ -274,9 +292,7 @@ def row_of(name: str, *, quick: bool, rounds: int) -> dict:
     calls = {"ours": our_call(case)}
     found = {}
     if has_torch():
-        small = case.cut(4, dropout=False)
-        found = check_equal(name, small, channels_last=False)
-        check_equal(name, small, channels_last=True)
+        found = check_equal(name, case.cut(4, dropout=False))
         calls["torch"] = torch_call(case, channels_last=False)
         calls["torch, channels last"] = torch_call(case, channels_last=True)
         if device().type == "cuda":
@@ -298,7 +314,7 @@ def run(quick: bool) -> list[dict]:
     """All rows of the table."""
     if quick:
         return [row_of(name, quick=True, rounds=2) for name in CONFIGS]
-    rounds = {"area_attn": 7, "acrnn": 3, "adsrnn": 3}
+    rounds = {"area_attn": 3, "acrnn": 2, "adsrnn": 3}
     return [row_of(name, quick=False, rounds=rounds[name]) for name in CONFIGS]
 
 
