@@ -314,7 +314,7 @@ def run(quick: bool) -> list[dict]:
     """All rows of the table."""
     if quick:
         return [row_of(name, quick=True, rounds=2) for name in CONFIGS]
-    rounds = {"area_attn": 3, "acrnn": 2, "adsrnn": 3}
+    rounds = {"area_attn": 2, "acrnn": 3, "adsrnn": 3}
     return [row_of(name, quick=False, rounds=rounds[name]) for name in CONFIGS]
 
 
