@@ -125,11 +125,11 @@ def kernel_gradient(
     gradient = jnp.pad(gradient, (((rows - 1) * down, spare), (0, 0)))
 
     def shifts(array, starts):
-        block = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=BLOCK_ROWS)
-        return jnp.concatenate([block(array, start) for start in starts], axis=1)
+        cut = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=BLOCK_ROWS)
+        return jnp.concatenate([cut(array, start) for start in starts], axis=1)
 
-    def add(i, products):
-        first = i * BLOCK_ROWS
+    def add(block, products):
+        first = block * BLOCK_ROWS
         maps = shifts(x, [first + j * along for j in range(columns)])
         gradients = shifts(gradient, [first + i * down for i in reversed(range(rows))])
         return products + jax.lax.dot_general(
