@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ser_jax import clock
+from ser_jax import clock, huge_pages
 from ser_jax.errors import InputError
 
 COMMANDS = ("train", "evaluate", "report")
@@ -96,6 +96,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
+    huge_pages.ask()
     logging.set_verbosity(logging.ERROR)  # of Orbax and TFDS, which speak a lot
     for ours in ("ser_jax", "tfds_iemocap"):
         std_logging.getLogger(ours).setLevel(std_logging.INFO)

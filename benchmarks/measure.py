@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
+from ser_jax import huge_pages
+
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
@@ -106,6 +108,7 @@ def machine(packages: Sequence[str]) -> dict:
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "device": "cpu",
+        "malloc": os.environ.get("GLIBC_TUNABLES", "default"),
         "python": platform.python_version(),
         "commit": _commit(),
     }
@@ -133,6 +136,7 @@ def main(
       name: The benchmark's name.
       packages: Distributions whose versions belong beside the numbers.
     """
+    huge_pages.ask()  # as run.py does, for ours and for the peers
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )

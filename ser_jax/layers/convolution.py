@@ -1,16 +1,16 @@
 """2-D convolution whose kernel gradient is fast on CPU.
 
 XLA computes the gradient of a kernel as a convolution whose kernel is the whole map.
-On CPU that runs at a tenth of the speed of the forward pass once there are a few
-examples (25 of 160 GFLOP/s, 16 maps of 40 x 300 x 128; docs/performance.md). Here it is
-one matrix product: with the padded map and the output's gradient g laid out as rows of
-channels of the same width V,
+On CPU that runs at a quarter of the speed of the forward pass or less once there are a
+few examples (docs/performance.md). Here it is a matrix product: with the padded map x
+and the output's gradient g as rows of channels, both of the padded map's width,
 
-    dK[i, j] = sum_m x[m + i V + j]^T g[m] = sum_m x[m + j]^T g[m - i V],
+    dK[i, j] = sum_yv x[y + i, v + j]^T g[y, v] = sum_yv x[y + i, v]^T g[y, v - j],
 
-so the columns of the kernel are shifts of x, its rows are shifts of g, and one product
-of the two, each shift beside the other, holds every cell of the kernel. It is summed
-over blocks of m that stay in the cache.
+so the rows of the kernel are shifts of x, its columns are shifts of g (or of x, where
+that copies less), and one product of the two, each shift beside the other, holds every
+cell of the kernel. It is summed over blocks that stay in the cache. Padding and shifts
+are made per block: memory that a step touches for the first time costs more than they.
 """
 
 import functools
@@ -19,10 +19,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Rows of one product: the shifted blocks of map and gradient fill about 1 MB.
-BLOCK_ROWS = 512
-# With fewer channels the products are too thin, and XLA's own way is faster.
-FEWEST_CHANNELS = 8
+# Bytes of one block, shifted map and gradient: 2 to 16 MiB are equally fast.
+BLOCK_BYTES = 4 << 20
 
 
 def conv_general_dilated(
@@ -39,7 +37,7 @@ def conv_general_dilated(
     """`jax.lax.conv_general_dilated` of maps, for `nnx.Conv(conv_general_dilated=...)`.
 
     Everything but the kernel's gradient is lax's, and that one too off the CPU, with
-    few channels, strides, groups or a dilated map.
+    strides, groups or a dilated map.
     """
     whole = functools.partial(
         jax.lax.conv_general_dilated,
@@ -56,7 +54,6 @@ def conv_general_dilated(
         or x.ndim != 4
         or not plain
         or feature_group_count != 1
-        or x.shape[-1] < FEWEST_CHANNELS
     ):
         return whole(x, kernel, padding=padding)
     dilation = tuple(rhs_dilation or (1, 1))
@@ -107,39 +104,57 @@ def kernel_gradient(
         padding: zeros before and after the map's rows and columns.
         dilation: distance between the kernel's cells.
     """
-    (rows, columns), (features_in, features_out) = (
-        size,
-        (x.shape[-1], gradient.shape[-1]),
+    (rows, columns), (down, along) = size, dilation
+    (examples, height, width, out), ins = gradient.shape, x.shape[-1]
+    on_map, on_gradient, floats = _columns_on(rows, columns, ins, out)
+    across = (on_gradient - 1) * along
+    wide = width + across
+    fit = max(1, BLOCK_BYTES // (4 * wide * floats))  # rows of the map in a block
+    group = max(
+        n
+        for n in range(1, examples + 1)
+        if examples % n == 0 and (n == 1 or n * height <= fit)
     )
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    missing = [a - b for a, b in zip(x.shape[1:3], gradient.shape[1:3], strict=True)]
-    gradient = jnp.pad(gradient, ((0, 0), *((0, m) for m in missing), (0, 0)))
-    down, along = dilation[0] * x.shape[2], dilation[1]
-    total = gradient[..., 0].size + (rows - 1) * down
-    blocks = -(-total // BLOCK_ROWS)
-    spare = blocks * BLOCK_ROWS - gradient[..., 0].size
-    x = jnp.pad(
-        x.reshape(-1, features_in), ((0, spare + (columns - 1) * along), (0, 0))
-    )
-    gradient = gradient.reshape(-1, features_out)
-    gradient = jnp.pad(gradient, (((rows - 1) * down, spare), (0, 0)))
+    tall = -(-height // -(-height // fit))
 
-    def shifts(array, starts):
-        cut = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=BLOCK_ROWS)
-        return jnp.concatenate([cut(array, start) for start in starts], axis=1)
-
-    def add(block, products):
-        first = block * BLOCK_ROWS
-        maps = shifts(x, [first + j * along for j in range(columns)])
-        gradients = shifts(gradient, [first + i * down for i in reversed(range(rows))])
-        return products + jax.lax.dot_general(
-            maps,
-            gradients,
-            (((0,), (0,)), ((), ())),
-            preferred_element_type=jnp.float32,
+    def add(number, products):
+        maps, gradients = (
+            jax.lax.dynamic_slice_in_dim(array, number * group, group)
+            for array in (x, gradient)
         )
+        maps = jnp.pad(maps, ((0, 0), *padding, (0, 0)))
+        gradients = jnp.pad(gradients, ((0, 0), (0, 0), (across, across), (0, 0)))
+        for top in range(0, height, tall):
+            end = min(top + tall, height)
+            left = [
+                maps[:, top + i : end + i, j : j + wide]
+                for i in range(0, rows * down, down)
+                for j in range(0, on_map * along, along)
+            ]
+            right = [
+                gradients[:, top:end, across - j : across - j + wide]
+                for j in range(0, on_gradient * along, along)
+            ]
+            products += jax.lax.dot_general(
+                _side_by_side(left),
+                _side_by_side(right),
+                (((0,), (0,)), ((), ())),
+                preferred_element_type=jnp.float32,
+            )
+        return products
 
-    start = jnp.zeros((columns * features_in, rows * features_out), jnp.float32)
-    products = jax.lax.fori_loop(0, blocks, add, start)
-    products = products.reshape(columns, features_in, rows, features_out)
-    return products.transpose(2, 0, 1, 3)
+    start = jnp.zeros((rows * on_map * ins, on_gradient * out), jnp.float32)
+    products = jax.lax.fori_loop(0, examples // group, add, start)
+    products = products.reshape(rows, on_map, ins, on_gradient, out)
+    return jnp.swapaxes(products, 2, 3).reshape(rows, columns, ins, out)
+
+
+def _columns_on(rows: int, columns: int, ins: int, out: int) -> tuple[int, int, int]:
+    """The kernel's columns as shifts of the map or of its gradient; floats per cell."""
+    on_map, on_gradient = rows * columns * ins + out, rows * ins + columns * out
+    return min((columns, 1, on_map), (1, columns, on_gradient), key=lambda x: x[2])
+
+
+def _side_by_side(shifts):
+    joined = jnp.concatenate(shifts, axis=-1)
+    return joined.reshape(-1, joined.shape[-1])

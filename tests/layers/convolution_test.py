@@ -13,8 +13,9 @@ CASES = {
     "even": ((1, 40, 30, 16), (2, 8, 16, 3), "SAME", (1, 1)),
     "uneven padding": ((3, 6, 13, 9), (4, 2, 9, 5), ((1, 2), (3, 0)), (1, 1)),
     "valid, dilated": ((2, 9, 8, 10), (3, 2, 10, 4), "VALID", (2, 3)),
-    "several blocks": ((5, 13, 24, 12), (3, 3, 12, 6), "SAME", (2, 2)),
-    "few channels": ((2, 7, 9, 3), (3, 5, 3, 11), "SAME", (1, 1)),
+    "dilated": ((6, 13, 24, 12), (3, 3, 12, 6), "SAME", (2, 2)),
+    "columns on the map": ((2, 7, 9, 2), (3, 5, 2, 11), "SAME", (1, 1)),
+    "columns on the map, dilated": ((4, 7, 11, 1), (2, 3, 1, 5), "VALID", (2, 3)),
 }
 
 
@@ -39,8 +40,11 @@ def both(case, function):
     return out, *pull(jnp.asarray(rng.standard_normal(out.shape, np.float32)))
 
 
+# Bytes of a block: one row of the map, some rows, several examples.
+@pytest.mark.parametrize("block", [1, 20_000, 4 << 20])
 @pytest.mark.parametrize("case", CASES)
-def test_output_and_gradients_are_those_of_lax(case):
+def test_output_and_gradients_are_those_of_lax(case, block, monkeypatch):
+    monkeypatch.setattr(convolution, "BLOCK_BYTES", block)
     ours = both(case, convolution.conv_general_dilated)
     for mine, theirs in zip(
         ours, both(case, jax.lax.conv_general_dilated), strict=True
