@@ -38,10 +38,10 @@ import numpy as np
 
 from benchmarks import measure
 from configs import area_attn
-from ser_jax.data import batches, schedule
+from ser_jax.data import schedule
 from ser_jax.data.batches import Index
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training import placing, runs
+from ser_jax.training import loop, placing, runs
 from ser_jax.training.trainer import Trainer
 
 TOTAL_STEPS = 200
@@ -107,19 +107,9 @@ def prepare(config, chosen: slice) -> experiment_lib.Experiment:
 
 def epoch_of(trainer: Trainer, num_steps: int) -> schedule.Schedule:
     """The first steps of the first epoch; all runs must have that many."""
-    experiment, config = trainer.experiment, trainer.config
-    orders = [
-        batches.training_order(
-            run,
-            experiment.buffer,
-            experiment.labels,
-            config,
-            epoch=0,
-            sizes=experiment.sizes,
-        )
-        for run in experiment.runs
-    ]
-    planned = schedule.plan(orders, experiment.sizes, epoch=0)
+    planned = loop.epoch_order(
+        trainer.config, trainer.experiment, trainer.initial_snapshot()
+    )
     full = np.flatnonzero((planned.index.weight > 0).all(axis=(0, 2)))
     chosen = np.resize(full, num_steps)  # a small corpus is gone round again
     index = Index(*(x[:, chosen] for x in planned.index))

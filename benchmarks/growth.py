@@ -165,7 +165,7 @@ def train(folder: Path, frames_on: str, quick: bool) -> dict:
         experiment = experiment_lib.prepare(config)
     opened = time.perf_counter() - start
     trainer = Trainer(config, experiment)
-    planned = loop._epoch_order(config, experiment, trainer.initial_snapshot())
+    planned = loop.epoch_order(config, experiment, trainer.initial_snapshot())
     took, anonymous = [], 0.0
     for _, frames, chunk in trainer.chunks(planned):
         start = time.perf_counter()

@@ -121,12 +121,12 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
     trainer.load(snapshot)
     workdir.keep_metrics(snapshot.epoch)
     events = EventLog(workdir.path / "tensorboard", experiment.runs, snapshot.epoch)
-    whole_epoch = _epoch_order(config, experiment, trainer.initial_snapshot())
+    whole_epoch = epoch_order(config, experiment, trainer.initial_snapshot())
     bar = _progress_bar(config, experiment, snapshot, whole_epoch.steps)
     with contextlib.closing(events), bar, _stop_signals() as stop:
         while snapshot.epoch < config.train.epochs and _any_active(snapshot):
             started = time.monotonic()
-            planned = _epoch_order(config, experiment, snapshot)
+            planned = epoch_order(config, experiment, snapshot)
             chunks = _chunks(trainer, planned, snapshot, workdir)
             snapshot.step = _epoch(trainer, planned, chunks, snapshot, bar, stop)
             if stop["signal"]:
@@ -147,7 +147,7 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
     return snapshot
 
 
-def _epoch_order(config, experiment, snapshot: Snapshot) -> schedule.Schedule:
+def epoch_order(config, experiment, snapshot: Snapshot) -> schedule.Schedule:
     """The batches of the coming epoch; runs that stopped early get none."""
     orders = [
         batches.training_order(

@@ -87,7 +87,7 @@ def _trained(config):
     """Parameters after some steps, posteriors of the test parts, and the trainer."""
     experiment = experiment_lib.prepare(config)
     trainer = Trainer(config, experiment)
-    planned = loop._epoch_order(config, experiment, trainer.initial_snapshot())
+    planned = loop.epoch_order(config, experiment, trainer.initial_snapshot())
     for _, frames, chunk in itertools.islice(trainer.chunks(planned), 3):
         trainer.train(chunk, frames)
     states = trainer.placement.collect(trainer.states)
@@ -154,7 +154,7 @@ def test_a_failure_in_the_thread_reaches_the_caller(small):
     small.data.frames_on = "host"
     experiment = experiment_lib.prepare(small)
     trainer = Trainer(small, experiment)
-    planned = loop._epoch_order(small, experiment, trainer.initial_snapshot())
+    planned = loop.epoch_order(small, experiment, trainer.initial_snapshot())
     planned.index.start[:, 1] = 2**31 - 1  # beyond the table
     with pytest.raises(IndexError):
         list(trainer.chunks(planned))

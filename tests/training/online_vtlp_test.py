@@ -28,7 +28,7 @@ def started(config):
     """A trainer and the calls of the first epoch, one step each."""
     experiment = experiment_lib.prepare(config)
     trainer = Trainer(config, experiment)
-    planned = loop._epoch_order(config, experiment, trainer.initial_snapshot())
+    planned = loop.epoch_order(config, experiment, trainer.initial_snapshot())
     return trainer, [call[1:] for call in loop.schedule.chunks(planned, 0, 1)]
 
 

@@ -44,7 +44,7 @@ def test_buckets_and_centers_survive_a_stop(tones, datasets, tmp_path, monkeypat
     loop.train_and_evaluate(config, str(tmp_path / "a"))
     experiment = experiment_lib.prepare(config)
     assert len(experiment.sizes) > 1
-    steps = loop._epoch_order(
+    steps = loop.epoch_order(
         config, experiment, Trainer(config, experiment).initial_snapshot()
     ).steps
     with monkeypatch.context() as patch:
@@ -101,7 +101,7 @@ def test_center_loss_brings_features_to_their_centers(tones, datasets):
     assert config.train.center_weight > 0
     experiment = experiment_lib.prepare(config)
     trainer = Trainer(config, experiment)
-    planned = loop._epoch_order(config, experiment, trainer.initial_snapshot())
+    planned = loop.epoch_order(config, experiment, trainer.initial_snapshot())
     for _, frames, chunk in loop.schedule.chunks(planned, 0, trainer.steps_per_call):
         trainer.train(chunk, frames)
     centers = trainer.placement.collect(trainer.states).centers

@@ -22,7 +22,7 @@ def test_the_compiled_step_has_no_collectives(tiny_config, mode, placement):
     trainer = Trainer(tiny_config, experiment)
     assert trainer.placement.mesh.shape == {"run": 5, "data": 1}
     snapshot = trainer.initial_snapshot()
-    planned = loop._epoch_order(tiny_config, experiment, snapshot)
+    planned = loop.epoch_order(tiny_config, experiment, snapshot)
     _, frames, chunk = next(trainer.chunks(planned))
     compiled = (
         trainer._train[frames]
@@ -52,7 +52,7 @@ def test_a_run_does_not_depend_on_the_runs_beside_it(tiny_config, rule):
         object.__setattr__(experiment, "constants", constants)
         trainer = Trainer(tiny_config, experiment)
         assert len(experiment.sizes) == {"slide": 1, "whole": 3}[rule]
-        planned = loop._epoch_order(tiny_config, experiment, trainer.initial_snapshot())
+        planned = loop.epoch_order(tiny_config, experiment, trainer.initial_snapshot())
         for _, frames, chunk in schedule.chunks(planned, 0, 1):
             trainer.train(chunk, frames)
         states.append(trainer.placement.collect(trainer.states).params)
