@@ -5,10 +5,12 @@ down slows all of them; a time is the median over rounds, its spread the quartil
 """
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
@@ -101,6 +103,49 @@ def in_new_process(module: str, *arguments: str, env: dict | None = None) -> dic
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+@contextlib.contextmanager
+def apart(make: Callable[..., Callable[[], object]], *arguments, **options):
+    """A contestant in a process of its own, which waits while the others are measured.
+
+    JAX and PyTorch in one process slow each other down by a quarter: threads, memory.
+
+    Args:
+      make: A module's function whose result, made in that process, is measured there.
+      *arguments: For `make`.
+      **options: For `make`.
+
+    Yields:
+      A function for `seconds`.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    made = (theirs, make, arguments, options)
+    process = context.Process(target=_serve, args=made, daemon=True)
+    process.start()
+
+    def call():
+        ours.send(None)
+        if problem := ours.recv():
+            raise SystemExit(problem)
+
+    try:
+        yield call
+    finally:
+        process.kill()  # its memory is wanted for the next contestants
+        process.join()
+
+
+def _serve(pipe, make, arguments, options) -> None:
+    try:
+        call = make(*arguments, **options)
+        while True:
+            pipe.recv()
+            call()
+            pipe.send("")
+    except Exception as error:  # noqa: BLE001 - told to the process that measures
+        pipe.send(f"{make}: {error!r}")
+
+
 def machine(packages: Sequence[str]) -> dict:
     """Where and with what the numbers were made."""
     found = {
@@ -137,6 +182,8 @@ def main(
       packages: Distributions whose versions belong beside the numbers.
     """
     huge_pages.ask()  # as run.py does, for ours and for the peers
+    # Contestants may have processes of their own on one GPU.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )

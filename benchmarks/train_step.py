@@ -8,7 +8,8 @@ the systems' own configs, dropout on, batch on the device. Ours is the real step
 same layer table in plain PyTorch (benchmarks/torch_models.py; AACNN with the PyPI
 package `area-attention` 0.1.0), `torch.optim.Adam` in its fused version, with maps in
 PyTorch's usual layout and with channels last: the faster of the two counts. On a GPU
-also `torch.compile` of it.
+also `torch.compile` of it. Each contestant has a process of its own, all with the
+memory setting of run.py (`ser_jax.huge_pages`).
 
 Checked in every mode: with our parameters and without dropout, PyTorch gives our
 loss and our gradients for all parameters, so it is the same network.
@@ -18,6 +19,7 @@ Bars on 2 CPU cores: AACNN >= 2x, ACRNN and ADSRNN >= 1x.
     python -m benchmarks.train_step [--quick] [--out=train_step.json]
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -47,6 +49,11 @@ CLASSES = 4
 # from PyTorch in float64 by up to 1e-2, where no activation is that close by 1e-5.
 # What is wrong (a kernel turned, a gate or an axis swapped) differs by about 1.
 LOGITS, GRADIENTS = 1e-4, 5e-2
+PEERS = {
+    "torch": {"channels_last": False},
+    "torch, channels last": {"channels_last": True},
+    "torch.compile": {"channels_last": True, "compiled": True},
+}
 INSTALL = "pip install -e '.[bench]'"
 
 
@@ -288,18 +295,35 @@ def has_torch() -> bool:
     return True
 
 
+def our_step(name: str, *, quick: bool) -> Callable[[], None]:
+    """What the process of our contestant measures."""
+    return our_call(case_of(name, quick=quick))
+
+
+def torch_step(name: str, *, quick: bool, **options) -> Callable[[], None]:
+    """What a process of PyTorch measures."""
+    has_torch()  # sets its threads
+    return torch_call(case_of(name, quick=quick), **options)
+
+
 def row_of(name: str, *, quick: bool, rounds: int) -> dict:
     """One system."""
-    case = case_of(name, quick=quick)
-    calls = {"ours": our_call(case)}
-    found = {}
+    case, found = case_of(name, quick=quick), {}
+    makes = {"ours": functools.partial(our_step, name)}
     if has_torch():
         found = check_equal(name, case.cut(4, dropout=False))
-        calls["torch"] = torch_call(case, channels_last=False)
-        calls["torch, channels last"] = torch_call(case, channels_last=True)
-        if device().type == "cuda":
-            calls["torch.compile"] = torch_call(case, channels_last=True, compiled=True)
-    took = measure.seconds(calls, rounds=rounds)
+        for label, options in PEERS.items():
+            if "compiled" not in options or device().type == "cuda":
+                makes[label] = functools.partial(torch_step, name, **options)
+    with contextlib.ExitStack() as stack:
+        calls = {
+            label: stack.enter_context(measure.apart(make, quick=quick))
+            # Starting a process for each takes longer than a quick measurement.
+            if label == "ours" or not quick
+            else make(quick=quick)
+            for label, make in makes.items()
+        }
+        took = measure.seconds(calls, rounds=rounds)
     row = {
         "system": name,
         "batch": len(case.label),
@@ -307,7 +331,7 @@ def row_of(name: str, *, quick: bool, rounds: int) -> dict:
     }
     row |= {f"{key} [s]": spread for key, spread in took.items()}
     if found:
-        best = min(took[key].median for key in calls if key != "ours")
+        best = min(took[label].median for label in PEERS if label in took)
         row["peer / ours"] = best / took["ours"].median
     return row | {f"difference of {key}": value for key, value in found.items()}
 
@@ -316,8 +340,8 @@ def run(quick: bool) -> list[dict]:
     """All rows of the table."""
     if quick:
         return [row_of(name, quick=True, rounds=2) for name in CONFIGS]
-    rounds = {"area_attn": 2, "acrnn": 3, "adsrnn": 3}
-    return [row_of(name, quick=False, rounds=rounds[name]) for name in CONFIGS]
+    rounds = {"area_attn": 5, "acrnn": 5, "adsrnn": 5}
+    return [row_of(name, quick=False, rounds=3) for name in CONFIGS]
 
 
 if __name__ == "__main__":
