@@ -340,7 +340,6 @@ def run(quick: bool) -> list[dict]:
     """All rows of the table."""
     if quick:
         return [row_of(name, quick=True, rounds=2) for name in CONFIGS]
-    rounds = {"area_attn": 5, "acrnn": 5, "adsrnn": 5}
     return [row_of(name, quick=False, rounds=3) for name in CONFIGS]
 
 
