@@ -64,3 +64,24 @@ def test_all_programs_are_kept_and_the_next_start_reads_them(tmp_path):
     assert list((tmp_path / "ser_jax" / "jax").iterdir())
     _, second, _ = _python("-c", for_users + COMPILES, **environment)
     assert second == {"programs": first["programs"], "from_cache": first["programs"]}
+
+
+PAGES = """
+import json, os, sys
+from ser_jax import huge_pages
+huge_pages.ask()
+print(json.dumps([os.environ["GLIBC_TUNABLES"], sys.argv, os.getppid()]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a Linux setting")
+def test_a_process_starts_again_as_it_was_with_large_pages():
+    variable = "GLIBC_TUNABLES"
+    for_users = (
+        f"import os; os.environ.get({variable!r}) or os.environ.pop({variable!r})\n"
+    )
+    words = ("--config.a=b c", "")
+    found = _python("-c", for_users + PAGES, *words, GLIBC_TUNABLES="")
+    assert found == ["glibc.malloc.hugetlb=1", ["-c", *words], os.getpid()]
+    own = "glibc.malloc.arena_max=3"
+    assert _python("-c", PAGES, *words, GLIBC_TUNABLES=own)[0] == own
