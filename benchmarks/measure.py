@@ -57,7 +57,11 @@ class Spread:
 
 
 def seconds(
-    calls: dict[str, Callable[[], object]], *, rounds: int = 7, warmup: int = 1
+    calls: dict[str, Callable[[], object]],
+    *,
+    rounds: int = 7,
+    warmup: int = 1,
+    before: int = 0,
 ) -> dict[str, Spread]:
     """Times calls in turn; a call must wait for its own result.
 
@@ -65,6 +69,8 @@ def seconds(
       calls: Name to function without arguments.
       rounds: Timed calls of each.
       warmup: Calls of each before, untimed (compilation, caches).
+      before: Untimed calls at the start of each turn, for what is called again and
+        again where it is used: a virtual machine may lose the memory freed meanwhile.
     """
     for _ in range(warmup):
         for call in calls.values():
@@ -72,6 +78,8 @@ def seconds(
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            for _ in range(before):
+                call()
             start = time.perf_counter()
             call()
             taken[name].append(time.perf_counter() - start)

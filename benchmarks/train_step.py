@@ -9,7 +9,8 @@ same layer table in plain PyTorch (benchmarks/torch_models.py; AACNN with the Py
 package `area-attention` 0.1.0), `torch.optim.Adam` in its fused version, with maps in
 PyTorch's usual layout and with channels last: the faster of the two counts. On a GPU
 also `torch.compile` of it. Each contestant has a process of its own, all with the
-memory setting of run.py (`ser_jax.huge_pages`).
+memory setting of run.py (`ser_jax.huge_pages`); a turn is two steps, of which the
+second is timed, since steps of a training follow each other.
 
 Checked in every mode: with our parameters and without dropout, PyTorch gives our
 loss and our gradients for all parameters, so it is the same network.
@@ -323,7 +324,7 @@ def row_of(name: str, *, quick: bool, rounds: int) -> dict:
             else make(quick=quick)
             for label, make in makes.items()
         }
-        took = measure.seconds(calls, rounds=rounds)
+        took = measure.seconds(calls, rounds=rounds, before=1)
     row = {
         "system": name,
         "batch": len(case.label),
