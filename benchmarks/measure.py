@@ -115,7 +115,7 @@ def in_new_process(module: str, *arguments: str, env: dict | None = None) -> dic
 def apart(make: Callable[..., Callable[[], object]], *arguments, **options):
     """A contestant in a process of its own, which waits while the others are measured.
 
-    JAX and PyTorch in one process slow each other down by a quarter: threads, memory.
+    So that neither its threads nor the memory it has freed touch another's times.
 
     Args:
       make: A module's function whose result, made in that process, is measured there.
