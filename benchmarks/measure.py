@@ -130,6 +130,7 @@ def apart(make: Callable[..., Callable[[], object]], *arguments, **options):
     made = (theirs, make, arguments, options)
     process = context.Process(target=_serve, args=made, daemon=True)
     process.start()
+    theirs.close()  # or nobody would notice that the process has died
 
     def call():
         ours.send(None)
