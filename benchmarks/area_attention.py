@@ -1,4 +1,4 @@
-"""Area attention is >= 3x faster at 3x3 and >= 5x at 5x5 than the PyPI package.
+"""Area attention should be >= 3x faster at 3x3, >= 5x at 5x5 than the PyPI package.
 
 Forward and backward pass, float32, mean keys and sum values, self-attention of every
 cell of a map (N = H W queries, D = 80), 8 examples. Beside ours:
@@ -7,7 +7,8 @@ cell of a map (N = H W queries, D = 80), 8 examples. Beside ours:
 - `area-attention` 0.1.0 of PyPI (PyTorch), with its memory_height and memory_width set;
 - on a GPU also `torch.compile` of it, with PyTorch for CUDA.
 
-Bars on 2 CPU cores, 32x20 map: 3x and 5x as above, at most 1/5 of the package's peak
+Bars on 2 CPU cores, 32x20 map: 3x and 5x as above (met as the package comes, missed where
+it too gets large memory pages, as here; docs/performance.md), at most 1/5 of the package's peak
 memory at 5x5, time growing at most linearly with the number of area sizes and memory
 not at all. Output and gradients must agree to 1e-5 of their largest entry.
 
