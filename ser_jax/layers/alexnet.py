@@ -118,12 +118,17 @@ class AlexNet(nnx.Module):
         self.dtype = dtype
 
     @property
-    def shortest(self) -> int:
-        """Bands and frames of the smallest map that leaves a cell."""
+    def windows(self) -> list[Window]:
+        """Kernels, strides and padding of all layers, from the first to the last."""
         windows = []
         for stage in self.stages:
             windows += [stage.window, POOL] if stage.pool else [stage.window]
-        return strided.shortest_axis(windows)
+        return windows
+
+    @property
+    def shortest(self) -> int:
+        """Bands and frames of the smallest map that leaves a cell."""
+        return strided.shortest_axis(self.windows)
 
     def named_convs(self) -> dict[str, nnx.Conv]:
         """The convolutions: conv1 ... conv5."""

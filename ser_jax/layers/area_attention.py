@@ -223,3 +223,73 @@ def attention_map(
     weights = _area_weights(query, keys, sizes, mask, top_k_areas)
     areas = pooling.unflatten_areas(weights, sizes, grid)
     return pooling.spread_to_cells(areas, sizes, grid) * mask[..., None]
+
+
+def area_mass(
+    query: Float[Array, "B N D"],
+    key: Float[Array, "B H W D"],
+    query_mask: Bool[Array, "B N"],
+    *,
+    max_area: tuple[int, int] = (3, 3),
+    key_mode: str = "mean",
+    scale: str = "sqrt_d",
+    mask: Bool[Array, "B H W"] | None = None,
+    area_key_fn: Callable | None = None,
+    top_k_areas: int = 0,
+    block_queries: int = 64,
+) -> Float[Array, "B S H W"]:
+    """`attention_map` for each area size alone, averaged over the valid queries.
+
+    Added up over the sizes it is the mean of `attention_map`. A size's map divided by
+    the cells of that size adds up to the weight that the size has; those add up to 1.
+
+    Args:
+        query: as in `area_attention`.
+        key: likewise.
+        query_mask: True where a query counts; without any the map is 0.
+        max_area: as in `area_attention`, and so are the others.
+        key_mode: without noise.
+        scale: `sqrt_d` or `none`.
+        mask: True where a cell is valid.
+        area_key_fn: for `key_mode="features"`.
+        top_k_areas: 0 = all.
+        block_queries: queries taken at once; memory grows with it, not with N.
+
+    Returns:
+        float32; sizes in the order of `area_pooling.area_sizes`.
+    """
+    _check(query, key, key, key_mode, "sum", scale, 0.0)
+    grid = key.shape[1:3]
+    sizes = pooling.area_sizes(max_area, grid)
+    if scale == "sqrt_d":
+        query = query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
+    mask = jnp.ones(key.shape[:3], bool) if mask is None else mask
+    keys = _area_keys(key, sizes, mask, key_mode, None, area_key_fn)
+
+    def block(pair) -> Float[Array, "B A"]:
+        queries, counts = pair
+        weights = _area_weights(queries, keys, sizes, mask, top_k_areas)
+        return jnp.einsum("ban,bn->ba", weights, counts)
+
+    def cut(x: Array) -> Array:
+        """[B, N, ...] -> [blocks, B, block_queries, ...], zeros at the end."""
+        padding = [(0, 0), (0, -x.shape[1] % block_queries)] + [(0, 0)] * (x.ndim - 2)
+        x = jnp.pad(x, padding).reshape(x.shape[0], -1, block_queries, *x.shape[2:])
+        return jnp.moveaxis(x, 1, 0)
+
+    counts = query_mask.astype(jnp.float32)
+    total = jax.lax.map(block, (cut(query), cut(counts))).sum(axis=0)
+    total = total / jnp.maximum(query_mask.sum(axis=1), 1)[:, None]
+    areas = pooling.unflatten_areas(total, sizes, grid)
+    maps = [_covered(a, size, grid) for a, size in zip(areas, sizes, strict=True)]
+    return jnp.stack(maps, axis=1) * mask[:, None]
+
+
+def _covered(areas: Array, size: tuple[int, int], grid: tuple[int, int]) -> Array:
+    """Every cell gets the sum of the areas of one size that cover it, [B, H, W]."""
+    zeros = [
+        jnp.zeros((areas.shape[0], grid[0] - h + 1, grid[1] - w + 1), areas.dtype)
+        for h, w in pooling.area_sizes(size, grid)[:-1]
+    ]
+    sizes = pooling.area_sizes(size, grid)
+    return pooling.spread_to_cells([*zeros, areas], sizes, grid)

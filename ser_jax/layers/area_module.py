@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from ser_jax.layers.area_attention import area_attention, attention_map
+from ser_jax.layers.area_attention import area_attention, area_mass
+from ser_jax.layers.area_pooling import area_sizes
 
 LAYOUTS = ("grid2d", "rows", "flat")
 PROJECTIONS = ("none", "dense")
@@ -88,8 +89,9 @@ class AreaAttention(nnx.Module):
     """Every cell of a map attends over the areas of the map.
 
     `sow_maps` is False; set it (`model.set_attributes(sow_maps=True)`) and call under
-    `nnx.capture(nnx.Intermediate)` to receive `attention`: [B, H, W, N], for query n
-    the weights of all areas covering a cell, summed (rows: [B, H, 1, W, W]).
+    `nnx.capture(nnx.Intermediate)` to receive `attention`: [B, S, H, W], for each of
+    the S area sizes (`sizes`) the weights of all areas covering a cell, the mean over
+    valid cells' queries and heads (one query's map: `area_attention.attention_map`).
     """
 
     def __init__(
@@ -169,7 +171,7 @@ class AreaAttention(nnx.Module):
             self.sow(
                 nnx.Intermediate,
                 "attention",
-                self._map(attention_map(query, grids[1], **matching), x.shape[0]),
+                self._mass(query, grids[1], mask, matching, x.shape),
             )
         out = area_attention(
             query,
@@ -230,9 +232,20 @@ class AreaAttention(nnx.Module):
             out = jnp.moveaxis(out, 1, 2)
         return out.reshape(shape)
 
-    def _map(self, weights: Array, batch: int) -> Array:
-        """[B', H', W', N] -> mean over heads, rows split off the batch axis."""
-        weights = weights.reshape(-1, self.num_heads, *weights.shape[1:]).mean(axis=1)
+    def sizes(self, grid: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Heights and widths of the areas on a map of so many rows and columns."""
+        layouts = {"rows": (1, grid[1]), "flat": (1, grid[0] * grid[1])}
+        return area_sizes(self.spec.max_area, layouts.get(self.spec.layout, grid))
+
+    def _mass(self, query, key, mask, matching, shape) -> Float[Array, "B S H W"]:
+        """`area_mass` of the layout, on the map; rows share an example's queries."""
+        batch, rows, columns, _ = shape
+        mask = jnp.ones(shape[:3], bool) if mask is None else mask
+        counts = jnp.repeat(self._grid(mask[..., None], heads=False), self.num_heads, 0)
+        mass = area_mass(query, key, counts.reshape(query.shape[:2]), **matching)
+        mass = mass.reshape(-1, self.num_heads, *mass.shape[1:]).mean(axis=1)
         if self.spec.layout == "rows":
-            return weights.reshape(batch, -1, *weights.shape[1:])
-        return weights
+            # Columns are masked, so every row has as many valid queries as the others.
+            mass = mass.reshape(batch, rows, -1, columns) / rows
+            return jnp.moveaxis(mass, 1, 2)
+        return mass.reshape(batch, -1, rows, columns)

@@ -151,6 +151,18 @@ def statistics_pool(
     return jnp.concatenate([found["max"], found["mean"], found["std"]], axis=-1)
 
 
+def cross_weights(
+    query: Float[Array, "B *Q D"],
+    keys: Float[Array, "B L D"],
+    mask: Bool[Array, "B L"],
+) -> Float[Array, "B Q L"]:
+    """softmax_l(q . k_l) in float32, arguments as in `cross_attention`."""
+    flat = query.reshape(query.shape[0], -1, query.shape[-1])
+    keys = jnp.where(mask[..., None], keys, 0)
+    scores = jnp.einsum("bqd,bld->bql", flat, keys, preferred_element_type=jnp.float32)
+    return masked_softmax(scores, mask[:, None])
+
+
 def cross_attention(
     query: Float[Array, "B *Q D"],
     keys: Float[Array, "B L D"],
@@ -169,8 +181,6 @@ def cross_attention(
     Returns:
         One vector per query; zeros where no step is valid.
     """
-    flat = query.reshape(query.shape[0], -1, query.shape[-1])
     keys = jnp.where(mask[..., None], keys, 0)
-    scores = jnp.einsum("bqd,bld->bql", flat, keys, preferred_element_type=jnp.float32)
-    weights = masked_softmax(scores, mask[:, None]).astype(keys.dtype)
+    weights = cross_weights(query, keys, mask).astype(keys.dtype)
     return jnp.einsum("bql,bld->bqd", weights, keys).reshape(query.shape)

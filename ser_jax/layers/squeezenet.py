@@ -110,9 +110,14 @@ class SqueezeNet(nnx.Module):
         self.dtype = dtype
 
     @property
+    def windows(self) -> list[Window]:
+        """Kernels, strides and padding of the layers that shrink the map, in order."""
+        return [STEM, *(POOL for *_, pool in FIRES if pool)]
+
+    @property
     def shortest(self) -> int:
         """Bands and frames of the smallest map that leaves a cell."""
-        return strided.shortest_axis([STEM, *(POOL for *_, pool in FIRES if pool)])
+        return strided.shortest_axis(self.windows)
 
     def named_convs(self) -> dict[str, nnx.Conv]:
         """The convolutions: conv1, fire2/squeeze1x1 ... fire9/expand3x3, conv10."""

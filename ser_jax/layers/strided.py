@@ -48,6 +48,19 @@ def shortest_axis(windows: Iterable[Window]) -> int:
     return length
 
 
+def placement(windows: Iterable[Window]) -> tuple[int, int]:
+    """Where the last map's cells lie: the first tile's start, and tiles' length.
+
+    A cell's tile is as long as all strides together and lies about the middle of what
+    the cell reads. It may start before the map.
+    """
+    middle, stride = 0, 1
+    for window in windows:
+        middle += (window.size // 2 - window.padding) * stride
+        stride *= window.stride
+    return middle - stride // 2, stride
+
+
 def conv(features_in: int, features_out: int, window: Window, *, dtype, rngs: nnx.Rngs):
     """A convolution with bias; kernels start as He et al. (2015) have it for ReLU."""
     return nnx.Conv(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from ser_jax.layers import attention_grid
 from ser_jax.layers.conv import ConvBlock, ConvSpec, columns
 from ser_jax.layers.dense import DenseBlock
 from ser_jax.layers.pooling import AttentionPool
@@ -78,6 +79,7 @@ class ConvSteps(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
+        self.stride = config.pool[1]  # frames under a step
         self.dtype = dtype
 
     def __call__(
@@ -180,6 +182,19 @@ class Acrnn(nnx.Module):
     def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
         """Class logits, float32."""
         return self.dense(embedding)
+
+    def attention_maps(
+        self, state: Mapping, batch: Mapping[str, Array]
+    ) -> attention_grid.Maps:
+        """What was attended to, as `time`: one weight per pooled time step.
+
+        Args:
+            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
+            batch: the inputs it was received from.
+        """
+        (weights,) = attention_grid.sown(state, "attention", "weights")
+        shape = batch["frames"].shape
+        return {"time": attention_grid.over_time(weights, shape, self.steps.stride)}
 
     def __call__(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None

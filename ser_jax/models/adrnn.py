@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from ser_jax.layers import attention_grid
 from ser_jax.layers.conv import ConvBlock, ConvSpec, columns
 from ser_jax.layers.dense import DenseBlock
 from ser_jax.layers.dilated import DilatedResidualBlock
@@ -110,6 +111,20 @@ class Adrnn(nnx.Module):
     def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
         """Class logits, float32."""
         return self.dense(embedding)
+
+    def attention_maps(
+        self, state: Mapping, batch: Mapping[str, Array]
+    ) -> attention_grid.Maps:
+        """What was attended to, as `time`: one weight per pooled time step.
+
+        Args:
+            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
+            batch: the inputs it was received from.
+        """
+        (weights,) = attention_grid.sown(state, "attention", "weights")
+        stride = self.conv.spec.pool[1]
+        shape = batch["frames"].shape
+        return {"time": attention_grid.over_time(weights, shape, stride)}
 
     def __call__(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from ser_jax.layers import attention_grid
 from ser_jax.layers.conv import ConvBlock, ConvSpec, columns, pool
 from ser_jax.layers.dense import check_mode
 from ser_jax.layers.dilated import DilatedResidualBlock
@@ -160,6 +161,26 @@ class Adsrnn(nnx.Module):
         if self.train_logits == "probability" and not self.deterministic:
             return jnp.exp(logits)
         return logits
+
+    def attention_maps(
+        self, state: Mapping, batch: Mapping[str, Array]
+    ) -> attention_grid.Maps:
+        """What was attended to, as `time`: one weight per window.
+
+        Window m's answer attends over windows 1 to m; those weights are added up by
+        the answers' shares.
+
+        Args:
+            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
+            batch: the inputs it was received from.
+        """
+        (weights,) = attention_grid.sown(state, "attention", "attention")
+        asked = weights.sum(axis=2)  # 1, or 0 for a window of padding
+        shares = attention_grid.normalized(asked * jnp.array(self.shares))
+        mass = jnp.einsum("bm,bmn->bn", shares, weights)
+        stride = self.sliding.size * attention_grid.strides(self.pools)[1]
+        shape = batch["frames"].shape
+        return {"time": attention_grid.over_time(mass, shape, stride)}
 
     def __call__(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None

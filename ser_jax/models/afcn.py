@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from ser_jax.layers import attention_grid, strided
 from ser_jax.layers.alexnet import AlexNet
 from ser_jax.layers.dense import DenseBlock, check_mode
 from ser_jax.layers.pooling import AttentionPool
@@ -116,6 +117,32 @@ class Afcn(nnx.Module):
     def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
         """Class logits, float32."""
         return self.dense(embedding)
+
+    def attention_maps(
+        self, state: Mapping, batch: Mapping[str, Array]
+    ) -> attention_grid.Maps:
+        """What was attended to, as `map`: a weight per cell of the trunk's last map.
+
+        None with `attention_scale=0`, which is a mean.
+
+        Args:
+            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
+            batch: the inputs it was received from.
+        """
+        if self.attention.scale == 0:
+            return {}
+        (weights,) = attention_grid.sown(state, "attention", "weights")
+        _, frames, bands, _ = batch["frames"].shape
+        rows = bands
+        for window in self.trunk.windows:
+            rows = window.count(rows)
+        mass = weights.reshape(weights.shape[0], rows, -1)
+        first, stride = strided.placement(self.trunk.windows)
+        sides = [
+            attention_grid.edges(count, stride, limit, first)
+            for count, limit in zip(mass.shape[1:], (bands, frames), strict=True)
+        ]
+        return {"map": attention_grid.AttentionMap(mass, *sides)}
 
     def __call__(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None

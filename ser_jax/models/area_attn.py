@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from ser_jax.layers import attention_grid
 from ser_jax.layers.area_module import AreaAttention, AreaSpec
 from ser_jax.layers.conv import ConvBlock, ConvSpec, pool
 from ser_jax.layers.width import scaled
@@ -87,7 +88,7 @@ class AreaAttn(nnx.Module):
             widths[-1], _area_spec(config), dtype=dtype, rngs=rngs
         )
         self.dropout = nnx.Dropout(config.head_dropout)
-        self.first_pool = pools[0]
+        self.first_pool, self.strides = pools[0], attention_grid.strides(pools)
         self.head = config.head
         rows, columns = self.map_shape
         cells = {"flatten": rows * columns, "time_mean": rows, "mean": 1}[config.head]
@@ -124,6 +125,31 @@ class AreaAttn(nnx.Module):
     def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
         """Class logits, float32."""
         return self.dense(embedding)
+
+    def attention_maps(
+        self, state: Mapping, batch: Mapping[str, Array]
+    ) -> attention_grid.Maps:
+        """What was attended to, one map per area size: `area 2x3`, bands x frames.
+
+        An area's weight is shared evenly among its cells, so a map adds up to the
+        weight of its size. With `merge="freq"` the map's halves both cover all bands:
+        they are laid on top of each other.
+
+        Args:
+            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
+            batch: the inputs it was received from.
+        """
+        (mass,) = attention_grid.sown(state, "attention", "attention")
+        _, frames, bands, _ = batch["frames"].shape
+        sizes = self.attention.sizes(mass.shape[2:])
+        mass, rows = attention_grid.fold_rows(mass, bands, self.strides[0])
+        columns = attention_grid.edges(mass.shape[3], self.strides[1], frames)
+        return {
+            f"area {h}x{w}": attention_grid.AttentionMap(
+                mass[:, i] / (h * w), rows, columns
+            )
+            for i, (h, w) in enumerate(sizes)
+        }
 
     def __call__(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None

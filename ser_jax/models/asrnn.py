@@ -5,13 +5,15 @@ Attention-Based Sliding Recurrent Networks With Auditory Front-Ends, IEEE Access
 2020, in the form that the public code beside ADSRNN gives it for 3-D log-mels.
 """
 
+import math
 from collections.abc import Mapping
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from ser_jax.layers.conv import ConvBlock, ConvSpec, columns
+from ser_jax.layers import attention_grid
+from ser_jax.layers.conv import ConvBlock, ConvSpec, columns, pool_mask
 from ser_jax.layers.dense import DenseBlock, batch_norm, normalize
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import LSTM, SlidingBiLSTM
@@ -194,6 +196,27 @@ class Asrnn(nnx.Module):
     def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
         """Class logits, float32."""
         return self.dense(embedding)
+
+    def attention_maps(
+        self, state: Mapping, batch: Mapping[str, Array]
+    ) -> attention_grid.Maps:
+        """What was attended to, as `time`: windows laid over time.
+
+        A window's weight is shared among its valid steps; cells are as long as the
+        largest number of steps that fills both windows and the way between them.
+
+        Args:
+            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
+            batch: the inputs it was received from.
+        """
+        (weights,) = attention_grid.sown(state, "attention", "weights")
+        pool, sliding = self.conv1.spec.pool[1], self.sliding
+        mask = pool_mask(batch["frame_mask"], pool)
+        mass = attention_grid.spread(weights, mask, sliding.size, sliding.step)
+        cell = math.gcd(sliding.size, sliding.step)
+        mass = attention_grid.grouped(mass, cell)
+        shape = batch["frames"].shape
+        return {"time": attention_grid.over_time(mass, shape, pool * cell)}
 
     def __call__(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from ser_jax.layers import attention_grid
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.width import scaled
 from ser_jax.models.acrnn import ConvSteps
@@ -80,6 +81,23 @@ class Cnn3dAttn(nnx.Module):
     def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
         """Class logits, float32."""
         return self.dense(embedding)
+
+    def attention_maps(
+        self, state: Mapping, batch: Mapping[str, Array]
+    ) -> attention_grid.Maps:
+        """What was attended to, as `time`: one weight per pooled time step.
+
+        None with `attention_scale=0`, which is a mean.
+
+        Args:
+            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
+            batch: the inputs it was received from.
+        """
+        if self.attention.scale == 0:
+            return {}
+        (weights,) = attention_grid.sown(state, "attention", "weights")
+        shape = batch["frames"].shape
+        return {"time": attention_grid.over_time(weights, shape, self.steps.stride)}
 
     def __call__(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None

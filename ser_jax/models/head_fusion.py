@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from ser_jax.layers import attention_grid
 from ser_jax.layers.conv import ConvBlock, ConvSpec, pool
 from ser_jax.layers.dense import check_mode
 from ser_jax.layers.pooling import masked_softmax
@@ -73,7 +74,7 @@ class HeadFusion(nnx.Module):
 
     `sow_maps` is False; set it (`model.set_attributes(sow_maps=True)`) and call under
     `nnx.capture(nnx.Intermediate)` to receive `weights`: [B, H, W, N, D], or
-    [B, H, W] of `acnn`.
+    [B, H, W] of `acnn`, and of `macnn` as well `answers`: ReLU(P_n o V_n), shaped alike.
 
     Differs from the paper: means are over valid cells, so that padding does not count.
     Differs from its code: an utterance's score is the mean of its segments' posteriors,
@@ -162,6 +163,9 @@ class HeadFusion(nnx.Module):
         if self.sow_maps:
             weights = weights.reshape(*shape, *weights.shape[2:])
             self.sow(nnx.Intermediate, "weights", weights)
+            if self.head == "macnn":
+                value = triple[2].reshape(weights.shape).astype(jnp.float32)
+                self.sow(nnx.Intermediate, "answers", nnx.relu(weights * value))
         return pooled
 
     def _weighted(
@@ -177,6 +181,44 @@ class HeadFusion(nnx.Module):
     def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
         """Class logits, float32."""
         return self.dense(embedding)
+
+    def attention_maps(
+        self, state: Mapping, batch: Mapping[str, Array]
+    ) -> attention_grid.Maps:
+        """What was attended to: `head 1` ..., or `map` of `acnn`.
+
+        `positions`: P, the mean over channels. `channels`: P adds up to 1 in every
+        cell, so it prefers none; the mass is each cell's share of all answers
+        ReLU(P o V). `acnn`: weights have both signs; the mass is their size.
+
+        Args:
+            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
+            batch: the inputs it was received from.
+        """
+        name = "answers" if self.softmax == "channels" else "weights"
+        if self.head == "acnn":
+            (weights,) = attention_grid.sown(state, "weights")
+            mass = jnp.abs(weights)[..., None]
+        else:
+            (weights,) = attention_grid.sown(state, name)
+            mass = weights.mean(axis=-1)
+        mass = attention_grid.normalized(mass)
+        _, frames, bands, _ = batch["frames"].shape
+        rows, columns = (
+            attention_grid.edges(count, stride, limit)
+            for count, stride, limit in zip(
+                mass.shape[1:3],
+                attention_grid.strides(self.pools),
+                (bands, frames),
+                strict=True,
+            )
+        )
+        names = [f"head {n + 1}" for n in range(mass.shape[3])]
+        names = ["map"] if self.head == "acnn" else names
+        return {
+            name: attention_grid.AttentionMap(mass[..., n], rows, columns)
+            for n, name in enumerate(names)
+        }
 
     def __call__(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from ser_jax.layers import attention_grid
 from ser_jax.layers.dense import check_mode
-from ser_jax.layers.pooling import cross_attention, statistics
+from ser_jax.layers.pooling import cross_attention, cross_weights, statistics
 from ser_jax.layers.width import scaled
 
 MODALITIES = ("audio", "text", "both")
@@ -107,6 +108,10 @@ class MscnnSpu(nnx.Module):
 
     Differs from the paper: padded frames and words count in no maximum, mean,
     deviation or softmax, and windows may have any number of frames.
+
+    `sow_maps` is False; set it (`model.set_attributes(sow_maps=True)`) and call under
+    `nnx.capture(nnx.Intermediate)` to receive `weights`, one [B, Q, P] per text kernel:
+    of the Q audio statistics that ask at its P positions.
     """
 
     INPUTS = ("frames", "frame_mask", "words", "word_mask", "speaker_embedding")
@@ -155,7 +160,7 @@ class MscnnSpu(nnx.Module):
             pairs = len(config.text_kernels)
             pairs *= len(config.audio_kernels) if self.attention == "all_pairs" else 1
             size += len(STATISTICS) * features * pairs
-        self.swem = config.swem
+        self.swem, self.sow_maps = config.swem, False
         self.reads_speaker = "speaker_embedding" in input_shapes
         self.hidden = nnx.Linear(size, hidden, **common)
         self.dropout = nnx.Dropout(config.dropout)
@@ -199,8 +204,37 @@ class MscnnSpu(nnx.Module):
             return []
         if self.attention == "all_pairs":
             heard = [jnp.concatenate(heard, axis=1)] * len(read)
-        pairs = zip(heard, read, strict=True)
+        pairs = list(zip(heard, read, strict=True))
+        if self.sow_maps:
+            for query, found in pairs:
+                self.sow(nnx.Intermediate, "weights", cross_weights(query, *found))
         return [cross_attention(query, *found) for query, found in pairs]
+
+    def attention_maps(
+        self, state: Mapping, batch: Mapping[str, Array]
+    ) -> attention_grid.Maps:
+        """What was attended to: words, one map per text kernel, `2 words` ...
+
+        The weights of a kernel's positions are the mean over the audio statistics that
+        ask; a position's weight is shared evenly among the words it covers. None
+        without attention.
+
+        Args:
+            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
+            batch: the inputs it was received from.
+        """
+        if self.attention == "none":
+            return {}
+        maps, mask = {}, batch["word_mask"]
+        found = attention_grid.sown(state, "weights")
+        for size, weights in zip(self.text.kernels, found, strict=True):
+            mass = weights.mean(axis=1) / len(found)
+            mass = attention_grid.spread(mass, mask, size, 1)[:, None]
+            columns = tuple(range(mass.shape[2] + 1))
+            maps[f"{size} words"] = attention_grid.AttentionMap(
+                mass, (0, 1), columns, over="words"
+            )
+        return maps
 
     def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
         """Class logits, float32."""

@@ -201,9 +201,10 @@ def test_maps_leave_only_when_asked_for():
     model.set_attributes(sow_maps=True)
     _, sown = run(model, batch())
     (maps,) = jax.tree.leaves(sown)
-    assert maps.shape == (2, 5, 5, 25)
+    sizes = model.attention.sizes((5, 5))
+    assert maps.shape == (2, len(sizes), 5, 5)
     # 13 of 21 frames: columns 0-2 of 5 hold valid cells.
-    assert np.all(maps[1, :, 3:] == 0) and np.all(maps[1, :, :3] > 0)
+    assert np.all(maps[1, :, :, 3:] == 0) and np.all(maps[1, :, :, :3] > 0)
 
 
 def test_heads_split_the_features_and_rows_stay_in_their_row():

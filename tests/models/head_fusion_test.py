@@ -68,7 +68,7 @@ def test_parallel_convolutions_make_25_by_62():
     model.eval()
     model.set_attributes(sow_maps=True)
     run = nnx.capture(nnx.Intermediate)(lambda model, inputs: model(inputs))
-    (weights,) = jax.tree.leaves(run(model, batch((63, 63), FULL))[1])
+    (weights,) = run(model, batch((63, 63), FULL))[1]["weights"].get_value()
     # 25 x 62 pooled twice; four heads of 64 / 4 channels.
     assert weights.shape == (2, 6, 15, 4, 16)
 

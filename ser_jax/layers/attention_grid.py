@@ -1,0 +1,126 @@
+"""Attention in cells of the input: which bands and frames a weight stands for.
+
+A layer attends over a map that pooling and strides have shrunk. An `AttentionMap` says
+for every cell of that map which rectangle of the input lies under it, so that maps of
+different systems can be drawn, compared and masked alike. The rectangle is the cell's
+own tile (as long as the stride), not all that its value depends on, which is more.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx, struct
+from jaxtyping import Array, Bool, Float
+
+
+@struct.dataclass
+class AttentionMap:
+    """Attention mass per cell of a grid that lies over the input.
+
+    Attributes:
+        mass: not negative. The maps of one answer add up to 1 together, 0 for an
+            example without a valid frame or word.
+        bands: edges of the rows, low to high; row i covers the bands from bands[i] up
+            to bands[i + 1]. One row over all bands is attention over time alone.
+        columns: edges of the columns, likewise, in frames of the batch (or in words).
+            They need not reach its end: a stride drops what fills no cell.
+        over: `frames`, or `words` (then `bands` means nothing).
+    """
+
+    mass: Float[Array, "B H W"]
+    bands: tuple[int, ...] = struct.field(pytree_node=False)
+    columns: tuple[int, ...] = struct.field(pytree_node=False)
+    over: str = struct.field(pytree_node=False, default="frames")
+
+
+Maps = dict[str, AttentionMap]
+
+
+def sown(state: Mapping, *path: str) -> tuple[Array, ...]:
+    """What was sown under the modules of a path, its last part the name, in order."""
+    for name in path:
+        state = state[name]
+    return state.get_value() if isinstance(state, nnx.Variable) else state
+
+
+def edges(count: int, size: int, limit: int, first: int = 0) -> tuple[int, ...]:
+    """Edges of `count` tiles of `size` cells from `first` on, kept within 0 to `limit`."""
+    return tuple(min(max(first + i * size, 0), limit) for i in range(count + 1))
+
+
+def strides(pools: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """Rows and columns of the input under one cell after all poolings."""
+    rows, columns = zip(*pools, strict=True)
+    return math.prod(rows), math.prod(columns)
+
+
+def over_time(
+    mass: Float[Array, "B W"], shape: tuple[int, ...], stride: int
+) -> AttentionMap:
+    """Weights of time steps.
+
+    Args:
+        mass: adds up to 1.
+        shape: of the frames, [B, T, F, C].
+        stride: frames under a step.
+    """
+    columns = edges(mass.shape[1], stride, shape[1])
+    return AttentionMap(mass[:, None], (0, shape[2]), columns)
+
+
+def spread(
+    mass: Float[Array, "B M"], mask: Bool[Array, "B L"], size: int, step: int
+) -> Float[Array, "B L"]:
+    """Shares the weight of every window evenly among its valid steps.
+
+    Args:
+        mass: of windows; the i-th covers `size` steps from i * step on.
+        mask: True where a step is valid; a window with mass has such a step.
+        size: steps of a window.
+        step: steps from a window's start to the next one's.
+    """
+    starts = step * np.arange(mass.shape[1])[:, None]
+    at = np.arange(mask.shape[1])
+    covers = mask[:, None] & jnp.asarray((at >= starts) & (at < starts + size))
+    shares = mass / jnp.maximum(covers.sum(axis=2), 1)
+    return jnp.einsum("bm,bml->bl", shares, covers.astype(mass.dtype))
+
+
+def grouped(mass: Float[Array, "B L"], size: int) -> Float[Array, "B G"]:
+    """Adds up every `size` neighbors; the last group may have fewer."""
+    missing = -mass.shape[1] % size
+    mass = jnp.pad(mass, ((0, 0), (0, missing)))
+    return mass.reshape(mass.shape[0], -1, size).sum(axis=2)
+
+
+def fold_rows(
+    mass: Float[Array, "B *S H W"], bands: int, stride: int
+) -> tuple[Float[Array, "B *S h W"], tuple[int, ...]]:
+    """Lays maps stacked on the frequency axis on top of each other.
+
+    A row stands for `stride` rows of the stack, in which band after band and copy after
+    copy follow each other; it may lie over the seam of two copies.
+
+    Args:
+        mass: of the stack.
+        bands: F, of one copy.
+        stride: rows of the stack under one row of the map.
+
+    Returns:
+        The masses over one copy, and the edges of its rows in bands.
+    """
+    rows = mass.shape[-2]
+    stacked = np.arange(rows * stride)
+    share = np.zeros((-(-bands // stride), rows), np.float32)
+    np.add.at(share, (stacked % bands // stride, stacked // stride), 1 / stride)
+    share = share[: stacked[-1] // stride + 1]
+    folded = jnp.einsum("hr,b...rw->b...hw", jnp.asarray(share), mass)
+    return folded, edges(len(share), stride, bands)
+
+
+def normalized(mass: Float[Array, "B *S"]) -> Float[Array, "B *S"]:
+    """Divides every example's masses by their sum; zeros stay zeros."""
+    total = mass.sum(axis=tuple(range(1, mass.ndim)), keepdims=True)
+    return mass / jnp.where(total > 0, total, 1)
