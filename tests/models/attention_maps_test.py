@@ -1,0 +1,241 @@
+"""Attention of every model, put back on the input: sums, padding, places."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ser_jax.inference.attention import answer_and_maps
+from ser_jax.layers import attention_grid, strided
+from ser_jax.layers.strided import POOL, Window
+from ser_jax.models import MODELS
+from tests.models.entries import ENTRIES
+
+VARIANTS = {
+    **{name: (name, {}) for name in MODELS},
+    "area_attn rows": ("area_attn", {"layout": "rows", "max_area": (1, 3)}),
+    "area_attn flat": ("area_attn", {"layout": "flat", "max_area": (1, 3)}),
+    "area_attn channel": ("area_attn", {"merge": "channel", "max_area": (2, 2)}),
+    "area_attn seam": ("area_attn", {"pools": ((3, 1), True, False, False, False)}),
+    "head_fusion positions": ("head_fusion", {"softmax": "positions"}),
+    "head_fusion acnn": ("head_fusion", {"head": "acnn"}),
+    "afcn squeezenet": ("afcn", {"trunk": "squeezenet"}),
+    "asrnn apart": ("asrnn", {"window_size": 6, "window_step": 4}),
+    "adsrnn cascade": ("adsrnn", {"combination": "cascade"}),
+    "mscnn_spu matched": ("mscnn_spu", {"attention": "matched"}),
+}
+
+
+def built(variant, shapes=None, **changes):
+    """A model in evaluation with random weights."""
+    name, own = VARIANTS[variant]
+    config = ENTRIES[name].config()
+    config.update({**own, **changes})
+    shapes = shapes or ENTRIES[name].input_shapes
+
+    @jax.jit  # operation by operation, a model compiles dozens of programs
+    def create():
+        rngs = nnx.Rngs(1)
+        model = MODELS[name](config, input_shapes=shapes, num_classes=3, rngs=rngs)
+        return nnx.split(model)
+
+    model = nnx.merge(*create())
+    model.eval()
+    return model
+
+
+def batch_of(shapes, valid, words=(7, 4), seed=0):
+    """Noise in every input; the padding holds noise as well."""
+    rng = np.random.default_rng(seed)
+    noise = {
+        name: rng.normal(size=(len(valid), *shape)).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    steps = np.arange(shapes["frames"][0])
+    batch = {**noise, "frame_mask": steps < np.array(valid)[:, None]}
+    if "words" in shapes:
+        steps = np.arange(shapes["words"][0])
+        batch["word_mask"] = steps < np.array(words)[:, None]
+    return jax.tree.map(jnp.asarray, batch)
+
+
+look = nnx.jit(answer_and_maps)
+
+
+def total(maps):
+    """The sum of all maps, [B, H, W], and their common grid."""
+    first = next(iter(maps.values()))
+    grid = (first.bands, first.columns, first.over)
+    assert all((m.bands, m.columns, m.over) == grid for m in maps.values())
+    return np.asarray(sum(m.mass for m in maps.values()), np.float64), first
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_masses_add_up_to_one_and_padding_has_none(variant):
+    model = built(variant)
+    shapes = dict(ENTRIES[VARIANTS[variant][0]].input_shapes)
+    frames, bands, _ = shapes["frames"]
+    batch = batch_of(shapes, (frames, frames // 2, 0), words=(7, 4, 0))
+    logits, maps = look(model, batch)
+    mass, first = total(maps)
+    # AFCN takes an example without frames for one of zeros, and looks at them.
+    empty = variant.startswith("afcn")
+    # Softmax and up to 2000 additions in float32.
+    np.testing.assert_allclose(mass.sum(axis=(1, 2)), [1, 1, empty], atol=2e-5)
+    assert all(np.min(m.mass) >= 0 for m in maps.values())
+    assert mass.shape[1:] == (len(first.bands) - 1, len(first.columns) - 1)
+    assert (np.diff(first.columns) > 0).all() and (np.diff(first.bands) > 0).all()
+    if first.over == "words":
+        assert first.columns == tuple(range(8)) and not mass[1, :, 4:].any()
+    else:
+        assert 0 <= first.bands[0] and first.bands[-1] <= bands
+        assert 0 <= first.columns[0] and first.columns[-1] <= frames
+        beyond = np.array(first.columns[:-1]) >= frames // 2
+        assert beyond.any() and not mass[1][:, beyond].any()
+    if variant == "mscnn_spu":
+        plain = nnx.jit(lambda model, batch: model(batch))(model, batch)
+        np.testing.assert_allclose(logits, plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "variant", [v for v in VARIANTS if ENTRIES[VARIANTS[v][0]].free_length]
+)
+def test_more_padding_changes_nothing(variant):
+    model = built(variant)
+    shapes = dict(ENTRIES[VARIANTS[variant][0]].input_shapes)
+    frames = shapes["frames"][0]
+    short = batch_of(shapes, (frames, frames - 4), words=(7, 4))
+    rng = np.random.default_rng(1)
+
+    def longer(x):
+        extra = rng.normal(size=(x.shape[0], 37, *x.shape[2:]))
+        return jnp.concatenate([x, extra.astype(x.dtype) * (x.dtype != bool)], axis=1)
+
+    names = {"frames", "frame_mask", "words", "word_mask"} & short.keys()
+    long = {**short, **{name: longer(short[name]) for name in names}}
+    mass, first = total(look(model, short)[1])
+    more, wide = total(look(model, long)[1])
+    columns = mass.shape[2]
+    assert more.shape[2] > columns and wide.bands == first.bands
+    assert wide.columns[:columns] == first.columns[:-1]
+    # The last cell may have been cut by the end of the batch.
+    np.testing.assert_allclose(more[:, :, :columns], mass, atol=1e-6)
+    assert not more[:, :, columns:].any()
+
+
+def averaging(model, gain=1.2):
+    """Sets weights so that every layer answers loud input with large numbers.
+
+    Kernels average what they read; recurrent layers forget at once, so that what
+    happens at a time stays there.
+    """
+
+    def value(path, x):
+        path = "/".join(str(part.key) for part in path if hasattr(part, "key"))
+        if "lstm" in path or "sliding" in path:
+            gates = np.zeros(x.shape, np.float32)
+            if "kernel_in" in path:
+                gates[:] = 2 / x.shape[0]
+            if "bias" in path:
+                size = x.shape[-1] // 4
+                gates[..., size : 2 * size] = -30  # forget
+            return jnp.asarray(gates)
+        if "scale" in path or "bias" in path:
+            return x
+        if "norm" in path:
+            return x
+        fan_in = np.prod(x.shape[:-1]) if x.ndim < 5 else np.prod(x.shape[1:-1])
+        if "score" in path:
+            return jnp.full_like(x, 40 / fan_in)
+        return jnp.full_like(x, gain / fan_in)
+
+    state = nnx.state(model, nnx.Param)
+    nnx.update(model, jax.tree_util.tree_map_with_path(value, state))
+
+
+# Loud blocks: (bands, frames), away from each other's rows and columns.
+SHAPES = {"frames": (105, 36, 2)}
+PLACES = (((3, 9), (63, 84)), ((22, 31), (14, 35)))
+LARGE = {"frames": (420, 260, 1)}  # AFCN: a cell is 16 or 32 bands and frames
+LARGE_PLACES = (((20, 90), (250, 370)), ((160, 240), (60, 150)))
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if "mscnn" not in v])
+def test_a_loud_block_draws_mass_to_where_it_is(variant):
+    large = variant.startswith("afcn")
+    shapes, places = (LARGE, LARGE_PLACES) if large else (SHAPES, PLACES)
+    model = built(variant, shapes, **({"attention_scale": 3.0} if large else {}))
+    averaging(model)
+    frames = np.full((3, *shapes["frames"]), 0.1, np.float32)
+    for i, ((low, high), (start, end)) in enumerate(places):
+        frames[i + 1, start:end, low:high] = 6.0
+    mask = jnp.ones(frames.shape[:2], bool)
+    maps = look(model, {"frames": jnp.asarray(frames), "frame_mask": mask})[1]
+    mass, grid = total(maps)
+    times, middles = (np.array(x[1:]) + x[:-1] for x in (grid.columns, grid.bands))
+    for i, ((low, high), (start, end)) in enumerate(places):
+        gain = np.maximum(mass[i + 1] - mass[0], 0)
+        gain /= gain.sum()
+        assert start <= gain.sum(axis=0) @ times / 2 <= end
+        if "rows" in variant:  # rows do not compete
+            rows = mass[i + 1].sum(axis=1)
+            np.testing.assert_allclose(rows, 1 / len(rows), rtol=1e-5)
+        elif len(gain) > 1:
+            assert low <= gain.sum(axis=1) @ middles / 2 <= high
+
+
+@pytest.mark.parametrize("variant", ["mscnn_spu", "mscnn_spu matched"])
+@pytest.mark.parametrize("word", [1, 5])
+def test_a_loud_word_is_found_where_it_is(variant, word):
+    model = built(variant)
+    averaging(model)
+    batch = batch_of(ENTRIES["mscnn_spu"].input_shapes, (17, 17), words=(7, 7))
+    words = np.full(batch["words"].shape, 0.1, np.float32)
+    words[:, word] = 9.0
+    batch |= {"words": jnp.asarray(words), "frames": jnp.abs(batch["frames"])}
+    maps = look(model, batch)[1]
+    assert list(maps) == ["2 words", "3 words", "4 words", "5 words"]
+    # What 2 words hear best are the two pairs with the loud one.
+    assert np.argmax(maps["2 words"].mass[0, 0]) == word
+    assert np.argmax(total(maps)[0][0, 0]) in (word - 1, word, word + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("mscnn_spu", {"attention": "none"}),
+        ("cnn3d_attn", {"attention_scale": 0.0}),
+        ("afcn", {"attention_scale": 0.0}),
+    ],
+)
+def test_systems_that_do_not_attend_say_so(name, change):
+    batch = batch_of(ENTRIES[name].input_shapes, (70, 40) if name == "afcn" else (9, 5))
+    assert look(built(name, **change), batch)[1] == {}
+
+
+def test_folding_by_hand():
+    # 5 bands twice, 3 stacked rows per row: 0-2, 3-4 + 0', 1'-3'; the last is dropped.
+    mass = jnp.asarray([[[3.0], [6.0], [9.0]]])
+    folded, edges = attention_grid.fold_rows(mass, 5, 3)
+    assert edges == (0, 3, 5)
+    np.testing.assert_allclose(folded[0, :, 0], [3 + 2 + 6, 4 + 3], rtol=1e-6)
+
+
+def test_spreading_by_hand():
+    mass = jnp.asarray([[0.6, 0.4], [1.0, 0.0]])
+    mask = jnp.asarray([[True] * 5, [True, True, False, False, False]])
+    got = attention_grid.spread(mass, mask, size=3, step=2)
+    want = [[0.2, 0.2, 0.2 + 0.4 / 3, 0.4 / 3, 0.4 / 3], [0.5, 0.5, 0, 0, 0]]
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    np.testing.assert_allclose(
+        attention_grid.grouped(got, 2)[1], [1.0, 0, 0], rtol=1e-6
+    )
+
+
+def test_strided_tiles_lie_about_what_they_read():
+    # torchvision's AlexNet: the first cell reads about frame 31, the next 32 further.
+    windows = [Window(11, 4, 2), POOL, Window(5, 1, 2), POOL, Window(3, 1, 1), POOL]
+    assert strided.placement(windows) == (31 - 16, 32)
+    assert strided.placement([Window(3, 2)]) == (0, 2)
+    assert strided.placement([Window(3, 1, 1)]) == (0, 1)
