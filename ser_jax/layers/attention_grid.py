@@ -120,7 +120,9 @@ def fold_rows(
     return folded, edges(len(share), stride, bands)
 
 
-def normalized(mass: Float[Array, "B *S"]) -> Float[Array, "B *S"]:
+def normalized(
+    mass: Float[Array, "B M *S"],
+) -> Float[Array, "B M *S"]:
     """Divides every example's masses by their sum; zeros stay zeros."""
     total = mass.sum(axis=tuple(range(1, mass.ndim)), keepdims=True)
     return mass / jnp.where(total > 0, total, 1)
