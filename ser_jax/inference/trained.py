@@ -39,7 +39,8 @@ class Trained:
       std: float32 [R, F, C], likewise.
       about: What a reader of its answers should know: `workdir`, `model`, `corpus`,
         `corpus_is_synthetic`, `protocol`, `selection`, `versions`, `git_commit`,
-        `ua` {mean, std} and `pooled_ua` (None before an evaluation).
+        `stamps` (what every artefact must say), `ua` {mean, std} and `pooled_ua` (None
+        before an evaluation).
     """
 
     config: ConfigDict
@@ -72,6 +73,15 @@ class Trained:
             mean=self.mean[at : at + 1],
             std=self.std[at : at + 1],
         )
+
+    def described(self) -> str:
+        """One line for people: the model, its corpus, the runs that answer."""
+        about = self.about
+        runs = f"mean of {len(self.runs)} runs"
+        if len(self.runs) == 1:
+            runs = f"run {self.runs[0][0]}, seed {self.runs[0][1]}"
+        stamps = "".join(f" [{stamp}]" for stamp in about["stamps"])
+        return f"{about['model']} trained on {about['corpus']}, {runs}{stamps}"
 
     def weights_of(self, r: int) -> tuple[Any, np.ndarray, np.ndarray]:
         """(weights, mean, std) of run number r."""
@@ -244,6 +254,7 @@ def _about(path, config, meta: dict) -> dict:
         "selection": config.protocol.selection,
         "versions": meta["versions"],
         "git_commit": meta["git_commit"],
+        "stamps": _stamps(config),
         "ua": None,
         "pooled_ua": None,
     }
@@ -251,3 +262,11 @@ def _about(path, config, meta: dict) -> dict:
         results = result_files.read_json(path / "results.json")
         about |= {"ua": results["ua"], "pooled_ua": results["pooled"]["ua"]}
     return about
+
+
+def _stamps(config) -> list[str]:
+    said = {
+        "synthetic corpus": config.data.corpus == "demo",
+        "paper mode: epoch chosen on test data": config.protocol.selection == "test",
+    }
+    return [stamp for stamp, applies in said.items() if applies]
