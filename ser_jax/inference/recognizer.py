@@ -96,6 +96,10 @@ class Recognizer:
         stream = audio_stream.AudioStream(path, self.sample_rate_hz)
         return Recording(stream, stream.num_samples, text)
 
+    def words_of(self, recording: Recording) -> list[str]:
+        """What the model reads of a recording's text; [] if it reads none."""
+        return self._words.kept(recording.text) if self._words else []
+
     def remember(self, texts: list[str]) -> None:
         """Looks the words of many texts up at once; nothing for other models."""
         if self._words:
@@ -125,6 +129,29 @@ class Recognizer:
                 yield waiting[0].name, waiting.popleft().answer(self.trained)
         for owner in waiting:
             yield owner.name, owner.answer(self.trained)
+
+    def features(
+        self, recording: Recording
+    ) -> Iterator[tuple[int, windows.Window, jax.Array, dict[str, np.ndarray]]]:
+        """The windows of one recording as the model reads them, batch by batch.
+
+        Yields:
+          (how many of the batch are windows; the batch; its features [B, T, F, C], not
+          yet normalised; `words` and `word_mask` if the model reads them).
+
+        Raises:
+          AudioError: The recording cannot be read.
+          InputError: A text is missing.
+        """
+        words = self._words.embed(recording.text) if self._words else ()
+        peak = self._log_peak(recording)
+        cut = self._cutter.windows(recording.blocks, recording.num_samples, peak)
+        for size, batch in _batches((size, (None, x)) for size, x in cut):
+            window = _stacked(batch)
+            count = len(window.num_frames)
+            named = zip(("words", "word_mask"), words, strict=False)
+            others = {name: np.stack([x] * count) for name, x in named}
+            yield len(batch), window, self._features(window, size=size), others
 
     def stream(
         self,

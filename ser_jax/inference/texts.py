@@ -46,6 +46,12 @@ class Words:
             vectors[place], mask[place] = vector, True
         return vectors, mask
 
+    def kept(self, text: str) -> list[str]:
+        """The words of a text that `embed` gives vectors of, in order."""
+        tokens = words.tokenize(text)
+        self._look_up(tokens)
+        return [t for t in tokens if self._known[t] is not None][: self.shape[0]]
+
     def _look_up(self, tokens: list[str]) -> None:
         new = sorted({token for token in tokens if token not in self._known})
         if not new:

@@ -1,0 +1,98 @@
+"""The test part of every run of a workdir, window by window."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from ser_jax.data import batches
+from ser_jax.errors import InputError
+from ser_jax.inference.trained import Trained
+from ser_jax.inference.views import Windows
+from ser_jax.training import experiment
+
+
+@dataclasses.dataclass(frozen=True)
+class TestBatch:
+    """Windows of one run's test part.
+
+    Attributes:
+      windows: Filled up to one size, so that nothing is compiled again.
+      count: How many of them are no fillings.
+      utterance: int [B], whose they are.
+      start: int [B], their first frames in the utterance.
+    """
+
+    windows: Windows
+    count: int
+    utterance: np.ndarray
+    start: np.ndarray
+
+
+class TestParts:
+    """The corpus a workdir was trained on, dealt as it was then.
+
+    Attributes:
+      labels: int [U], class of each utterance.
+      num_frames: int [U].
+    """
+
+    def __init__(self, trained: Trained):
+        """Reads (or builds) the data set of the workdir's config.
+
+        Raises:
+          InputError: The corpus is not there or has changed since.
+        """
+        self._trained = trained
+        self._found = experiment.prepare(trained.config)
+        self.labels = self._found.labels
+        tables = self._found.buffer.base
+        copies = len(self._found.buffer.offset)
+        self.num_frames = np.diff(tables) // copies
+        self._runs = {(run.fold.name, run.fold.seed): run for run in self._found.runs}
+        for known in trained.folds:
+            self._check(known)
+
+    def _check(self, known: dict) -> None:
+        run = self._runs.get((known["name"], known["seed"]))
+        ids = () if run is None else run.fold.test
+        now = {self._found.utterances[u].id for u in ids}
+        if now != set(known["test"]):
+            raise InputError(
+                f"{self._trained.about['workdir']}: expected the corpus it was trained "
+                f"on, with {len(known['test'])} test utterances in fold "
+                f"{known['name']}; got {len(now)}, or others. Point "
+                "--config.data.root, data.manifest or TFDS_DATA_DIR at that corpus."
+            )
+
+    def batches(self, r: int, size: int = 32) -> Iterator[TestBatch]:
+        """The test windows of run number r, in batches of `size`."""
+        found = self._found
+        run = self._runs[self._trained.runs[r]]
+        parts, places = batches.evaluation_order(
+            run.test, found.buffer, found.labels, batch_size=size, sizes=found.sizes
+        )
+        for part, place, frames in zip(parts, places, found.sizes, strict=True):
+            for step, start in enumerate(part.start):
+                chosen = np.resize(place[step * size : (step + 1) * size], size)
+                index = type(part)(*(x[step] for x in part))
+                yield TestBatch(
+                    windows=Windows(
+                        found.buffer.windows(start, frames),
+                        index.num_frames,
+                        self._others(index.utterance),
+                    ),
+                    count=int(index.weight.sum()),
+                    utterance=index.utterance,
+                    start=run.test.start_frame[chosen],
+                )
+
+    def _others(self, utterance: np.ndarray) -> dict[str, np.ndarray]:
+        tables, others = self._found.tables, {}
+        if tables.tokens is not None:
+            tokens = np.asarray(tables.tokens)[utterance]
+            others["words"] = np.asarray(tables.word_vectors)[tokens]
+            others["word_mask"] = tokens > 0
+        if tables.speaker_embeddings is not None:
+            others["speaker_embedding"] = tables.speaker_embeddings[utterance]
+        return others

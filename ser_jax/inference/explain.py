@@ -1,0 +1,110 @@
+"""The command `explain`: pictures of where a trained model looks."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ser_jax.errors import InputError
+from ser_jax.evaluation.results import write_atomically
+from ser_jax.features.audio import AudioError
+from ser_jax.inference import explain_figure, explaining, sources
+from ser_jax.inference.recognizer import Recognizer
+from ser_jax.inference.trained import Trained
+from ser_jax.inference.views import Viewer
+
+
+def explain_files(
+    workdir: str,
+    given: Sequence[str],
+    *,
+    run: str = "",
+    out: str = "",
+    text: str | None = None,
+) -> str:
+    """Writes `<name>.explain.png` for every recording.
+
+    Args:
+      workdir: A trained folder.
+      given: Files, folders and manifests, see `sources.expand` (but not `-`).
+      run: `fold,seed` of the one run to look through; empty: the mean of all.
+      out: Folder for the pictures; empty: the current one.
+      text: What is said, for models that read words.
+
+    Returns:
+      What was answered and written, a line per recording; then what failed.
+
+    Raises:
+      InputError: The workdir, the sources or an option cannot be used, or not one
+        recording could be read.
+    """
+    if "-" in given:
+        raise InputError("explain: expected files, got - for standard input.")
+    wanted = sources.expand(given, text=text)
+    recognizer = Recognizer.from_workdir(workdir, run)
+    trained = recognizer.trained
+    viewer = Viewer(trained)
+    folder = made(out or ".")
+    said, failed = [], []
+    taken: set[str] = set()
+    for source in wanted:
+        try:
+            recording = recognizer.open(source.path, source.text)
+            found = explaining.explain(recognizer, viewer, source.name, recording)
+        except AudioError as error:
+            failed.append(f"failed: {source.name}: {error}")
+            continue
+        path = folder / f"{_free(Path(source.name).stem, taken)}.explain.png"
+        picture = explain_figure.recording(found, trained.spec, _title(found, trained))
+        write_atomically(path, picture)
+        best = int(found.probabilities.argmax())
+        share = found.probabilities[best]
+        said.append(f"{source.name}: {found.classes[best]} {share:.1%} -> {path}")
+    if not said:
+        raise InputError("; ".join(failed))
+    said.append(trained.described() + ".")
+    if found.attention is None and not found.words:
+        said.append(does_not_attend(trained) + " The pictures show saliency alone.")
+    return "\n".join(said + failed)
+
+
+def does_not_attend(trained: Trained) -> str:
+    """One line on a model without attention."""
+    return f"{trained.about['model']} does not attend as it is configured here."
+
+
+def made(folder: str) -> Path:
+    """A folder that can be written to.
+
+    Raises:
+      InputError: It cannot be made.
+    """
+    path = Path(folder).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out: expected a folder that can be written to; {path}: "
+            f"{error.strerror}."
+        ) from error
+    return path
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    """A file name that no other recording of this call has."""
+    stem = re.sub(r"[^\w.-]", "_", stem)
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    taken.add(name)
+    return name
+
+
+def _title(found: explaining.Explained, trained: Trained) -> str:
+    """What was answered, who says so, and what must be said with it."""
+    order = found.probabilities.argsort()[::-1]
+    likeliest = [f"{found.classes[k]} {found.probabilities[k]:.0%}" for k in order[:3]]
+    lines = [f"{Path(found.name).name}: {', '.join(likeliest)}"]
+    lines.append(f"{trained.described()}; {trained.about['workdir']}")
+    if found.attention is None and not found.words:
+        lines.append("it does not attend")
+    return "\n".join(lines)

@@ -1,0 +1,263 @@
+"""Pictures of where a model looks: one recording, or the classes of a test part.
+
+Colours are colour-blind safe: `magma` for features and `cividis` for saliency grow
+lighter with the value; attention is orange above and purple below what even attention
+would give, on a logarithmic scale.
+"""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from ser_jax.evaluation import figures
+from ser_jax.features import filters
+from ser_jax.features.spec import FeatureSpec
+from ser_jax.inference.explaining import Attention, Explained
+
+_SCALES = {"log10": "log10 of power", "ln": "ln of power", "db": "dB"}
+_TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000)
+_UNREAD = "#bdbdbd"
+
+
+class BandAxis:
+    """How the bands of a recipe are written at an axis."""
+
+    def __init__(self, spec: FeatureSpec):
+        """Looks up where the bands lie."""
+        self.spec = spec
+        self.label = "MFCC (index)" if spec.kind == "mfcc" else "frequency (kHz)"
+
+    def dress(self, axes, bands: int) -> None:
+        """Ticks and label of a y axis that counts bands from its lower edge."""
+        axes.set_ylabel(self.label)
+        axes.set_ylim(0, bands)
+        if self.spec.kind == "mfcc":
+            axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            return
+        if self.spec.kind == "spectrogram":
+            middles = filters.bin_frequencies(self.spec)[: self.spec.num_filters]
+        else:
+            middles = filters.edges_hz(self.spec)[1:-1]
+        ticks = [hz for hz in _TICKS_HZ if middles[0] <= hz <= middles[-1]]
+        places = np.interp(ticks, middles, np.arange(len(middles)) + 0.5)
+        kept, last = [], -np.inf
+        for hz, place in zip(ticks, places, strict=True):
+            if place - last >= bands / 12:
+                kept.append((place, f"{hz / 1000:g}"))
+                last = place
+        axes.set_yticks(*zip(*kept, strict=True))
+
+
+def recording(found: Explained, spec: FeatureSpec, title: str) -> bytes:
+    """The picture of one recording, as PNG.
+
+    From above: attention over time (where time alone is attended to), features,
+    attention and saliency over time and frequency; below one small map per area size
+    or head, all on one scale; words, where they are read.
+    """
+    with rc_context(figures.STYLE):
+        return _recording(found, spec, title)
+
+
+def _recording(found: Explained, spec: FeatureSpec, title: str) -> bytes:
+    attention = found.attention
+    heard = bool(np.nanmax(found.saliency) > 0)
+    grids = attention is not None and not attention.over_time
+    heights = [1.0] * (attention is not None and attention.over_time)
+    heights += [1.8] + [1.8] * grids + [1.8] * heard + [1.4] * bool(found.words)
+    small = _grid_of(attention) if grids and len(attention.maps) > 1 else (0, 0)
+    seconds = found.features.shape[1] * spec.hop_samples / spec.sample_rate_hz
+    width = float(np.clip(6.5 + 0.9 * seconds, 8.5, 18))
+    below = 1.35 * small[0] + (0.5 if small[0] else 0)
+    height = sum(heights) + 0.35 * len(heights) + below + 1.1
+    figure = Figure(figsize=(width, height), layout="constrained")
+    parts = figure.subfigures(
+        2 if small[0] else 1,
+        1,
+        squeeze=False,
+        height_ratios=[height - below, below] if small[0] else None,
+    )[:, 0]
+    rows = parts[0].subplots(len(heights), 1, squeeze=False, height_ratios=heights)
+    rows = iter(rows[:, 0])
+    shared = []
+    if attention is not None and attention.over_time:
+        shared.append(next(rows))
+        _curve(shared[-1], attention, spec)
+    shared.append(next(rows))
+    label = f"{_feature_name(spec)}\n({_SCALES[spec.log]})"
+    _map(parts[0], shared[-1], found.features, spec, "features", label)
+    if grids:
+        shared.append(next(rows))
+        label = "attention\n(× even)"
+        bands = attention.bands
+        _map(parts[0], shared[-1], attention.total, spec, "attention", label, bands)
+    if heard:
+        shared.append(next(rows))
+        likeliest = found.classes[int(found.probabilities.argmax())]
+        label = f"saliency of\n{likeliest} (× mean)"
+        _map(parts[0], shared[-1], found.saliency, spec, "saliency", label)
+    for axes in shared[:-1]:
+        axes.tick_params(labelbottom=False)
+    for axes in shared:
+        axes.set_xlim(*_time_edges(spec, found.features.shape[1])[[0, -1]])
+    shared[-1].set_xlabel("time (s)")
+    if found.words:
+        _words(next(rows), found.words)
+    if small[0]:
+        _small_maps(parts[1], attention, spec, small)
+    figure.suptitle(title, fontsize=10.5, color=figures.INK)
+    return png(figure)
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=figures.DPI, facecolor="white")
+    return out.getvalue()
+
+
+def _feature_name(spec: FeatureSpec) -> str:
+    names = {"logmel": "log-mel", "mfcc": "MFCC", "spectrogram": "spectrogram"}
+    return names[spec.kind]
+
+
+def _time_edges(spec: FeatureSpec, frames: int) -> np.ndarray:
+    """Where frames begin and end, in seconds: a hop about the middle of each."""
+    middle = 0.0 if spec.centered else spec.win_samples / 2
+    places = middle + (np.arange(frames + 1) - 0.5) * spec.hop_samples
+    return places / spec.sample_rate_hz
+
+
+def _curve(axes, attention: Attention, spec: FeatureSpec) -> None:
+    """Attention over time alone, as steps."""
+    values = attention.total[0]
+    edges = _time_edges(spec, len(values))
+    axes.stairs(values, edges, fill=True, color=figures.BLUE, alpha=0.25)
+    axes.stairs(values, edges, color=figures.BLUE, lw=1.6, baseline=None)
+    axes.axhline(1, color=figures.GREY, lw=1, ls=":")
+    right = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+    axes.text(0.995, 1.03, "even", fontsize=8, color=figures.GREY, bbox=box, **right)
+    axes.set_ylim(0, max(1.25, 1.08 * float(np.nanmax(values))))
+    axes.set_ylabel("attention\n(× even)")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _map(figure, axes, values, spec, style: str, label: str, bands=None) -> None:
+    """One map over time and frequency with its colour bar."""
+    num = spec.num_bands
+    edges = np.arange(num + 1) if bands is None else np.array(bands)
+    seconds = _time_edges(spec, values.shape[1])
+    look = shading(values, style)
+    image = axes.pcolormesh(seconds, edges, np.ma.masked_invalid(values), **look)
+    axes.set_facecolor(_UNREAD)
+    BandAxis(spec).dress(axes, num)
+    colour_bar(figure, image, axes, values, label)
+    unread = np.isnan(values).all(axis=0)
+    if style == "features" and unread.mean() > 0.06:
+        at = seconds[:-1][unread].mean(), num / 2
+        turned = {"rotation": 90, "ha": "center", "va": "center"}
+        axes.text(*at, "not read", fontsize=8.5, color=figures.INK, **turned)
+
+
+def shading(values: np.ndarray, style: str) -> dict:
+    """Colours and limits of a map: `features`, `saliency` or `attention`."""
+    if style == "features":
+        return {"cmap": "magma", "rasterized": True}
+    top = float(np.nanquantile(values, 0.995))
+    if style == "saliency":
+        return {"cmap": "cividis", "vmin": 0, "vmax": top, "rasterized": True}
+    lowest = 1 / max(float(np.nanquantile(values, 0.005)), 0.1)
+    top = max(1.25, min(10.0, max(top, lowest)))
+    return {
+        "cmap": "PuOr_r",
+        "norm": LogNorm(1 / top, top, clip=True),
+        "rasterized": True,
+    }
+
+
+def colour_bar(figure, image, axes, values: np.ndarray, label: str) -> None:
+    """The colour bar of a map; a point says that values reach beyond it."""
+    low, high = image.get_clim()
+    slack = 1e-3 * (high - low)
+    below, above = np.nanmin(values) < low - slack, np.nanmax(values) > high + slack
+    extend = ("neither", "min", "max", "both")[below + 2 * above]
+    bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=0.05, extend=extend)
+    bar.outline.set_visible(False)
+    bar.set_label(label, fontsize=9)
+    if not isinstance(image.norm, LogNorm):
+        bar.ax.yaxis.set_major_locator(MaxNLocator(4))
+        return
+    step = next(s for s in (1.1, 1.25, 1.5, 2.0, 3.0, 8.0) if s**2.5 >= high or s == 8)
+    ticks = [step**k for k in range(-9, 10) if low <= step**k <= high]
+    bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.2g}"))
+
+
+def _grid_of(attention: Attention) -> tuple[int, int]:
+    """Rows and columns of the small maps: area heights x widths, or four abreast."""
+    names = list(attention.maps)
+    if names[0].startswith("area "):
+        sizes = [name.removeprefix("area ").split("x") for name in names]
+        rows = len({h for h, _ in sizes})
+        return rows, len(names) // rows
+    columns = min(4, len(names))
+    return -(-len(names) // columns), columns
+
+
+def _small_maps(figure, attention: Attention, spec, shape: tuple[int, int]) -> None:
+    """One small map per area size or head, each with mean 1, on one scale."""
+    grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True)
+    values = np.stack(list(attention.maps.values()))
+    look = shading(values, "attention")
+    edges, axis = _time_edges(spec, values.shape[2]), BandAxis(spec)
+    for axes in grid.ravel()[len(values) :]:
+        axes.set_visible(False)
+    for axes, (name, found) in zip(grid.ravel(), attention.maps.items(), strict=False):
+        found = np.ma.masked_invalid(found)
+        image = axes.pcolormesh(edges, np.array(attention.bands), found, **look)
+        axes.set_facecolor(_UNREAD)
+        axis.dress(axes, spec.num_bands)
+        axes.set_ylabel("")
+        share = f"{attention.shares[name]:.0%}"
+        axes.set_title(f"{name.replace('x', ' × ')}: {share}", fontsize=9)
+    for axes in grid[-1]:
+        axes.set_xlabel("time (s)", fontsize=9)
+    what = "area size (height × width in cells)"
+    if not next(iter(attention.maps)).startswith("area "):
+        what = "head"
+    figure.suptitle(
+        f"Each {what} alone, with its share of the attention. One scale, each map's "
+        "mean is 1.",
+        fontsize=9.5,
+    )
+    figure.supylabel(axis.label, fontsize=9)
+    colour_bar(figure, image, grid, values, "× even")
+
+
+def _words(axes, words: Sequence[tuple[str, float, float]]) -> None:
+    """Attention and saliency of each word, side by side."""
+    place = np.arange(len(words))
+    attended, slopes = ([row[i] for row in words] for i in (1, 2))
+    axes.bar(place - 0.2, attended, 0.4, color=figures.BLUE, label="attention")
+    axes.bar(
+        place + 0.2,
+        slopes,
+        0.4,
+        color="white",
+        edgecolor=figures.VERMILION,
+        hatch="///",
+        label="saliency",
+    )
+    axes.axhline(1 / len(words), color=figures.GREY, lw=1, ls=":", label="even")
+    axes.set_xticks(place, [word for word, _, _ in words], rotation=35, ha="right")
+    axes.set_ylabel("share of\na word")
+    axes.legend(frameon=False, fontsize=8.5, ncols=3, loc="upper right")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylim(0, 1.3 * max(*attended, *slopes))
