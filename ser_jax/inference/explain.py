@@ -1,13 +1,25 @@
 """The command `explain`: pictures of where a trained model looks."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from etils import epath
+
 from ser_jax.errors import InputError
 from ser_jax.evaluation.results import write_atomically
 from ser_jax.features.audio import AudioError
-from ser_jax.inference import explain_figure, explaining, sources
+from ser_jax.inference import (
+    corpus_explained,
+    corpus_figure,
+    corpus_views,
+    deletion_report,
+    explain_figure,
+    explaining,
+    sources,
+)
+from ser_jax.inference import trained as trained_workdir
 from ser_jax.inference.recognizer import Recognizer
 from ser_jax.inference.trained import Trained
 from ser_jax.inference.views import Viewer
@@ -67,18 +79,78 @@ def explain_files(
     return "\n".join(said + failed)
 
 
+def explain_corpus(
+    workdir: str, *, fold: str = "", run: str = "", out: str = ""
+) -> str:
+    """Does the deletion test and draws what the classes look like.
+
+    Every run is tested on its own test part, never on what it was trained on. Writes
+    `deletion.json`, `deletion.csv`, `deletion.png` and `classes.png`.
+
+    Args:
+      workdir: A trained folder whose corpus is at hand.
+      fold: The one fold to look at, all its seeds; empty: all.
+      run: `fold,seed` of the one run to look at; empty: all.
+      out: Folder for the files; empty: `explain` in the workdir.
+
+    Returns:
+      The table, its conclusion, and where the files are.
+
+    Raises:
+      InputError: The workdir, the corpus, the fold or the folder cannot be used.
+    """
+    found = trained_workdir.load(workdir, run)
+    found = found if not fold else _of_fold(found, fold)
+    viewer = Viewer(found)
+    parts = corpus_views.TestParts(found)
+    first = next(parts.batches(0), None)
+    if first is None or not viewer.look(0, first.windows).maps:
+        return does_not_attend(found) + " There is nothing to delete by attention."
+    target = epath.Path(out or epath.Path(workdir) / "explain").expanduser()
+    made(target)
+    runs, pictures = corpus_explained.examine(viewer, parts)
+    said = deletion_report.summary(runs, found.about)
+    title = f"{found.described()}\n"
+    for name, content in {
+        "deletion.json": json.dumps(said, indent=1).encode(),
+        "deletion.csv": deletion_report.as_csv(runs),
+        "deletion.png": corpus_figure.deletion_test(
+            runs,
+            title + "deletion test: UA when cells of the attention grid are hidden",
+            len(found.classes),
+        ),
+        "classes.png": corpus_figure.classes(
+            pictures,
+            found.classes,
+            found.spec,
+            title + "means over the test utterances of each true class",
+        ),
+    }.items():
+        write_atomically(target / name, content)
+    files = "deletion.json, deletion.csv, deletion.png and classes.png"
+    return f"{deletion_report.table(runs, found.about)}\n{files} in {target}/"
+
+
+def _of_fold(found: Trained, fold: str) -> Trained:
+    keep = [r for r, (name, _) in enumerate(found.runs) if name == fold]
+    if not keep:
+        known = ", ".join(dict.fromkeys(name for name, _ in found.runs))
+        raise InputError(f"--corpus: expected a fold of {known}; got {fold!r}.")
+    return found.taken(keep)
+
+
 def does_not_attend(trained: Trained) -> str:
     """One line on a model without attention."""
     return f"{trained.about['model']} does not attend as it is configured here."
 
 
-def made(folder: str) -> Path:
+def made(folder) -> epath.Path:
     """A folder that can be written to.
 
     Raises:
       InputError: It cannot be made.
     """
-    path = Path(folder).expanduser()
+    path = epath.Path(folder).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +64,18 @@ class Trained:
         if (fold, seed) not in self.runs:
             known = " ".join(f"{name},{number}" for name, number in self.runs)
             raise InputError(f"--run: expected one of {known}; got {fold},{seed}.")
-        at = self.runs.index((fold, seed))
+        return self.taken([self.runs.index((fold, seed))])
+
+    def taken(self, at: Sequence[int]) -> "Trained":
+        """Some of the runs, by their numbers."""
+        at = list(at)
         return dataclasses.replace(
             self,
-            runs=self.runs[at : at + 1],
-            folds=self.folds[at : at + 1],
-            weights=jax.tree.map(lambda x: x[at : at + 1], self.weights),
-            mean=self.mean[at : at + 1],
-            std=self.std[at : at + 1],
+            runs=tuple(self.runs[r] for r in at),
+            folds=tuple(self.folds[r] for r in at),
+            weights=jax.tree.map(lambda x: x[at], self.weights),
+            mean=self.mean[at],
+            std=self.std[at],
         )
 
     def described(self) -> str:
