@@ -37,28 +37,46 @@ def total(maps: Maps) -> AttentionMap:
     return first.replace(mass=sum(found.mass for found in maps.values()))
 
 
-def against_even(found: AttentionMap, num_frames: np.ndarray) -> np.ndarray:
+def within_reach(maps: Maps, num_frames: np.ndarray) -> np.ndarray:
+    """Frames that some cell of the maps stands for, bool [B, T'].
+
+    Not padding, and not the last few frames that fill no cell: all masses are 0 there.
+
+    Args:
+      maps: Over frames.
+      num_frames: int [B], real frames.
+    """
+    whole = total(maps)
+    columns = np.array(whole.columns)
+    frame = np.arange(columns[-1])
+    owner = np.searchsorted(columns, frame, side="right") - 1
+    some = np.asarray(whole.mass).sum(axis=1) > 0
+    within = (owner >= 0) & (frame < num_frames[:, None])
+    return within & some[:, np.maximum(owner, 0)]
+
+
+def against_even(found: AttentionMap, reached: np.ndarray) -> np.ndarray:
     """Attention of every frame as a multiple of what evenly spread attention gives it.
 
     The mass of a cell is shared evenly among the real frames under it.
 
     Args:
       found: A map over frames.
-      num_frames: int [B], real frames.
+      reached: What `within_reach` says, [B, T'].
 
     Returns:
-      [B, H, T'], T' the end of the last column; 0 in the padding.
+      [B, H, T']; 0 where nothing is reached.
     """
     columns, bands = np.array(found.columns), np.array(found.bands)
     frame = np.arange(columns[-1])
     owner = np.searchsorted(columns, frame, side="right") - 1
-    ends = np.minimum(columns[1:], num_frames[:, None])
-    width = np.maximum(ends - columns[:-1], 1)
-    density = np.asarray(found.mass, np.float64) / width[:, None]
-    real = (owner >= 0) & (frame < num_frames[:, None])
-    density = np.where(real[:, None], density[..., np.maximum(owner, 0)], 0.0)
+    owner = np.maximum(owner, 0)
+    width = np.zeros((len(reached), len(columns) - 1))
+    np.add.at(width.T, owner, reached.T)
+    density = np.asarray(found.mass, np.float64) / np.maximum(width, 1)[:, None]
+    density = np.where(reached[:, None], density[..., owner], 0.0)
     share = np.diff(bands) / (bands[-1] - bands[0])
-    return density * num_frames[:, None, None] / share[:, None]
+    return density * reached.sum(axis=1)[:, None, None] / share[:, None]
 
 
 def cells_under(found: AttentionMap, values: np.ndarray) -> np.ndarray:

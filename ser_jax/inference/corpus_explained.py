@@ -99,7 +99,7 @@ def _score(viewer: Viewer, r: int, batch: TestBatch, view: View, found, rng):
     mass = np.asarray(whole.mass, np.float64)
     valid = _valid(whole, batch.windows)
     slopes = canvas.cells_under(whole, view.saliency[whole.over])
-    cases = deletion.hidden_cells(mass, slopes, valid, rng)
+    cases = deletion.hidden_cells(mass, slopes, valid, batch.utterance, rng)
 
     def answer(cells: np.ndarray) -> np.ndarray:
         shape = batch.windows.frames.shape
@@ -128,15 +128,19 @@ def _draw(batch: TestBatch, view: View, lengths, utterances, pictures) -> None:
         "features": np.moveaxis(view.features, 1, 2),
         "saliency": np.moveaxis(view.saliency["frames"], 1, 2),
     }
+    num_frames = batch.windows.num_frames
+    everywhere = np.arange(view.features.shape[1]) < num_frames[:, None]
+    where = {"features": everywhere, "saliency": everywhere}
     if whole.over == "frames":
-        rows["attention"] = canvas.against_even(whole, batch.windows.num_frames)
+        where["attention"] = canvas.within_reach(view.maps, num_frames)
+        rows["attention"] = canvas.against_even(whole, where["attention"])
         pictures.bands = whole.bands
     for i in range(batch.count):
-        u, num = int(batch.utterance[i]), int(batch.windows.num_frames[i])
+        u = int(batch.utterance[i])
         own = utterances.setdefault(u, {})
-        place = (batch.start[i] + np.arange(num) + 0.5) / lengths[u]
-        bins = np.minimum((place * BINS).astype(int), BINS - 1)
         for name, values in rows.items():
             into = own.setdefault(name, Canvas(values.shape[1], BINS))
-            shown = values[i, :, :num]
-            into.add(shown, bins[: shown.shape[1]])
+            frames = np.flatnonzero(where[name][i])
+            place = (batch.start[i] + frames + 0.5) / lengths[u]
+            bins = np.minimum((place * BINS).astype(int), BINS - 1)
+            into.add(values[i][:, frames], bins)

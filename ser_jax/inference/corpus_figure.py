@@ -18,7 +18,7 @@ _STYLES = {
     deletion.ATTENDED: {"color": "#D55E00", "ls": "-", "marker": "o"},
     deletion.SALIENT: {"color": "#CC79A7", "ls": (0, (1, 1.2)), "marker": "^"},
     deletion.RANDOM: {"color": "#0072B2", "ls": (0, (4, 1.5)), "marker": "s"},
-    deletion.MOVED: {"color": "#56B4E9", "ls": (0, (6, 1.5, 1, 1.5)), "marker": "D"},
+    deletion.OTHER: {"color": "#56B4E9", "ls": (0, (6, 1.5, 1, 1.5)), "marker": "D"},
     deletion.LEAST: {"color": "#666666", "ls": "-", "marker": "v"},
 }
 
@@ -54,7 +54,7 @@ def _curves(axes, runs, num_classes: int) -> None:
     axes.set_xlabel("cells of every window that are hidden")
     axes.set_ylabel("UA on the test parts, mean of runs")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=9, title="hidden", title_fontsize=9)
+    axes.legend(frameon=False, fontsize=9, title="hidden cells", handlelength=3.2)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
 
@@ -62,7 +62,7 @@ def _curves(axes, runs, num_classes: int) -> None:
 def _beyond(axes, runs) -> None:
     """Every run's drop beyond random and moved cells, and their mean."""
     rng = np.random.default_rng(0)
-    for offset, against in ((-0.17, deletion.RANDOM), (0.17, deletion.MOVED)):
+    for offset, against in ((-0.17, deletion.RANDOM), (0.17, deletion.OTHER)):
         style = _STYLES[against]
         for i, share in enumerate(deletion.SHARES):
             other = deletion_report.mean_ua(runs, against, share)

@@ -2,9 +2,9 @@
 
 In every window the most attended cells of the model's own attention grid are set to the
 mean of the normalised input, and the test part is scored again; then as many cells at
-random, the same pattern moved to a random place (as contiguous as the attended cells
-are), the least attended and the most salient ones. Only the input is changed: the model
-attends afresh to what is left. NumPy only.
+random, those that are attended to in another recording (as contiguous and as central as
+the own ones, but chosen for what is said elsewhere), the least attended and the most
+salient ones. Only the input is changed: the model attends afresh to what is left.
 """
 
 import dataclasses
@@ -17,9 +17,9 @@ from ser_jax.evaluation import metrics, voting
 SHARES = (0.1, 0.3, 0.5)
 DRAWS = 5
 ATTENDED, LEAST, SALIENT = "most attended", "least attended", "most salient"
-RANDOM, MOVED = "random", "moved"
-CONDITIONS = (ATTENDED, SALIENT, RANDOM, MOVED, LEAST)
-DRAWN = (RANDOM, MOVED)
+RANDOM, OTHER = "random", "another recording's"
+CONDITIONS = (ATTENDED, SALIENT, RANDOM, OTHER, LEAST)
+DRAWN = (RANDOM, OTHER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,7 @@ def hidden_cells(
     mass: np.ndarray,
     slopes: np.ndarray,
     valid: np.ndarray,
+    utterance: np.ndarray,
     rng: np.random.Generator,
 ) -> Iterator[tuple[Case, np.ndarray]]:
     """Which cells every case hides.
@@ -51,6 +52,7 @@ def hidden_cells(
       mass: Attention [B, H, W].
       slopes: Saliency of the cells, likewise.
       valid: bool [B, W], columns with input under them: the first ones of a row.
+      utterance: int [B], whose windows these are.
       rng: Draws, and breaks ties.
 
     Yields:
@@ -66,11 +68,11 @@ def hidden_cells(
         count = attended[case.share].sum(axis=(1, 2))
         if case.condition == ATTENDED:
             yield case, attended[case.share]
-        elif case.condition == MOVED:
-            yield case, _moved(attended[case.share], valid, rng)
-        else:
-            score = {LEAST: -mass, SALIENT: slopes, RANDOM: np.zeros_like(mass)}
-            yield case, _highest(score[case.condition], cells, count, rng)
+            continue
+        score = {LEAST: -mass, SALIENT: slopes, RANDOM: np.zeros_like(mass)}
+        if case.condition == OTHER:
+            score[OTHER] = mass[_others(utterance, rng)]
+        yield case, _highest(score[case.condition], cells, count, rng)
 
 
 def _highest(score, valid, count, rng) -> np.ndarray:
@@ -82,14 +84,11 @@ def _highest(score, valid, count, rng) -> np.ndarray:
     return (ranks < count[:, None]).reshape(score.shape) & valid
 
 
-def _moved(mask, valid, rng) -> np.ndarray:
-    """The pattern rolled by a random way within the valid columns."""
-    out = np.zeros_like(mask)
-    for into, cells, width in zip(out, mask, valid.sum(axis=1), strict=True):
-        if width:
-            ways = rng.integers(cells.shape[0]), rng.integers(width)
-            into[:, :width] = np.roll(cells[:, :width], ways, axis=(0, 1))
-    return out
+def _others(utterance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For every window one of another recording; itself if there is none."""
+    differs = utterance[:, None] != utterance
+    score = np.where(differs, rng.random(differs.shape), -1.0)
+    return np.where(differs.any(axis=1), score.argmax(axis=1), np.arange(len(differs)))
 
 
 class Scores:

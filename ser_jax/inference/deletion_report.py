@@ -14,7 +14,7 @@ _EXPLAINED = {
     deletion.ATTENDED: "the most attended cells",
     deletion.SALIENT: "the cells of the largest saliency",
     deletion.RANDOM: f"as many cells at random, mean of {deletion.DRAWS} draws",
-    deletion.MOVED: "the attended pattern at a random place, likewise",
+    deletion.OTHER: "what another recording attends to, likewise",
     deletion.LEAST: "the least attended cells",
 }
 
@@ -61,7 +61,7 @@ def summary(runs: Sequence[RunScores], about: dict) -> dict:
         "runs": [_run(run) for run in runs],
         "rows": rows,
         "drop_beyond_random": beyond[deletion.RANDOM],
-        "drop_beyond_moved": beyond[deletion.MOVED],
+        "drop_beyond_another_recordings": beyond[deletion.OTHER],
         "conclusion": conclusion(runs),
     }
 
@@ -73,38 +73,34 @@ def conclusion(runs: Sequence[RunScores]) -> str:
     less that of as many others, averaged over the shares; it counts if its mean over
     runs is two standard errors or more from 0.
     """
-    random, moved = (
+    random, other = (
         _beyond(runs, against, deletion.SHARES) for against in deletion.DRAWN
     )
-    sentences = [f"Hiding what is attended to {_verdict(random)} random cells"]
-    sentences[0] += f": {_figures(random)}."
-    same = f"Against the same pattern moved elsewhere it {_verdict(moved)} it"
-    sentences.append(f"{same}: {_figures(moved)}.")
-    if len(runs) == 1:
-        sentences.append("One run has no spread: take all of them to judge.")
-    matters = _sign(random) > 0 and _sign(moved) > 0
-    if matters:
-        sentences.append("So the attention points at what the answer rests on.")
-    elif _sign(random) <= 0 and _sign(moved) <= 0:
-        sentences.append("So this test does not show that the attention matters.")
-    elif _sign(random) > 0:
-        sentences.append(
-            "So it matters that cells are hidden side by side, not that they are the "
-            "attended ones."
-        )
-    else:
-        sentences.append(
-            "So attended cells matter more than such a pattern elsewhere, but scattered "
-            "cells do as much harm."
-        )
-    return " ".join(sentences)
-
-
-def _verdict(values: list[float]) -> str:
-    verdicts = {1: "costs more than", -1: "costs less than"}
-    return verdicts.get(
-        _sign(values), "costs neither more nor less, beyond the spread, than"
+    shares = ", ".join(f"{share:.0%}" for share in deletion.SHARES)
+    said = (
+        f"Mean over {shares}: hiding the most attended cells costs {_figures(random)} "
+        f"beyond random cells, and {_figures(other)} beyond what another recording "
+        f"attends to. {_VERDICTS[_sign(random) > 0, _sign(other) > 0]}"
     )
+    if _sign(random) < 0:
+        said += " Random cells matter more than attended ones."
+    if len(runs) == 1:
+        said += " (One run has no spread; 5 points were taken for a difference.)"
+    return said
+
+
+_VERDICTS = {
+    (True, True): "The attention matters: it points at what this answer rests on.",
+    (True, False): (
+        "The attended places matter, but what another recording attends to does as "
+        "much harm: the attention has not been shown to follow the recording."
+    ),
+    (False, True): (
+        "Attended cells matter more than those of another recording, but no more than "
+        "scattered ones."
+    ),
+    (False, False): "This test does not show that the attention matters.",
+}
 
 
 def _sign(values: list[float]) -> int:
@@ -117,12 +113,13 @@ def _sign(values: list[float]) -> int:
 
 
 def _figures(values: list[float]) -> str:
-    more = sum(x > 0 for x in values)
-    spread = f" ± {np.std(values, ddof=1):.1%}" if len(values) > 1 else ""
+    points = 100 * np.array(values)
+    if len(points) == 1:
+        return f"{points[0]:+.1f} points of UA"
     return (
-        f"{np.mean(values):+.1%}{spread} of UA lost beyond them, more in {more} of "
-        f"{len(values)} runs"
-    ).replace("%", " points")
+        f"{points.mean():+.1f} ± {points.std(ddof=1):.1f} points of UA (more in "
+        f"{(points > 0).sum()} of {len(points)} runs)"
+    )
 
 
 def table(runs: Sequence[RunScores], about: dict) -> str:

@@ -140,28 +140,34 @@ class _Picture:
 
     def add(self, view: View, batch: _Batch) -> None:
         """Draws a batch as one run sees it."""
+        num_frames = np.asarray(batch.windows.num_frames)
+        everywhere = np.arange(batch.windows.frames.shape[1]) < num_frames[:, None]
         features = np.asarray(batch.windows.frames)[..., 0]
-        self._draw("features", np.moveaxis(features, 1, 2), batch)
-        self._draw("saliency", np.moveaxis(view.saliency["frames"], 1, 2), batch)
-        for name, found in view.maps.items():
-            if found.over == "words":
-                continue
-            self._bands = found.bands
-            multiples = canvas.against_even(found, batch.windows.num_frames)
-            self._draw(f"map {name}", multiples, batch)
-            mass = np.asarray(found.mass).sum(axis=(1, 2))
-            self._maps.setdefault(name, []).extend(mass[: batch.count].tolist())
-        if view.maps and next(iter(view.maps.values())).over == "words":
+        self._draw("features", np.moveaxis(features, 1, 2), everywhere, batch)
+        saliency = np.moveaxis(view.saliency["frames"], 1, 2)
+        self._draw("saliency", saliency, everywhere, batch)
+        over = {found.over for found in view.maps.values()}
+        if over == {"words"}:
             attended = canvas.total(view.maps).mass[: batch.count, 0]
             slopes = view.saliency["words"][: batch.count]
             self._words.append((attended.mean(axis=0), slopes.mean(axis=0)))
+        elif over:
+            self._add_maps(view, num_frames, batch)
 
-    def _draw(self, name: str, values: np.ndarray, batch: _Batch) -> None:
+    def _add_maps(self, view: View, num_frames: np.ndarray, batch: _Batch) -> None:
+        reached = canvas.within_reach(view.maps, num_frames)
+        for name, found in view.maps.items():
+            self._bands = found.bands
+            multiples = canvas.against_even(found, reached)
+            self._draw(f"map {name}", multiples, reached, batch)
+            mass = np.asarray(found.mass).sum(axis=(1, 2))
+            self._maps.setdefault(name, []).extend(mass[: batch.count].tolist())
+
+    def _draw(self, name: str, values, where: np.ndarray, batch: _Batch) -> None:
         into = self.canvas(name, values.shape[1])
         for i in range(batch.count):
-            num = min(int(batch.windows.num_frames[i]), values.shape[2])
-            at = int(batch.start[i]) + np.arange(num)
-            into.add(values[i, :, :num], at)
+            frames = np.flatnonzero(where[i])
+            into.add(values[i][:, frames], int(batch.start[i]) + frames)
 
     def attention(self) -> Attention | None:
         """Of the windows together; None if frames are not attended to."""
