@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from ser_jax.inference import canvas, deletion
 from ser_jax.inference.canvas import Canvas
-from ser_jax.inference.corpus_views import TestBatch, TestParts
+from ser_jax.inference.corpus_views import PartBatch, Parts
 from ser_jax.inference.views import View, Viewer, Windows
 from ser_jax.layers.attention_grid import AttentionMap
 
@@ -65,7 +65,7 @@ class ClassPictures:
         return {name: own.mean() for name, own in self._classes[label].items()}
 
 
-def examine(viewer: Viewer, parts: TestParts) -> tuple[list[RunScores], ClassPictures]:
+def examine(viewer: Viewer, parts: Parts) -> tuple[list[RunScores], ClassPictures]:
     """Looks at the test part of every run of the viewer; never at training.
 
     Args:
@@ -93,7 +93,7 @@ def examine(viewer: Viewer, parts: TestParts) -> tuple[list[RunScores], ClassPic
     return scores, pictures
 
 
-def _score(viewer: Viewer, r: int, batch: TestBatch, view: View, found, rng):
+def _score(viewer: Viewer, r: int, batch: PartBatch, view: View, found, rng):
     """Adds a batch to the scores; gives the numbers of its windows' cells."""
     whole, count = canvas.total(view.maps), batch.count
     mass = np.asarray(whole.mass, np.float64)
@@ -121,7 +121,7 @@ def _valid(found: AttentionMap, windows: Windows) -> np.ndarray:
     return valid
 
 
-def _draw(batch: TestBatch, view: View, lengths, utterances, pictures) -> None:
+def _draw(batch: PartBatch, view: View, lengths, utterances, pictures) -> None:
     """Lays a batch on the relative time axes of its utterances."""
     whole = canvas.total(view.maps)
     rows = {

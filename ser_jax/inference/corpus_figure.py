@@ -100,6 +100,8 @@ def classes(
         grid = figure.subplots(len(rows), len(shown), squeeze=False, sharex=True)
         for axes_row, row in zip(grid, rows, strict=True):
             _class_row(figure, axes_row, [x[row] for x in means], row, pictures, spec)
+        for axes in grid[-1]:
+            axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
         for axes, k in zip(grid[0], shown, strict=True):
             axes.set_title(f"{names[k]} (n = {pictures.utterances[k]})", fontsize=10)
         figure.supxlabel("time, as a share of the utterance", fontsize=10)

@@ -13,7 +13,7 @@ from ser_jax.training import experiment
 
 
 @dataclasses.dataclass(frozen=True)
-class TestBatch:
+class PartBatch:
     """Windows of one run's test part.
 
     Attributes:
@@ -29,7 +29,7 @@ class TestBatch:
     start: np.ndarray
 
 
-class TestParts:
+class Parts:
     """The corpus a workdir was trained on, dealt as it was then.
 
     Attributes:
@@ -65,7 +65,7 @@ class TestParts:
                 "--config.data.root, data.manifest or TFDS_DATA_DIR at that corpus."
             )
 
-    def batches(self, r: int, size: int = 32) -> Iterator[TestBatch]:
+    def batches(self, r: int, size: int = 32) -> Iterator[PartBatch]:
         """The test windows of run number r, in batches of `size`."""
         found = self._found
         run = self._runs[self._trained.runs[r]]
@@ -76,7 +76,7 @@ class TestParts:
             for step, start in enumerate(part.start):
                 chosen = np.resize(place[step * size : (step + 1) * size], size)
                 index = type(part)(*(x[step] for x in part))
-                yield TestBatch(
+                yield PartBatch(
                     windows=Windows(
                         found.buffer.windows(start, frames),
                         index.num_frames,

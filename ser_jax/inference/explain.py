@@ -102,7 +102,7 @@ def explain_corpus(
     found = trained_workdir.load(workdir, run)
     found = found if not fold else _of_fold(found, fold)
     viewer = Viewer(found)
-    parts = corpus_views.TestParts(found)
+    parts = corpus_views.Parts(found)
     first = next(parts.batches(0), None)
     if first is None or not viewer.look(0, first.windows).maps:
         return does_not_attend(found) + " There is nothing to delete by attention."
@@ -123,7 +123,7 @@ def explain_corpus(
             pictures,
             found.classes,
             found.spec,
-            title + "means over the test utterances of each true class",
+            title + "means over the test utterances of each true class, each run's own",
         ),
     }.items():
         write_atomically(target / name, content)

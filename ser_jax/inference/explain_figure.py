@@ -32,8 +32,8 @@ class BandAxis:
         self.spec = spec
         self.label = "MFCC (index)" if spec.kind == "mfcc" else "frequency (kHz)"
 
-    def dress(self, axes, bands: int) -> None:
-        """Ticks and label of a y axis that counts bands from its lower edge."""
+    def dress(self, axes, bands: int, ticks: int = 12) -> None:
+        """At most so many ticks, and the label, of a y axis that counts bands."""
         axes.set_ylabel(self.label)
         axes.set_ylim(0, bands)
         if self.spec.kind == "mfcc":
@@ -43,11 +43,11 @@ class BandAxis:
             middles = filters.bin_frequencies(self.spec)[: self.spec.num_filters]
         else:
             middles = filters.edges_hz(self.spec)[1:-1]
-        ticks = [hz for hz in _TICKS_HZ if middles[0] <= hz <= middles[-1]]
-        places = np.interp(ticks, middles, np.arange(len(middles)) + 0.5)
+        known = [hz for hz in _TICKS_HZ if middles[0] <= hz <= middles[-1]]
+        places = np.interp(known, middles, np.arange(len(middles)) + 0.5)
         kept, last = [], -np.inf
-        for hz, place in zip(ticks, places, strict=True):
-            if place - last >= bands / 12:
+        for hz, place in zip(known, places, strict=True):
+            if place - last >= bands / ticks:
                 kept.append((place, f"{hz / 1000:g}"))
                 last = place
         axes.set_yticks(*zip(*kept, strict=True))
@@ -223,7 +223,7 @@ def _small_maps(figure, attention: Attention, spec, shape: tuple[int, int]) -> N
         found = np.ma.masked_invalid(found)
         image = axes.pcolormesh(edges, np.array(attention.bands), found, **look)
         axes.set_facecolor(_UNREAD)
-        axis.dress(axes, spec.num_bands)
+        axis.dress(axes, spec.num_bands, ticks=5)
         axes.set_ylabel("")
         share = f"{attention.shares[name]:.0%}"
         axes.set_title(f"{name.replace('x', ' × ')}: {share}", fontsize=9)

@@ -29,7 +29,7 @@ class AttentionMap:
         over: `frames`, or `words` (then `bands` means nothing).
     """
 
-    mass: Float[Array, "B H W"]
+    mass: Float[Array, "B H W"] | Float[np.ndarray, "B H W"]
     bands: tuple[int, ...] = struct.field(pytree_node=False)
     columns: tuple[int, ...] = struct.field(pytree_node=False)
     over: str = struct.field(pytree_node=False, default="frames")
