@@ -37,76 +37,85 @@ def total(maps: Maps) -> AttentionMap:
     return first.replace(mass=sum(found.mass for found in maps.values()))
 
 
-def within_reach(maps: Maps, num_frames: np.ndarray) -> np.ndarray:
-    """Frames that some cell of the maps stands for, bool [B, T'].
+def columns_of(maps: Maps, num_frames: np.ndarray) -> np.ndarray:
+    """The column of the maps' grid that every frame belongs to, int [B, T]; -1 = none.
 
-    Not padding, and not the last few frames that fill no cell: all masses are 0 there.
+    Frames behind the last cell that is attended to, which fill no cell of their own,
+    belong to it; padding belongs to none.
 
     Args:
       maps: Over frames.
-      num_frames: int [B], real frames.
+      num_frames: int [B], real frames; T is the largest.
     """
-    whole = total(maps)
-    columns = np.array(whole.columns)
-    frame = np.arange(columns[-1])
-    owner = np.searchsorted(columns, frame, side="right") - 1
-    some = np.asarray(whole.mass).sum(axis=1) > 0
-    within = (owner >= 0) & (frame < num_frames[:, None])
-    return within & some[:, np.maximum(owner, 0)]
+    some = np.asarray(total(maps).mass).sum(axis=1) > 0
+    last = some.shape[1] - 1 - some[:, ::-1].argmax(axis=1)
+    frame = np.arange(num_frames.max())
+    edges = np.array(next(iter(maps.values())).columns)
+    owner = np.searchsorted(edges, frame, side="right") - 1
+    owner = np.minimum(owner, last[:, None])
+    real = some.any(axis=1)[:, None] & (frame < num_frames[:, None])
+    return np.where(real, owner, -1)
 
 
-def against_even(found: AttentionMap, reached: np.ndarray) -> np.ndarray:
+def against_even(found: AttentionMap, owner: np.ndarray) -> np.ndarray:
     """Attention of every frame as a multiple of what evenly spread attention gives it.
 
-    The mass of a cell is shared evenly among the real frames under it.
+    The mass of a cell is shared evenly among the frames under it.
 
     Args:
       found: A map over frames.
-      reached: What `within_reach` says, [B, T'].
+      owner: What `columns_of` says, [B, T].
 
     Returns:
-      [B, H, T']; 0 where nothing is reached.
+      [B, H, T]; 0 in the padding.
     """
-    columns, bands = np.array(found.columns), np.array(found.bands)
-    frame = np.arange(columns[-1])
-    owner = np.searchsorted(columns, frame, side="right") - 1
-    owner = np.maximum(owner, 0)
-    width = np.zeros((len(reached), len(columns) - 1))
-    np.add.at(width.T, owner, reached.T)
+    bands, real = np.array(found.bands), owner >= 0
+    width = _within(owner, len(found.columns) - 1).sum(axis=1)
     density = np.asarray(found.mass, np.float64) / np.maximum(width, 1)[:, None]
-    density = np.where(reached[:, None], density[..., owner], 0.0)
-    share = np.diff(bands) / (bands[-1] - bands[0])
-    return density * reached.sum(axis=1)[:, None, None] / share[:, None]
+    density = np.take_along_axis(density, np.maximum(owner, 0)[:, None], axis=2)
+    share = np.diff(bands) / bands[-1]
+    return density * (real * real.sum(axis=1, keepdims=True))[:, None] / share[:, None]
 
 
-def cells_under(found: AttentionMap, values: np.ndarray) -> np.ndarray:
-    """Mean of values [B, T, F] (words: [B, L]) under every cell of a map, [B, H, W]."""
+def _within(owner: np.ndarray, columns: int) -> np.ndarray:
+    """Whether a frame belongs to a column, bool [B, T, W]."""
+    return owner[..., None] == np.arange(columns)
+
+
+def cells_under(
+    found: AttentionMap, values: np.ndarray, owner: np.ndarray
+) -> np.ndarray:
+    """Mean of values [B, T, F] (words: [B, L]) under every cell of a map, [B, H, W].
+
+    Args:
+      found: Whose grid it is.
+      values: Of the inputs; T may be longer than that of `owner`.
+      owner: What `columns_of` says; of no use for words.
+    """
     if found.over == "words":
         return values[:, None]
-    sums = np.moveaxis(values, 1, 2)  # [B, F, T]
-    for axis, edges in ((1, found.bands), (2, found.columns)):
-        edges = np.array(edges)
-        sums = sums.take(np.arange(edges[0], edges[-1]), axis=axis)
-        sums = np.add.reduceat(sums, edges[:-1] - edges[0], axis=axis)
-    area = np.outer(np.diff(found.bands), np.diff(found.columns))
-    return sums / area
+    within = _within(owner, len(found.columns) - 1).astype(values.dtype)
+    width = np.maximum(within.sum(axis=1), 1)[:, None]
+    sums = np.einsum("btf,btw->bfw", values[:, : owner.shape[1]], within) / width
+    sums = np.add.reduceat(sums, np.array(found.bands[:-1]), axis=1)
+    return sums / np.diff(found.bands)[:, None]
 
 
 def inputs_under(
-    found: AttentionMap, cells: np.ndarray, shape: tuple[int, ...]
+    found: AttentionMap, cells: np.ndarray, owner: np.ndarray, num_frames: int
 ) -> dict[str, np.ndarray]:
     """The inputs under some cells, as `Viewer.answer` hides them.
 
     Args:
       found: Whose grid it is.
       cells: bool [B, H, W].
-      shape: [B, T, F] of the frames.
+      owner: What `columns_of` says, [B, T]; of no use for words.
+      num_frames: Of the padded window, at least T.
     """
     if found.over == "words":
         return {"words": cells[:, 0]}
-    out = np.zeros((len(cells), shape[2], shape[1]), bool)
-    inside = np.repeat(cells, np.diff(found.bands), axis=1)
-    inside = np.repeat(inside, np.diff(found.columns), axis=2)
-    (low, *_, high), (start, *_, end) = found.bands, found.columns
-    out[:, low:high, start:end] = inside
-    return {"frames": np.moveaxis(out, 1, 2)}
+    rows = np.repeat(cells, np.diff(found.bands), axis=1)
+    hidden = np.take_along_axis(rows, np.maximum(owner, 0)[:, None], axis=2)
+    hidden = np.moveaxis(hidden & (owner >= 0)[:, None], 1, 2)
+    beyond = num_frames - hidden.shape[1]
+    return {"frames": np.pad(hidden, ((0, 0), (0, beyond), (0, 0)))}

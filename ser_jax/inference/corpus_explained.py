@@ -8,8 +8,7 @@ from tqdm import tqdm
 from ser_jax.inference import canvas, deletion
 from ser_jax.inference.canvas import Canvas
 from ser_jax.inference.corpus_views import PartBatch, Parts
-from ser_jax.inference.views import View, Viewer, Windows
-from ser_jax.layers.attention_grid import AttentionMap
+from ser_jax.inference.views import View, Viewer
 
 BINS = 60  # of the relative time axis
 
@@ -97,28 +96,21 @@ def _score(viewer: Viewer, r: int, batch: PartBatch, view: View, found, rng):
     """Adds a batch to the scores; gives the numbers of its windows' cells."""
     whole, count = canvas.total(view.maps), batch.count
     mass = np.asarray(whole.mass, np.float64)
-    valid = _valid(whole, batch.windows)
-    slopes = canvas.cells_under(whole, view.saliency[whole.over])
+    if whole.over == "words":
+        owner, valid = None, np.asarray(batch.windows.others["word_mask"])
+    else:
+        owner = canvas.columns_of(view.maps, batch.windows.num_frames)
+        valid = np.arange(mass.shape[2]) <= owner.max(axis=1, initial=-1)[:, None]
+    slopes = canvas.cells_under(whole, view.saliency[whole.over], owner)
     cases = deletion.hidden_cells(mass, slopes, valid, batch.utterance, rng)
 
     def answer(cells: np.ndarray) -> np.ndarray:
-        shape = batch.windows.frames.shape
-        hidden = canvas.inputs_under(whole, cells, shape)
+        length = batch.windows.frames.shape[1]
+        hidden = canvas.inputs_under(whole, cells, owner, length)
         return viewer.answer(r, batch.windows, hidden)[:count]
 
     found.add(batch.utterance[:count], view.probabilities[:count], cases, answer)
     return (valid.sum(axis=1) * mass.shape[1])[:count].tolist()
-
-
-def _valid(found: AttentionMap, windows: Windows) -> np.ndarray:
-    """Columns [B, W] whose middle is input and not padding; the first always is."""
-    if found.over == "words":
-        return np.asarray(windows.others["word_mask"])
-    edges = np.array(found.columns)
-    middle = (edges[1:] + edges[:-1]) / 2
-    valid = middle < windows.num_frames[:, None]
-    valid[:, 0] = True
-    return valid
 
 
 def _draw(batch: PartBatch, view: View, lengths, utterances, pictures) -> None:
@@ -132,8 +124,9 @@ def _draw(batch: PartBatch, view: View, lengths, utterances, pictures) -> None:
     everywhere = np.arange(view.features.shape[1]) < num_frames[:, None]
     where = {"features": everywhere, "saliency": everywhere}
     if whole.over == "frames":
-        where["attention"] = canvas.within_reach(view.maps, num_frames)
-        rows["attention"] = canvas.against_even(whole, where["attention"])
+        owner = canvas.columns_of(view.maps, num_frames)
+        where["attention"] = owner >= 0
+        rows["attention"] = canvas.against_even(whole, owner)
         pictures.bands = whole.bands
     for i in range(batch.count):
         u = int(batch.utterance[i])

@@ -44,7 +44,13 @@ class Parts:
           InputError: The corpus is not there or has changed since.
         """
         self._trained = trained
-        self._found = experiment.prepare(trained.config)
+        try:
+            self._found = experiment.prepare(trained.config)
+        except AttributeError as error:  # ml_collections' word for a missing key
+            raise InputError(
+                f"{trained.about['workdir']}: expected a config of this version of "
+                f"ser_jax; {error}. Use the version that trained it, or train again."
+            ) from error
         self.labels = self._found.labels
         tables = self._found.buffer.base
         copies = len(self._found.buffer.offset)

@@ -155,11 +155,11 @@ class _Picture:
             self._add_maps(view, num_frames, batch)
 
     def _add_maps(self, view: View, num_frames: np.ndarray, batch: _Batch) -> None:
-        reached = canvas.within_reach(view.maps, num_frames)
+        owner = canvas.columns_of(view.maps, num_frames)
         for name, found in view.maps.items():
             self._bands = found.bands
-            multiples = canvas.against_even(found, reached)
-            self._draw(f"map {name}", multiples, reached, batch)
+            multiples = canvas.against_even(found, owner)
+            self._draw(f"map {name}", multiples, owner >= 0, batch)
             mass = np.asarray(found.mass).sum(axis=(1, 2))
             self._maps.setdefault(name, []).extend(mass[: batch.count].tolist())
 

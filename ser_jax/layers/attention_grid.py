@@ -22,10 +22,10 @@ class AttentionMap:
     Attributes:
         mass: not negative. The maps of one answer add up to 1 together, 0 for an
             example without a valid frame or word.
-        bands: edges of the rows, low to high; row i covers the bands from bands[i] up
-            to bands[i + 1]. One row over all bands is attention over time alone.
-        columns: edges of the columns, likewise, in frames of the batch (or in words).
-            They need not reach its end: a stride drops what fills no cell.
+        bands: edges of the rows, low to high, 0 to F; row i covers the bands from
+            bands[i] up to bands[i + 1]. One row is attention over time alone.
+        columns: edges of the columns, likewise, from 0 on, in frames of the batch (or
+            in words). They need not reach its end: a stride drops what fills no cell.
         over: `frames`, or `words` (then `bands` means nothing).
     """
 
@@ -48,6 +48,12 @@ def sown(state: Mapping, *path: str) -> tuple[Array, ...]:
 def edges(count: int, size: int, limit: int, first: int = 0) -> tuple[int, ...]:
     """Edges of `count` tiles of `size` cells from `first` on, kept within 0 to `limit`."""
     return tuple(min(max(first + i * size, 0), limit) for i in range(count + 1))
+
+
+def whole(tiles: tuple[int, ...], limit: int | None = None) -> tuple[int, ...]:
+    """The edges, the first moved to 0 and, with a limit, the last to it."""
+    last = tiles[-1] if limit is None else limit
+    return (0, *tiles[1:-1], last)
 
 
 def strides(pools: Sequence[Sequence[int]]) -> tuple[int, int]:
@@ -117,7 +123,7 @@ def fold_rows(
     np.add.at(share, (stacked % bands // stride, stacked // stride), 1 / stride)
     share = share[: stacked[-1] // stride + 1]
     folded = jnp.einsum("hr,b...rw->b...hw", jnp.asarray(share), mass)
-    return folded, edges(len(share), stride, bands)
+    return folded, whole(edges(len(share), stride, bands), bands)
 
 
 def normalized(

@@ -138,11 +138,10 @@ class Afcn(nnx.Module):
             rows = window.count(rows)
         mass = weights.reshape(weights.shape[0], rows, -1)
         first, stride = strided.placement(self.trunk.windows)
-        sides = [
-            attention_grid.edges(count, stride, limit, first)
-            for count, limit in zip(mass.shape[1:], (bands, frames), strict=True)
-        ]
-        return {"map": attention_grid.AttentionMap(mass, *sides)}
+        rows = attention_grid.edges(mass.shape[1], stride, bands, first)
+        columns = attention_grid.edges(mass.shape[2], stride, frames, first)
+        rows, columns = attention_grid.whole(rows, bands), attention_grid.whole(columns)
+        return {"map": attention_grid.AttentionMap(mass, rows, columns)}
 
     def __call__(
         self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None

@@ -204,15 +204,10 @@ class HeadFusion(nnx.Module):
             mass = weights.mean(axis=-1)
         mass = attention_grid.normalized(mass)
         _, frames, bands, _ = batch["frames"].shape
-        rows, columns = (
-            attention_grid.edges(count, stride, limit)
-            for count, stride, limit in zip(
-                mass.shape[1:3],
-                attention_grid.strides(self.pools),
-                (bands, frames),
-                strict=True,
-            )
-        )
+        stride = attention_grid.strides(self.pools)
+        rows = attention_grid.edges(mass.shape[1], stride[0], bands)
+        rows = attention_grid.whole(rows, bands)
+        columns = attention_grid.edges(mass.shape[2], stride[1], frames)
         names = [f"head {n + 1}" for n in range(mass.shape[3])]
         names = ["map"] if self.head == "acnn" else names
         return {

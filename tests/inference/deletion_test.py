@@ -197,30 +197,32 @@ def test_saliency_of_a_linear_model_is_its_weights():
 
 
 def test_a_cell_of_a_grid_and_the_input_under_it():
-    found = AttentionMap(np.ones((2, 2, 3)) / 6, (1, 3, 8), (2, 6, 10, 11))
+    # The second example has 9 frames, so its last cell is cut, and 2 behind none.
+    mass = np.ones((2, 2, 3))
+    found = AttentionMap(mass / mass.sum(), (0, 3, 8), (0, 4, 8, 9))
+    owner = canvas.columns_of({"map": found}, np.array([11, 7]))
+    want = [[0] * 4 + [1] * 4 + [2] * 3, [0] * 4 + [1] * 3 + [-1] * 4]
+    assert owner.tolist() == want
     cells = np.zeros((2, 2, 3), bool)
-    cells[0, 1, 0] = cells[1, 0, 2] = True
-    hidden = canvas.inputs_under(found, cells, (2, 13, 9))["frames"]
-    want = np.zeros((2, 13, 9), bool)
-    want[0, 2:6, 3:8] = want[1, 10:11, 1:3] = True
+    cells[0, 1, 0] = cells[0, 0, 2] = cells[1, 0, 1] = True
+    hidden = canvas.inputs_under(found, cells, owner, 13)["frames"]
+    want = np.zeros((2, 13, 8), bool)
+    want[0, :4, 3:8] = want[0, 8:11, :3] = want[1, 4:7, :3] = True
     np.testing.assert_array_equal(hidden, want)
-    under = canvas.cells_under(found, hidden.astype(float))
+    under = canvas.cells_under(found, hidden.astype(float), owner)
     np.testing.assert_allclose(under, cells, atol=1e-12)
 
 
 def test_even_attention_is_one_wherever_there_is_a_cell():
-    mass = np.ones((2, 2, 3)) * np.array([2, 5])[:, None] * np.array([4, 4, 1])
-    mass[1, :, 1] /= 2  # half of that column is padding
-    mass[1, :, 2] = 0
+    mass = np.ones((2, 2, 3)) * np.array([3, 5])[:, None] * np.array([4, 4, 3])
+    mass[1] = [[12, 6, 0], [20, 10, 0]]  # 6 frames: half of the second column
     mass /= mass.sum(axis=(1, 2), keepdims=True)
-    found = AttentionMap(mass, (1, 3, 8), (2, 6, 10, 11))
-    reached = canvas.within_reach({"map": found}, np.array([13, 8]))
-    assert [np.flatnonzero(x).tolist() for x in reached] == [
-        list(range(2, 11)),
-        list(range(2, 8)),
-    ]
-    multiples = canvas.against_even(found, reached)
-    np.testing.assert_allclose(multiples.transpose(0, 2, 1)[reached], 1, rtol=1e-12)
+    found = AttentionMap(mass, (0, 3, 8), (0, 4, 8, 9))
+    owner = canvas.columns_of({"map": found}, np.array([11, 6]))
+    multiples = canvas.against_even(found, owner)
+    np.testing.assert_allclose(multiples[0], 1, rtol=1e-12)
+    np.testing.assert_allclose(multiples[1, :, :6], 1, rtol=1e-12)
+    assert not multiples[1, :, 6:].any()
 
 
 def test_overlapping_windows_are_averaged():

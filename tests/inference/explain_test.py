@@ -59,7 +59,7 @@ def test_a_recording_is_explained_with_the_answer_that_predict_gives(
 ):
     recognizer = Recognizer.from_workdir(workdirs(name))
     viewer = Viewer(recognizer.trained)
-    recording = recognizer.open(speech, "low it is unknown high")
+    recording = recognizer.open(speech, "low unknown is")
     found = explaining.explain(recognizer, viewer, "x", recording)
     answer = next(recognizer.answers([("x", recording)]))[1]
     np.testing.assert_allclose(found.probabilities, answer.probabilities, atol=1e-5)
@@ -68,7 +68,7 @@ def test_a_recording_is_explained_with_the_answer_that_predict_gives(
     assert found.features.shape == found.saliency.shape == (bands, frames)
     np.testing.assert_allclose(np.nanmean(found.saliency), 1, rtol=1e-6)
     if kind == "words":
-        assert [word for word, _, _ in found.words] == ["low", "it", "is", "high"]
+        assert [word for word, _, _ in found.words] == ["low", "is"]
         assert found.attention is None
         sums = np.sum([row[1:] for row in found.words], axis=0)
         np.testing.assert_allclose(sums, 1, rtol=1e-5)

@@ -89,8 +89,8 @@ def test_masses_add_up_to_one_and_padding_has_none(variant):
     if first.over == "words":
         assert first.columns == tuple(range(8)) and not mass[1, :, 4:].any()
     else:
-        assert 0 <= first.bands[0] and first.bands[-1] <= bands
-        assert 0 <= first.columns[0] and first.columns[-1] <= frames
+        assert first.bands[0] == 0 and first.bands[-1] == bands
+        assert first.columns[0] == 0 and first.columns[-1] <= frames
         beyond = np.array(first.columns[:-1]) >= frames // 2
         assert beyond.any() and not mass[1][:, beyond].any()
     if variant == "mscnn_spu":
