@@ -172,7 +172,7 @@ def shading(values: np.ndarray, style: str) -> dict:
     top = float(np.nanquantile(values, 0.995))
     if style == "saliency":
         return {"cmap": "cividis", "vmin": 0, "vmax": top, "rasterized": True}
-    lowest = 1 / max(float(np.nanquantile(values, 0.005)), 0.1)
+    lowest = 1 / max(float(np.nanquantile(values, 0.05)), 0.1)
     top = max(1.25, min(10.0, max(top, lowest)))
     return {
         "cmap": "PuOr_r",

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from ser_jax.evaluation import voting
+from ser_jax.features.audio import AudioError
 from ser_jax.inference import canvas
 from ser_jax.inference.answering import Recording
 from ser_jax.inference.canvas import Canvas
 from ser_jax.inference.recognizer import Recognizer
 from ser_jax.inference.views import View, Viewer, Windows
+
+LONGEST_S = 120  # of a recording that is drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +87,16 @@ def explain(
       recording: The samples.
 
     Raises:
-      AudioError: It cannot be read.
+      AudioError: It cannot be read, or is too long for a picture.
       InputError: A text is missing.
     """
+    seconds = recording.num_samples / recognizer.sample_rate_hz
+    if seconds > LONGEST_S:
+        raise AudioError(
+            "too long",
+            f"expected at most {LONGEST_S} s, which one picture can show; got "
+            f"{seconds:.0f} s. Cut it, or ask `predict` for a timeline",
+        )
     batches = [
         _Batch(count, window.first_frame, Windows(frames, window.num_frames, others))
         for count, window, frames, others in recognizer.features(recording)

@@ -165,6 +165,13 @@ def test_bad_input_is_one_line(workdirs, speech, tmp_path):
         assert "\n" not in str(error.value)
 
 
+def test_what_is_too_long_to_draw_is_refused(workdirs, tmp_path):
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.zeros(121 * 8000), 8000)
+    with pytest.raises(InputError, match="at most 120 s"):
+        explain.explain_files(str(workdirs("area_attn")), [str(path)])
+
+
 def test_one_bad_file_does_not_stop_the_others(workdirs, speech, tmp_path):
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"RIFF")
