@@ -2,7 +2,8 @@
 
 train     build features, train every fold x seed, evaluate, report (the default)
 evaluate  repeat the evaluation of a trained --workdir, without training
-report    rewrite report.md and the figures of a --workdir from its files
+report    rewrite report.html, report.md and the figures of a --workdir from its files;
+          `report W W2 ...` compares several in comparison.html and comparison.md
 """
 
 import logging as std_logging
@@ -21,16 +22,25 @@ config_flags.DEFINE_config_file(
     "config", None, "Config file and preset, e.g. configs/area_attn.py:demo."
 )
 flags.DEFINE_string("workdir", "", "Where results go; '' = runs/<config>[-<preset>].")
+flags.DEFINE_string("out", "", "Where `report W W2` writes; '' = the parent of W.")
 
 
 def main(argv: list[str]) -> None:
     """Dispatches the command."""
     command = argv[1] if len(argv) > 1 else "train"
-    if command not in COMMANDS or len(argv) > 2:
+    folders = argv[2:] if command == "report" else []
+    if command not in COMMANDS or len(argv) > 2 + len(folders):
         raise InputError(
             f"Expected one command of {', '.join(COMMANDS)}; got {' '.join(argv[1:])!r}."
         )
     workdir = flags.FLAGS.workdir
+    folders = [*filter(None, [workdir]), *folders]
+    if len(folders) > 1:
+        from ser_jax.evaluation import report
+
+        print(report.write_comparison(folders, flags.FLAGS.out))
+        return
+    workdir = "".join(folders)
     if command == "train":
         workdir = _train(workdir)
     elif not workdir:

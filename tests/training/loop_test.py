@@ -38,7 +38,7 @@ def _config(tones, datasets):
 def _figures(workdir) -> dict:
     """results.json without what may differ between two equal trainings."""
     found = json.loads((workdir / "results.json").read_text())
-    vary = ("seconds", "start_up", "frames", "versions")
+    vary = ("seconds", "start_up", "memory", "frames", "versions")
     return {k: v for k, v in found.items() if k not in vary}
 
 
@@ -56,8 +56,10 @@ def test_the_whole_job_leaves_every_artefact(baseline):
         "metrics.jsonl",
         "tensorboard",
         "predictions.csv",
+        "recordings.csv",
         "results.json",
         "report.md",
+        "report.html",
         "figures/confusion.png",
         "figures/learning_curves.png",
     ):
