@@ -39,7 +39,7 @@ class Chart:
       title: What is drawn, for those who do not see it too.
       height: Units; the width is `WIDTH`.
       shapes: From the back to the front.
-      legend: (kind, class, name) of what needs a name.
+      legend: (kind, class, name) of what needs a name; kind `tick` stands upright.
     """
 
     title: str
@@ -91,7 +91,7 @@ def curves(name: str, series: Sequence, chance: float | None = None) -> Chart:
         )
     legend = []
     for found in series:
-        css = "first" if found.key.startswith("train") else "second"
+        css = "first dashed" if found.key.startswith("train") else "second"
         for run in found.runs:
             shapes.append(_through(run, x, y, f"thin {css}"))
         if found.mean:
@@ -145,7 +145,7 @@ def spreads(
         shapes += _spread(row, x, 20 + 40 * number)
     legend = [("dot", "run", "one run"), ("line", "thick first", "mean ± std")]
     if any(row.reference is not None for row in rows):
-        legend.append(("line", "paper", reference))
+        legend.append(("tick", "paper", reference))
     return Chart(title, bottom + 40, tuple(shapes), tuple(legend))
 
 
@@ -157,12 +157,13 @@ def by_duration(bins: Sequence) -> Chart:
     y = Axis(*_around(scores, (0.0, 1.0)), 224, 22)
     shapes = _frame(x, y, ("duration, s", "score, %"), percent=True)
     for low, high, group in bins:
-        for css, value, name in (("second", group.wa, "WA"), ("first", group.ua, "UA")):
+        both = ("second dotted", group.wa, "WA"), ("first", group.ua, "UA")
+        for css, value, name in both:
             said = f"{low:.2f} to {high:.2f} s: {name} {100 * value:.2f} %"
             # A bin of one length would be a line of no length.
             ends = (x(low) - 2, y(value)), (x(high) + 2, y(value))
             shapes.append(Shape("line", ends, f"thick {css}", said))
-    legend = (("line", "thick first", "UA"), ("line", "thick second", "WA"))
+    legend = (("line", "thick first", "UA"), ("line", "thick second dotted", "WA"))
     return Chart("UA and WA by duration of the recording", 260, tuple(shapes), legend)
 
 

@@ -36,7 +36,7 @@ def clips(
     for name in utterances:
         uri, reason = _uri(recordings.get(name), total_bytes)
         total_bytes -= len(uri)
-        cells.append(Clip(reason or "in report.html", uri))
+        cells.append(Clip(reason or "in report.html", uri, name))
     return cells
 
 

@@ -66,14 +66,13 @@ def durations(found: Finished) -> Section:
     bins = analysis.durations(found.predictions, found.seconds, classes)
     if not bins:
         return Section("duration", title, [Text(UNKNOWN)])
-    header = ("duration, s", "n", "classes", "UA %", "WA %", *_recall_names(classes))
+    header = ("duration, s", "n", "UA %", "WA %", *_recall_names(classes))
     rows, shades = [header], []
     for low, high, group in bins:
-        occur = sum(not math.isnan(recall) for recall in group.recalls)
         scores = (group.ua, group.wa, *group.recalls)
         name = f"{low:.2f} to {high:.2f}"
-        rows.append((name, group.n, occur, *map(percent, scores)))
-        shades.append((None, None, None, *_shades(scores)))
+        rows.append((name, group.n, *map(percent, scores)))
+        shades.append((None, None, *_shades(scores)))
     said = (
         "Bins hold about equally many decisions. Classes differ in how long they take "
         "to say, so WA also follows the classes in a bin; UA does less."
@@ -94,16 +93,18 @@ def mistakes(found: Finished) -> Section:
     cells = [Clip("–")] * len(names)
     if found.recordings:
         cells = sound.clips(names, found.recordings)
-    header = ("utterance", "true", "decided", "speaker", "fold, seed", "listen")
-    rows = [(*header, "p decided %", "p true %", "duration, s")]
+    header = ("utterance", "true", "decided", "listen")
+    rows = [
+        (*header, "p decided %", "p true %", "duration, s", "speaker", "fold, seed")
+    ]
     for (record, sure, true), cell in zip(worst, cells, strict=True):
         seconds = found.seconds.get(record.utterance)
         rows.append(
             (
-                *(code(record.utterance), record.label, record.prediction),
-                *(record.speaker, f"{record.fold}, {record.seed}", cell),
+                *(code(record.utterance), record.label, record.prediction, cell),
                 *(percent(sure), percent(true)),
                 "–" if seconds is None else f"{seconds:.2f}",
+                *(record.speaker, f"{record.fold}, {record.seed}"),
             )
         )
     said = "Wrong decisions by the probability of the class decided for. "

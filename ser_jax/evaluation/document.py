@@ -1,10 +1,11 @@
 """What a report says, before it is Markdown or HTML: titles, texts, tables, charts.
 
-Texts may hold `code` and **strong** as in Markdown, nothing else; use `code` for names
-that come from files.
+Texts may hold `code` and **strong** as in Markdown, nothing else; what comes from files
+goes in by `code` or `plain`. A table's cell is shown as it is, or all of it is `code`.
 """
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from ser_jax.evaluation.charts import Chart
@@ -38,10 +39,12 @@ class Clip:
     Attributes:
       text: What stands there where nothing can be played.
       uri: `data:audio/...`; empty if the recording is not in the report.
+      name: Of what is heard.
     """
 
     text: str
     uri: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
         return self.text
@@ -52,7 +55,7 @@ class Table:
     """A table; its first row is the header, its first column names the rows.
 
     Attributes:
-      rows: Cells, text or anything whose `str` is the text, or `Clip`.
+      rows: Cells: `Clip`, or anything whose `str` is the text.
       caption: What is in it.
       words: How many columns, from the left, hold words; the others hold numbers.
       shades: For every row below the header, for every column a share in [0, 1] that
@@ -111,6 +114,11 @@ class Document:
 def code(text) -> str:
     """A name as `code`, on one line whatever it holds."""
     return f"`{' '.join(str(text).replace('`', chr(39)).split())}`"
+
+
+def plain(text) -> str:
+    """A name whose marks are letters, on one line."""
+    return re.sub(r"([\\`*\[\]])", r"\\\1", " ".join(str(text).split()))
 
 
 def counted(number: int, noun: str) -> str:

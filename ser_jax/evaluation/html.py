@@ -17,6 +17,8 @@ from ser_jax.evaluation.charts import WIDTH
 from ser_jax.evaluation.document import Clip, Document
 
 TEMPLATES = "templates"
+# A letter behind a backslash, `code`, **strong**.
+_MARKS = re.compile(r"\\([\\`*\[\]])|`([^`]*)`|\*\*(.+?)\*\*")
 
 
 def render(document: Document) -> str:
@@ -39,15 +41,17 @@ def render(document: Document) -> str:
 
 def inline(text: str) -> Markup:
     """`code` and **strong** of a text as HTML, all else escaped."""
-    parts = re.split(r"`([^`]*)`", str(text))
-    for number, part in enumerate(parts):
-        safe = str(escape(part))
-        if number % 2:
-            parts[number] = f"<code>{safe}</code>"
-        else:
-            strong = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", safe)
-            parts[number] = strong.replace("\\*", "*")
-    return Markup("".join(parts))
+    parts, end = [], 0
+    for found in _MARKS.finditer(text):
+        parts += [escape(text[end : found.start()]), _mark(found)]
+        end = found.end()
+    return Markup("").join([*parts, escape(text[end:])])
+
+
+def cell(value) -> Markup:
+    """A cell of a table: all of it `code`, or as it is."""
+    found = re.fullmatch("`([^`]*)`", str(value))
+    return Markup("<code>{}</code>").format(found[1]) if found else escape(value)
 
 
 @functools.cache
@@ -60,11 +64,21 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["inline"] = inline
+    environment.filters["cell"] = cell
     environment.filters["points"] = _points
     environment.tests["clip"] = lambda cell: isinstance(cell, Clip)
     environment.tests["pair"] = lambda item: isinstance(item, tuple)
     environment.filters["kind"] = lambda block: type(block).__name__
     return environment.get_template("report.html.jinja")
+
+
+def _mark(found: re.Match) -> Markup:
+    letter, code, strong = found.groups()
+    if letter is not None:
+        return escape(letter)
+    if code is not None:
+        return Markup("<code>{}</code>").format(code)
+    return Markup("<strong>{}</strong>").format(inline(strong))
 
 
 def _file(name: str) -> str:

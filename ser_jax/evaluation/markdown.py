@@ -10,12 +10,13 @@ from ser_jax.evaluation.document import (
     Listing,
     Table,
     Text,
+    plain,
 )
 
 
 def render(document: Document) -> str:
     """The whole text; pictures are linked relative to the file."""
-    parts = [f"# {_inline(document.title)}"]
+    parts = [f"# {_inline(plain(document.title))}"]
     parts += [f"> {_inline(banner)}" for banner in document.banners]
     parts.append(_inline(document.headline))
     for section in document.sections:
@@ -66,11 +67,13 @@ def _items(items, indent):
 
 
 def _cell(cell) -> str:
-    return " ".join(_inline(str(cell)).split()).replace("|", "\\|")
+    text = str(cell)
+    text = text if re.fullmatch("`[^`]*`", text) else plain(text)
+    return _inline(text).replace("|", "\\|")
 
 
 def _inline(text: str) -> str:
     """Names from files must not become HTML where Markdown allows it."""
-    parts = re.split(r"(`[^`]*`)", text)
+    parts = re.split(r"((?<!\\)`[^`]*`)", text)
     parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
     return "".join(parts)

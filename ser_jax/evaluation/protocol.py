@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ser_jax.evaluation import texts
-from ser_jax.evaluation.document import Items, Section, code
+from ser_jax.evaluation.document import Items, Section, code, plain
 from ser_jax.evaluation.wording import SELECTIONS, SPLITS, SUBSETS, VALIDATIONS
 
 LISTED = 3  # exclusions written out per reason; results.json has them all
@@ -17,10 +17,10 @@ def section(results: Mapping) -> Section:
       results: Content of results.json.
     """
     protocol = results["protocol"]
-    classes = ", ".join(results["classes"])
+    classes = ", ".join(map(plain, results["classes"]))
     lines = [
         f"Model: {code(results['model'])}, classes: {classes}",
-        f"Corpus: {results['corpus']}"
+        f"Corpus: {plain(results['corpus'])}"
         + (" (synthetic)" if results["corpus_is_synthetic"] else ""),
     ]
     subset = protocol.get("subset")
@@ -33,7 +33,7 @@ def section(results: Mapping) -> Section:
         lines.append(f"Validation: {validation(protocol)}")
     lines.append(f"Epoch: {SELECTIONS.get(results['selection'], 'see the config')}")
     lines.append(f"Runs: {runs(results)}")
-    lines += [f"Promised: {promise}" for promise in protocol.get("promises", ())]
+    lines += [f"Promised: {plain(promise)}" for promise in protocol.get("promises", ())]
     if results.get("text"):
         lines += texts.lines(results)
     else:
@@ -52,12 +52,12 @@ def utterances(counted: Mapping) -> Section:
     for reason, count in skipped.items():
         named = [item for item in excluded if item["reason"] == reason]
         below = [
-            code(item["id"]) + (f": {item['detail']}" if item["detail"] else "")
+            code(item["id"]) + (f": {plain(item['detail'])}" if item["detail"] else "")
             for item in named[:LISTED]
         ]
         if len(named) > LISTED:
             below.append(f"... and {len(named) - LISTED} more in results.json")
-        reasons.append((f"{reason}: {count}", below))
+        reasons.append((f"{plain(reason)}: {count}", below))
     items = [
         f"Used: {counted['used']}",
         f"Padded to a window: {counted['padded_short']}",

@@ -1,10 +1,13 @@
 """Writes report.md, report.html and the figures from the files of a workdir (no JAX)."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 
 from etils import epath
 
+from ser_jax.errors import InputError
 from ser_jax.evaluation import (
+    comparison,
     figures,
     finished,
     html,
@@ -45,6 +48,43 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
     document = sections.document(found, curves=curves)
     _write(document, workdir, "report")
     return f"{table.text(results, found.published)}\n\n{times.summary(results)}"
+
+
+def write_comparison(workdirs: Sequence, out: str = "") -> str:
+    """Writes comparison.html and comparison.md of several finished workdirs.
+
+    Args:
+      workdirs: Local or `gs://` folders, at least two.
+      out: Folder to write to; empty = the parent of the first workdir.
+
+    Returns:
+      A line per workdir, and where the files are.
+
+    Raises:
+      InputError: A folder is named twice, or as for `write_report`.
+    """
+    paths = [epath.Path(path).expanduser().resolve() for path in workdirs]
+    if len(set(paths)) < len(paths):
+        raise InputError(
+            "report: expected every workdir once, got "
+            f"{', '.join(map(str, workdirs))}; leave one out"
+        )
+    many = [finished.read(path) for path in paths]
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    many = [
+        dataclasses.replace(found, name=name)
+        for found, name in zip(many, names, strict=True)
+    ]
+    folder = epath.Path(out).expanduser() if out else paths[0].parent
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(comparison.document(many), folder, "comparison")
+    lines = [
+        f"{found.name}: {table.headline(found.results)}".replace("**", "")
+        for found in many
+    ]
+    return "\n".join([*lines, "", f"Written: {folder / 'comparison.html'}, .md"])
 
 
 def _write(document, folder, name):

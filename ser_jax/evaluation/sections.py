@@ -22,6 +22,7 @@ from ser_jax.evaluation.document import (
     Table,
     Text,
     counted,
+    plain,
 )
 from ser_jax.evaluation.finished import Finished
 from ser_jax.evaluation.wording import BANNERS, LEGEND, percent, stamps
@@ -41,7 +42,7 @@ def document(found: Finished, *, curves: bool = True) -> Document:
     return Document(
         title=f"{results['model']} on {results['corpus']}{synthetic}",
         banners=[BANNERS[stamp] for stamp in stamps(results)],
-        headline=_headline(results),
+        headline=table.headline(results),
         tiles=_tiles(results),
         sections=[
             protocol.section(results),
@@ -93,22 +94,14 @@ def confusion_table(counts, names, caption: str) -> Table:
     return Table(rows, caption, shades=shades)
 
 
-def _headline(results):
-    return (
-        f"UA **{table.spread(results, 'ua')} %**, WA {table.spread(results, 'wa')} % "
-        f"(mean ± std of {counted(len(results['runs']), 'run')}); pooled UA "
-        f"{percent(results['pooled']['ua'])} %, WA "
-        f"{percent(results['pooled']['wa'])} %."
-    )
-
-
 def _tiles(results):
     runs = counted(len(results["runs"]), "run")
     tested = int(np.sum(results["pooled"]["confusion"]))
+    pooled = [percent(results["pooled"][key]) for key in ("ua", "wa")]
     return [
         ("UA %", table.spread(results, "ua"), f"mean of class recalls; {runs}"),
         ("WA %", table.spread(results, "wa"), f"accuracy; {runs}"),
-        ("pooled UA %", percent(results["pooled"]["ua"]), "all runs in one matrix"),
+        ("pooled UA / WA %", f"{pooled[0]} / {pooled[1]}", "all runs in one matrix"),
         ("decisions", str(tested), f"{len(results['classes'])} classes"),
     ]
 
@@ -122,7 +115,7 @@ def _results(found):
         Text(LEGEND),
     ]
     gaps = {
-        f"{run['fold']} ({', '.join(run['absent_classes'])})": None
+        plain(f"{run['fold']} ({', '.join(run['absent_classes'])})"): None
         for run in results["runs"]
         if run.get("absent_classes")
     }
@@ -158,14 +151,14 @@ def _next_to_paper(results, published: Mapping):
     theirs = [percent(published.get(key)) for key in ("ua", "wa")]
     rows = [("", "UA %", "WA %"), ("here, mean ± std", *ours), ("paper", *theirs)]
     blocks = [Table(rows, "Here and in the paper, percent")]
-    blocks.append(Text(f"Paper: {published['paper']}"))
+    blocks.append(Text(f"Paper: {plain(published['paper'])}"))
     if published.get("protocol"):
-        blocks.append(Text(f"Its protocol: {published['protocol']}"))
+        blocks.append(Text(f"Its protocol: {plain(published['protocol'])}"))
     differences = table.differences(results, published)
     unknown = [field for field in table.COMPARED if not published.get(field)]
     if differences:
         blocks.append(Text("What differs, so that the numbers are not comparable:"))
-        blocks.append(Items(differences))
+        blocks.append(Items([plain(line) for line in differences]))
     elif not unknown:
         said = "Corpus and protocol are the paper's as far as it states them."
         blocks.append(Text(said))
@@ -197,7 +190,7 @@ def _time(results):
 
 def _origin(results, command):
     versions = results["versions"] or {}
-    items = [f"{name} {version}" for name, version in versions.items()]
+    items = [plain(f"{name} {version}") for name, version in versions.items()]
     items.append(f"git commit: {results['git_commit'] or 'unknown'}")
     blocks = [Items(items)]
     if command:

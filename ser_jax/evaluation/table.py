@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ser_jax.evaluation import texts
+from ser_jax.evaluation.document import counted
 from ser_jax.evaluation.wording import percent, stamps
 
 COMPARED = ("corpus", "subset", "happy", "split", "selection")
@@ -66,6 +67,16 @@ def rows(results: Mapping, published: Mapping | None) -> list[tuple[str, ...]]:
 def spread(results: Mapping, key: str) -> str:
     """`70.42 ± 8.12` of a score over runs, percent."""
     return f"{percent(results[key]['mean'])} ± {percent(results[key]['std'])}"
+
+
+def headline(results: Mapping) -> str:
+    """The scores in a sentence."""
+    pooled = results["pooled"]
+    return (
+        f"UA **{spread(results, 'ua')} %**, WA {spread(results, 'wa')} % (mean ± std "
+        f"of {counted(len(results['runs']), 'run')}); pooled UA "
+        f"{percent(pooled['ua'])} %, WA {percent(pooled['wa'])} %."
+    )
 
 
 def has_paper(published: Mapping | None) -> bool:
