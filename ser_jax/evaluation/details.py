@@ -18,6 +18,7 @@ from ser_jax.evaluation.recordings import NAME
 from ser_jax.evaluation.wording import percent
 
 CURVES_PNG = "figures/learning_curves.png"
+MOST_GROUPS = 100  # rows of a table of speakers or sessions
 UNKNOWN = (
     f"Not known here: the workdir has no {NAME}, which newer versions write; "
     "`run.py evaluate` adds it."
@@ -135,13 +136,18 @@ def _shades(scores) -> list[float | None]:
 
 
 def _group_table(scored, classes, field) -> Table:
+    caption = f"UA, WA and recall of each class by {field}"
+    if len(scored) > MOST_GROUPS:
+        caption += f"; the {MOST_GROUPS} with the most decisions of {len(scored)}"
+        often = sorted(scored, key=lambda group: -group.n)[:MOST_GROUPS]
+        kept = {group.name for group in often}
+        scored = [group for group in scored if group.name in kept]
     rows = [(field, "n", "UA %", "WA %", *_recall_names(classes))]
     shades = []
     for group in scored:
         scores = (group.ua, group.wa, *group.recalls)
         rows.append((group.name, group.n, *map(percent, scores)))
         shades.append((None, None, *_shades(scores)))
-    caption = f"UA, WA and recall of each class by {field}"
     return Table(rows, caption, shades=shades)
 
 

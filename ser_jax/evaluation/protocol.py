@@ -7,6 +7,7 @@ from ser_jax.evaluation.document import Items, Section, code, plain
 from ser_jax.evaluation.wording import SELECTIONS, SPLITS, SUBSETS, VALIDATIONS
 
 LISTED = 3  # exclusions written out per reason; results.json has them all
+_PARTS = {"n_train": "train", "n_val": "validate", "n_test": "are tested"}
 _VALIDATED = ("session5", "session5_script", "group")  # by protocol.validation
 
 
@@ -33,6 +34,7 @@ def section(results: Mapping) -> Section:
         lines.append(f"Validation: {validation(protocol)}")
     lines.append(f"Epoch: {SELECTIONS.get(results['selection'], 'see the config')}")
     lines.append(f"Runs: {runs(results)}")
+    lines.append(f"Utterances per run: {_parts(results['runs'])}")
     lines += [f"Promised: {plain(promise)}" for promise in protocol.get("promises", ())]
     if results.get("text"):
         lines += texts.lines(results)
@@ -93,6 +95,17 @@ def runs(results: Mapping) -> str:
         f"{len(results['runs'])} ({len(folds)} folds; seeds "
         f"{', '.join(map(str, seeds))})"
     )
+
+
+def _parts(found) -> str:
+    """`168 train, 24 validate, 48 are tested`; ranges where runs differ."""
+    said = []
+    for key, what in _PARTS.items():
+        sizes = [run[key] for run in found if run.get(key) is not None]
+        if sizes:
+            low, high = min(sizes), max(sizes)
+            said.append(f"{low} {what}" if low == high else f"{low} to {high} {what}")
+    return ", ".join(said)
 
 
 def _repeated_sentences(protocol):

@@ -140,3 +140,24 @@ def test_inline_marks_become_tags_and_nothing_else_does():
     assert said == (
         "<strong>a</strong> <code>&lt;b&gt;</code> &lt;c&gt; * <code>**d**</code>"
     )
+
+
+def test_a_corpus_of_many_speakers_keeps_its_table_short(monkeypatch, tmp_path):
+    monkeypatch.setattr("ser_jax.evaluation.details.MOST_GROUPS", 7)
+    folder = hostile.workdir(tmp_path)
+    report.write_report(folder)
+    page = Page((folder / "report.html").read_text())
+    assert "the 7 with the most decisions of 40" in page.text
+    assert len(page.tables[3]) == 1 + 7
+
+
+def test_a_workdir_without_recordings_says_so(page, tmp_path):
+    folder = hostile.workdir(tmp_path)
+    (folder / "recordings.csv").unlink()
+    report.write_report(folder)
+    older = Page((folder / "report.html").read_text())
+    for text in (older.text, (folder / "report.md").read_text()):
+        assert "the workdir has no recordings.csv" in text
+    assert not older.named("audio")
+    assert {row[6] for row in older.tables[6][1:]} == {"–"}
+    assert older.tables[:6] == page.tables[:6]
