@@ -16,7 +16,6 @@ from markupsafe import Markup, escape
 from ser_jax.evaluation.charts import WIDTH
 from ser_jax.evaluation.document import Clip, Document
 
-TEMPLATES = "templates"
 # A letter behind a backslash, `code`, **strong**.
 _MARKS = re.compile(r"\\([\\`*\[\]])|`([^`]*)`|\*\*(.+?)\*\*")
 
@@ -82,7 +81,7 @@ def _mark(found: re.Match) -> Markup:
 
 
 def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(TEMPLATES, name).read_text("utf-8")
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
 def _points(points) -> str:
