@@ -47,6 +47,12 @@ class Finished:
         return bool(self.published.get("paper"))
 
 
+def folder(path) -> epath.Path:
+    """A workdir's whole path: local ones absolute, `gs://` as they are."""
+    found = epath.Path(path).expanduser()
+    return found if "://" in str(found) else found.resolve()
+
+
 def read(workdir) -> Finished:
     """Reads results.json and predictions.csv, and whatever else is there.
 
@@ -57,7 +63,7 @@ def read(workdir) -> Finished:
       InputError: A required file is missing or damaged, or predictions.csv does not
         score as results.json says.
     """
-    workdir = epath.Path(workdir).expanduser()
+    workdir = folder(workdir)
     results = result_files.read_json(workdir / "results.json")
     origin = {}
     if (workdir / "config.json").exists():
@@ -70,7 +76,7 @@ def read(workdir) -> Finished:
         published=origin.get("published") or {},
         config=origin.get("config") or {},
         command=origin.get("command") or "",
-        name=workdir.resolve().name,
+        name=workdir.name,
     )
 
 

@@ -3,8 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from etils import epath
-
 from ser_jax.errors import InputError
 from ser_jax.evaluation import (
     comparison,
@@ -36,7 +34,7 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
       InputError: A required file is missing or damaged, or predictions.csv does not
         score as results.json says.
     """
-    workdir = epath.Path(workdir).expanduser()
+    workdir = finished.folder(workdir)
     found = finished.read(workdir)
     results = found.results
     (workdir / "figures").mkdir(parents=True, exist_ok=True)
@@ -63,7 +61,7 @@ def write_comparison(workdirs: Sequence, out: str = "") -> str:
     Raises:
       InputError: A folder is named twice, or as for `write_report`.
     """
-    paths = [epath.Path(path).expanduser().resolve() for path in workdirs]
+    paths = [finished.folder(path) for path in workdirs]
     if len(set(paths)) < len(paths):
         raise InputError(
             "report: expected every workdir once, got "
@@ -77,7 +75,7 @@ def write_comparison(workdirs: Sequence, out: str = "") -> str:
         dataclasses.replace(found, name=name)
         for found, name in zip(many, names, strict=True)
     ]
-    folder = epath.Path(out).expanduser() if out else paths[0].parent
+    folder = finished.folder(out) if out else paths[0].parent
     folder.mkdir(parents=True, exist_ok=True)
     _write(comparison.document(many), folder, "comparison")
     lines = [

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from ser_jax.errors import InputError
-from ser_jax.evaluation import report, results
+from ser_jax.evaluation import finished, report, results
 from ser_jax.evaluation.results import Prediction
 from tests.evaluation import hostile
 from tests.evaluation.page import Page
@@ -134,6 +134,13 @@ def test_out_and_folders_of_one_name(tmp_path):
     assert names == [str(one), str(two)] and str(one) in said
     with pytest.raises(InputError, match="every workdir once"):
         report.write_comparison([one, one])
+
+
+def test_buckets_keep_their_address(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert str(finished.folder("gs://bucket/a/w")) == "gs://bucket/a/w"
+    assert finished.folder("gs://bucket/a/w").name == "w"
+    assert str(finished.folder("w")) == str(tmp_path / "w")
 
 
 def test_hostile_workdirs_are_compared_as_text(tmp_path):
