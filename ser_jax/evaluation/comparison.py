@@ -1,10 +1,10 @@
 """Several trainings side by side as a document: scores, protocols, what differs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from ser_jax.evaluation import charts, metrics, protocol, table, times
+from ser_jax.evaluation import charts, differing, metrics, protocol, table, times
 from ser_jax.evaluation.document import (
     Document,
     Figure,
@@ -20,8 +20,6 @@ from ser_jax.evaluation.finished import Finished
 from ser_jax.evaluation.wording import BANNERS, LEGEND, percent, stamps
 
 SCORES = ("workdir", "model", "corpus", "stamps", "UA %", "WA %", "macro-F1 %")
-# Where and how fast, which changes no score.
-APART = ("data.cache_dir", "data.num_workers", "data.device_share", "data.tfds_dir")
 
 
 def document(many: Sequence[Finished]) -> Document:
@@ -30,7 +28,7 @@ def document(many: Sequence[Finished]) -> Document:
     Args:
       many: At least two workdirs with names that differ, in the order of the rows.
     """
-    paired = _same_tests(many)
+    paired = differing.same_tests(many)
     corpora = sorted({found.results["corpus"] for found in many})
     tested = "the same" if paired else "not the same"
     return Document(
@@ -141,8 +139,8 @@ def _words(results):
 
 
 def _differences(many, paired):
-    blocks = [Items(_comparability(many, paired))]
-    keys, found = _config_differences(many)
+    blocks = [Items(differing.scores(many, paired))]
+    keys, found = differing.config_keys(many)
     if found:
         header = ("key", *(code(one.name) for one in many))
         caption = "Config keys whose values differ"
@@ -156,60 +154,6 @@ def _differences(many, paired):
         names = [code(found.name) for found in many if not found.config]
         blocks.append(Text(f"No config.json: {', '.join(names)}."))
     return Section("differences", "What differs", blocks)
-
-
-def _comparability(many, paired):
-    """What keeps the scores from standing beside each other."""
-    said = []
-    about = {
-        "corpus": lambda r: r["corpus"],
-        "classes": lambda r: ", ".join(r["classes"]),
-        "split": lambda r: r["protocol"]["split"],
-        "subset": lambda r: r["protocol"].get("subset", "not used"),
-        "happy": lambda r: r["protocol"].get("happy", "not used"),
-        "selection": lambda r: r["selection"],
-    }
-    for name, value in about.items():
-        values = list(dict.fromkeys(str(value(found.results)) for found in many))
-        if len(values) > 1:
-            said.append(plain(f"{name}: {' / '.join(values)}"))
-    if said:
-        said.insert(0, "The scores are not comparable where these differ:")
-    said.append(
-        "Every training tested the same utterances in the same folds and seeds."
-        if paired
-        else "The trainings did not test the same utterances in the same folds."
-    )
-    return said
-
-
-def _config_differences(many):
-    """All shared keys, and rows of those that differ."""
-    flat = [dict(_flatten(found.config)) for found in many if found.config]
-    keys = sorted(set.intersection(*map(set, flat))) if len(flat) == len(many) else []
-    keys = [k for k in keys if not k.startswith("published.") and k not in APART]
-    found = [
-        (key, *(str(config[key]) for config in flat))
-        for key in keys
-        if len({str(config[key]) for config in flat}) > 1
-    ]
-    return keys, found
-
-
-def _flatten(tree: Mapping, prefix: str = ""):
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _same_tests(many) -> bool:
-    tests = [
-        {(p.fold, p.seed, p.utterance, p.label) for p in found.predictions}
-        for found in many
-    ]
-    return all(test == tests[0] for test in tests)
 
 
 def _pairs(many):
