@@ -1,8 +1,9 @@
-"""The only entry: python run.py [train|evaluate|report] --config=configs/NAME.py[:PRESET].
+"""The only entry: python run.py [COMMAND] [--config=configs/NAME.py[:PRESET]] [--workdir=W].
 
 train     build features, train every fold x seed, evaluate, report (the default)
 evaluate  repeat the evaluation of a trained --workdir, without training
 report    rewrite report.md and the figures of a --workdir from its files
+predict   answer for recordings, folders, manifests or - with a trained --workdir
 """
 
 import importlib.util
@@ -32,29 +33,49 @@ from ml_collections import config_flags
 from ser_jax import clock, huge_pages
 from ser_jax.errors import InputError
 
-COMMANDS = ("train", "evaluate", "report")
-
 config_flags.DEFINE_config_file(
     "config", None, "Config file and preset, e.g. configs/area_attn.py:demo."
 )
 flags.DEFINE_string("workdir", "", "Where results go; '' = runs/<config>[-<preset>].")
+flags.DEFINE_string(
+    "out",
+    "",
+    "predict: table to write, .csv or .jsonl (with --window a folder).",
+)
+flags.DEFINE_string(
+    "run", "", "predict: fold,seed of one run; '' = the mean of all runs."
+)
+flags.DEFINE_float(
+    "window", 0.0, "predict: answer per window of so many seconds; 0 = per recording."
+)
+flags.DEFINE_float("hop", 0.5, "predict: seconds from one window to the next.")
+flags.DEFINE_string(
+    "labels", "", "predict: classes of a manifest's labels, raw=class,raw=class."
+)
+flags.DEFINE_string("text", None, "predict: what is said, for models that read words.")
 
 
-def main(argv: list[str]) -> None:
-    """Dispatches the command."""
-    command = argv[1] if len(argv) > 1 else "train"
-    if command not in COMMANDS or len(argv) > 2:
+def main(argv: list[str]) -> int:
+    """Dispatches the command; returns the exit code."""
+    command, *given = argv[1:] or ["train"]
+    if command not in COMMANDS:
         raise InputError(
-            f"Expected one command of {', '.join(COMMANDS)}; got {' '.join(argv[1:])!r}."
+            f"Expected a command of {', '.join(COMMANDS)}; got {command!r}."
         )
+    if given and command not in TAKES_FILES:
+        raise InputError(f"`run.py {command}` takes no more words; got {given}.")
     workdir = flags.FLAGS.workdir
-    if command == "train":
-        workdir = _train(workdir)
-    elif not workdir:
+    if not workdir and command != "train":
         raise InputError(f"`run.py {command}` expects --workdir=..., a trained folder.")
-    elif command == "evaluate":
-        _import_loop().evaluate(workdir)
+    return COMMANDS[command](workdir, given) or 0
 
+
+def _evaluate(workdir: str, _) -> None:
+    _import_loop().evaluate(workdir)
+    _report(workdir, _)
+
+
+def _report(workdir: str, _) -> None:
     watch = clock.current()
     timed = "evaluation" in watch.seconds()  # nothing to time if all was there
     with clock.part("report"):
@@ -63,7 +84,23 @@ def main(argv: list[str]) -> None:
         print(report.write_report(workdir, watch.seconds if timed else None))
 
 
-def _train(workdir: str) -> str:
+def _predict(workdir: str, given: list[str]) -> int:
+    _keep_programs()
+    from ser_jax.inference import predict
+
+    asked = flags.FLAGS
+    options = predict.Options(
+        run=asked.run,
+        out=asked.out,
+        window_s=asked.window,
+        hop_s=asked.hop,
+        labels=asked.labels,
+        text=asked.text,
+    )
+    return predict.predict(workdir, given, options)
+
+
+def _train(workdir: str, _) -> None:
     config = flags.FLAGS.config
     try:
         given = config is not None and bool(config.keys())
@@ -81,8 +118,8 @@ def _train(workdir: str) -> str:
         loop.train_and_evaluate(config, workdir)
     except loop.Stopped as stopped:
         print(stopped)
-        sys.exit(0)
-    return workdir
+        return
+    _report(workdir, _)
 
 
 def _default_workdir() -> str:
@@ -92,10 +129,25 @@ def _default_workdir() -> str:
 
 def _import_loop():
     """JAX and all that trains; `--help` and `report` do without."""
-    from ser_jax.training import compilation, loop
+    _keep_programs()
+    from ser_jax.training import loop
+
+    return loop
+
+
+def _keep_programs() -> None:
+    from ser_jax.training import compilation
 
     compilation.keep_programs()
-    return loop
+
+
+COMMANDS = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "report": _report,
+    "predict": _predict,
+}
+TAKES_FILES = ("predict",)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

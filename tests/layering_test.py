@@ -39,6 +39,14 @@ ARROWS = {
         "ser_jax.layers",
         "ser_jax.models",
     ),
+    "ser_jax.inference": (
+        "ser_jax.corpora",
+        "ser_jax.features",
+        "ser_jax.data",
+        "ser_jax.evaluation",
+        "ser_jax.models",
+        "ser_jax.training",
+    ),
     "tfds_iemocap": ("ser_jax.corpora", "ser_jax.features"),
     **{leaf: () for leaf in LEAVES},
 }

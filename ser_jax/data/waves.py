@@ -1,4 +1,4 @@
-"""Training windows made from samples inside a compiled step, warped as it pleases."""
+"""Windows made from samples inside a compiled step, warped as it pleases."""
 
 from typing import NamedTuple
 
@@ -77,21 +77,74 @@ def features(
       spec: The recipe.
       channels: C.
     """
+    values = batch.rows.reshape(len(batch.rows), -1).astype(jnp.float32) / 32768.0
+    log = _log_energies(values, batch, window, spec, channels, alpha)
+    return _of_log(log, batch, window, spec, channels)
+
+
+def features_of_samples(
+    values: Float[Array, "B N"],
+    place: Cut,
+    window: int,
+    spec: FeatureSpec,
+    channels: int,
+) -> Float[Array, "B T F C"]:
+    """As `features` without a warp, from samples in [-1, 1] instead of `place.rows`.
+
+    Args:
+      values: Samples under the windows, from `samples.reach(...).before` hops before
+        each on; what lies outside a recording may be anything.
+      place: Of the windows; its rows are not read.
+      window: T; frames behind a recording's last repeat it.
+      spec: The recipe.
+      channels: C.
+    """
+    log = _log_energies(values, place, window, spec, channels)
+    return _of_log(log, place, window, spec, channels)
+
+
+def log_peaks(
+    values: Float[Array, "B N"],
+    place: Cut,
+    window: int,
+    spec: FeatureSpec,
+    channels: int,
+) -> Float[Array, " B"]:
+    """The largest log energy of each window's real frames; -inf if it has none."""
+    log = _log_energies(values, place, window, spec, channels)
+    begin, end = _ends(place, spec, channels, window)
+    at = jnp.arange(log.shape[1])
+    real = (at >= begin[:, None]) & (at <= end[:, None])
+    return jnp.max(jnp.where(real[..., None], log, -jnp.inf), axis=(1, 2))
+
+
+def _log_energies(values, place: Cut, window, spec, channels, alpha=None):
+    """Of the window's frames and those on either side that its deltas look at."""
     from ser_jax.features import online  # librosa: needed by few trainings
 
     need = samples.reach(spec, channels, window)
-    values = batch.rows.reshape(len(batch.rows), -1).astype(jnp.float32) / 32768.0
-    first = (batch.first_frame - need.before) * spec.hop_samples
-    place = first[:, None] + jnp.arange(values.shape[1])
-    real = (place >= 0) & (place < batch.num_samples[:, None])
+    first = (place.first_frame - need.before) * spec.hop_samples
+    at = first[:, None] + jnp.arange(values.shape[1])
+    real = (at >= 0) & (at < place.num_samples[:, None])
     values = online.prepared(values, real, spec)[:, need.skip :]
     frames = online.cut_frames(values, window + 2 * need.frames, spec)
-    log = online.log_energy(online.power(frames, spec), spec, alpha)
+    return online.log_energy(online.power(frames, spec), spec, alpha)
+
+
+def _of_log(log, place: Cut, window, spec, channels):
+    from ser_jax.features import online
+
+    need = samples.reach(spec, channels, window)
     if spec.top_db:
-        log = online.above_peak(log, batch.log_peak, spec)
+        log = online.above_peak(log, place.log_peak, spec)
     static = online.coefficients(log, spec)
-    # Where the recording's first and last frame are on this axis, or would be.
-    begin = need.frames - batch.first_frame
-    end = begin + online.num_frames(batch.num_samples, spec) - 1
-    found = online.with_deltas(static, begin, end, channels)
+    found = online.with_deltas(static, *_ends(place, spec, channels, window), channels)
     return found[:, need.frames : need.frames + window]
+
+
+def _ends(place: Cut, spec, channels, window):
+    """Where a recording's first and last frame are on the axis of `_log_energies`."""
+    from ser_jax.features import online
+
+    begin = samples.reach(spec, channels, window).frames - place.first_frame
+    return begin, begin + online.num_frames(place.num_samples, spec) - 1

@@ -58,18 +58,27 @@ def _check_complete(path: str) -> None:
         )
 
 
-def _decode(path: str) -> tuple[np.ndarray, int]:
-    """All samples float32 [n, channels] and the rate, checked for completeness."""
+def opened(path: str) -> soundfile.SoundFile:
+    """Opens a recording after a look at its size; close it.
+
+    Raises:
+      AudioError: It is empty, cut short or none that libsndfile reads.
+      OSError: It cannot be opened.
+    """
     if os.path.getsize(path) == 0:
         raise AudioError("empty audio", "expected a recording, got a file of 0 bytes")
     _check_complete(path)
     try:
-        file = soundfile.SoundFile(path)
+        return soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
         raise AudioError(
             "unreadable", f"expected WAV or FLAC, got: {error.error_string}"
         ) from error
-    with file:
+
+
+def _decode(path: str) -> tuple[np.ndarray, int]:
+    """All samples float32 [n, channels] and the rate, checked for completeness."""
+    with opened(path) as file:
         expected = file.frames
         try:
             samples = file.read(dtype="float32", always_2d=True)
@@ -84,6 +93,22 @@ def _decode(path: str) -> tuple[np.ndarray, int]:
                 f"expected {expected} samples, got {len(samples)}",
             )
         return samples, file.samplerate
+
+
+def mono(samples: np.ndarray) -> np.ndarray:
+    """The mean of the channels of [n, channels].
+
+    Raises:
+      AudioError: A sample is NaN or Inf.
+    """
+    samples = samples.mean(axis=1)
+    bad = int(np.count_nonzero(~np.isfinite(samples)))
+    if bad:
+        raise AudioError(
+            "non-finite samples",
+            f"expected finite samples, got {bad} NaN or Inf of {samples.size}",
+        )
+    return samples
 
 
 def read(path: str, min_duration_s: float = 0.0) -> tuple[np.ndarray, int]:
@@ -105,15 +130,9 @@ def read(path: str, min_duration_s: float = 0.0) -> tuple[np.ndarray, int]:
         samples, rate_hz = _decode(path)
     except OSError as error:
         raise AudioError("unreadable", f"{path}: {error.strerror}") from error
-    samples = samples.mean(axis=1)
     if not samples.size:
         raise AudioError("empty audio", "expected samples, got a file without any")
-    bad = int(np.count_nonzero(~np.isfinite(samples)))
-    if bad:
-        raise AudioError(
-            "non-finite samples",
-            f"expected finite samples, got {bad} NaN or Inf of {samples.size}",
-        )
+    samples = mono(samples)
     duration_s = samples.size / rate_hz
     if duration_s < min_duration_s:
         raise AudioError(

@@ -17,6 +17,9 @@ from etils import epath
 from ser_jax import clock
 from ser_jax.errors import InputError
 
+# Of what a checkpoint holds; grows when a reader of this version could not follow.
+FORMAT = 1
+
 _log = logging.getLogger(__name__)
 
 

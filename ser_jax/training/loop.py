@@ -13,7 +13,15 @@ from ser_jax import clock
 from ser_jax.data import batches, schedule
 from ser_jax.errors import InputError
 from ser_jax.evaluation import results
-from ser_jax.training import compilation, outcome, placing, profiling, selection
+from ser_jax.training import (
+    checkpoint,
+    compilation,
+    outcome,
+    placing,
+    profiling,
+    selection,
+    stored,
+)
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training.check import check_config
 from ser_jax.training.checkpoint import Checkpointer, Snapshot
@@ -78,7 +86,7 @@ def evaluate(workdir_path: str) -> dict:
     compilation.watch()
     with clock.part(clock.START):
         workdir = Workdir(workdir_path, create=False)
-        config = outcome.stored_config(workdir)
+        config = stored.as_config(workdir.read_config()["config"])
         _check_stored(config, workdir)
     if not workdir.has_checkpoint():
         raise InputError(
@@ -211,7 +219,9 @@ def _any_active(snapshot: Snapshot) -> bool:
 
 def _provenance(config, experiment) -> dict:
     return {
+        "format": checkpoint.FORMAT,
         "config": config.to_dict(),
+        "input_shapes": experiment.input_shapes,
         **outcome.splits(experiment),
         "versions": versions(),
         "git_commit": git_commit(),

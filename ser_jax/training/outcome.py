@@ -4,8 +4,6 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
 from ser_jax import clock
 from ser_jax.data import protocols, text_repeats
@@ -46,22 +44,6 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
     )
     result_files.write_results(workdir.path / "results.json", results)
     return results
-
-
-def stored_config(workdir: Workdir) -> ConfigDict:
-    """The config a workdir was trained with."""
-    stored = _tuples(workdir.read_config()["config"])
-    label_map = stored["data"].pop("label_map")
-    config = ConfigDict(stored)
-    config.data.label_map = placeholder(object)
-    if label_map is not None:  # its keys are a corpus's words, dots and all
-        config.data.label_map = tuple(dict(label_map).items())
-    if "weights" in config.model:  # whatever training started from, it is over
-        config.model.weights = ""
-    # Another machine may have other cores and accelerators.
-    config.data.num_workers = config.train.devices = config.train.steps_per_call = 0
-    config.train.runs_per_device = config.data.frames_on = "auto"
-    return config.lock()
 
 
 def splits(experiment: Experiment) -> dict:
@@ -191,12 +173,3 @@ def _start_up(running: clock.Clock) -> dict:
         "programs": running.counts["programs"],
         "from_cache": running.counts["from_cache"],
     }
-
-
-def _tuples(value):
-    """JSON has no tuples; configs have no lists."""
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    return value

@@ -1,0 +1,80 @@
+"""What may be wrong with a recording, as warnings beside its answer. NumPy only."""
+
+import dataclasses
+
+import numpy as np
+
+_FRAME_S = 0.05
+_SILENT = 1e-3  # peak; -60 dB of full scale
+_QUIET = 1e-2  # peak; -40 dB
+_FULL = 0.999  # of full scale
+_CLIPPED_SHARE = 1e-3  # of the samples
+_STEADY_DB = 3.0  # spread of the level; syllables and pauses spread speech by over 8
+_FAR = 3.0  # root mean square z-score of the features; 1 in training
+_SHORT_S = 0.5
+
+
+@dataclasses.dataclass
+class Quality:
+    """Collects figures of a recording block by block.
+
+    Attributes:
+      sample_rate_hz: Of the samples.
+      num_samples: Seen so far.
+      peak: Largest magnitude.
+      clipped: Samples at full scale.
+    """
+
+    sample_rate_hz: int
+    num_samples: int = 0
+    peak: float = 0.0
+    clipped: int = 0
+    _frames: int = 0
+    _sum_db: float = 0.0
+    _sum_db2: float = 0.0
+
+    def add(self, block: np.ndarray) -> np.ndarray:
+        """Takes samples [n] in and hands them on."""
+        size = np.abs(block)
+        self.num_samples += len(block)
+        self.peak = max(self.peak, float(size.max(initial=0.0)))
+        self.clipped += int(np.count_nonzero(size >= _FULL))
+        width = round(_FRAME_S * self.sample_rate_hz)
+        whole = block[: len(block) // width * width].reshape(-1, width)
+        level = 10 * np.log10(np.square(whole, dtype=np.float64).mean(axis=1) + 1e-10)
+        self._frames += len(level)
+        self._sum_db += float(level.sum())
+        self._sum_db2 += float(np.square(level).sum())
+        return block
+
+    def warnings(self, distance: float) -> tuple[str, ...]:
+        """What a reader of the answer should know.
+
+        Args:
+          distance: Root mean square of the recording's normalised features; NaN if
+            the model does not normalise.
+        """
+        if self.peak < _SILENT:
+            return (f"silent: peak {_db(self.peak)}",)
+        said = []
+        seconds = self.num_samples / self.sample_rate_hz
+        share = self.clipped / self.num_samples
+        if seconds < _SHORT_S:
+            said.append(f"short: {seconds:.2f} s")
+        if self.peak < _QUIET:
+            said.append(f"quiet: peak {_db(self.peak)}")
+        if share > _CLIPPED_SHARE:
+            said.append(f"clipped: {share:.1%} of the samples at full scale")
+        if self._frames > 1 and self._spread() < _STEADY_DB:
+            said.append(f"steady, perhaps no speech: level ±{self._spread():.1f} dB")
+        if distance > _FAR:
+            said.append(f"unlike the training speech: features {distance:.1f} σ away")
+        return tuple(said)
+
+    def _spread(self) -> float:
+        mean = self._sum_db / self._frames
+        return float(np.sqrt(max(0.0, self._sum_db2 / self._frames - mean**2)))
+
+
+def _db(peak: float) -> str:
+    return f"{20 * np.log10(peak):.0f} dB" if peak else "0"

@@ -1,0 +1,114 @@
+"""What the user wants answers for: files, folders, manifests, standard input."""
+
+import csv
+import dataclasses
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ser_jax.errors import InputError
+
+SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"),
+    *(".au", ".caf", ".w64", ".rf64", ".sph"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One recording to answer for.
+
+    Attributes:
+      name: As the user wrote it; `-` for standard input.
+      path: Where it lies; it may turn out not to be there.
+      id: Of a manifest's row; else its name.
+      label: The corpus's own label, or empty.
+      text: What is said, or None.
+    """
+
+    name: str
+    path: str
+    id: str
+    label: str = ""
+    text: str | None = None
+
+
+def expand(
+    given: Sequence[str], *, text: str | None = None, stdin_to: str = ""
+) -> list[Source]:
+    """Recordings of the given files, folders, manifests (.csv) and `-`, in that order.
+
+    Folders are searched through; a file given by name is kept whatever it is, so that
+    a bad one is reported.
+
+    Args:
+      given: What stood on the command line.
+      text: What is said in recordings that no manifest gives a text for.
+      stdin_to: Folder that standard input is copied to; it is needed more than once.
+
+    Raises:
+      InputError: Nothing is given, a folder holds no recording, or a manifest cannot
+        be read.
+    """
+    found: list[Source] = []
+    for name in given:
+        path = Path(name).expanduser()
+        if name == "-":
+            found.append(_standard_input(stdin_to, text))
+        elif path.is_dir():
+            found += _folder(path, text)
+        elif path.suffix.lower() == ".csv":
+            found += _manifest(path, text)
+        else:
+            found.append(Source(name, str(path), name, text=text))
+    if not found:
+        raise InputError(
+            "Expected recordings, folders, manifests (.csv) or `-` for standard input; "
+            "got none. For example: python run.py predict --workdir=W speech.wav"
+        )
+    return found
+
+
+def _standard_input(folder: str, text) -> Source:
+    path = Path(folder) / "standard_input.wav"
+    with path.open("wb") as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+    return Source("-", str(path), "-", text=text)
+
+
+def _folder(folder: Path, text) -> list[Source]:
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise InputError(
+            f"Expected recordings ({' '.join(SUFFIXES)}) in {folder}; got none."
+        )
+    return [Source(str(p), str(p), str(p), text=text) for p in paths]
+
+
+def _manifest(file: Path, text) -> Iterator[Source]:
+    """Rows of a CSV file with a column `path`; `id`, `emotion` and `text` are read."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, restval="")
+            if "path" not in (reader.fieldnames or ()):
+                raise InputError(
+                    f"{file}: expected a column `path`; got "
+                    f"{', '.join(reader.fieldnames or ()) or 'no header'}."
+                )
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file}: expected a CSV file in UTF-8; {error}.") from error
+    if not rows:
+        raise InputError(
+            f"{file}: expected one row or more below the header; got none."
+        )
+    for row in rows:
+        path = row["path"].strip()
+        yield Source(
+            name=path,
+            path=str(file.parent / path),
+            id=row.get("id") or Path(path).with_suffix("").as_posix(),
+            label=row.get("emotion", "").strip(),
+            text=row.get("text") or text,
+        )

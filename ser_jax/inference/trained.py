@@ -1,0 +1,272 @@
+"""A trained workdir as something that answers: its checkpoint alone, no corpus."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from flax import nnx
+from ml_collections import ConfigDict
+
+from ser_jax.data import segments
+from ser_jax.errors import InputError
+from ser_jax.evaluation import results as result_files
+from ser_jax.features.spec import RECIPES, FeatureSpec
+from ser_jax.models import MODELS
+from ser_jax.training import checkpoint, stored
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The best epochs of all runs, and all that is needed to use them.
+
+    Attributes:
+      config: The config it was trained with.
+      spec: Its feature recipe.
+      classes: Names of the K classes, in the order of the probabilities.
+      input_shapes: Shapes of the model's inputs without the batch axis; `frames`:
+        T, F, C.
+      runs: (fold, seed) of each of R runs, in the order of the weights.
+      folds: Per run `name`, `seed` and the utterance ids of `train`, `val`, `test`.
+      graphdef: The model's definition.
+      weights: {params, stats}, host arrays [R, ...].
+      mean: float32 [R, F, C], of each run's training part.
+      std: float32 [R, F, C], likewise.
+      about: What a reader of its answers should know: `workdir`, `model`, `corpus`,
+        `corpus_is_synthetic`, `protocol`, `selection`, `versions`, `git_commit`,
+        `stamps` (what every artefact must say), `ua` {mean, std} and `pooled_ua` (None
+        before an evaluation).
+    """
+
+    config: ConfigDict
+    spec: FeatureSpec
+    classes: tuple[str, ...]
+    input_shapes: Mapping[str, tuple[int, ...]]
+    runs: tuple[tuple[str, int], ...]
+    folds: tuple[dict, ...]
+    graphdef: nnx.GraphDef
+    weights: Any
+    mean: np.ndarray
+    std: np.ndarray
+    about: dict
+
+    def only(self, fold: str, seed: int) -> "Trained":
+        """One of the runs alone.
+
+        Raises:
+          InputError: There is no such run.
+        """
+        if (fold, seed) not in self.runs:
+            known = " ".join(f"{name},{number}" for name, number in self.runs)
+            raise InputError(f"--run: expected one of {known}; got {fold},{seed}.")
+        at = self.runs.index((fold, seed))
+        return dataclasses.replace(
+            self,
+            runs=self.runs[at : at + 1],
+            folds=self.folds[at : at + 1],
+            weights=jax.tree.map(lambda x: x[at : at + 1], self.weights),
+            mean=self.mean[at : at + 1],
+            std=self.std[at : at + 1],
+        )
+
+    def described(self) -> str:
+        """One line for people: the model, its corpus, the runs that answer."""
+        about = self.about
+        runs = f"mean of {len(self.runs)} runs"
+        if len(self.runs) == 1:
+            runs = f"run {self.runs[0][0]}, seed {self.runs[0][1]}"
+        stamps = "".join(f" [{stamp}]" for stamp in about["stamps"])
+        return f"{about['model']} trained on {about['corpus']}, {runs}{stamps}"
+
+    def weights_of(self, r: int) -> tuple[Any, np.ndarray, np.ndarray]:
+        """(weights, mean, std) of run number r."""
+        stacked = (self.weights, self.mean, self.std)
+        return jax.tree.map(lambda x: x[r], stacked)
+
+    def merged(self, weights) -> nnx.Module:
+        """The model with one run's weights, for evaluation; also inside jit."""
+        model = nnx.merge(self.graphdef, weights["params"], weights["stats"], copy=True)
+        model.eval()
+        return model
+
+    def model(self, r: int) -> nnx.Module:
+        """The model of run number r, for evaluation."""
+        return self.merged(self.weights_of(r)[0])
+
+
+def load(workdir, run: str = "") -> Trained:
+    """Reads the newest checkpoint of a workdir; never unpickles.
+
+    Args:
+      workdir: Local folder or `gs://` path.
+      run: `fold,seed` of the one run to keep; empty: all.
+
+    Raises:
+      InputError: It has no checkpoint, none that can be read, one of a newer version
+        or of another program, or no such run.
+    """
+    path = epath.Path(workdir).expanduser()
+    arrays, meta = _newest(path)
+    try:
+        found = _assembled(path, arrays, meta)
+    except (KeyError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"Expected a checkpoint of this version of ser_jax in {path}; got one that "
+            f"does not fit: {error}. Use the version that trained it, or train again."
+        ) from error
+    if not run:
+        return found
+    fold, _, seed = run.rpartition(",")
+    if not fold or not seed.strip().isdigit():
+        raise InputError(f"--run: expected fold,seed; got {run!r}.")
+    return found.only(fold.strip(), int(seed))
+
+
+def _assembled(path, arrays: dict, meta: dict) -> Trained:
+    config = stored.as_config(meta["config"])
+    _check_known(config, path)
+    classes = tuple(meta["classes"])
+    spec = RECIPES[config.data.recipe]
+    frames = segments.window_frames(spec, config.segment.window_s)
+    shapes = {"frames": (frames, spec.num_bands, config.data.channels)}
+    shapes |= {k: tuple(v) for k, v in meta.get("input_shapes", {}).items()}
+    folds = tuple(meta["folds"])
+    create = functools.partial(_create, config, shapes, len(classes))
+    graphdef, weights = _weights(create, len(folds), arrays)
+    shape = (len(folds), *shapes["frames"][1:])
+    return Trained(
+        config=config,
+        spec=spec,
+        classes=classes,
+        input_shapes=shapes,
+        runs=tuple((fold["name"], fold["seed"]) for fold in folds),
+        folds=folds,
+        graphdef=graphdef,
+        weights=weights,
+        mean=_array(arrays, "normalisation/mean", shape),
+        std=_array(arrays, "normalisation/std", shape),
+        about=_about(path, config, meta),
+    )
+
+
+def _newest(path) -> tuple[dict, dict]:
+    """Arrays and meta of the newest checkpoint that can be read."""
+    folder = path / "checkpoints"
+    steps = []
+    if folder.exists():
+        steps = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+    if not steps:
+        raise InputError(
+            f"Expected a trained folder, with checkpoints, at {path}; there are none. "
+            "Check --workdir."
+        )
+    problem = ""
+    for step in reversed(steps):
+        home = folder / str(step)
+        home = home if "://" in str(home) else home.absolute()
+        try:
+            with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+                meta = reader.restore(home / "meta")
+            _check_format(meta, path)
+            with ocp.StandardCheckpointer() as reader:
+                return reader.restore(home / "arrays"), meta
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - torn files raise many kinds
+            problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise InputError(
+        f"Expected a checkpoint of ser_jax in {folder}; none of {len(steps)} can be "
+        f"read ({problem[:200]}). Restore the folder or train again."
+    )
+
+
+def _check_format(meta: dict, path) -> None:
+    if not isinstance(meta, dict) or "config" not in meta or "records" not in meta:
+        raise InputError(
+            f"Expected a checkpoint of ser_jax in {path}; got one of another program."
+        )
+    if meta.get("format", 0) > checkpoint.FORMAT:
+        raise InputError(
+            f"Expected a checkpoint of format {checkpoint.FORMAT} or older in {path}; "
+            f"got {meta['format']}, of a newer version. Update ser_jax."
+        )
+
+
+def _check_known(config, path) -> None:
+    for key, value, known in (
+        ("model", config.model.name, MODELS),
+        ("feature recipe", config.data.recipe, RECIPES),
+    ):
+        if value not in known:
+            raise InputError(
+                f"Expected a {key} of {', '.join(known)}; {path} has {value!r}. It may "
+                "be of a newer version: update ser_jax."
+            )
+
+
+def _create(config, input_shapes, num_classes: int) -> nnx.Module:
+    return MODELS[config.model.name](
+        config.model,
+        input_shapes=input_shapes,
+        num_classes=num_classes,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def _weights(create, num_runs: int, arrays: dict):
+    """The model's definition and its stacked best {params, stats}."""
+    graphdef, params, stats = nnx.split(nnx.eval_shape(create), nnx.Param, ...)
+    like = {"best": {"params": params, "stats": stats}}
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    found = []
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        found.append(_array(arrays, name, (num_runs, *leaf.shape)))
+    return graphdef, jax.tree.unflatten(structure, found)["best"]
+
+
+def _array(arrays: dict, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    got = arrays[name].shape if name in arrays else "no such array"
+    if got != shape:
+        raise InputError(
+            f"Expected the array {name} of shape {shape} in the checkpoint; got {got}. "
+            "It is of another model, other classes or another version: take the whole "
+            "workdir."
+        )
+    return np.asarray(arrays[name])
+
+
+def _about(path, config, meta: dict) -> dict:
+    corpus = config.data.corpus
+    if corpus == "manifest":
+        corpus = Path(config.data.manifest).absolute().parent.name
+    about = {
+        "workdir": str(path),
+        "model": config.model.name,
+        "corpus": corpus,
+        "corpus_is_synthetic": config.data.corpus == "demo",
+        "protocol": config.protocol.to_dict(),
+        "selection": config.protocol.selection,
+        "versions": meta["versions"],
+        "git_commit": meta["git_commit"],
+        "stamps": _stamps(config),
+        "ua": None,
+        "pooled_ua": None,
+    }
+    if (path / "results.json").exists():
+        results = result_files.read_json(path / "results.json")
+        about |= {"ua": results["ua"], "pooled_ua": results["pooled"]["ua"]}
+    return about
+
+
+def _stamps(config) -> list[str]:
+    said = {
+        "synthetic corpus": config.data.corpus == "demo",
+        "paper mode: epoch chosen on test data": config.protocol.selection == "test",
+    }
+    return [stamp for stamp, applies in said.items() if applies]
