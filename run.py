@@ -7,9 +7,26 @@ report    rewrite report.html, report.md and the figures of a --workdir from its
 predict   answer for recordings, folders, manifests or - with a trained --workdir
 """
 
+import importlib.util
 import logging as std_logging
 import sys
 from pathlib import Path
+
+# Of what the extra `train` brings, what the package alone never has.
+TRAIN = (
+    "array_record",
+    "librosa",
+    "ml_collections",
+    "soundfile",
+    "tensorflow_datasets",
+)
+if missing := [name for name in TRAIN if importlib.util.find_spec(name) is None]:
+    print(
+        f"error: expected the extra `train`, got an installation without "
+        f"{', '.join(missing)}. Run `pip install -e '.[train]'`.",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 from absl import app, flags, logging
 from ml_collections import config_flags

@@ -49,12 +49,12 @@ def test_loading_never_unpickles(workdirs, monkeypatch):
     assert trained.load(workdirs("area_attn")).runs
 
 
-def test_one_run_is_the_whole_s(workdirs):
+def test_one_run_of_the_whole(workdirs):
     whole = trained.load(workdirs("area_attn"))
-    fold, seed = whole.runs[2]
+    fold, seed = whole.runs[1]
     one = trained.load(workdirs("area_attn"), f"{fold},{seed}")
     assert one.runs == ((fold, seed),) and one.folds[0]["name"] == fold
-    np.testing.assert_array_equal(one.mean[0], whole.mean[2])
+    np.testing.assert_array_equal(one.mean[0], whole.mean[1])
     for run in ("nobody,0", f"{fold},7", fold, f"{fold},x"):
         with pytest.raises(InputError, match="--run: expected"):
             trained.load(workdirs("area_attn"), run)
