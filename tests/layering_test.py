@@ -44,6 +44,7 @@ ARROWS = {
         "ser_jax.features",
         "ser_jax.data",
         "ser_jax.evaluation",
+        "ser_jax.layers.attention_grid",
         "ser_jax.models",
         "ser_jax.training",
     ),

@@ -49,7 +49,7 @@ def summary(runs: Sequence[RunScores], about: dict) -> dict:
             {"share": share, **_spread(_beyond(runs, against, [share]))}
             for share in deletion.SHARES
         ]
-        for against in deletion.DRAWN
+        for against in (deletion.RANDOM, deletion.OTHER, deletion.LEAST)
     }
     return {
         "format": 1,
@@ -62,6 +62,7 @@ def summary(runs: Sequence[RunScores], about: dict) -> dict:
         "rows": rows,
         "drop_beyond_random": beyond[deletion.RANDOM],
         "drop_beyond_another_recordings": beyond[deletion.OTHER],
+        "drop_beyond_least_attended": beyond[deletion.LEAST],
         "conclusion": conclusion(runs),
     }
 
@@ -73,34 +74,41 @@ def conclusion(runs: Sequence[RunScores]) -> str:
     less that of as many others, averaged over the shares; it counts if its mean over
     runs is two standard errors or more from 0.
     """
-    random, other = (
-        _beyond(runs, against, deletion.SHARES) for against in deletion.DRAWN
-    )
+    against = (deletion.RANDOM, deletion.OTHER, deletion.LEAST)
+    random, other, least = (_beyond(runs, x, deletion.SHARES) for x in against)
     shares = ", ".join(f"{share:.0%}" for share in deletion.SHARES)
     said = (
         f"Mean over {shares}: hiding the most attended cells costs {_figures(random)} "
-        f"beyond random cells, and {_figures(other)} beyond what another recording "
-        f"attends to. {_VERDICTS[_sign(random) > 0, _sign(other) > 0]}"
+        f"beyond random cells, {_figures(other)} beyond what another recording "
+        f"attends to, and {_figures(least)} beyond the least attended. "
     )
-    if _sign(random) < 0:
-        said += " Random cells matter more than attended ones."
+    said += _verdict(*(_sign(values) for values in (random, other, least)))
     if len(runs) == 1:
         said += " (One run has no spread; 5 points were taken for a difference.)"
     return said
 
 
-_VERDICTS = {
-    (True, True): "The attention matters: it points at what this answer rests on.",
-    (True, False): (
-        "The attended places matter, but what another recording attends to does as "
-        "much harm: the attention has not been shown to follow the recording."
-    ),
-    (False, True): (
-        "Attended cells matter more than those of another recording, but no more than "
-        "scattered ones."
-    ),
-    (False, False): "This test does not show that the attention matters.",
-}
+def _verdict(random: int, other: int, least: int) -> str:
+    """In words, from the signs of the three differences."""
+    if random > 0 and other > 0:
+        return "The attention matters: it points at what this answer rests on."
+    if random > 0 and least > 0:
+        return (
+            "The attended places matter, but what another recording attends to does as "
+            "much harm: the attention has not been shown to follow the recording."
+        )
+    if random > 0:
+        return (
+            "The least attended cells do as much harm: cells that lie together matter "
+            "more than scattered ones, attended or not."
+        )
+    if other > 0:
+        return (
+            "Attended cells matter more than those of another recording, but no more "
+            "than scattered ones."
+        )
+    said = "This test does not show that the attention matters."
+    return said if random == 0 else f"{said} Random cells do more harm."
 
 
 def _sign(values: list[float]) -> int:

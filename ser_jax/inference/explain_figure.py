@@ -6,12 +6,13 @@ would give, on a logarithmic scale.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ser_jax.evaluation import figures
@@ -20,6 +21,7 @@ from ser_jax.features.spec import FeatureSpec
 from ser_jax.inference.explaining import Attention, Explained
 
 _SCALES = {"log10": "log10 of power", "ln": "ln of power", "db": "dB"}
+_NAMES = {"logmel": "log-mel", "mfcc": "MFCC", "spectrogram": "spectrogram"}
 _TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000)
 _UNREAD = "#bdbdbd"
 
@@ -57,61 +59,58 @@ def recording(found: Explained, spec: FeatureSpec, title: str) -> bytes:
     """The picture of one recording, as PNG.
 
     From above: attention over time (where time alone is attended to), features,
-    attention and saliency over time and frequency; below one small map per area size
-    or head, all on one scale; words, where they are read.
+    attention and saliency over time and frequency; words, where they are read; below
+    one small map per area size or head, all on one scale.
     """
+    panels = list(_panels(found, spec))
+    heights = [height for height, _ in panels]
+    seconds = _time_edges(spec, found.features.shape[1])[[0, -1]]
+    small = _grid_of(found.attention)
+    below = 1.35 * small[0] + 0.5 if small[0] else 0.0
+    above = sum(heights) + 0.35 * len(heights) + 1.1
+    width = float(np.clip(6.5 + 0.9 * seconds[1], 8.5, 18))
+    ratios = [above, below] if below else [above]
     with rc_context(figures.STYLE):
-        return _recording(found, spec, title)
+        figure = Figure(figsize=(width, above + below), layout="constrained")
+        parts = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)
+        column = parts[0, 0].subplots(
+            len(heights), 1, squeeze=False, height_ratios=heights
+        )[:, 0]
+        for axes, (_, draw) in zip(column, panels, strict=True):
+            draw(parts[0, 0], axes)
+        timed = column[:-1] if found.words else column
+        for axes in timed:
+            axes.set_xlim(*seconds)
+            axes.tick_params(labelbottom=axes is timed[-1])
+        timed[-1].set_xlabel("time (s)")
+        if below:
+            _small_maps(parts[1, 0], found.attention, spec, small)
+        figure.suptitle(title, fontsize=10.5, color=figures.INK)
+        return png(figure)
 
 
-def _recording(found: Explained, spec: FeatureSpec, title: str) -> bytes:
+def _panels(
+    found: Explained, spec: FeatureSpec
+) -> Iterator[tuple[float, Callable[[SubFigure, Axes], None]]]:
+    """Height in inches of every panel from above, and what draws it."""
     attention = found.attention
-    heard = bool(np.nanmax(found.saliency) > 0)
-    grids = attention is not None and not attention.over_time
-    heights = [1.0] * (attention is not None and attention.over_time)
-    heights += [1.8] + [1.8] * grids + [1.8] * heard + [1.4] * bool(found.words)
-    small = _grid_of(attention) if grids and len(attention.maps) > 1 else (0, 0)
-    seconds = found.features.shape[1] * spec.hop_samples / spec.sample_rate_hz
-    width = float(np.clip(6.5 + 0.9 * seconds, 8.5, 18))
-    below = 1.35 * small[0] + (0.5 if small[0] else 0)
-    height = sum(heights) + 0.35 * len(heights) + below + 1.1
-    figure = Figure(figsize=(width, height), layout="constrained")
-    parts = figure.subfigures(
-        2 if small[0] else 1,
-        1,
-        squeeze=False,
-        height_ratios=[height - below, below] if small[0] else None,
-    )[:, 0]
-    rows = parts[0].subplots(len(heights), 1, squeeze=False, height_ratios=heights)
-    rows = iter(rows[:, 0])
-    shared = []
     if attention is not None and attention.over_time:
-        shared.append(next(rows))
-        _curve(shared[-1], attention, spec)
-    shared.append(next(rows))
-    label = f"{_feature_name(spec)}\n({_SCALES[spec.log]})"
-    _map(parts[0], shared[-1], found.features, spec, "features", label)
-    if grids:
-        shared.append(next(rows))
+        yield 1.0, lambda figure, axes: _curve(axes, attention, spec)
+    label = f"{_NAMES[spec.kind]}\n({_SCALES[spec.log]})"
+    yield 1.8, _drawn(found.features, spec, "features", label)
+    if attention is not None and not attention.over_time:
         label = "attention\n(× even)"
-        bands = attention.bands
-        _map(parts[0], shared[-1], attention.total, spec, "attention", label, bands)
-    if heard:
-        shared.append(next(rows))
+        yield 1.8, _drawn(attention.total, spec, "attention", label, attention.bands)
+    if np.nanmax(found.saliency) > 0:
         likeliest = found.classes[int(found.probabilities.argmax())]
         label = f"saliency of\n{likeliest} (× mean)"
-        _map(parts[0], shared[-1], found.saliency, spec, "saliency", label)
-    for axes in shared[:-1]:
-        axes.tick_params(labelbottom=False)
-    for axes in shared:
-        axes.set_xlim(*_time_edges(spec, found.features.shape[1])[[0, -1]])
-    shared[-1].set_xlabel("time (s)")
+        yield 1.8, _drawn(found.saliency, spec, "saliency", label)
     if found.words:
-        _words(next(rows), found.words)
-    if small[0]:
-        _small_maps(parts[1], attention, spec, small)
-    figure.suptitle(title, fontsize=10.5, color=figures.INK)
-    return png(figure)
+        yield 1.4, lambda figure, axes: _words(axes, found.words)
+
+
+def _drawn(*what) -> Callable[[SubFigure, Axes], None]:
+    return lambda figure, axes: _map(figure, axes, *what)
 
 
 def png(figure: Figure) -> bytes:
@@ -119,11 +118,6 @@ def png(figure: Figure) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=figures.DPI, facecolor="white")
     return out.getvalue()
-
-
-def _feature_name(spec: FeatureSpec) -> str:
-    names = {"logmel": "log-mel", "mfcc": "MFCC", "spectrogram": "spectrogram"}
-    return names[spec.kind]
 
 
 def _time_edges(spec: FeatureSpec, frames: int) -> np.ndarray:
@@ -200,8 +194,10 @@ def colour_bar(figure, image, axes, values: np.ndarray, label: str) -> None:
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.2g}"))
 
 
-def _grid_of(attention: Attention) -> tuple[int, int]:
+def _grid_of(attention: Attention | None) -> tuple[int, int]:
     """Rows and columns of the small maps: area heights x widths, or four abreast."""
+    if attention is None or attention.over_time or len(attention.maps) < 2:
+        return 0, 0
     names = list(attention.maps)
     if names[0].startswith("area "):
         sizes = [name.removeprefix("area ").split("x") for name in names]

@@ -164,8 +164,13 @@ def test_words_for_every_outcome(number):
             "The attention matters": {deletion.ATTENDED: 0.3},
             "does not show": {},
             "scattered": {deletion.OTHER: 0.02},
-            "Random cells matter more": {deletion.RANDOM: 0.3},
+            "Random cells do more harm": {deletion.RANDOM: 0.3},
             "attended places matter": {deletion.ATTENDED: 0.3, deletion.OTHER: 0.3},
+            "attended or not": {
+                deletion.ATTENDED: 0.3,
+                deletion.OTHER: 0.3,
+                deletion.LEAST: 0.3,
+            },
         }.items()
     }
     for words, said in found.items():
