@@ -47,7 +47,7 @@ def _curves(axes, runs, num_classes: int) -> None:
             band = {"color": style["color"], "alpha": 0.13, "lw": 0}
             axes.fill_between(shares, mean - std, mean + std, **band)
     axes.axhline(1 / num_classes, color=figures.GREY, lw=1, ls=":")
-    axes.text(0.5, 1 / num_classes, "chance", ha="right", va="bottom", fontsize=8.5)
+    axes.text(0, 1 / num_classes, "chance", ha="left", va="top", fontsize=8.5)
     axes.set_xticks(shares)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -75,6 +75,8 @@ def _beyond(axes, runs) -> None:
             bar = [i + offset - 0.13, i + offset + 0.13]
             axes.plot(bar, [gains.mean()] * 2, color=figures.INK, lw=2)
     axes.axhline(0, color=figures.GREY, lw=1)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.3 * (high - low))  # for the legend
     axes.set_xticks(range(len(deletion.SHARES)), [f"{s:.0%}" for s in deletion.SHARES])
     axes.set_xlabel("cells hidden")
     axes.set_ylabel("extra drop of UA by attended cells (points)")
