@@ -58,9 +58,7 @@ def columns_of(maps: Maps, num_frames: np.ndarray) -> np.ndarray:
 
 
 def against_even(found: AttentionMap, owner: np.ndarray) -> np.ndarray:
-    """Attention of every frame as a multiple of what evenly spread attention gives it.
-
-    The mass of a cell is shared evenly among the frames under it.
+    """Attention of a frame's cell as a multiple of an even share among the cells.
 
     Args:
       found: A map over frames.
@@ -69,12 +67,10 @@ def against_even(found: AttentionMap, owner: np.ndarray) -> np.ndarray:
     Returns:
       [B, H, T]; 0 in the padding.
     """
-    bands, real = np.array(found.bands), owner >= 0
-    width = _within(owner, len(found.columns) - 1).sum(axis=1)
-    density = np.asarray(found.mass, np.float64) / np.maximum(width, 1)[:, None]
-    density = np.take_along_axis(density, np.maximum(owner, 0)[:, None], axis=2)
-    share = np.diff(bands) / bands[-1]
-    return density * (real * real.sum(axis=1, keepdims=True))[:, None] / share[:, None]
+    cells = found.mass.shape[1] * (owner.max(axis=1, initial=-1) + 1)
+    multiples = np.asarray(found.mass, np.float64) * cells[:, None, None]
+    multiples = np.take_along_axis(multiples, np.maximum(owner, 0)[:, None], axis=2)
+    return np.where(owner[:, None] >= 0, multiples, 0.0)
 
 
 def _within(owner: np.ndarray, columns: int) -> np.ndarray:

@@ -21,11 +21,10 @@ class Attention:
     """Where a recording's windows looked.
 
     Attributes:
-      maps: By name [H, N]: attention of a frame as a multiple of what even attention
-        would give it; each map has a mean of 1 over what was read. NaN where no window
-        came.
+      maps: By name [H, N]: attention of the cell over a frame as a multiple of the
+        mean cell's, in this map. NaN where no window came.
       shares: Of each map in the whole attention; they add up to 1.
-      total: All maps, weighted by their shares.
+      total: All maps together.
       bands: Edges of the H rows.
     """
 

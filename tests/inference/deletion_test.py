@@ -219,9 +219,8 @@ def test_a_cell_of_a_grid_and_the_input_under_it():
 
 
 def test_even_attention_is_one_wherever_there_is_a_cell():
-    mass = np.ones((2, 2, 3)) * np.array([3, 5])[:, None] * np.array([4, 4, 3])
-    mass[1] = [[12, 6, 0], [20, 10, 0]]  # 6 frames: half of the second column
-    mass /= mass.sum(axis=(1, 2), keepdims=True)
+    mass = np.ones((2, 2, 3)) / 6
+    mass[1] = [[0.25, 0.25, 0], [0.25, 0.25, 0]]  # 6 frames: two columns
     found = AttentionMap(mass, (0, 3, 8), (0, 4, 8, 9))
     owner = canvas.columns_of({"map": found}, np.array([11, 6]))
     multiples = canvas.against_even(found, owner)

