@@ -54,7 +54,13 @@ def _curves(axes, runs, num_classes: int) -> None:
     axes.set_xlabel("cells of every window that are hidden")
     axes.set_ylabel("UA on the test parts, mean of runs")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=9, title="hidden cells", handlelength=3.2)
+    axes.legend(
+        frameon=False,
+        fontsize=9,
+        title="hidden cells (bands: ± std of runs)",
+        title_fontsize=9,
+        handlelength=3.2,
+    )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
 

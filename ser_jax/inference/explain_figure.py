@@ -253,7 +253,7 @@ def _words(axes, words: Sequence[tuple[str, float, float]]) -> None:
     )
     axes.axhline(1 / len(words), color=figures.GREY, lw=1, ls=":", label="even")
     axes.set_xticks(place, [word for word, _, _ in words], rotation=35, ha="right")
-    axes.set_ylabel("share of\na word")
+    axes.set_ylabel("share\nper word")
     axes.legend(frameon=False, fontsize=8.5, ncols=3, loc="upper right")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_ylim(0, 1.3 * max(*attended, *slopes))
