@@ -18,6 +18,7 @@ VARIANTS = {
     "area_attn flat": ("area_attn", {"layout": "flat", "max_area": (1, 3)}),
     "area_attn channel": ("area_attn", {"merge": "channel", "max_area": (2, 2)}),
     "area_attn seam": ("area_attn", {"pools": ((3, 1), True, False, False, False)}),
+    "acrnn 4x2": ("acrnn", {"pool": (4, 2)}),
     "head_fusion positions": ("head_fusion", {"softmax": "positions"}),
     "head_fusion acnn": ("head_fusion", {"head": "acnn"}),
     "afcn squeezenet": ("afcn", {"trunk": "squeezenet"}),
@@ -196,8 +197,9 @@ def test_a_loud_word_is_found_where_it_is(variant, word):
     batch |= {"words": jnp.asarray(words), "frames": jnp.abs(batch["frames"])}
     maps = look(model, batch)[1]
     assert list(maps) == ["2 words", "3 words", "4 words", "5 words"]
-    # What 2 words hear best are the two pairs with the loud one.
-    assert np.argmax(maps["2 words"].mass[0, 0]) == word
+    # Both pairs with the loud word are heard alike, and each gives it its half.
+    pairs = np.asarray(maps["2 words"].mass[0, 0])
+    assert pairs[word] > 1.5 * max(pairs[word - 1], pairs[word + 1])
     assert np.argmax(total(maps)[0][0, 0]) in (word - 1, word, word + 1)
 
 
