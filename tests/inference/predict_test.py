@@ -68,18 +68,19 @@ def test_a_bad_file_among_good_ones_is_reported_last(workdirs, tones, tmp_path, 
 
 def test_a_kill_keeps_the_rows_so_far(workdirs, tones, tmp_path, monkeypatch):
     out, files = tmp_path / "x.csv", sorted(map(str, tones.parent.glob("s1_*.wav")))
-    original = predict.Recognizer.answers
+    original, so_far = predict.Recognizer.answers, []
 
     def killed(self, recordings):
-        for pair in original(self, recordings):
-            yield pair
-            raise KeyboardInterrupt
+        yield next(original(self, recordings))
+        so_far.extend(row["file"] for row in _rows(tmp_path / "x.csv.part"))
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(predict.Recognizer, "answers", killed)
     with pytest.raises(KeyboardInterrupt):
         predict.predict(workdirs("area_attn"), files, Options(out=str(out)))
     assert not out.exists()
     assert [row["file"] for row in _rows(tmp_path / "x.csv.part")] == files[:1]
+    assert so_far == files[:1]  # before the file was closed: kill -9 keeps it too
 
 
 def test_a_timeline_is_a_table_a_textgrid_and_a_picture(workdirs, tmp_path, capsys):

@@ -9,6 +9,7 @@ import soundfile
 from ser_jax.errors import InputError
 from ser_jax.evaluation import results as result_files
 from ser_jax.features import audio
+from ser_jax.inference import answering
 from ser_jax.inference.recognizer import Recognizer
 from tests.inference.conftest import CONFIGS
 
@@ -188,3 +189,15 @@ def test_a_bad_recording_passes_between_good_ones(workdirs, tones):
     assert list(found) == ["a", "b", "c", "d"]
     assert found["b"] is bad and "later" in str(found["c"])
     np.testing.assert_array_equal(found["a"].probabilities, found["d"].probabilities)
+
+
+def test_a_recording_is_read_to_its_end(workdirs):
+    """Torn behind the 0.8 s that this rule reads: still no answer."""
+    recognizer = Recognizer.from_workdir(workdirs("afcn"))
+
+    def breaks():
+        yield np.ones(16_000, np.float32)
+        raise audio.AudioError("truncated audio", "later")
+
+    torn = answering.Recording(breaks(), 32_000)
+    assert isinstance(next(recognizer.answers([(0, torn)]))[1], audio.AudioError)
