@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from ser_jax.layers.area_attention import area_attention, area_mass
+from ser_jax.layers.area_attention import area_attention, area_mass, attention_map
 from ser_jax.layers.area_pooling import area_sizes
 
 LAYOUTS = ("grid2d", "rows", "flat")
@@ -89,9 +89,11 @@ class AreaAttention(nnx.Module):
     """Every cell of a map attends over the areas of the map.
 
     `sow_maps` is False; set it (`model.set_attributes(sow_maps=True)`) and call under
-    `nnx.capture(nnx.Intermediate)` to receive `attention`: [B, S, H, W], for each of
-    the S area sizes (`sizes`) the weights of all areas covering a cell, the mean over
-    valid cells' queries and heads (one query's map: `area_attention.attention_map`).
+    `nnx.capture(nnx.Intermediate)` to receive `attention`: [B, H, W, N], for query n
+    the weights of all areas covering a cell, summed (rows: [B, H, 1, W, W]); and
+    `mass`: [B, S, H, W], the same for each of the S area sizes (`sizes`) alone, the
+    mean over the queries of valid cells. Both are means over heads. What is not used
+    costs nothing under `jit`.
     """
 
     def __init__(
@@ -171,11 +173,10 @@ class AreaAttention(nnx.Module):
         query = grids[0].reshape(grids[0].shape[0], -1, grids[0].shape[-1])
         matching = self._matching(area_mask)
         if self.sow_maps:
-            self.sow(
-                nnx.Intermediate,
-                "attention",
-                self._mass(query, grids[1], mask, matching, x.shape),
-            )
+            weights = attention_map(query, grids[1], **matching)
+            self.sow(nnx.Intermediate, "attention", self._map(weights, x.shape[0]))
+            mass = self._mass(query, grids[1], mask, matching, x.shape)
+            self.sow(nnx.Intermediate, "mass", mass)
         out = area_attention(
             query,
             *grids[1:],
@@ -251,7 +252,15 @@ class AreaAttention(nnx.Module):
         mass = area_mass(query, key, counts.reshape(query.shape[:2]), **matching)
         mass = mass.reshape(-1, self.num_heads, *mass.shape[1:]).mean(axis=1)
         if self.spec.layout == "rows":
-            # Columns are masked, so every row has as many valid queries as the others.
-            mass = mass.reshape(batch, rows, -1, columns) / rows
+            queries = mask.sum(axis=2)
+            share = queries / jnp.maximum(queries.sum(axis=1, keepdims=True), 1)
+            mass = mass.reshape(batch, rows, -1, columns) * share[..., None, None]
             return jnp.moveaxis(mass, 1, 2)
         return mass.reshape(batch, -1, rows, columns)
+
+    def _map(self, weights: Array, batch: int) -> Array:
+        """[B', H', W', N] -> mean over heads, rows split off the batch axis."""
+        weights = weights.reshape(-1, self.num_heads, *weights.shape[1:]).mean(axis=1)
+        if self.spec.layout == "rows":
+            return weights.reshape(batch, -1, *weights.shape[1:])
+        return weights

@@ -139,7 +139,7 @@ class AreaAttn(nnx.Module):
             state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
             batch: the inputs it was received from.
         """
-        (mass,) = attention_grid.sown(state, "attention", "attention")
+        (mass,) = attention_grid.sown(state, "attention", "mass")
         _, frames, bands, _ = batch["frames"].shape
         sizes = self.attention.sizes(mass.shape[2:])
         mass, rows = attention_grid.fold_rows(mass, bands, self.strides[0])

@@ -12,7 +12,7 @@ from ser_jax.features.spec import RECIPES
 from ser_jax.inference import canvas, corpus_explained, deletion, deletion_report
 from ser_jax.inference.corpus_views import PartBatch
 from ser_jax.inference.trained import Trained
-from ser_jax.inference.views import Viewer, Windows, saliency
+from ser_jax.inference.views import OWN, Viewer, Windows, saliency
 from ser_jax.layers.attention_grid import AttentionMap
 
 FRAMES, BANDS = 24, 10
@@ -28,7 +28,7 @@ class OneCell(nnx.Module):
 
     def __call__(self, batch, *, rngs=None):
         tile = batch["frames"][:, TILE["frames"], TILE["bands"], 0].mean(axis=(1, 2))
-        return jnp.stack([tile, -tile], axis=1) * self.weight[...] * 50 + jnp.array(
+        return jnp.stack([tile, -2 * tile], axis=1) * self.weight[...] * 50 + jnp.array(
             [0, 1e-3]
         )
 
@@ -117,6 +117,18 @@ def test_attention_to_the_wrong_place_does_not_matter():
     assert deletion_report.mean_ua(runs, deletion.ATTENDED, 0.1)[0] > 0.9
     assert deletion_report.mean_ua(runs, deletion.SALIENT, 0.1) == [0.5, 0.5]
     assert "does not show" in deletion_report.conclusion(runs)
+
+
+def test_saliency_is_of_the_class_that_is_asked_for():
+    batch = next(Parts().batches(0))
+    viewer = Viewer(trained((2, 2)))
+    up, down, own = (
+        viewer.look(0, batch.windows, target).saliency["frames"].sum(axis=(1, 2))
+        for target in (0, 1, OWN)
+    )
+    np.testing.assert_allclose(up, 50, rtol=1e-5)  # 50 times the mean of the tile
+    np.testing.assert_allclose(down, 100, rtol=1e-5)
+    np.testing.assert_allclose(own, np.where(batch.utterance % 2, 100, 50), rtol=1e-5)
 
 
 def test_every_case_hides_as_many_valid_cells():

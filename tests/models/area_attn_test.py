@@ -200,11 +200,19 @@ def test_maps_leave_only_when_asked_for():
     assert not jax.tree.leaves(run(model, batch())[1])
     model.set_attributes(sow_maps=True)
     _, sown = run(model, batch())
-    (maps,) = jax.tree.leaves(sown)
+    (maps,) = sown["attention"]["attention"].get_value()
+    (mass,) = sown["attention"]["mass"].get_value()
     sizes = model.attention.sizes((5, 5))
-    assert maps.shape == (2, len(sizes), 5, 5)
+    assert maps.shape == (2, 5, 5, 25) and mass.shape == (2, len(sizes), 5, 5)
     # 13 of 21 frames: columns 0-2 of 5 hold valid cells.
-    assert np.all(maps[1, :, :, 3:] == 0) and np.all(maps[1, :, :, :3] > 0)
+    assert np.all(maps[1, :, 3:] == 0) and np.all(maps[1, :, :3] > 0)
+    assert np.all(mass[1, :, :, 3:] == 0) and np.all(mass[1, :, :, :3] > 0)
+    valid = np.tile(np.arange(5) < 3, 5)
+    np.testing.assert_allclose(
+        mass.sum(axis=1),
+        [maps[0].mean(axis=-1), maps[1][..., valid].mean(axis=-1)],
+        rtol=1e-5,
+    )
 
 
 def test_heads_split_the_features_and_rows_stay_in_their_row():
