@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ser_jax.data import normalize, waves
+from ser_jax.data import waves
 from ser_jax.errors import InputError
 from ser_jax.features import audio_stream
 from ser_jax.features.audio import AudioError
 from ser_jax.inference import answering, texts, trained, windows
 from ser_jax.inference.answering import Answer, Recording
+from ser_jax.training import step
 
 _BATCHES = (4, 32)  # windows of a call: one short recording, or many of any length
 
@@ -255,25 +256,13 @@ class Recognizer:
         return waves.log_peaks(window.values, _place(window), size, spec, data.channels)
 
     def _posteriors_of(self, frames, num_frames, inputs, weights, mean, std):
-        """Posteriors [B, K] of one run and mean squares [B] of the normalised frames.
-
-        The batch is made as `training.step.gather` makes it.
-        """
-        data = self.trained.config.data
-        mask = jnp.arange(frames.shape[1]) < num_frames[:, None]
-        real = mask[..., None, None]
-        if data.pad == "before_norm":
-            frames = jnp.where(real, frames, 0.0)
-        frames = normalize.zscore(frames, mean, std)
-        inside = jnp.where(real, frames, 0.0)[..., 0]
-        distance = jnp.square(inside).sum(axis=(1, 2)) / (num_frames * frames.shape[2])
-        if data.pad == "before_norm":
-            mask = jnp.ones_like(mask)
-        else:
-            frames = jnp.where(real, frames, 0.0)
-        batch = {"frames": frames, "frame_mask": mask, **inputs}
-        logits = self.trained.merged(weights)(batch)
-        return jax.nn.softmax(logits), distance
+        """Posteriors [B, K] of one run and mean squares [B] of the normalised frames."""
+        pad = self.trained.config.data.pad
+        batch = step.normalised(frames, num_frames, mean, std, pad)
+        real = jnp.arange(frames.shape[1]) < num_frames[:, None]
+        static = jnp.where(real[..., None], batch["frames"][..., 0], 0.0)
+        distance = jnp.square(static).sum(axis=(1, 2)) / (num_frames * frames.shape[2])
+        return jax.nn.softmax(self.trained.merged(weights)(batch | inputs)), distance
 
 
 def _place(window: windows.Window) -> waves.Cut:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from ser_jax.data import segments
 from ser_jax.errors import InputError
 from ser_jax.evaluation import results as result_files
+from ser_jax.evaluation import wording
 from ser_jax.features.spec import RECIPES, FeatureSpec
 from ser_jax.models import MODELS
 from ser_jax.training import checkpoint, stored
@@ -118,7 +119,9 @@ def load(workdir, run: str = "") -> Trained:
     arrays, meta = _newest(path)
     try:
         found = _assembled(path, arrays, meta)
-    except (KeyError, AttributeError, TypeError) as error:
+    except InputError:
+        raise
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f"Expected a checkpoint of this version of ser_jax in {path}; got one that "
             f"does not fit: {error}. Use the version that trained it, or train again."
@@ -265,6 +268,7 @@ def _about(path, config, meta: dict) -> dict:
     if (path / "results.json").exists():
         results = result_files.read_json(path / "results.json")
         about |= {"ua": results["ua"], "pooled_ua": results["pooled"]["ua"]}
+        about["stamps"] = wording.stamps(results)
     return about
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ser_jax.data import normalize
 from ser_jax.inference.attention import answer_and_maps
 from ser_jax.inference.trained import Trained
 from ser_jax.layers.attention_grid import Maps
+from ser_jax.training import step
 
 OWN = -1  # as a target: the class that the run itself says
 
@@ -87,18 +87,11 @@ class Viewer:
         return jax.device_get(found)
 
     def _batch(self, run, windows: Windows) -> dict[str, Array]:
-        """The model's inputs, made as `training.step.gather` makes them."""
+        """The model's inputs."""
         _, mean, std = run
-        frames, before = windows.frames, self.trained.config.data.pad == "before_norm"
-        mask = jnp.arange(frames.shape[1]) < windows.num_frames[:, None]
-        real = mask[..., None, None]
-        frames = jnp.where(real, frames, 0.0) if before else frames
-        frames = normalize.zscore(frames, mean, std)
-        if before:
-            mask = jnp.ones_like(mask)
-        else:
-            frames = jnp.where(real, frames, 0.0)
-        return {"frames": frames, "frame_mask": mask, **windows.others}
+        pad = self.trained.config.data.pad
+        batch = step.normalised(windows.frames, windows.num_frames, mean, std, pad)
+        return batch | dict(windows.others)
 
     def _answer_of(self, run, windows: Windows, hidden: dict) -> Float[Array, "B K"]:
         batch = self._batch(run, windows)

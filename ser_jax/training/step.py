@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ser_jax.data import normalize, waves
 from ser_jax.data.batches import Index, Tables
@@ -56,11 +56,9 @@ def gather(
     def cut(start):
         return jax.lax.dynamic_slice_in_dim(tables.frames, start, window, axis=0)
 
-    frames = _padded(jax.vmap(cut)(index.start), constants, index, pad)
-    mask = jnp.arange(window) < index.num_frames[:, None]
-    if pad == "before_norm":
-        mask = jnp.ones_like(mask)
-    batch = {"frames": frames, "frame_mask": mask}
+    frames = jax.vmap(cut)(index.start)
+    mean, std = constants.mean, constants.std
+    batch = normalised(frames, index.num_frames, mean, std, pad)
     if tables.tokens is not None:
         tokens = tables.tokens[index.utterance]
         batch |= {"words": tables.word_vectors[tokens], "word_mask": tokens > 0}
@@ -69,14 +67,29 @@ def gather(
     return batch
 
 
-def _padded(frames, constants: Constants, index: Index, pad: str) -> jax.Array:
-    """Normalised frames, padding as `gather` says."""
-    real = jnp.arange(frames.shape[1]) < index.num_frames[:, None]
-    real = real[:, :, None, None]
+def normalised(
+    frames: Float[Array, "B T F C"],
+    num_frames: Int[Array, " B"],
+    mean: Float[Array, "F C"],
+    std: Float[Array, "F C"],
+    pad: str,
+) -> dict[str, jax.Array]:
+    """The `frames` and `frame_mask` that a model reads of windows.
+
+    Args:
+      frames: Cut windows; behind a recording's end they may hold anything.
+      num_frames: Real frames of each.
+      mean: Of the run's training part.
+      std: Likewise.
+      pad: See `gather`.
+    """
+    mask = jnp.arange(frames.shape[1]) < num_frames[:, None]
+    real = mask[:, :, None, None]
     if pad == "before_norm":
-        frames = jnp.where(real, frames, 0.0)
-    frames = normalize.zscore(frames, constants.mean, constants.std)
-    return jnp.where(real, frames, 0.0) if pad == "after_norm" else frames
+        frames = normalize.zscore(jnp.where(real, frames, 0.0), mean, std)
+        return {"frames": frames, "frame_mask": jnp.ones_like(mask)}
+    frames = jnp.where(real, normalize.zscore(frames, mean, std), 0.0)
+    return {"frames": frames, "frame_mask": mask}
 
 
 def warped(
@@ -99,7 +112,9 @@ def warped(
     alpha = jax.random.uniform(key, shape[:1], minval=low, maxval=high)
     spec = RECIPES[data.recipe]
     frames = waves.features(cut, alpha, shape[1], spec, data.channels)
-    return batch | {"frames": _padded(frames, constants, index, data.pad)}
+    mean, std = constants.mean, constants.std
+    made = normalised(frames, index.num_frames, mean, std, data.pad)
+    return batch | {"frames": made["frames"]}
 
 
 def make_train_step(
