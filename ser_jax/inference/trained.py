@@ -113,7 +113,7 @@ def load(workdir, run: str = "") -> Trained:
     path = epath.Path(workdir).expanduser()
     arrays, meta = _newest(path)
     try:
-        found = _assembled(path, arrays, meta)
+        found = assembled(path, arrays, meta)
     except (KeyError, AttributeError, TypeError) as error:
         raise InputError(
             f"Expected a checkpoint of this version of ser_jax in {path}; got one that "
@@ -127,7 +127,19 @@ def load(workdir, run: str = "") -> Trained:
     return found.only(fold.strip(), int(seed))
 
 
-def _assembled(path, arrays: dict, meta: dict) -> Trained:
+def assembled(path, arrays: dict, meta: dict) -> Trained:
+    """What the arrays and the meta of a checkpoint amount to.
+
+    Args:
+      path: Where they come from, for messages; its results.json is read if there.
+      arrays: By name.
+      meta: Plain values: `config`, `classes`, `folds`, `versions`, `git_commit`,
+        perhaps `input_shapes`.
+
+    Raises:
+      InputError: An array is missing or has another shape.
+      KeyError, AttributeError, TypeError: The meta is of another version.
+    """
     config = stored.as_config(meta["config"])
     _check_known(config, path)
     classes = tuple(meta["classes"])

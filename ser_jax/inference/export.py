@@ -1,0 +1,181 @@
+"""A trained workdir as one file that needs no ser_jax, and a card that describes it."""
+
+import hashlib
+import json
+
+import jax
+import numpy as np
+from etils import epath
+
+from ser_jax.errors import InputError
+from ser_jax.evaluation.results import write_atomically
+from ser_jax.inference import export_check, trained, weights
+from ser_jax.inference.formats import FORMATS
+from ser_jax.inference.recognizer import Recognizer
+from ser_jax.training import workdir as workdir_lib
+
+WEIGHTS = "safetensors"
+_LICENCE = (
+    "The program is ser_jax's (Apache-2.0). The weights were learned from {corpus}: "
+    "its licence decides what they may be used for."
+)
+
+
+def export(
+    workdir, format: str, *, run: str = "", out: str = "", longest_s: float = 10.0
+) -> str:
+    """Writes a file and its card, after it has answered as the live model does.
+
+    The file is loaded back in a new process that has its runtime and no ser_jax, and
+    asked about recordings of the corpus (or made ones, where the corpus is not here)
+    of several lengths. Nothing is left behind if an answer differs by more than 1e-4.
+
+    Args:
+      workdir: A trained folder, local or `gs://`.
+      format: A key of `formats.FORMATS`, or `safetensors`: the weights alone.
+      run: `fold,seed` of the one run to take; empty: all, averaged.
+      out: The file; empty: WORKDIR/export/MODEL.SUFFIX. The card is OUT.json.
+      longest_s: Formats of fixed size: the longest recording, in seconds.
+
+    Returns:
+      What was done, for people.
+
+    Raises:
+      InputError: The format is unknown, its packages are missing, it cannot carry the
+        model, or what it carries answers otherwise.
+    """
+    if format not in (*FORMATS, WEIGHTS):
+        raise InputError(
+            f"--format: expected one of {', '.join((*FORMATS, WEIGHTS))}; got {format!r}."
+        )
+    if format != WEIGHTS:
+        FORMATS[format].check_packages(format)
+    found = trained.load(workdir, run)
+    suffix = f".{WEIGHTS}" if format == WEIGHTS else FORMATS[format].suffix
+    out = epath.Path(
+        out or epath.Path(workdir) / "export" / f"{found.about['model']}{suffix}"
+    ).expanduser()
+    make = _weights if format == WEIGHTS else _program
+    content, about, said = make(found, format, longest_s)
+    card = _card(found, format) | about
+    card["file"] = {
+        "name": out.name,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, content)
+    text = json.dumps(card, indent=1) + "\n"
+    write_atomically(out.parent / f"{out.name}.json", text.encode())
+    return (
+        f"{found.described()}\nWrote {out} ({len(content) / 1e6:.1f} MB) and its card "
+        f"{out.name}.json.\n{said}"
+    )
+
+
+def _program(found: trained.Trained, name: str, longest_s: float):
+    """A checked program's content, its part of the card, and a line for people."""
+    form = FORMATS[name]
+    _check_model(found, name)
+    rate = found.spec.sample_rate_hz
+    longest = 0
+    if form.is_fixed:
+        longest = round(longest_s * rate)
+        if longest_s < found.config.segment.window_s:
+            raise InputError(
+                f"--longest: expected at least the model's window, "
+                f"{found.config.segment.window_s:g} s; got {longest_s:g} s."
+            )
+    with jax.default_device(jax.devices("cpu")[0]):
+        live = Recognizer(found)
+        content = form.write(found, longest)
+        checked = export_check.check(live, form, content, longest)
+    shape = [1, longest] if form.is_fixed else ["B", "N"]
+    about = {
+        "inputs": {
+            "samples": {
+                "dtype": "float32",
+                "shape": shape,
+                "meaning": f"mono, in [-1, 1], {rate} Hz; padded with anything",
+            },
+            "lengths": {
+                "dtype": "int32",
+                "shape": shape[:1],
+                "meaning": "samples of each recording, 1 ... N",
+            },
+        },
+        "outputs": {
+            "probabilities": {
+                "dtype": "float32",
+                "shape": [shape[0], len(found.classes)],
+                "meaning": "in the order of `classes`",
+            }
+        },
+        "limits": [*form.limits, *_fixed_limits(form, longest_s)],
+        "checked": checked,
+    }
+    return content, about, (
+        f"Loaded back without ser_jax by {checked['runtime']}: "
+        f"{checked['answers']} answers for {checked['recordings']} differ from the live "
+        f"model's by {checked['largest_difference']:.1e} at most."
+    )
+
+
+def _weights(found: trained.Trained, name: str, longest_s: float):
+    content = weights.to_bytes(found)
+    shapes = {k: list(v.shape) for k, v in weights.named(found).items()}
+    said = f"{len(shapes)} arrays; `ser_jax.inference.weights.read` takes them back."
+    return content, {"arrays": shapes, "limits": ["weights alone, no program"]}, said
+
+
+def _fixed_limits(form, longest_s: float) -> list[str]:
+    if not form.is_fixed:
+        return []
+    return [
+        f"one recording of at most {longest_s:g} s per call; cut longer ones",
+    ]
+
+
+def _check_model(found: trained.Trained, name: str) -> None:
+    """Refuses models whose answer is no function of the samples alone."""
+    reads = set(found.input_shapes) - {"frames", "frame_mask"}
+    model = found.about["model"]
+    if reads:
+        raise InputError(
+            f"--format={name}: expected a model that reads sound alone; {model} also "
+            f"reads {', '.join(sorted(reads))}. Export its weights with "
+            f"--format={WEIGHTS}."
+        )
+    data, segment = found.config.data, found.config.segment
+    if data.pad == "before_norm" and segment.rule == "whole":
+        raise InputError(
+            f"--format={name}: expected answers that do not depend on padding; {model} "
+            "with segment.rule=whole and data.pad=before_norm hears it. Export its "
+            f"weights with --format={WEIGHTS}."
+        )
+
+
+def _card(found: trained.Trained, name: str) -> dict:
+    """What holds for every format."""
+    about = found.about
+    ours = workdir_lib.versions()
+    kept = ("python", "jax", "jaxlib", "flax", "numpy")
+    return {
+        "format": name,
+        "model": about["model"],
+        "classes": list(found.classes),
+        "corpus": about["corpus"],
+        "corpus_is_synthetic": about["corpus_is_synthetic"],
+        "stamps": about["stamps"],
+        "protocol": about["protocol"],
+        "selection": about["selection"],
+        "ua": about["ua"],
+        "pooled_ua": about["pooled_ua"],
+        "runs": [{"fold": fold, "seed": seed} for fold, seed in found.runs],
+        "answer": "the mean of the runs" if len(found.runs) > 1 else "of one run",
+        "sample_rate_hz": found.spec.sample_rate_hz,
+        "licence": _LICENCE.format(corpus=about["corpus"]),
+        "trained_with": about["versions"] | {"git_commit": about["git_commit"]},
+        "exported_with": {k: ours[k] for k in kept}
+        | {"git_commit": workdir_lib.git_commit()},
+    }

@@ -1,0 +1,84 @@
+"""The formats that carry a whole recognizer: what writes them, what loads them back."""
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from ser_jax.errors import InputError
+from ser_jax.inference import wave_model
+from ser_jax.inference.trained import Trained
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+      suffix: Of its files.
+      packages: Module -> extra of ser_jax that brings it; to write and to check.
+      write: (trained, samples N of an input; 0 = any) -> content of the file.
+      load: Python code, run by a process without ser_jax, that makes
+        `answer(samples, lengths)` and `version` from `path`.
+      is_fixed: Whether a program takes one recording of at most N samples.
+      limits: What a reader must know, for the card.
+    """
+
+    suffix: str
+    packages: dict[str, str]
+    write: Callable[[Trained, int], bytes]
+    load: str
+    is_fixed: bool
+    limits: tuple[str, ...]
+
+    def check_packages(self, name: str) -> None:
+        """Checks that the file can be written and loaded back here.
+
+        Raises:
+          InputError: A package is missing.
+        """
+        for module, extra in self.packages.items():
+            if importlib.util.find_spec(module) is None:
+                raise InputError(
+                    f"--format={name}: expected the package {module}, without which "
+                    f"the file cannot be made and checked; got none. Install it with "
+                    f"pip install 'ser_jax[{extra}]'."
+                )
+
+
+def stablehlo(trained: Trained, num_samples: int = 0) -> bytes:
+    """A serialized `jax.export` program for cpu, cuda and tpu; any B and N."""
+    del num_samples  # any
+    batch, samples = jax.export.symbolic_shape("B, N")
+    program = jax.export.export(
+        jax.jit(wave_model.make(trained)), platforms=PLATFORMS
+    )(
+        jax.ShapeDtypeStruct((batch, samples), jnp.float32),
+        jax.ShapeDtypeStruct((batch,), jnp.int32),
+    )
+    return bytes(program.serialize())
+
+
+FORMATS = {
+    "stablehlo": Format(
+        suffix=".stablehlo",
+        packages={},
+        write=stablehlo,
+        load="""
+import jax
+program = jax.export.deserialize(bytearray(open(path, "rb").read()))
+answer = jax.jit(program.call)
+version = "jax " + jax.__version__
+""",
+        is_fixed=False,
+        limits=(
+            "loads with the jax that wrote it and, by JAX's promise, with any released "
+            "up to six months later",
+            "one program for " + ", ".join(PLATFORMS),
+        ),
+    ),
+}
