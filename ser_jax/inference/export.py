@@ -4,7 +4,6 @@ import hashlib
 import json
 
 import jax
-import numpy as np
 from etils import epath
 
 from ser_jax.errors import InputError
@@ -114,10 +113,14 @@ def _program(found: trained.Trained, name: str, longest_s: float):
         "limits": [*form.limits, *_fixed_limits(form, longest_s)],
         "checked": checked,
     }
-    return content, about, (
-        f"Loaded back without ser_jax by {checked['runtime']}: "
-        f"{checked['answers']} answers for {checked['recordings']} differ from the live "
-        f"model's by {checked['largest_difference']:.1e} at most."
+    return (
+        content,
+        about,
+        (
+            f"Loaded back without ser_jax by {checked['runtime']}: "
+            f"{checked['answers']} answers for {checked['recordings']} differ from the live "
+            f"model's by {checked['largest_difference']:.1e} at most."
+        ),
     )
 
 

@@ -86,7 +86,9 @@ def _recordings(config, rate_hz: int) -> tuple[list[np.ndarray], str]:
         files = sources.expand([place]) if place else []
         chosen = [files[at] for at in (0, len(files) // 2, -1)]
         found = [audio.load(file.path, rate_hz)[0] for file in chosen]
-        return [x[: round(_LONGEST_S * rate_hz)] for x in found], "the corpus's recordings"
+        return [
+            x[: round(_LONGEST_S * rate_hz)] for x in found
+        ], "the corpus's recordings"
     except (InputError, audio.AudioError, IndexError):
         return [_made(rate_hz, seed) for seed in range(3)], "made sounds"
 
@@ -124,7 +126,9 @@ def _answers(form, content: bytes, cases) -> tuple[list[np.ndarray], str]:
     for i, (samples, lengths) in enumerate(cases):
         arrays |= {f"samples{i}": samples, f"lengths{i}": lengths}
     with tempfile.TemporaryDirectory(prefix="ser_jax_export_") as folder:
-        file, asked, told = (Path(folder) / x for x in ("file", "asked.npz", "told.npz"))
+        file, asked, told = (
+            Path(folder) / x for x in ("file", "asked.npz", "told.npz")
+        )
         file.write_bytes(content)
         np.savez(asked, **arrays)
         # -I: neither the current folder nor PYTHONPATH; the CPU, because a process may

@@ -54,9 +54,7 @@ def stablehlo(trained: Trained, num_samples: int = 0) -> bytes:
     """A serialized `jax.export` program for cpu, cuda and tpu; any B and N."""
     del num_samples  # any
     batch, samples = jax.export.symbolic_shape("B, N")
-    program = jax.export.export(
-        jax.jit(wave_model.make(trained)), platforms=PLATFORMS
-    )(
+    program = jax.export.export(jax.jit(wave_model.make(trained)), platforms=PLATFORMS)(
         jax.ShapeDtypeStruct((batch, samples), jnp.float32),
         jax.ShapeDtypeStruct((batch,), jnp.int32),
     )
@@ -76,8 +74,7 @@ version = "jax " + jax.__version__
 """,
         is_fixed=False,
         limits=(
-            "loads with the jax that wrote it and, by JAX's promise, with any released "
-            "up to six months later",
+            "loads with the jax that wrote it and any released within six months after",
             "one program for " + ", ".join(PLATFORMS),
         ),
     ),

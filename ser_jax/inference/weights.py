@@ -7,6 +7,7 @@ what a checkpoint says, so that `read` needs nothing else.
 """
 
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -82,7 +83,7 @@ def read(path) -> Trained:
         found = trained_lib.assembled(path, stored, meta)
     except InputError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a foreign config may cause
+    except Exception as error:
         raise InputError(
             f"Expected weights of this version of ser_jax in {path}; got a config or "
             f"classes that do not fit: {_line(error)}."
@@ -91,7 +92,9 @@ def read(path) -> Trained:
     extra = sorted(set(arrays) - set(expected))
     other = sorted(name for name in expected if arrays[name].dtype != np.float32)
     if extra or other:
-        problem = f"also {extra[0]}" if extra else f"{other[0]} {arrays[other[0]].dtype}"
+        problem = (
+            f"also {extra[0]}" if extra else f"{other[0]} {arrays[other[0]].dtype}"
+        )
         raise InputError(
             f"Expected {len(expected)} float32 arrays of {found.config.model.name} in "
             f"{path}; got {problem}. Take the file as `export` wrote it."

@@ -13,7 +13,7 @@ CLASSES = ("calm", "cross", "glad")
 
 
 def untrained(config, *, runs: int = 2, seed: int = 0) -> Trained:
-    """Every weight and statistic is drawn anew for each run, large enough to matter."""
+    """Every weight and statistic is drawn anew for each run."""
     spec = RECIPES[config.data.recipe]
     frames = segments.window_frames(spec, config.segment.window_s)
     shape = (frames, spec.num_bands, config.data.channels)
@@ -26,9 +26,11 @@ def untrained(config, *, runs: int = 2, seed: int = 0) -> Trained:
     graphdef, params, stats = nnx.split(model, nnx.Param, ...)
     rng = np.random.default_rng(seed)
 
-    def drawn(x):
-        noise = rng.standard_normal((runs, *x.shape)).astype(np.float32)
-        return np.asarray(x) * (1 + 0.5 * np.abs(noise)) + 0.05 * np.abs(noise)
+    def drawn(scale):
+        return lambda x: (
+            np.asarray(x)
+            + scale * rng.standard_normal((runs, *x.shape)).astype(np.float32)
+        )
 
     names = tuple((f"fold{r}", r) for r in range(runs))
     return Trained(
@@ -39,7 +41,10 @@ def untrained(config, *, runs: int = 2, seed: int = 0) -> Trained:
         runs=names,
         folds=tuple({"name": name, "seed": number} for name, number in names),
         graphdef=graphdef,
-        weights=jax.tree.map(drawn, {"params": params, "stats": stats}),
+        weights={
+            "params": jax.tree.map(drawn(0.1), params),
+            "stats": jax.tree.map(drawn(0.1), stats),  # variances start at 1
+        },
         mean=rng.uniform(-3, -1, (runs, *shape[1:])).astype(np.float32),
         std=rng.uniform(0.5, 2, (runs, *shape[1:])).astype(np.float32),
         about={

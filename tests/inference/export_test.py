@@ -1,0 +1,127 @@
+"""Exports are loaded back by a process without ser_jax, or not written at all."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from configs import cnn3d_attn
+from ser_jax.errors import InputError
+from ser_jax.inference import export, formats, weights
+from ser_jax.inference import trained as trained_lib
+from ser_jax.inference.recognizer import Recognizer
+from tests.inference.untrained import CLASSES, untrained
+
+# What docs/export.md shows, and nothing of ours.
+LOADER = """
+import sys
+sys.modules["ser_jax"] = None
+import jax
+import numpy as np
+
+program = jax.export.deserialize(bytearray(open(sys.argv[1], "rb").read()))
+assert program.platforms == ("cpu", "cuda", "tpu")
+samples = np.load(sys.argv[2])
+lengths = np.array([len(samples), 5_000], np.int32)
+np.save(sys.argv[3], jax.jit(program.call)(np.stack([samples] * 2), lengths))
+"""
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A network in place of any workdir."""
+    config = cnn3d_attn.get_config()
+    config.model.convs, config.model.width = 1, 0.05
+    config.segment.window_s = config.segment.test_step_s = 0.5
+    found = untrained(config)
+    monkeypatch.setattr(trained_lib, "load", lambda workdir, run="": found)
+    return found
+
+
+def test_stablehlo_answers_in_a_clean_process(small, tmp_path):
+    said = export.export(tmp_path, "stablehlo")
+    file = tmp_path / "export" / "cnn3d_attn.stablehlo"
+    assert str(file) in said and "without ser_jax" in said
+    samples = np.random.default_rng(0).uniform(-0.1, 0.1, 17_000).astype(np.float32)
+    asked, told = tmp_path / "asked.npy", tmp_path / "told.npy"
+    np.save(asked, samples)
+    command = [sys.executable, "-I", "-c", LOADER, file, asked, told]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    live = Recognizer(small)
+    expected = [live(samples[:n], 16_000).probabilities for n in (17_000, 5_000)]
+    np.testing.assert_allclose(np.load(told), expected, atol=1e-5)
+
+
+def test_card_says_what_a_reader_must_know(small, tmp_path):
+    export.export(tmp_path, "stablehlo", out=tmp_path / "a" / "b.bin")
+    card = json.loads((tmp_path / "a" / "b.bin.json").read_text())
+    assert card["classes"] == list(CLASSES) and card["sample_rate_hz"] == 16_000
+    assert card["corpus_is_synthetic"] and card["stamps"] == ["synthetic corpus"]
+    assert card["inputs"]["samples"]["shape"] == ["B", "N"]
+    assert card["inputs"]["lengths"]["dtype"] == "int32"
+    assert card["outputs"]["probabilities"]["shape"] == ["B", 3]
+    assert card["runs"] == [{"fold": "fold0", "seed": 0}, {"fold": "fold1", "seed": 1}]
+    assert card["checked"]["largest_difference"] < 1e-4
+    assert card["checked"]["runtime"] == f"jax {jax.__version__}"
+    assert min(card["checked"]["seconds"]) < 0.5 < max(card["checked"]["seconds"])
+    assert card["file"]["bytes"] == (tmp_path / "a" / "b.bin").stat().st_size
+
+
+def test_weights_alone(small, tmp_path):
+    export.export(tmp_path, "safetensors", out=tmp_path / "w.safetensors")
+    found = weights.read(tmp_path / "w.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, found.weights, small.weights)
+    card = json.loads((tmp_path / "w.safetensors.json").read_text())
+    assert card["arrays"]["dense/bias"] == [2, 3]
+
+
+def broken(monkeypatch, **changes):
+    form = dataclasses.replace(formats.FORMATS["stablehlo"], **changes)
+    monkeypatch.setitem(formats.FORMATS, "stablehlo", form)
+
+
+def test_another_answer_is_never_written(small, tmp_path, monkeypatch):
+    other = dataclasses.replace(small, mean=small.mean + 0.1)
+    broken(monkeypatch, write=lambda _, n: formats.stablehlo(other, n))
+    with pytest.raises(InputError, match=r"within 0.0001 .* gives others, by"):
+        export.export(tmp_path, "stablehlo")
+    assert not list(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"write": lambda *_: b"no program"}, "process of its own; got"),
+        ({"load": "import ser_jax"}, "import of ser_jax halted"),
+        ({"packages": {"no_such_runtime": "none"}}, "expected the package no_such"),
+    ],
+)
+def test_what_cannot_be_checked_is_never_written(
+    small, tmp_path, monkeypatch, changes, message
+):
+    broken(monkeypatch, **changes)
+    with pytest.raises(InputError, match=message) as caught:
+        export.export(tmp_path, "stablehlo")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_what_no_program_can_carry_is_refused(small, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="expected one of stablehlo, .*; got 'coreml'"):
+        export.export(tmp_path, "coreml")
+    words = {"frames": (9, 4, 1), "words": (7, 50)}
+    reads = dataclasses.replace(small, input_shapes=words)
+    monkeypatch.setattr(trained_lib, "load", lambda workdir, run="": reads)
+    with pytest.raises(InputError, match="also reads words"):
+        export.export(tmp_path, "stablehlo")
+    config = small.config.copy_and_resolve_references()
+    config.segment.rule, config.data.pad = "whole", "before_norm"
+    heard = dataclasses.replace(small, config=config)
+    monkeypatch.setattr(trained_lib, "load", lambda workdir, run="": heard)
+    with pytest.raises(InputError, match="do not depend on padding"):
+        export.export(tmp_path, "stablehlo")
+    assert not list(tmp_path.rglob("*"))
