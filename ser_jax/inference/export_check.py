@@ -135,6 +135,7 @@ def _answers(form, content: bytes, cases) -> tuple[list[np.ndarray], str]:
         # not open an accelerator that this one holds.
         done = subprocess.run(
             [sys.executable, "-I", "-c", code, file, asked, told],
+            check=False,
             env={"JAX_PLATFORMS": "cpu", "PATH": "", "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
             text=True,

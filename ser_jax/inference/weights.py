@@ -81,8 +81,9 @@ def read(path) -> Trained:
         stored[name] = array
     try:
         found = trained_lib.assembled(path, stored, meta)
-    except InputError:
-        raise
+    except InputError as error:  # speaks of a checkpoint and of its names
+        problem = re.sub(r"best/(params|stats)/(\S+)/value", r"\2", str(error))
+        raise InputError(f"{path} as a checkpoint: {problem}") from error
     except Exception as error:
         raise InputError(
             f"Expected weights of this version of ser_jax in {path}; got a config or "
