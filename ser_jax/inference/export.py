@@ -76,67 +76,69 @@ def _program(found: trained.Trained, name: str, longest_s: float):
     """A checked program's content, its part of the card, and a line for people."""
     form = FORMATS[name]
     _check_model(found, name)
-    rate = found.spec.sample_rate_hz
-    longest = 0
-    if form.is_fixed:
-        longest = round(longest_s * rate)
-        if longest_s < found.config.segment.window_s:
-            raise InputError(
-                f"--longest: expected at least the model's window, "
-                f"{found.config.segment.window_s:g} s; got {longest_s:g} s."
-            )
+    longest = _longest(found, longest_s) if form.is_fixed else 0
     with jax.default_device(jax.devices("cpu")[0]):
         live = Recognizer(found)
-        content = form.write(found, longest)
+        try:
+            content = form.write(found, longest)
+        except Exception as error:  # converters raise many kinds
+            problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"--format={name}: expected a model that it can carry; "
+                f"{found.about['model']} has what it cannot: {problem[:300]}. Use "
+                "another format."
+            ) from error
         checked = export_check.check(live, form, content, longest)
+    limits = list(form.limits)
+    if form.is_fixed:
+        limits.append(f"one recording of at most {longest_s:g} s; cut longer ones")
     shape = [1, longest] if form.is_fixed else ["B", "N"]
-    about = {
-        "inputs": {
-            "samples": {
-                "dtype": "float32",
-                "shape": shape,
-                "meaning": f"mono, in [-1, 1], {rate} Hz; padded with anything",
-            },
-            "lengths": {
-                "dtype": "int32",
-                "shape": shape[:1],
-                "meaning": "samples of each recording, 1 ... N",
-            },
-        },
-        "outputs": {
-            "probabilities": {
-                "dtype": "float32",
-                "shape": [shape[0], len(found.classes)],
-                "meaning": "in the order of `classes`",
-            }
-        },
-        "limits": [*form.limits, *_fixed_limits(form, longest_s)],
-        "checked": checked,
-    }
-    return (
-        content,
-        about,
-        (
-            f"Loaded back without ser_jax by {checked['runtime']}: "
-            f"{checked['answers']} answers for {checked['recordings']} differ from the live "
-            f"model's by {checked['largest_difference']:.1e} at most."
-        ),
+    about = _interface(found, shape) | {"limits": limits, "checked": checked}
+    said = (
+        f"Loaded back without ser_jax by {checked['runtime']}: {checked['answers']} "
+        f"answers for {checked['recordings']} differ from the live model's by "
+        f"{checked['largest_difference']:.1e} at most."
     )
+    return content, about, said
+
+
+def _longest(found: trained.Trained, longest_s: float) -> int:
+    """Samples N of a program of fixed size."""
+    window_s = found.config.segment.window_s
+    if not longest_s >= window_s:
+        raise InputError(
+            f"--longest: expected at least the model's window, {window_s:g} s; got "
+            f"{longest_s:g} s."
+        )
+    return round(longest_s * found.spec.sample_rate_hz)
+
+
+def _interface(found: trained.Trained, shape: list) -> dict:
+    """Names, types and meanings of inputs [B, N] and outputs."""
+
+    def array(dtype: str, shape: list, meaning: str) -> dict:
+        return {"dtype": dtype, "shape": shape, "meaning": meaning}
+
+    rate_hz = found.spec.sample_rate_hz
+    heard = f"mono, in [-1, 1], {rate_hz} Hz; padded with anything"
+    number, classes = shape[0], len(found.classes)
+    said = array("float32", [number, classes], "in the order of `classes`")
+    return {
+        "inputs": {
+            "samples": array("float32", shape, heard),
+            "lengths": array("int32", [number], "samples of each recording, 1 ... N"),
+        },
+        "outputs": {"probabilities": said},
+    }
 
 
 def _weights(found: trained.Trained, name: str, longest_s: float):
+    """The same of the weights alone."""
+    del name, longest_s  # of programs
     content = weights.to_bytes(found)
     shapes = {k: list(v.shape) for k, v in weights.named(found).items()}
     said = f"{len(shapes)} arrays; `ser_jax.inference.weights.read` takes them back."
     return content, {"arrays": shapes, "limits": ["weights alone, no program"]}, said
-
-
-def _fixed_limits(form, longest_s: float) -> list[str]:
-    if not form.is_fixed:
-        return []
-    return [
-        f"one recording of at most {longest_s:g} s per call; cut longer ones",
-    ]
 
 
 def _check_model(found: trained.Trained, name: str) -> None:
