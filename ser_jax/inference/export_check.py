@@ -134,7 +134,7 @@ def _answers(form, content: bytes, cases) -> tuple[list[np.ndarray], str]:
         # -I: neither the current folder nor PYTHONPATH; the CPU, because a process may
         # not open an accelerator that this one holds.
         done = subprocess.run(
-            [sys.executable, "-I", "-c", code, file, asked, told],
+            [sys.executable, "-I", "-c", code, *map(str, (file, asked, told))],
             check=False,
             env={"JAX_PLATFORMS": "cpu", "PATH": "", "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ser_jax.errors import InputError
-from ser_jax.inference import wave_model
+from ser_jax.inference import tflite, wave_model
 from ser_jax.inference.trained import Trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -77,5 +77,19 @@ version = "jax " + jax.__version__
             "loads with the jax that wrote it and any released within six months after",
             "one program for " + ", ".join(PLATFORMS),
         ),
+    ),
+    "tflite": Format(
+        suffix=".tflite",
+        packages={"litert_converter": "tflite", "ai_edge_litert": "tflite"},
+        write=tflite.to_bytes,
+        load="""
+import importlib.metadata
+from ai_edge_litert.interpreter import Interpreter
+runner = Interpreter(path).get_signature_runner("serving_default")
+answer = lambda samples, lengths: runner(samples=samples, lengths=lengths)["probabilities"]
+version = "ai-edge-litert " + importlib.metadata.version("ai-edge-litert")
+""",
+        is_fixed=True,
+        limits=("power spectra are matrix products, loops are written out",),
     ),
 }
