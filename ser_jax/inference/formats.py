@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from ser_jax.errors import InputError
-from ser_jax.inference import tflite, wave_model
+from ser_jax.inference import wave_model
 from ser_jax.inference.trained import Trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+INPUTS, OUTPUTS = ("samples", "lengths"), ("probabilities",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,23 @@ def stablehlo(trained: Trained, num_samples: int = 0) -> bytes:
     return bytes(program.serialize())
 
 
+def onnx(trained: Trained, num_samples: int) -> bytes:
+    """An ONNX model for one recording of at most N samples."""
+    from ser_jax.inference import onnx_graph  # needs the extra `onnx`
+
+    program = wave_model.unrolled(trained, num_samples)
+    return onnx_graph.to_bytes(program, INPUTS, OUTPUTS)
+
+
+def tflite(trained: Trained, num_samples: int) -> bytes:
+    """A TFLite model for one recording of at most N samples."""
+    from ser_jax.inference import tflite_file  # needs the extra `tflite`
+
+    program = wave_model.unrolled(trained, num_samples)
+    return tflite_file.to_bytes(program, INPUTS, OUTPUTS)
+
+
+_PLAIN = "power spectra are matrix products, loops are written out"
 FORMATS = {
     "stablehlo": Format(
         suffix=".stablehlo",
@@ -81,7 +99,7 @@ version = "jax " + jax.__version__
     "tflite": Format(
         suffix=".tflite",
         packages={"litert_converter": "tflite", "ai_edge_litert": "tflite"},
-        write=tflite.to_bytes,
+        write=tflite,
         load="""
 import importlib.metadata
 from ai_edge_litert.interpreter import Interpreter
@@ -90,6 +108,21 @@ answer = lambda samples, lengths: runner(samples=samples, lengths=lengths)["prob
 version = "ai-edge-litert " + importlib.metadata.version("ai-edge-litert")
 """,
         is_fixed=True,
-        limits=("power spectra are matrix products, loops are written out",),
+        limits=(_PLAIN,),
+    ),
+    "onnx": Format(
+        suffix=".onnx",
+        packages={"onnx": "onnx", "onnxruntime": "onnx"},
+        write=onnx,
+        load="""
+import onnxruntime
+session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+answer = lambda samples, lengths: session.run(
+    None, {"samples": samples, "lengths": lengths}
+)[0]
+version = "onnxruntime " + onnxruntime.__version__
+""",
+        is_fixed=True,
+        limits=(_PLAIN, "operator set 17"),
     ),
 }

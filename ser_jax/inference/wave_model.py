@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -105,6 +106,15 @@ def make(trained: Trained, *, plain: bool = False) -> Callable:
         return jax.lax.map(lambda row: _looped(trained, *row), (samples, lengths))
 
     return probabilities
+
+
+def unrolled(trained: Trained, num_samples: int) -> jax.extend.core.ClosedJaxpr:
+    """The plain program for [1, N] samples with every loop written out."""
+    with jax.disable_jit():
+        return jax.make_jaxpr(make(trained, plain=True))(
+            jax.ShapeDtypeStruct((1, num_samples), jnp.float32),
+            jax.ShapeDtypeStruct((1,), jnp.int32),
+        )
 
 
 def _looped(

@@ -56,6 +56,41 @@ def test_stablehlo_answers_in_a_clean_process(small, tmp_path):
     np.testing.assert_allclose(np.load(told), expected, atol=1e-5)
 
 
+PACKAGES = {
+    "onnx": ("onnx", "onnxruntime"),
+    "tflite": ("litert_converter", "ai_edge_litert"),
+}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_fixed_formats_answer_in_a_clean_process(small, tmp_path, name):
+    for package in PACKAGES[name]:
+        pytest.importorskip(package)
+    export.export(tmp_path, name, out=tmp_path / f"x.{name}", longest_s=1.0)
+    card = json.loads((tmp_path / f"x.{name}.json").read_text())
+    assert card["inputs"]["samples"]["shape"] == [1, 16_000]
+    assert card["checked"]["answers"] == 5
+    assert card["checked"]["largest_difference"] < 1e-5
+    assert any("at most 1 s" in limit for limit in card["limits"])
+
+
+def test_fixed_formats_hold_a_window(small, tmp_path, monkeypatch):
+    broken(monkeypatch, is_fixed=True)
+    with pytest.raises(InputError, match="--longest: expected .* 0.5 s; got 0.3 s"):
+        export.export(tmp_path, "stablehlo", longest_s=0.3)
+
+
+def test_a_converter_that_fails_says_why(small, tmp_path, monkeypatch):
+    def write(*_):
+        raise ValueError("no such operation: sort\nand a long story")
+
+    broken(monkeypatch, write=write)
+    with pytest.raises(InputError, match="no such operation: sort. Use") as caught:
+        export.export(tmp_path, "stablehlo")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("*"))
+
+
 def test_card_says_what_a_reader_must_know(small, tmp_path):
     export.export(tmp_path, "stablehlo", out=tmp_path / "a" / "b.bin")
     card = json.loads((tmp_path / "a" / "b.bin.json").read_text())
