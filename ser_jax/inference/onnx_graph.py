@@ -109,7 +109,9 @@ def _walk(graph: Graph, jaxpr, consts, inputs) -> list:
     values |= dict(zip(jaxpr.invars, inputs, strict=True))
 
     def value(atom):
-        return np.asarray(atom.val) if isinstance(atom, core.Literal) else values[atom]
+        if isinstance(atom, core.Literal):
+            return np.asarray(atom.val, atom.aval.dtype)
+        return values[atom]
 
     for equation in jaxpr.eqns:
         given = [value(atom) for atom in equation.invars]

@@ -1,9 +1,8 @@
 """Reads weight files as NumPy arrays: without PyTorch, and without trusting them.
 
-`.safetensors` needs the package `safetensors` (extra `transfer`). PyTorch's `.pth`
-comes in two forms, a row of pickles (before version 1.6) and a ZIP archive; both hold a
-pickle, which can call anything on earth. The unpickler here knows the few names that
-plain weights need and refuses every other.
+PyTorch's `.pth` comes in two forms, a row of pickles (before version 1.6) and a ZIP
+archive; both hold a pickle, which can call anything on earth. The unpickler here knows
+the few names that plain weights need and refuses every other.
 """
 
 import collections
@@ -239,11 +238,6 @@ def _read_zip(path: Path) -> Arrays:
 
 
 def _read_safetensors(path: Path) -> Arrays:
-    try:
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise ValueError(
-            "expected the package safetensors, found none; install it with "
-            "pip install -e '.[transfer]'"
-        ) from error
+    from safetensors.numpy import load_file
+
     return load_file(path)

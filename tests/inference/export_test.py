@@ -25,6 +25,7 @@ import numpy as np
 
 program = jax.export.deserialize(bytearray(open(sys.argv[1], "rb").read()))
 assert program.platforms == ("cpu", "cuda", "tpu")
+assert "HIGHEST" in program.mlir_module() and "DEFAULT" not in program.mlir_module()
 samples = np.load(sys.argv[2])
 lengths = np.array([len(samples), 5_000], np.int32)
 np.save(sys.argv[3], jax.jit(program.call)(np.stack([samples] * 2), lengths))
