@@ -2,13 +2,31 @@
 
 train     build features, train every fold x seed, evaluate, report (the default)
 evaluate  repeat the evaluation of a trained --workdir, without training
-report    rewrite report.md and the figures of a --workdir from its files
+report    rewrite report.html, report.md and the figures of a --workdir from its files;
+          `report W W2 ...` compares several in comparison.html and comparison.md
 predict   answer for recordings, folders, manifests or - with a trained --workdir
 """
 
+import importlib.util
 import logging as std_logging
 import sys
 from pathlib import Path
+
+# Of what the extra `train` brings, what the package alone never has.
+TRAIN = (
+    "array_record",
+    "librosa",
+    "ml_collections",
+    "soundfile",
+    "tensorflow_datasets",
+)
+if missing := [name for name in TRAIN if importlib.util.find_spec(name) is None]:
+    print(
+        f"error: expected the extra `train`, got an installation without "
+        f"{', '.join(missing)}. Run `pip install -e '.[train]'`.",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -23,7 +41,8 @@ flags.DEFINE_string("workdir", "", "Where results go; '' = runs/<config>[-<prese
 flags.DEFINE_string(
     "out",
     "",
-    "predict: table to write, .csv or .jsonl (with --window a folder).",
+    "predict: table to write, .csv or .jsonl (with --window a folder); "
+    "report of several: folder to write to, '' = the parent of the first.",
 )
 flags.DEFINE_string(
     "run", "", "predict: fold,seed of one run; '' = the mean of all runs."
@@ -48,17 +67,27 @@ def main(argv: list[str]) -> int:
     if given and command not in TAKES_FILES:
         raise InputError(f"`run.py {command}` takes no more words; got {given}.")
     workdir = flags.FLAGS.workdir
-    if not workdir and command != "train":
+    if not workdir and command != "train" and not (command == "report" and given):
         raise InputError(f"`run.py {command}` expects --workdir=..., a trained folder.")
     return COMMANDS[command](workdir, given) or 0
 
 
 def _evaluate(workdir: str, _) -> None:
     _import_loop().evaluate(workdir)
-    _report(workdir, _)
+    _report_one(workdir)
 
 
-def _report(workdir: str, _) -> None:
+def _report(workdir: str, given: list[str]) -> None:
+    folders = [*filter(None, [workdir]), *given]
+    if len(folders) > 1:
+        from ser_jax.evaluation import report
+
+        print(report.write_comparison(folders, flags.FLAGS.out))
+    else:
+        _report_one(folders[0])
+
+
+def _report_one(workdir: str) -> None:
     watch = clock.current()
     timed = "evaluation" in watch.seconds()  # nothing to time if all was there
     with clock.part("report"):
@@ -102,7 +131,7 @@ def _train(workdir: str, _) -> None:
     except loop.Stopped as stopped:
         print(stopped)
         return
-    _report(workdir, _)
+    _report_one(workdir)
 
 
 def _default_workdir() -> str:
@@ -130,7 +159,7 @@ COMMANDS = {
     "report": _report,
     "predict": _predict,
 }
-TAKES_FILES = ("predict",)
+TAKES_FILES = ("predict", "report")
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

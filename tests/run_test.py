@@ -86,7 +86,7 @@ def test_without_iemocap_the_message_tells_where_how_and_the_demo(tmp_path):
 def test_help_is_short_and_fast():
     started = time.monotonic()
     code, output = _run("--help")
-    assert "--workdir" in output and "train|evaluate|report" in output
+    assert "--workdir" in output and "train     build features" in output
     assert "jax" not in sys.modules or time.monotonic() - started < 30
     assert code in (0, 1)
 
@@ -175,11 +175,32 @@ def test_readme_commands_name_configs_presets_and_keys_that_exist():
                     assert key in node, argument
                     node = node[key]
             elif name.startswith("--"):
-                assert name in ("--workdir",), argument
-            else:
+                assert name in ("--workdir", "--out"), argument
+            elif arguments[0] != "report":  # it names folders
                 assert name in ("train", "evaluate", "report"), argument
 
 
 def test_readme_links_exist():
     for link in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / link).exists(), link
+
+
+def test_report_takes_one_folder_or_several(tmp_path):
+    from tests.evaluation import hostile
+
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+        hostile.workdir(folder)
+    code, output = _run("report", folders[0])
+    assert code == 0 and "mean ± std" in output, output
+    assert (folders[0] / "report.html").exists()
+    code, output = _run("report", *folders)
+    assert code == 0 and str(tmp_path / "comparison.html") in output, output
+    out = tmp_path / "out"
+    code, output = _run("report", folders[1], f"--workdir={folders[0]}", f"--out={out}")
+    assert code == 0 and (out / "comparison.md").exists(), output
+    code, output = _run("report", tmp_path / "three")
+    assert code == 2 and "results.json" in output and "Traceback" not in output
+    code, output = _run("evaluate", folders[0])
+    assert code == 2 and "takes no more words" in output

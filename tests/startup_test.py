@@ -9,13 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EVERY_MODULE = """
-import importlib, json, pkgutil, sys
-package = importlib.import_module(sys.argv[1])
-for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-    importlib.import_module(module.name)
-print(json.dumps(sorted(sys.modules)))
-"""
 COMPILES = """
 import json, jax, jax.numpy as jnp
 from ser_jax import clock
@@ -41,14 +34,6 @@ def _python(*arguments, **environment):
         env={**os.environ, "XLA_FLAGS": "", **environment},
     )
     return json.loads(done.stdout.splitlines()[-1])
-
-
-@pytest.mark.parametrize("package", ["ser_jax.layers", "ser_jax.models"])
-def test_every_module_comes_without_tensorflow_librosa_and_tfds(package):
-    loaded = _python("-c", EVERY_MODULE, package)
-    heavy = {"tensorflow", "librosa", "tensorflow_datasets", "matplotlib", "orbax"}
-    assert f"{package}.area_attention" in loaded or f"{package}.area_attn" in loaded
-    assert not heavy & set(loaded)
 
 
 def test_all_programs_are_kept_and_the_next_start_reads_them(tmp_path):

@@ -5,9 +5,7 @@ Colours are colour-blind safe: one hue for the matrix, blue and vermilion of Oka
 for the curves, which differ in line style as well.
 """
 
-import collections
 import io
-import math
 
 import numpy as np
 from matplotlib import rc_context
@@ -15,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ser_jax.evaluation import metrics, texts
+from ser_jax.evaluation import analysis, metrics, wording
 from ser_jax.evaluation.results import write_atomically
 
 BLUE, VERMILION, INK, GREY = "#0072B2", "#D55E00", "#222222", "#666666"
@@ -28,18 +26,6 @@ STYLE = {
     "ytick.color": INK,
 }
 DPI = 150
-
-
-def stamps(results) -> list[str]:
-    """What every artefact of these results must say about itself; may be empty."""
-    said = []
-    if results["corpus_is_synthetic"]:
-        said.append("synthetic corpus")
-    if results["paper_mode"]:
-        said.append("paper mode: epoch chosen on test data")
-    if texts.repeats(results):
-        said.append("test sentences also in training")
-    return said
 
 
 def confusion(results, path) -> None:
@@ -89,25 +75,18 @@ def learning_curves(results, lines, path) -> bool:
     Returns:
       False, and no file, if there is nothing to draw.
     """
-    runs = collections.defaultdict(list)
-    for line in lines:
-        runs[line["seed"], line["fold"]].append(line)
-    panels = {
-        name: [f"{part}_{key}" for part in PARTS if _has(lines, f"{part}_{key}")]
-        for name, key in (("loss", "loss"), ("UA", "ua"))
-    }
-    panels = {name: keys for name, keys in panels.items() if keys}
+    panels = analysis.curves(results, lines)
     if not panels:
         return False
-    best = {(run["seed"], run["fold"]): run["best_epoch"] for run in results["runs"]}
     with rc_context(STYLE):
         figure = Figure(figsize=(1.0 + 4.6 * len(panels), 4.3), layout="constrained")
         row = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (name, keys) in zip(row, panels.items(), strict=True):
-            for key in keys:
-                _curves(axes, runs, key, best)
-            _dress(axes, name, keys, results)
-        count = f"{len(runs)} runs" if len(runs) > 1 else "1 run"
+        for axes, (name, found) in zip(row, panels.items(), strict=True):
+            for series in found:
+                _curves(axes, series)
+            _dress(axes, name, found, results)
+        runs = max(len(series.runs) for found in panels.values() for series in found)
+        count = f"{runs} runs" if runs > 1 else "1 run"
         _title(figure, results, f"learning curves, {count} and their mean")
         _save(figure, path)
     return True
@@ -147,7 +126,7 @@ def _title(figure, results, second_line):
         f"{key} {protocol[key]}" for key in ("subset", "split") if key in protocol
     ]
     text = "  ·  ".join(parts) + f"\n{second_line}"
-    if said := stamps(results):
+    if said := wording.stamps(results):
         text += "".join(f"\n[ {stamp} ]" for stamp in said)
     figure.suptitle(text, fontsize=11, color=INK)
 
@@ -157,36 +136,25 @@ def _style(key):
     return (BLUE, (0, (4, 1.5))) if key.startswith("train") else (VERMILION, "-")
 
 
-def _curves(axes, runs, key, best):
-    colour, dashes = _style(key)
-    known = []
-    for run, entries in runs.items():
-        points = {e["epoch"]: e[key] for e in entries if _number(e.get(key))}
-        if not points:
-            continue
-        known.append(points)
-        epochs, values = list(points), list(points.values())
+def _curves(axes, series):
+    colour, dashes = _style(series.key)
+    for run in series.runs:
+        epochs, values = list(run), list(run.values())
         axes.plot(epochs, values, color=colour, lw=0.8, alpha=0.4, ls=dashes)
-        if key in CHOOSES and best.get(run) in points:
-            dot = (best[run], points[best[run]])
-            axes.plot(*dot, "o", ms=5, mfc="white", mec=colour, mew=1.4, zorder=4)
-    shared = sorted(set.intersection(*map(set, known)))
-    if len(known) > 1 and shared:
-        mean = [np.mean([points[epoch] for points in known]) for epoch in shared]
-        axes.plot(shared, mean, color=colour, lw=2.4, ls=dashes, zorder=3)
+    for dot in series.scored:
+        axes.plot(*dot, "o", ms=5, mfc="white", mec=colour, mew=1.4, zorder=4)
+    if series.mean:
+        epochs, values = list(series.mean), list(series.mean.values())
+        axes.plot(epochs, values, color=colour, lw=2.4, ls=dashes, zorder=3)
 
 
-PARTS = {"train": "training", "val": "validation", "test": "test part"}
-CHOOSES = {"val_ua", "test_ua"}  # what an epoch can be chosen by
-
-
-def _dress(axes, name, keys, results):
+def _dress(axes, name, found, results):
     handles = []
-    for key in keys:
-        colour, dashes = _style(key)
-        label = PARTS[key.split("_")[0]]
-        handles.append(Line2D([], [], color=colour, lw=2.4, ls=dashes, label=label))
-    if CHOOSES & set(keys):
+    for series in found:
+        colour, dashes = _style(series.key)
+        line = Line2D([], [], color=colour, lw=2.4, ls=dashes, label=series.label)
+        handles.append(line)
+    if analysis.CHOOSES & {series.key for series in found}:
         dot = {"marker": "o", "ls": "", "mfc": "white", "mec": VERMILION, "mew": 1.4}
         handles.append(Line2D([], [], **dot, label="epoch scored"))
     axes.legend(handles=handles, frameon=False, fontsize=9)
@@ -203,14 +171,6 @@ def _dress(axes, name, keys, results):
         right = axes.get_yaxis_transform()
         where = {"transform": right, "ha": "right", "va": "bottom"}
         axes.text(0.995, chance, "chance", fontsize=8.5, color=GREY, **where)
-
-
-def _number(value) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _has(lines, key) -> bool:
-    return any(_number(line.get(key)) for line in lines)
 
 
 def _save(figure, path):

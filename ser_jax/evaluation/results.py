@@ -311,6 +311,8 @@ def _assemble(about, scores) -> dict:
         **({"frames": about["frames"]} if about.get("frames") else {}),
         # How long the last process took to its first step, and what it compiled.
         **({"start_up": about["start_up"]} if about.get("start_up") else {}),
+        # The most memory that the process which tested ever held.
+        **({"memory": about["memory"]} if about.get("memory") else {}),
         # Only a model that reads has it.
         **({"text": about["text"]} if about.get("text") else {}),
     }

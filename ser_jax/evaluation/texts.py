@@ -37,7 +37,7 @@ def lines(results: Mapping) -> list[str]:
     if not text:
         return []
     source = {"transcript": "transcripts", "asr": "recognized speech"}
-    said = [f"- Words: {source.get(text['source'], text['source'])}"]
+    said = [f"Words: {source.get(text['source'], text['source'])}"]
     if text.get("word_vectors"):
         said[0] += f", vectors `{text['word_vectors']}`"
     if text.get("words"):
@@ -46,9 +46,9 @@ def lines(results: Mapping) -> list[str]:
     if text.get("without_words"):
         said[0] += f"; {text['without_words']} utterances without a known word"
     if asr := text.get("asr"):
-        said.append(f"- Recognizer: `{asr['recognizer']}`, {_word_errors(asr)}")
+        said.append(f"Recognizer: `{asr['recognizer']}`, {_word_errors(asr)}")
     if line := repeated_line(results):
-        said.append(f"- Sentences: {line}")
+        said.append(f"Sentences: {line}")
     return said
 
 

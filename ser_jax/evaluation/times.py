@@ -1,4 +1,4 @@
-"""Where a job's time went, in words: for the terminal and for report.md."""
+"""Where a job's time and memory went, in words: for the terminal and for report.md."""
 
 import textwrap
 from collections.abc import Mapping
@@ -27,13 +27,13 @@ EXPLAINED = (
 
 
 def rows(results: Mapping) -> list[tuple[str, str, str, str]]:
-    """Part, seconds, share of the total, what it is; the last row is the total."""
+    """Part, what it is, seconds, share of the total; the last row is the total."""
     seconds, total = _ordered(results), _total(results)
     found = [
-        (_name(part), f"{spent:.1f}", f"{spent / total:.0%}", PARTS.get(part, ""))
+        (_name(part), PARTS.get(part, ""), f"{spent:.1f}", f"{spent / total:.0%}")
         for part, spent in seconds.items()
     ]
-    return [*found, ("total", f"{total:.1f}", "100%", "")]
+    return [*found, ("total", "", f"{total:.1f}", "100%")]
 
 
 def summary(results: Mapping) -> str:
@@ -77,3 +77,18 @@ def _total(results: Mapping) -> float:
 
 def _name(part: str) -> str:
     return part.replace("_", " ")
+
+
+def memory(results: Mapping) -> str:
+    """The most memory that was held, as a sentence; old results do not know it."""
+    found = results.get("memory") or {}
+    if not found.get("host_peak_bytes"):
+        return "Memory: not recorded by the version that made this workdir."
+    said = f"Memory: at most {_mib(found['host_peak_bytes'])} on the host"
+    if found.get("device_peak_bytes"):
+        said += f", at most {_mib(found['device_peak_bytes'])} on one device"
+    return f"{said}. Of the process that tested; its workers are not counted."
+
+
+def _mib(number: int) -> str:
+    return f"{number / 2**20:,.0f} MiB"

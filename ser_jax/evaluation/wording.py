@@ -1,5 +1,11 @@
 """What the report says in words about protocols and stamps."""
 
+from collections.abc import Mapping
+
+import numpy as np
+
+from ser_jax.evaluation import texts
+
 LEGEND = (
     "Scores are percent. WA: accuracy. UA: mean of the class recalls. std: sample "
     "standard deviation over runs (divisor n - 1). Pooled: all runs' decisions in one "
@@ -51,3 +57,28 @@ SUBSETS = {
     "scripted": "scripted dialogs only",
     "all": "all utterances",
 }
+
+
+def stamps(results: Mapping) -> list[str]:
+    """What every artefact of these results must say about itself; may be empty."""
+    said = []
+    if results["corpus_is_synthetic"]:
+        said.append("synthetic corpus")
+    if results["paper_mode"]:
+        said.append("paper mode: epoch chosen on test data")
+    if texts.repeats(results):
+        said.append("test sentences also in training")
+    return said
+
+
+def percent(value) -> str:
+    """A fraction as percent with two decimals.
+
+    Text passes unchanged, None and NaN are a dash, and a number above 1, which cannot
+    be a fraction, counts as percent already.
+    """
+    if value is None or isinstance(value, str):
+        return value or "–"
+    if np.isnan(value):
+        return "–"
+    return f"{100 * value if abs(value) <= 1 else value:.2f}"

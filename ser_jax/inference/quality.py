@@ -6,6 +6,7 @@ import numpy as np
 
 _FRAME_S = 0.05
 _SILENT = 1e-3  # peak; -60 dB of full scale
+_QUIET = 1e-2  # peak; -40 dB
 _FULL = 0.999  # of full scale
 _CLIPPED_SHARE = 1e-3  # of the samples
 _STEADY_DB = 3.0  # spread of the level; syllables and pauses spread speech by over 8
@@ -60,6 +61,8 @@ class Quality:
         share = self.clipped / self.num_samples
         if seconds < _SHORT_S:
             said.append(f"short: {seconds:.2f} s")
+        if self.peak < _QUIET:
+            said.append(f"quiet: peak {_db(self.peak)}")
         if share > _CLIPPED_SHARE:
             said.append(f"clipped: {share:.1%} of the samples at full scale")
         if self._frames > 1 and self._spread() < _STEADY_DB:

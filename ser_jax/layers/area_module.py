@@ -144,6 +144,7 @@ class AreaAttention(nnx.Module):
         *,
         mask: Bool[Array, "B H W"] | None = None,
         rngs: nnx.Rngs | None = None,
+        deterministic: bool | None = None,
     ) -> Float[Array, "B H W D"]:
         """Attends; masked cells are neither read nor (their output) written: zeros.
 
@@ -151,6 +152,8 @@ class AreaAttention(nnx.Module):
             x: the map.
             mask: True where a cell is valid; None = everywhere.
             rngs: stream `dropout`, needed in training with dropout or sampled keys.
+            deterministic: True = no dropout and no noise; None = what `train()` and
+                `eval()` last said.
 
         Returns:
             A map of the same shape and dtype.
@@ -176,7 +179,7 @@ class AreaAttention(nnx.Module):
             *grids[1:],
             value_mode=self.spec.value_mode,
             **matching,
-            **self._randomness(rngs),
+            **self._randomness(rngs, deterministic),
         )
         out = self._ungrid(out, x.shape)
         out = out if self.out is None else self.out(out)
@@ -194,16 +197,19 @@ class AreaAttention(nnx.Module):
             "top_k_areas": spec.top_k_areas,
         }
 
-    def _randomness(self, rngs: nnx.Rngs | None) -> dict:
+    def _randomness(self, rngs: nnx.Rngs | None, deterministic: bool | None) -> dict:
         """Keys for dropout and sampling; none in evaluation."""
         spec = self.spec
+        if deterministic is None:
+            deterministic = self.deterministic
         drop, sample = spec.dropout_rate > 0, spec.key_mode == "sample"
-        if self.deterministic or not (drop or sample):
+        if deterministic or not (drop or sample):
             return {}
         if rngs is None:
             raise ValueError(
                 "AreaAttention in training: expected rngs with a `dropout` stream, got "
-                "None; pass rngs=nnx.Rngs(dropout=key) or call model.eval()"
+                "None; pass rngs=nnx.Rngs(dropout=key), or deterministic=True, or call "
+                "model.eval()"
             )
         return {
             "dropout_rate": spec.dropout_rate,

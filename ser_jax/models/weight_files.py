@@ -1,8 +1,9 @@
 """Reads weight files as NumPy arrays: without PyTorch, and without trusting them.
 
-PyTorch's `.pth` comes in two forms, a row of pickles (before version 1.6) and a ZIP
-archive; both hold a pickle, which can call anything on earth. The unpickler here knows
-the few names that plain weights need and refuses every other.
+`.safetensors` needs the package `safetensors` (extra `transfer`). PyTorch's `.pth`
+comes in two forms, a row of pickles (before version 1.6) and a ZIP archive; both hold a
+pickle, which can call anything on earth. The unpickler here knows the few names that
+plain weights need and refuses every other.
 """
 
 import collections
@@ -238,6 +239,11 @@ def _read_zip(path: Path) -> Arrays:
 
 
 def _read_safetensors(path: Path) -> Arrays:
-    from safetensors.numpy import load_file
-
+    try:
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise ValueError(
+            "expected the package safetensors, found none; install it with "
+            "pip install -e '.[transfer]'"
+        ) from error
     return load_file(path)

@@ -37,6 +37,7 @@ class Experiment:
       excluded: What is left out, and why.
       padded: Ids of used utterances that fill less than one window.
       resampled: Recordings that came at another rate than the recipe's.
+      durations_s: Length of each used utterance.
       texts: What the model reads of each used utterance; () if it reads no words.
       text: What is known of them, for results.json; {} if it reads no words.
     """
@@ -53,6 +54,7 @@ class Experiment:
     excluded: tuple[Exclusion, ...]
     padded: tuple[str, ...]
     resampled: int
+    durations_s: tuple[float, ...]
     texts: tuple[str, ...]
     text: dict
 
@@ -112,6 +114,7 @@ def prepare(config) -> Experiment:
         excluded=(*whole.excluded, *chosen.excluded, *dropped),
         padded=padded,
         resampled=whole.resampled,
+        durations_s=tuple((corpus.num_samples / corpus.spec.sample_rate_hz).tolist()),
         texts=texts,
         text=text,
     )

@@ -63,9 +63,7 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
     outcome.settle_splits(workdir, experiment)
     trainer = Trainer(config, experiment)
     placing.settle(trainer, workdir)
-    checkpointer = Checkpointer(
-        workdir.path, provenance=_provenance(config, experiment)
-    )
+    checkpointer = Checkpointer(workdir.path, provenance=provenance(config, experiment))
     try:
         snapshot = checkpointer.restore(trainer.initial_snapshot())
         if snapshot:
@@ -217,7 +215,8 @@ def _any_active(snapshot: Snapshot) -> bool:
     return any(record.active for record in snapshot.records)
 
 
-def _provenance(config, experiment) -> dict:
+def provenance(config, experiment) -> dict:
+    """What every checkpoint says of itself, see `Checkpointer`."""
     return {
         "format": checkpoint.FORMAT,
         "config": config.to_dict(),

@@ -1,13 +1,16 @@
 """From trained states to predictions.csv and results.json."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from ser_jax import clock
 from ser_jax.data import protocols, text_repeats
 from ser_jax.errors import InputError
+from ser_jax.evaluation import recordings
 from ser_jax.evaluation import results as result_files
 from ser_jax.training.checkpoint import Snapshot
 from ser_jax.training.experiment import Experiment
@@ -17,7 +20,7 @@ from ser_jax.training.workdir import Workdir, git_commit, versions
 
 @clock.part("evaluation")
 def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> dict:
-    """Tests every run's best state and writes predictions.csv, then results.json.
+    """Tests every run's best state; writes the tables of it, then results.json.
 
     Args:
       config: The config.
@@ -42,6 +45,7 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
     result_files.write_predictions(
         workdir.path / "predictions.csv", predictions, experiment.classes
     )
+    recordings.write(workdir.path / recordings.NAME, _recordings(experiment))
     result_files.write_results(workdir.path / "results.json", results)
     return results
 
@@ -122,6 +126,39 @@ def _predictions(experiment: Experiment, posteriors: list[np.ndarray]) -> list:
     return lines
 
 
+def _recordings(experiment: Experiment) -> list:
+    """Of every utterance that some run tests, in the order of their ids."""
+    tested = sorted({u for run in experiment.runs for u in run.fold.test})
+    return [
+        recordings.Recording(
+            utterance=experiment.utterances[u].id,
+            duration_s=experiment.durations_s[u],
+            wav=experiment.utterances[u].wav,
+        )
+        for u in tested
+    ]
+
+
+def _memory() -> dict:
+    """The most memory that this process and one device of it ever held, in bytes."""
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    on_device = [s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s]
+    return {
+        "host_peak_bytes": _host_peak_bytes(),
+        "device_peak_bytes": max(on_device, default=None),  # CPUs do not tell
+    }
+
+
+def _host_peak_bytes() -> int | None:
+    """Peak resident set; None on Windows, which has no `getrusage`."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # elsewhere KiB
+
+
 def _run_records(experiment: Experiment, snapshot: Snapshot) -> list[dict]:
     return [
         {
@@ -161,6 +198,7 @@ def _about(config, experiment: Experiment) -> dict:
         ),
         "seconds": clock.current().seconds(),
         "start_up": _start_up(clock.current()),
+        "memory": _memory(),
         "versions": versions(),
         "git_commit": git_commit(),
     }

@@ -9,8 +9,10 @@ import pytest
 
 from ser_jax.corpora.utterance import Exclusion
 from ser_jax.errors import InputError
-from ser_jax.evaluation import report, results, times
+from ser_jax.evaluation import markdown, report, results, sections, table, times
+from ser_jax.evaluation.finished import Finished
 from ser_jax.evaluation.results import Prediction
+from ser_jax.evaluation.wording import percent
 
 CLASSES = ("angry", "sad")
 PUBLISHED = {
@@ -70,8 +72,15 @@ def _workdir(folder, summary, **config):
     return folder
 
 
+def _markdown(summary, published=None, command=""):
+    found = Finished(
+        summary, _predictions(), published=published or {}, command=command
+    )
+    return markdown.render(sections.document(found))
+
+
 def test_table_by_hand():
-    lines = report.table(_results(), PUBLISHED).splitlines()
+    lines = table.text(_results(), PUBLISHED).splitlines()
     rows = {line.split("  ")[0]: line.split() for line in lines if line}
     # s1: recalls 1 and 0; s2: recalls 1 and 1/2, accuracy 2/3.
     assert rows["s1"][:4] == ["s1", "0", "50.00", "50.00"]
@@ -87,7 +96,7 @@ def test_table_by_hand():
 
 def test_table_without_a_paper_has_no_paper_row():
     for published in (None, {}, {"paper": None, "ua": None}):
-        assert "paper" not in report.table(_results(), published)
+        assert "paper" not in table.text(_results(), published)
 
 
 @pytest.mark.parametrize(
@@ -103,21 +112,21 @@ def test_table_without_a_paper_has_no_paper_row():
 )
 def test_banners_are_there_exactly_when_they_apply(options, short, long):
     summary, honest = _results(**options), _results()
-    assert f"[{short}]" in report.table(summary)
-    assert f"> {long}" in report.markdown(summary)
-    assert short not in report.table(honest)
-    assert long not in report.markdown(honest)
+    assert f"[{short}]" in table.text(summary)
+    assert f"> {long}" in _markdown(summary)
+    assert short not in table.text(honest)
+    assert long not in _markdown(honest)
 
 
 def test_differences_from_the_paper_are_listed_one_by_one():
-    text = report.markdown(_results(), PUBLISHED)
+    text = _markdown(_results(), PUBLISHED)
     assert "- subset: paper: improvised, here: all" in text
     assert "- split: paper: random_80_20, here: session5" in text
     assert "happy: paper" not in text  # the same
     assert "selection: paper" not in text  # not stated
     assert "Not stated for the paper: corpus, selection." in text
     assert "Its protocol: random 80/20" in text
-    assert "split: paper: random_80_20, here: session5" in report.table(
+    assert "split: paper: random_80_20, here: session5" in table.text(
         _results(), PUBLISHED
     )
 
@@ -125,36 +134,34 @@ def test_differences_from_the_paper_are_listed_one_by_one():
 def test_equal_protocol_is_said_to_be_equal():
     same = {"corpus": "demo", "subset": "all", "split": "session5"}
     published = PUBLISHED | same | {"selection": "val"}
-    text = report.markdown(_results(), published)
+    text = _markdown(_results(), published)
     assert "What differs" not in text
     assert "Corpus and protocol are the paper's" in text
 
 
 def test_report_says_what_was_run():
-    text = report.markdown(_results(), command="python run.py --config=x:demo")
+    text = _markdown(_results(), command="python run.py --config=x:demo")
     assert "leave one session out" in text
     assert "`random`, random utterances that do not train" in text
     assert "speakers shared with training (10%)" in text
     assert "best validation UA" in text
     assert "2 (2 folds; seeds 0)" in text
     assert "python run.py --config=x:demo" in text
-    assert "| train | 12.3 | 100% |" in text
+    assert "| train |  | 12.3 | 100% |" in text
     assert "git commit: unknown" in text
     assert "gives no published number" in text
-    assert "| sad | 2 | 1 | 33.33 |" in text
+    assert "| sad | 2 (67%) | 1 (33%) | 3 | 33.33 |" in text
 
 
 def test_promises_and_repeated_sentences_are_said():
-    text = report.markdown(
+    text = _markdown(
         _results(
             promises=("no utterance is in two parts",), test_sentences_also_trained=0.75
         )
     )
     assert "- Promised: no utterance is in two parts" in text
     assert "- Sentences: 75% of the test utterances" in text
-    assert "Sentences:" not in report.markdown(
-        _results(test_sentences_also_trained=0.0)
-    )
+    assert "Sentences:" not in _markdown(_results(test_sentences_also_trained=0.0))
 
 
 def _text(mean, *, scripts=False, **more):
@@ -180,31 +187,31 @@ def _text(mean, *, scripts=False, **more):
 )
 def test_text_that_repeats_is_warned_of(text, warns):
     summary = _results(text=text)
-    table, long = report.table(summary), report.markdown(summary)
-    assert ("[test sentences also in training]" in table) == warns
+    short, long = table.text(summary), _markdown(summary)
+    assert ("[test sentences also in training]" in short) == warns
     assert ("> **Test sentences also in training.**" in long) == warns
     assert ("--config.protocol.split=session5_script" in long) == warns
-    assert ("warning: " in table) == warns
-    assert ("41% of the test utterances (up to 61% in a fold)" in table) == (
+    assert ("warning: " in short) == warns
+    assert ("41% of the test utterances (up to 61% in a fold)" in short) == (
         text == _text(0.41)
     )
-    assert ("the same plays in training and test" in table) == (
+    assert ("the same plays in training and test" in short) == (
         bool(text) and text["scripts_also_in_training"]
     )
 
 
 def test_report_says_what_was_read():
-    text = report.markdown(_results(text=_text(0.02, without_words=3)))
+    text = _markdown(_results(text=_text(0.02, without_words=3)))
     assert "- Words: transcripts, vectors `glove-6b-50d`; 2.5% of 400 words" in text
     assert "; 3 utterances without a known word" in text
     assert "- Sentences: 2% of the test utterances" in text
     asr = {"recognizer": "whisper-tiny.en", "num_words": 583, "empty": 2, "wer": 0.348}
-    text = report.markdown(_results(text=_text(0.0, source="asr", asr=asr)))
+    text = _markdown(_results(text=_text(0.0, source="asr", asr=asr)))
     assert "- Words: recognized speech" in text
     assert "`whisper-tiny.en`, word error rate 34.8% of the corpus's 583" in text
     unknown = _text(0.0, source="asr", asr=asr | {"wer": None})
-    assert "word error rate unknown" in report.markdown(_results(text=unknown))
-    assert "Words:" not in report.markdown(_results())
+    assert "word error rate unknown" in _markdown(_results(text=unknown))
+    assert "Words:" not in _markdown(_results())
     assert "text" not in _results()
 
 
@@ -215,16 +222,16 @@ def test_rescoring_keeps_what_was_read():
 
 
 def test_random_split_warns_of_shared_speakers_and_group_names_its_column():
-    shared = report.markdown(_results(split="random_80_20"))
+    shared = _markdown(_results(split="random_80_20"))
     assert "**the parts share speakers**" in shared
     grouped = _results(split="group", group_by="speaker", groups=5)
-    text = report.markdown(grouped)
+    text = _markdown(grouped)
     assert "column `speaker`, folds: 5" in text
     assert "share speakers" not in text
 
 
 def test_exclusions_are_counted_and_the_first_listed():
-    text = report.markdown(_results(excluded=EXCLUDED))
+    text = _markdown(_results(excluded=EXCLUDED))
     assert "- Excluded: 14" in text
     assert "    - too short: 13" in text
     assert "        - `short00`: 30 ms" in text
@@ -237,28 +244,28 @@ def test_exclusions_are_counted_and_the_first_listed():
 def test_fold_without_a_class_is_marked():
     summary = _results()
     summary["runs"][0]["absent_classes"] = ["sad"]
-    assert "s1*" in report.table(summary)
-    assert "leaves out: s1 (sad)." in report.markdown(summary)
+    assert "s1*" in table.text(summary)
+    assert "leaves out: s1 (sad)." in _markdown(summary)
 
 
 def test_markdown_tables_have_equally_many_cells():
-    text = report.markdown(_results(), PUBLISHED)
+    text = _markdown(_results(), PUBLISHED)
     blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
 def test_percent():
-    assert report.percent(0.77) == "77.00"
-    assert report.percent(77.0) == "77.00"
-    assert report.percent("about 77") == "about 77"
-    assert report.percent(None) == report.percent(float("nan")) == "–"
+    assert percent(0.77) == "77.00"
+    assert percent(77.0) == "77.00"
+    assert percent("about 77") == "about 77"
+    assert percent(None) == percent(float("nan")) == "–"
 
 
 def test_workdir_report_needs_results_and_predictions_only(tmp_path):
-    table = report.write_report(_workdir(tmp_path, _results()))
-    assert "pooled" in table
+    printed = report.write_report(_workdir(tmp_path, _results()))
+    assert "pooled" in printed
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "metrics.jsonl has no loss" in text
     for link in re.findall(r"\]\((figures/.*?)\)", text):
@@ -270,8 +277,8 @@ def test_workdir_report_uses_config_and_metrics(tmp_path):
     line = {"epoch": 1, "fold": "s1", "seed": 0, "train_loss": 0.5}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     config = {"config": {}, "published": PUBLISHED, "command": "python run.py --x"}
-    table = report.write_report(_workdir(tmp_path, _results(), **config))
-    assert "77.54 ± 1.20" in table
+    printed = report.write_report(_workdir(tmp_path, _results(), **config))
+    assert "77.54 ± 1.20" in printed
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "python run.py --x" in text
     assert (tmp_path / "figures/learning_curves.png").exists()
@@ -324,12 +331,12 @@ def test_times_by_part_in_the_job_s_order_with_shares():
         "time [s]: start 3.0, training 6.0, mine 1.0; total 10.0",
         started,
     ]
-    lines = report.markdown(summary).splitlines()
-    first = lines.index("| start | 3.0 | 30% | imports, flags, checking the config |")
-    assert lines[first + 1].startswith("| training | 6.0 | 60% |")
-    assert lines[first + 2].startswith("| other | 0.0 | 0% |")
-    assert lines[first + 3] == "| mine | 1.0 | 10% |  |"
-    assert lines[first + 4] == "| total | 10.0 | 100% |  |"
+    lines = _markdown(summary).splitlines()
+    first = lines.index("| start | imports, flags, checking the config | 3.0 | 30% |")
+    assert lines[first + 1] == "| training | all other training steps | 6.0 | 60% |"
+    assert lines[first + 2].startswith("| other | none of these | 0.0 | 0% |")
+    assert lines[first + 3] == "| mine |  | 1.0 | 10% |"
+    assert lines[first + 4] == "| total |  | 10.0 | 100% |"
     assert lines[first + 6].endswith(started)
 
 
@@ -339,4 +346,4 @@ def test_the_figures_time_is_added_to_the_results(tmp_path):
     assert printed.splitlines()[-1] == "time [s]: report 2.5; total 2.5"
     again = report.write_report(folder)  # and kept
     assert again == printed
-    assert "| report | 2.5 | 100% | figures |" in (tmp_path / "report.md").read_text()
+    assert "| report | figures | 2.5 | 100% |" in (tmp_path / "report.md").read_text()

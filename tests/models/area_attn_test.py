@@ -241,3 +241,14 @@ def test_training_without_randomness_is_refused():
     model.train()
     with pytest.raises(ValueError, match="dropout"):
         model(batch())
+
+
+def test_a_call_may_say_itself_whether_it_is_training():
+    spec = AreaSpec(max_area=(2, 2), dropout_rate=0.5)
+    layer = AreaAttention(8, spec, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 5, 8)), jnp.float32)
+    quiet = layer(x, deterministic=True)
+    layer.eval()
+    np.testing.assert_array_equal(layer(x), quiet)
+    noisy = layer(x, deterministic=False, rngs=nnx.Rngs(dropout=1))
+    assert np.abs(noisy - quiet).max() > 1e-3

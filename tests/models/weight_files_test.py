@@ -3,11 +3,11 @@
 import collections
 import os
 import pickle
+import sys
 import zipfile
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from ser_jax.models import weight_files
 from tests.models import torch_files
@@ -84,9 +84,17 @@ def test_files_of_pytorch_come_back(zipped, tmp_path):
 
 
 def test_safetensors_come_back(tmp_path):
-    safetensors.numpy.save_file(arrays(), tmp_path / "w.safetensors")
+    numpy = pytest.importorskip("safetensors.numpy")
+    numpy.save_file(arrays(), tmp_path / "w.safetensors")
     found = weight_files.read(tmp_path / "w.safetensors")
     same(dict(sorted(found.items())), dict(sorted(arrays().items())))
+
+
+def test_safetensors_without_the_package_say_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[transfer\]'"):
+        weight_files.read(tmp_path / "w.safetensors")
 
 
 class Shell:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from ser_jax.errors import InputError
-from ser_jax.evaluation import report, times
+from ser_jax.evaluation import recordings, report, times
 from ser_jax.evaluation import results as result_files
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
@@ -38,7 +39,7 @@ def _config(tones, datasets):
 def _figures(workdir) -> dict:
     """results.json without what may differ between two equal trainings."""
     found = json.loads((workdir / "results.json").read_text())
-    vary = ("seconds", "start_up", "frames", "versions")
+    vary = ("seconds", "start_up", "memory", "frames", "versions")
     return {k: v for k, v in found.items() if k not in vary}
 
 
@@ -56,12 +57,22 @@ def test_the_whole_job_leaves_every_artefact(baseline):
         "metrics.jsonl",
         "tensorboard",
         "predictions.csv",
+        "recordings.csv",
         "results.json",
         "report.md",
+        "report.html",
         "figures/confusion.png",
         "figures/learning_curves.png",
     ):
         assert (baseline / name).exists(), name
+    heard = recordings.read(baseline / "recordings.csv").values()
+    assert len(heard) == 48
+    for item in heard:
+        seconds = soundfile.info(item.wav).duration
+        assert item.duration_s == pytest.approx(seconds, abs=1e-4)  # as it is written
+    memory = json.loads((baseline / "results.json").read_text())["memory"]
+    assert 2**26 < memory["host_peak_bytes"] < 2**36
+    assert memory["device_peak_bytes"] is None  # CPUs do not tell
     found = _figures(baseline)
     assert [run["fold"] for run in found["runs"]] == ["s1", "s2", "s3", "s4", "s5"]
     assert sum(run["n_test"] for run in found["runs"]) == 48

@@ -1,0 +1,77 @@
+"""A recording in blocks is the recording."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser_jax.features import audio, audio_stream
+from ser_jax.features.audio import AudioError
+from ser_jax.features.audio_stream import AudioStream
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "channels", "size"),
+    [(16_000, 1, 50_000), (44_100, 2, 100_001), (8_000, 3, 7_777), (22_050, 1, 3)],
+)
+def test_blocks_joined_are_the_whole_to_the_bit(
+    rate_hz, channels, size, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(audio_stream, "BLOCK_S", 0.37)
+    rng = np.random.default_rng(size)
+    path = tmp_path / "x.wav"
+    soundfile.write(path, 0.1 * rng.normal(size=(size, channels)), rate_hz)
+    whole, _ = audio.load(path, 16_000)
+    stream = AudioStream(path, 16_000)
+    assert stream.num_samples == len(whole) and stream.rate_hz == rate_hz
+    for _ in range(2):  # it can be read again
+        blocks = list(stream)
+        assert size < 20_000 or len(blocks) > 5
+        np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+def _nan(path):
+    samples = np.zeros(40_000, np.float32)
+    samples[30_000] = np.nan
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+
+
+def _truncated(path):
+    soundfile.write(path, np.zeros(40_000), 16_000)
+    path.write_bytes(path.read_bytes()[:50_000])
+
+
+def _cut_flac(path):
+    rng = np.random.default_rng(0)
+    soundfile.write(path, 0.1 * rng.normal(size=40_000), 16_000, format="FLAC")
+    path.write_bytes(path.read_bytes()[:30_000])
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (_nan, "non-finite samples"),
+        (_truncated, "truncated audio"),
+        (_cut_flac, "truncated audio"),
+        (lambda path: path.write_bytes(b""), "empty audio"),
+        (lambda path: path.write_text("not sound"), "unreadable"),
+        (lambda path: soundfile.write(path, np.zeros(0), 16_000), "empty audio"),
+        (lambda path: None, "unreadable"),
+    ],
+)
+def test_a_bad_recording_says_why(make, reason, tmp_path):
+    path = tmp_path / "x.wav"
+    make(path)
+    with pytest.raises(AudioError) as error:
+        list(AudioStream(path, 16_000))
+    assert error.value.reason == reason
+
+
+def test_resampled_ends_like_librosa_for_any_blocks():
+    import librosa
+
+    rng = np.random.default_rng(3)
+    samples = rng.normal(size=9_999).astype(np.float32)
+    expected = librosa.resample(samples, orig_sr=22_050, target_sr=16_000)
+    for cuts in ([], [1], range(500, 9_999, 333)):
+        blocks = audio_stream.resampled(np.split(samples, cuts), 22_050, 16_000)
+        np.testing.assert_array_equal(np.concatenate(list(blocks)), expected)

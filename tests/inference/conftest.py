@@ -1,0 +1,122 @@
+"""Tiny workdirs that inference is held against."""
+
+import csv
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs import acrnn, afcn, head_fusion, mscnn_spu
+from ser_jax import clock
+from ser_jax.training import experiment as experiment_lib
+from ser_jax.training import loop, outcome
+from ser_jax.training.checkpoint import Checkpointer
+from ser_jax.training.trainer import Trainer
+from ser_jax.training.workdir import Workdir
+from tests import conftest
+
+
+def _small(module, manifest, datasets, recipe, rule, window_s):
+    config = module.get_config("emodb")
+    config.data.manifest, config.data.tfds_dir = str(manifest), datasets
+    config.data.recipe, config.data.file_format = recipe, "array_record"
+    config.data.num_workers = 1
+    config.protocol.groups = 2
+    config.protocol.validation = "random"
+    config.segment.rule, config.segment.window_s = rule, window_s
+    config.segment.test_step_s = config.segment.train_step_s = 0.2
+    config.model.width = 0.05
+    config.train.batch_size = 8
+    config.train.devices = 1
+    return config
+
+
+def _area_attn(tones, datasets):
+    config = conftest.tiny_config.__wrapped__(tones, datasets)
+    config.protocol.groups = 2
+    config.protocol.validation = "random"
+    config.train.epochs = 1
+    return config
+
+
+def _acrnn(tones, datasets):
+    config = _small(acrnn, tones, datasets, "logmel40_psf", "first_last", 0.5)
+    config.data.pad = "before_norm"
+    return config
+
+
+def _afcn(tones, datasets):
+    return _small(afcn, tones, datasets, "spectrogram200", "whole", 0.8)
+
+
+def _head_fusion(tones, datasets):
+    config = _small(head_fusion, tones, datasets, "mfcc26", "tile", 0.4)
+    config.segment.vote = "max"
+    return config
+
+
+def _mscnn_spu(tones, datasets):
+    config = _small(mscnn_spu, spoken(tones), datasets, "mfcc32_3d", "first", 0.5)
+    config.data.text, config.model.modality = "transcript", "both"
+    config.data.word_vectors = str(tones.parent / "vectors.txt")
+    return config
+
+
+def spoken(tones) -> Path:
+    """The tones with a text each, and word vectors beside them."""
+    with tones.open() as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows):
+        row["text"] = f"{row['emotion']} it is" if number % 4 else "unheard"
+    path = tones.parent / "said.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    rng = np.random.default_rng(0)
+    words = ("low", "mid", "high", "it", "is")
+    lines = (f"{w} " + " ".join(f"{x:.3f}" for x in rng.normal(size=6)) for w in words)
+    (tones.parent / "vectors.txt").write_text("\n".join(lines) + "\n")
+    return path
+
+
+CONFIGS = {
+    "area_attn": _area_attn,
+    "acrnn": _acrnn,
+    "afcn": _afcn,
+    "head_fusion": _head_fusion,
+    "mscnn_spu": _mscnn_spu,
+}
+
+
+@pytest.fixture(scope="session")
+def workdirs(tones, datasets, tmp_path_factory):
+    """`workdirs(name)`: a workdir of that system, made when first asked for."""
+
+    @functools.cache
+    def trained(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        config = CONFIGS[name](tones, datasets)
+        if name == "area_attn":
+            loop.train_and_evaluate(config, str(folder))
+        else:
+            _evaluate_untrained(config, folder)
+        return folder
+
+    return trained
+
+
+def _evaluate_untrained(config, folder: Path) -> None:
+    """All that a training leaves, with the weights it would start from."""
+    workdir = Workdir(folder)
+    workdir.claim(config.to_dict(), ["python", "run.py"])
+    experiment = experiment_lib.prepare(config)
+    trainer = Trainer(config, experiment)
+    snapshot = trainer.initial_snapshot()
+    checkpointer = Checkpointer(folder, provenance=loop.provenance(config, experiment))
+    statistics = {x: getattr(experiment.constants, x) for x in ("mean", "std")}
+    checkpointer.save(snapshot, normalisation=statistics)
+    checkpointer.close()
+    with clock.running():
+        outcome.evaluate(config, workdir, trainer, snapshot)
