@@ -1,19 +1,21 @@
 """Loads an exported file in a clean process and compares its answers with ours."""
 
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from etils import epath
 
 from ser_jax.errors import InputError
+from ser_jax.evaluation import recordings
 from ser_jax.features import audio
 from ser_jax.inference import sources
 
 TOLERANCE = 1e-4  # of a probability
 _LONGEST_S = 20.0  # of a recording that is asked about
-_TIMEOUT_S = 900
 # The process may not reach for what a user of the file does not have.
 _PROCESS = """
 import sys
@@ -47,9 +49,9 @@ def check(live, form, content: bytes, longest: int) -> dict:
       InputError: The file cannot be loaded, or an answer differs by more than 1e-4.
     """
     rate = live.sample_rate_hz
-    recordings, said = _recordings(live.trained.config, rate)
+    found, said = _recordings(live.trained, rate)
     window = round(live.trained.config.segment.window_s * rate)
-    asked = _lengths(recordings, window, longest)
+    asked = _lengths(found, window, longest)
     expected = np.stack([live(samples, rate).probabilities for samples in asked])
     everyone = list(range(len(asked)))
     # The shortest and the longest alone, and all in one batch.
@@ -78,19 +80,26 @@ def check(live, form, content: bytes, longest: int) -> dict:
     }
 
 
-def _recordings(config, rate_hz: int) -> tuple[list[np.ndarray], str]:
+def _recordings(trained, rate_hz: int) -> tuple[list[np.ndarray], str]:
     """Three recordings of the corpus, or made ones; and which."""
-    data = config.data
-    place = data.manifest if data.corpus == "manifest" else data.root
     try:
-        files = sources.expand([place]) if place else []
+        files = _files(trained)
         chosen = [files[at] for at in (0, len(files) // 2, -1)]
-        found = [audio.load(file.path, rate_hz)[0] for file in chosen]
-        return [
-            x[: round(_LONGEST_S * rate_hz)] for x in found
-        ], "the corpus's recordings"
+        found = [audio.load(path, rate_hz)[0] for path in chosen]
     except (InputError, audio.AudioError, IndexError):
         return [_made(rate_hz, seed) for seed in range(3)], "made sounds"
+    longest = round(_LONGEST_S * rate_hz)
+    return [samples[:longest] for samples in found], "recordings of the corpus"
+
+
+def _files(trained) -> list[str]:
+    """The corpus's files, as far as they are known here."""
+    tested = recordings.read(epath.Path(trained.about["workdir"]) / recordings.NAME)
+    if tested:
+        return [recording.wav for recording in tested.values()]
+    data = trained.config.data
+    place = data.manifest if data.corpus == "manifest" else data.root
+    return [source.path for source in sources.expand([place] if place else [])]
 
 
 def _made(rate_hz: int, seed: int) -> np.ndarray:
@@ -103,9 +112,9 @@ def _made(rate_hz: int, seed: int) -> np.ndarray:
     return (0.1 * loud * tone + 0.003 * rng.standard_normal(len(t))).astype(np.float32)
 
 
-def _lengths(recordings, window: int, longest: int) -> list[np.ndarray]:
-    """The recordings, a third of a window, and all of them in a row."""
-    asked = [recordings[0][: window // 3], *recordings, np.concatenate(recordings)]
+def _lengths(found: list, window: int, longest: int) -> list[np.ndarray]:
+    """A third of a window, the recordings, and all of them in a row."""
+    asked = [found[0][: window // 3], *found, np.concatenate(found)]
     return [samples[:longest] if longest else samples for samples in asked]
 
 
@@ -136,10 +145,9 @@ def _answers(form, content: bytes, cases) -> tuple[list[np.ndarray], str]:
         done = subprocess.run(
             [sys.executable, "-I", "-c", code, *map(str, (file, asked, told))],
             check=False,
-            env={"JAX_PLATFORMS": "cpu", "PATH": "", "CUDA_VISIBLE_DEVICES": ""},
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
             text=True,
-            timeout=_TIMEOUT_S,
         )
         if done.returncode or not told.exists():
             lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

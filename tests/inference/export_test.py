@@ -92,6 +92,29 @@ def test_a_converter_that_fails_says_why(small, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*"))
 
 
+def test_a_workdir_becomes_a_file(workdirs, tmp_path):
+    workdir, out = workdirs("area_attn"), tmp_path / "x.stablehlo"
+    fold, seed = trained_lib.load(workdir).runs[1]
+    export.export(workdir, "stablehlo", run=f"{fold},{seed}", out=out)
+    card = json.loads((tmp_path / "x.stablehlo.json").read_text())
+    assert card["runs"] == [{"fold": fold, "seed": seed}]
+    assert card["answer"] == "of one run"
+    assert card["checked"]["recordings"] == "recordings of the corpus"
+    with pytest.raises(InputError, match="--run: expected one of"):
+        export.export(workdir, "stablehlo", run="nobody,0")
+
+
+def test_words_are_no_input_of_a_program(workdirs, tmp_path):
+    out = tmp_path / "x.safetensors"
+    with pytest.raises(InputError, match="mscnn_spu also reads words"):
+        export.export(workdirs("mscnn_spu"), "stablehlo", out=out)
+    assert not out.exists()
+    export.export(workdirs("mscnn_spu"), "safetensors", out=out)
+    found, expected = weights.read(out), trained_lib.load(workdirs("mscnn_spu"))
+    jax.tree.map(np.testing.assert_array_equal, found.weights, expected.weights)
+    assert found.input_shapes == expected.input_shapes
+
+
 def test_card_says_what_a_reader_must_know(small, tmp_path):
     export.export(tmp_path, "stablehlo", out=tmp_path / "a" / "b.bin")
     card = json.loads((tmp_path / "a" / "b.bin.json").read_text())
@@ -149,11 +172,6 @@ def test_what_cannot_be_checked_is_never_written(
 def test_what_no_program_can_carry_is_refused(small, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="expected one of stablehlo, .*; got 'coreml'"):
         export.export(tmp_path, "coreml")
-    words = {"frames": (9, 4, 1), "words": (7, 50)}
-    reads = dataclasses.replace(small, input_shapes=words)
-    monkeypatch.setattr(trained_lib, "load", lambda workdir, run="": reads)
-    with pytest.raises(InputError, match="also reads words"):
-        export.export(tmp_path, "stablehlo")
     config = small.config.copy_and_resolve_references()
     config.segment.rule, config.data.pad = "whole", "before_norm"
     heard = dataclasses.replace(small, config=config)
