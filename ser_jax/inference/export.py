@@ -145,8 +145,6 @@ def _check_model(found: trained.Trained, name: str) -> None:
     """Refuses models whose answer is no function of the samples alone."""
     model, data, segment = found.about["model"], found.config.data, found.config.segment
     reads = set(found.input_shapes) - {"frames", "frame_mask"}
-    if data.text != "none":  # older checkpoints do not list their inputs
-        reads.add("words")
     if reads:
         raise InputError(
             f"--format={name}: expected a model that reads sound alone; {model} also "

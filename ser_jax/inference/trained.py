@@ -114,7 +114,9 @@ def load(workdir, run: str = "") -> Trained:
     arrays, meta = _newest(path)
     try:
         found = assembled(path, arrays, meta)
-    except (KeyError, AttributeError, TypeError) as error:
+    except InputError:
+        raise
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f"Expected a checkpoint of this version of ser_jax in {path}; got one that "
             f"does not fit: {error}. Use the version that trained it, or train again."
@@ -138,7 +140,7 @@ def assembled(path, arrays: dict, meta: dict) -> Trained:
 
     Raises:
       InputError: An array is missing or has another shape.
-      KeyError, AttributeError, TypeError: The meta is of another version.
+      KeyError, AttributeError, TypeError, ValueError: The meta is of another version.
     """
     config = stored.as_config(meta["config"])
     _check_known(config, path)
