@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import jax
 from etils import epath
@@ -51,9 +52,9 @@ def export(
         FORMATS[format].check_packages(format)
     found = trained.load(workdir, run)
     suffix = f".{WEIGHTS}" if format == WEIGHTS else FORMATS[format].suffix
-    out = epath.Path(
+    out = _target(
         out or epath.Path(workdir) / "export" / f"{found.about['model']}{suffix}"
-    ).expanduser()
+    )
     make = _weights if format == WEIGHTS else _program
     content, about, said = make(found, format, longest_s)
     card = _card(found, format) | about
@@ -62,14 +63,33 @@ def export(
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, content)
     text = json.dumps(card, indent=1) + "\n"
-    write_atomically(out.parent / f"{out.name}.json", text.encode())
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, content)
+        write_atomically(out.parent / f"{out.name}.json", text.encode())
+    except OSError as error:
+        raise InputError(f"--out: expected a file that can be written; {error}.") from (
+            error
+        )
     return (
         f"{found.described()}\nWrote {out} ({len(content) / 1e6:.1f} MB) and its card "
         f"{out.name}.json.\n{said}"
     )
+
+
+def _target(out) -> epath.Path:
+    """Where the file goes, looked at before the work begins."""
+    out = epath.Path(out).expanduser()
+    if out.is_dir():
+        raise InputError(f"--out: expected a file; got the folder {out}.")
+    above = next((x for x in out.parents if x.exists()), None)
+    if "://" not in str(out) and above and not os.access(above, os.W_OK):
+        raise InputError(
+            f"--out: expected a file that can be written; {above} cannot. Choose "
+            "another with --out=..."
+        )
+    return out
 
 
 def _program(found: trained.Trained, name: str, longest_s: float):

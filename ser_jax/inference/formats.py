@@ -23,8 +23,8 @@ class Format:
       suffix: Of its files.
       packages: Module -> extra of ser_jax that brings it; to write and to check.
       write: (trained, samples N of an input; 0 = any) -> content of the file.
-      load: Python code, run by a process without ser_jax, that makes
-        `answer(samples, lengths)` and `version` from `path`.
+      load: Python code, run by a process without ser_jax after `import sys`, that
+        makes `answer(samples, lengths)` and `version` from `path`.
       is_fixed: Whether a program takes one recording of at most N samples.
       limits: What a reader must know, for the card.
     """
@@ -107,6 +107,7 @@ version = "jax " + jax.__version__
         packages={"litert_converter": "tflite", "ai_edge_litert": "tflite"},
         write=tflite,
         load="""
+sys.modules["jax"] = None
 import importlib.metadata
 from ai_edge_litert.interpreter import Interpreter
 runner = Interpreter(path).get_signature_runner("serving_default")
@@ -121,6 +122,7 @@ version = "ai-edge-litert " + importlib.metadata.version("ai-edge-litert")
         packages={"onnx": "onnx", "onnxruntime": "onnx"},
         write=onnx,
         load="""
+sys.modules["jax"] = None
 import onnxruntime
 session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 answer = lambda samples, lengths: session.run(

@@ -172,6 +172,18 @@ def test_what_cannot_be_checked_is_never_written(
     assert not list(tmp_path.rglob("*"))
 
 
+def test_a_place_that_cannot_be_written_is_named_first(small, tmp_path, monkeypatch):
+    def write(*_):
+        raise AssertionError("worked for nothing")
+
+    broken(monkeypatch, write=write)
+    with pytest.raises(InputError, match="--out: expected a file; got the folder"):
+        export.export(tmp_path, "stablehlo", out=tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="--out: expected a file that can be written"):
+        export.export(tmp_path, "safetensors", out=tmp_path / "file" / "x")
+
+
 def test_what_no_program_can_carry_is_refused(small, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="expected one of stablehlo, .*; got 'coreml'"):
         export.export(tmp_path, "coreml")
