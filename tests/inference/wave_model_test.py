@@ -11,6 +11,8 @@ from ser_jax.evaluation import voting
 from ser_jax.features import offline
 from ser_jax.features.spec import RECIPES
 from ser_jax.inference import wave_model
+from ser_jax.layers import area_streaming
+from ser_jax.layers.area_attention import area_attention
 from tests.inference.untrained import untrained
 
 RATE_HZ = 16_000
@@ -143,3 +145,16 @@ def test_lengths_outside_are_the_nearest_inside(config):
     np.testing.assert_array_equal(
         beyond, answer(samples, np.array([1, 9_000], np.int32))
     )
+
+
+def test_written_out_area_attention_is_not_written_block_by_block(monkeypatch):
+    monkeypatch.setitem(area_streaming.BLOCK_BYTES, "cpu", 64)
+    grid = jnp.ones((2, 3, 5, 4))
+    query = jnp.ones((2, 7, 4))
+    with jax.disable_jit():
+        program = jax.make_jaxpr(lambda q, x: area_attention(q, x, x, max_area=(2, 2)))(
+            query, grid
+        )
+    text = str(program)
+    assert text.count(" exp ") == 4  # one per area size
+    assert "while[" not in text and "scan[" not in text
