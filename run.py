@@ -5,6 +5,9 @@ evaluate  repeat the evaluation of a trained --workdir, without training
 report    rewrite report.html, report.md and the figures of a --workdir from its files;
           `report W W2 ...` compares several in comparison.html and comparison.md
 predict   answer for recordings, folders, manifests or - with a trained --workdir
+explain   show what a trained --workdir attends to in recordings, or (--corpus) in tests
+export    write a trained --workdir as one file: --format=stablehlo, onnx, tflite or
+          safetensors
 """
 
 import importlib.util
@@ -41,11 +44,13 @@ flags.DEFINE_string("workdir", "", "Where results go; '' = runs/<config>[-<prese
 flags.DEFINE_string(
     "out",
     "",
-    "predict: table to write, .csv or .jsonl (with --window a folder); "
-    "report of several: folder to write to, '' = the parent of the first.",
+    "predict: table, .csv or .jsonl (with --window a folder); explain: folder; export: "
+    "file; report of several: folder.",
 )
 flags.DEFINE_string(
-    "run", "", "predict: fold,seed of one run; '' = the mean of all runs."
+    "run",
+    "",
+    "predict, explain, export: fold,seed of one run; '' = the mean of all runs.",
 )
 flags.DEFINE_float(
     "window", 0.0, "predict: answer per window of so many seconds; 0 = per recording."
@@ -54,7 +59,18 @@ flags.DEFINE_float("hop", 0.5, "predict: seconds from one window to the next.")
 flags.DEFINE_string(
     "labels", "", "predict: classes of a manifest's labels, raw=class,raw=class."
 )
-flags.DEFINE_string("text", None, "predict: what is said, for models that read words.")
+flags.DEFINE_string(
+    "text", None, "predict, explain: what is said, for models that read words."
+)
+flags.DEFINE_bool(
+    "corpus", False, "explain: average each run's test part, test by deletion."
+)
+flags.DEFINE_string(
+    "format", "stablehlo", "export: stablehlo, onnx, tflite or safetensors."
+)
+flags.DEFINE_float(
+    "longest", 10.0, "export: onnx and tflite take recordings of so many seconds."
+)
 
 
 def main(argv: list[str]) -> int:
@@ -112,6 +128,37 @@ def _predict(workdir: str, given: list[str]) -> int:
     return predict.predict(workdir, given, options)
 
 
+def _explain(workdir: str, given: list[str]) -> None:
+    _keep_programs()
+    from ser_jax.inference import explain
+
+    asked = flags.FLAGS
+    if asked.corpus:
+        print(explain.explain_corpus(workdir, run=asked.run, out=asked.out))
+        return
+    print(
+        explain.explain_files(
+            workdir, given, run=asked.run, out=asked.out, text=asked.text
+        )
+    )
+
+
+def _export(workdir: str, _) -> None:
+    _keep_programs()
+    from ser_jax.inference import export
+
+    asked = flags.FLAGS
+    print(
+        export.export(
+            workdir,
+            asked.format,
+            run=asked.run,
+            out=asked.out,
+            longest_s=asked.longest,
+        )
+    )
+
+
 def _train(workdir: str, _) -> None:
     config = flags.FLAGS.config
     try:
@@ -158,8 +205,10 @@ COMMANDS = {
     "evaluate": _evaluate,
     "report": _report,
     "predict": _predict,
+    "explain": _explain,
+    "export": _export,
 }
-TAKES_FILES = ("predict", "report")
+TAKES_FILES = ("report", "predict", "explain")
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
