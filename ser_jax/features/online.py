@@ -22,6 +22,8 @@ def features(
     lengths: Int[Array, " B"],
     spec: FeatureSpec,
     alpha: Float[Array, " B"] | None = None,
+    *,
+    fft: bool = True,
 ) -> tuple[Float[Array, "B T F C"], Bool[Array, "B T"]]:
     """Features of whole recordings, as `offline.features` gives them.
 
@@ -30,6 +32,7 @@ def features(
       lengths: Samples of each recording, 1 ... N.
       spec: The recipe.
       alpha: Warp factors of `vtlp.textbook_map`; None = none, the same as 1.
+      fft: See `power`.
 
     Returns:
       (Frames with T = `spec.num_frames(N)`, zero where a recording has none; which
@@ -45,7 +48,7 @@ def features(
     frames = cut_frames(waves, total, spec)
     last = num_frames(lengths, spec) - 1
     mask = jnp.arange(total) <= last[:, None]
-    log = log_energy(power(frames, spec), spec, alpha)
+    log = log_energy(power(frames, spec, fft=fft), spec, alpha)
     if spec.top_db:
         peak = jnp.max(jnp.where(mask[..., None], log, -jnp.inf), axis=(1, 2))
         log = above_peak(log, peak, spec)
@@ -102,13 +105,38 @@ def cut_frames(
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
 
 
-def power(frames: Float[Array, "B T W"], spec: FeatureSpec) -> Float[Array, "B T bins"]:
-    """Power spectra of windows of `win_samples`."""
-    spectrum = jnp.fft.rfft(
-        frames * offline.window(spec).astype(np.float32), n=spec.n_fft
-    )
-    found = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+def power(
+    frames: Float[Array, "B T W"], spec: FeatureSpec, *, fft: bool = True
+) -> Float[Array, "B T bins"]:
+    """Power spectra of windows of `win_samples`.
+
+    Args:
+      frames: The windows.
+      spec: The recipe.
+      fft: False: two matrix products instead, for formats without an FFT; equal to 1e-6
+        of a window's largest value.
+    """
+    window = offline.window(spec).astype(np.float32)
+    if fft:
+        spectrum = jnp.fft.rfft(frames * window, n=spec.n_fft)
+        real, imaginary = spectrum.real, spectrum.imag
+    else:
+        real, imaginary = (
+            jnp.matmul(frames, waves, precision="highest")
+            for waves in _fourier_basis(spec)
+        )
+    found = jnp.square(real) + jnp.square(imaginary)
     return found if spec.centered else found / spec.n_fft
+
+
+def _fourier_basis(spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Windowed cosines and sines of every bin, float32 [W, bins]."""
+    turns = np.outer(np.arange(spec.win_samples), np.arange(spec.n_fft // 2 + 1))
+    angles = 2 * np.pi * (turns % spec.n_fft) / spec.n_fft
+    window = offline.window(spec)[:, None]
+    return tuple(
+        (window * wave(angles)).astype(np.float32) for wave in (np.cos, np.sin)
+    )
 
 
 def log_energy(

@@ -118,7 +118,7 @@ def load(workdir, run: str = "") -> Trained:
     path = epath.Path(workdir).expanduser()
     arrays, meta = _newest(path)
     try:
-        found = _assembled(path, arrays, meta)
+        found = assembled(path, arrays, meta)
     except InputError:
         raise
     except (KeyError, AttributeError, TypeError, ValueError) as error:
@@ -134,7 +134,19 @@ def load(workdir, run: str = "") -> Trained:
     return found.only(fold.strip(), int(seed))
 
 
-def _assembled(path, arrays: dict, meta: dict) -> Trained:
+def assembled(path, arrays: dict, meta: dict) -> Trained:
+    """What the arrays and the meta of a checkpoint amount to.
+
+    Args:
+      path: Where they come from, for messages; its results.json is read if there.
+      arrays: By name.
+      meta: Plain values: `config`, `classes`, `folds`, `versions`, `git_commit`,
+        perhaps `input_shapes`.
+
+    Raises:
+      InputError: An array is missing or has another shape.
+      KeyError, AttributeError, TypeError, ValueError: The meta is of another version.
+    """
     config = stored.as_config(meta["config"])
     _check_known(config, path)
     classes = tuple(meta["classes"])

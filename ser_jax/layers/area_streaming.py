@@ -96,6 +96,8 @@ _cell_weights.defvjp(_forward, _backward)
 def _block_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     """Examples and queries of one block for logits of this shape."""
     batch, rows, columns, queries = shape
+    if jax.config.jax_disable_jit:  # a loop would be written out, block by block
+        return batch, queries
     limit = BLOCK_BYTES.get(jax.default_backend(), ACCELERATOR_BLOCK_BYTES)
     cells = max(1, limit // (4 * rows * columns))
     if cells >= queries:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -15,6 +16,8 @@ from ser_jax.features.spec import RECIPES
 from ser_jax.layers import center_loss
 from ser_jax.training import augment, losses, optim
 from ser_jax.training.state import Totals, TrainState
+
+Statistic = Float[Array, "F C"] | Float[np.ndarray, "F C"]
 
 # Folded into a step's key for VTLP, so that other draws are the same without it.
 _WARP = 7
@@ -70,8 +73,8 @@ def gather(
 def normalised(
     frames: Float[Array, "B T F C"],
     num_frames: Int[Array, " B"],
-    mean: Float[Array, "F C"],
-    std: Float[Array, "F C"],
+    mean: Statistic,
+    std: Statistic,
     pad: str,
 ) -> dict[str, jax.Array]:
     """The `frames` and `frame_mask` that a model reads of windows.

@@ -1,0 +1,128 @@
+"""Weights alone, as a `.safetensors` file that any framework reads, and back.
+
+Arrays have the names of the model's parts and their runs first: `conv1a/conv/kernel`
+is [R, h, w, C, D]. `normalisation/mean` and `normalisation/std` [R, F, C] belong to
+them. The file's metadata holds, as JSON, `config`, `classes`, `folds` and the rest of
+what a checkpoint says, so that `read` needs nothing else.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from etils import epath
+
+from ser_jax.errors import InputError
+from ser_jax.inference import trained as trained_lib
+from ser_jax.inference.trained import Trained
+
+FORMAT = "1"
+_PARTS = ("params", "stats")
+_META = ("config", "classes", "folds", "input_shapes", "versions", "git_commit")
+
+
+def named(trained: Trained) -> dict[str, np.ndarray]:
+    """All arrays of a workdir, by the names of the file."""
+    leaves = jax.tree_util.tree_flatten_with_path(trained.weights)[0]
+    found = {}
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        found[name.split("/", 1)[1].removesuffix("/value")] = np.asarray(leaf)
+    return found | {
+        "normalisation/mean": np.asarray(trained.mean),
+        "normalisation/std": np.asarray(trained.std),
+    }
+
+
+def to_bytes(trained: Trained) -> bytes:
+    """The content of the file."""
+    meta = {
+        "config": _shareable(trained.config),
+        "classes": trained.classes,
+        # A run's name is enough; who spoke in it stays in the workdir.
+        "folds": [{"name": name, "seed": seed} for name, seed in trained.runs],
+        "input_shapes": dict(trained.input_shapes),
+        "versions": trained.about["versions"],
+        "git_commit": trained.about["git_commit"],
+    }
+    text = {key: json.dumps(value) for key, value in meta.items()}
+    arrays = {name: np.ascontiguousarray(x) for name, x in named(trained).items()}
+    return safetensors.numpy.save(arrays, {"ser_jax_weights": FORMAT, **text})
+
+
+def _shareable(config) -> dict:
+    """The config without folders of the machine that trained it."""
+    plain = config.to_dict()
+    data = plain["data"]
+    data["root"] = data["tfds_dir"] = data["cache_dir"] = ""
+    data["manifest"] = "/".join(Path(data["manifest"]).parts[-2:])
+    return plain
+
+
+def read(path) -> Trained:
+    """Weights again, ready for a `Recognizer`; nothing in the file is executed.
+
+    Args:
+      path: What `to_bytes` gave, local or `gs://`.
+
+    Raises:
+      InputError: The file is not there, is none of these, or an array is missing, too
+        many, or of another shape or type than the model of the file's config has.
+    """
+    path = epath.Path(path).expanduser()
+    arrays, meta = _content(path)
+    stored = {}
+    for name, array in arrays.items():
+        stored |= {f"best/{part}/{name}/value": array for part in _PARTS}
+        stored[name] = array
+    try:
+        found = trained_lib.assembled(path, stored, meta)
+    except InputError as error:  # speaks of a checkpoint and of its names
+        problem = re.sub(r"best/(params|stats)/(\S+)/value", r"\2", str(error))
+        raise InputError(f"{path} as a checkpoint: {problem}") from error
+    except Exception as error:
+        raise InputError(
+            f"Expected weights of this version of ser_jax in {path}; got a config or "
+            f"classes that do not fit: {_line(error)}."
+        ) from error
+    expected = named(found)
+    extra = sorted(set(arrays) - set(expected))
+    other = sorted(name for name in expected if arrays[name].dtype != np.float32)
+    if extra or other:
+        problem = (
+            f"also {extra[0]}" if extra else f"{other[0]} {arrays[other[0]].dtype}"
+        )
+        raise InputError(
+            f"Expected {len(expected)} float32 arrays of {found.config.model.name} in "
+            f"{path}; got {problem}. Take the file as `export` wrote it."
+        )
+    return found
+
+
+def _content(path) -> tuple[dict[str, np.ndarray], dict]:
+    try:
+        content = path.read_bytes()
+        arrays = safetensors.numpy.load(content)
+        size = int.from_bytes(content[:8], "little")
+        text = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+        version = text.get("ser_jax_weights")
+        meta = {key: json.loads(text[key]) for key in _META if key in text}
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        raise InputError(
+            f"Expected a .safetensors file of ser_jax at {path}; got {_line(error)}."
+        ) from error
+    if version != FORMAT or len(meta) < len(_META):
+        raise InputError(
+            f"Expected weights of ser_jax, format {FORMAT}, in {path}; got "
+            f"{'those of another program' if version is None else f'format {version}'}"
+            ". Use the version of ser_jax that wrote it."
+        )
+    return arrays, meta
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
