@@ -130,7 +130,7 @@ def _predict(workdir: str, given: list[str]) -> int:
 
 def _explain(workdir: str, given: list[str]) -> None:
     _keep_programs()
-    from ser_jax.inference import explain
+    from ser_jax.explanation import explain
 
     asked = flags.FLAGS
     if asked.corpus:
@@ -145,7 +145,7 @@ def _explain(workdir: str, given: list[str]) -> None:
 
 def _export(workdir: str, _) -> None:
     _keep_programs()
-    from ser_jax.inference import export
+    from ser_jax.export import export
 
     asked = flags.FLAGS
     print(

@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share what the first one 
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import csv
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,17 @@ def tiny_config(tones, datasets):
     config.train.learning_rate = 1e-2
     config.train.devices = 1
     return config
+
+
+@pytest.fixture(scope="session")
+def workdirs(tones, datasets, tmp_path_factory):
+    """`workdirs(name)`: a tiny workdir of that system, made when first asked for."""
+    from tests import workdirs as tiny  # JAX, once its flags are set
+
+    @functools.cache
+    def made(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        tiny.make(name, tones, datasets, folder)
+        return folder
+
+    return made

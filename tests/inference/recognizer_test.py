@@ -11,7 +11,7 @@ from ser_jax.evaluation import results as result_files
 from ser_jax.features import audio
 from ser_jax.inference import answering
 from ser_jax.inference.recognizer import Recognizer
-from tests.inference.conftest import CONFIGS
+from tests.workdirs import CONFIGS
 
 # Features come from samples in JAX here and from librosa there: float32 either way.
 SAME_FEATURES = 1e-5

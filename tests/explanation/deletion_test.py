@@ -8,11 +8,11 @@ import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 
+from ser_jax.explanation import canvas, corpus_explained, deletion, deletion_report
+from ser_jax.explanation.corpus_views import PartBatch
+from ser_jax.explanation.views import OWN, Viewer, Windows, saliency
 from ser_jax.features.spec import RECIPES
-from ser_jax.inference import canvas, corpus_explained, deletion, deletion_report
-from ser_jax.inference.corpus_views import PartBatch
 from ser_jax.inference.trained import Trained
-from ser_jax.inference.views import OWN, Viewer, Windows, saliency
 from ser_jax.layers.attention_grid import AttentionMap
 
 FRAMES, BANDS = 24, 10

@@ -9,20 +9,20 @@ from etils import epath
 
 from ser_jax.errors import InputError
 from ser_jax.evaluation.results import write_atomically
-from ser_jax.features.audio import AudioError
-from ser_jax.inference import (
+from ser_jax.explanation import (
     corpus_explained,
     corpus_figure,
     corpus_views,
     deletion_report,
     explain_figure,
     explaining,
-    sources,
 )
+from ser_jax.explanation.views import Viewer
+from ser_jax.features.audio import AudioError
+from ser_jax.inference import sources
 from ser_jax.inference import trained as trained_workdir
 from ser_jax.inference.recognizer import Recognizer
 from ser_jax.inference.trained import Trained
-from ser_jax.inference.views import Viewer
 
 
 def explain_files(

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from ser_jax.inference import onnx_graph, onnx_operators
+from ser_jax.export import onnx_graph, onnx_operators
 
 A = np.random.default_rng(0).standard_normal((2, 3, 5)).astype(np.float32)
 B = np.random.default_rng(1).standard_normal((2, 3, 5)).astype(np.float32)

@@ -1,11 +1,9 @@
 """Tiny workdirs that inference is held against."""
 
 import csv
-import functools
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from configs import acrnn, afcn, head_fusion, mscnn_spu
 from ser_jax import clock
@@ -90,21 +88,13 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(scope="session")
-def workdirs(tones, datasets, tmp_path_factory):
-    """`workdirs(name)`: a workdir of that system, made when first asked for."""
-
-    @functools.cache
-    def trained(name: str) -> Path:
-        folder = tmp_path_factory.mktemp(name)
-        config = CONFIGS[name](tones, datasets)
-        if name == "area_attn":
-            loop.train_and_evaluate(config, str(folder))
-        else:
-            _evaluate_untrained(config, folder)
-        return folder
-
-    return trained
+def make(name: str, tones: Path, datasets: str, folder: Path) -> None:
+    """Fills a folder: trained for one system, untrained for the others."""
+    config = CONFIGS[name](tones, datasets)
+    if name == "area_attn":
+        loop.train_and_evaluate(config, str(folder))
+    else:
+        _evaluate_untrained(config, folder)
 
 
 def _evaluate_untrained(config, folder: Path) -> None:

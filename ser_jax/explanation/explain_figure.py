@@ -16,9 +16,9 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ser_jax.evaluation import figures
+from ser_jax.explanation.explaining import Attention, Explained
 from ser_jax.features import filters
 from ser_jax.features.spec import FeatureSpec
-from ser_jax.inference.explaining import Attention, Explained
 
 _SCALES = {"log10": "log10 of power", "ln": "ln of power", "db": "dB"}
 _NAMES = {"logmel": "log-mel", "mfcc": "MFCC", "spectrogram": "spectrogram"}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ser_jax.inference import deletion
-from ser_jax.inference.corpus_explained import RunScores
+from ser_jax.explanation import deletion
+from ser_jax.explanation.corpus_explained import RunScores
 
 _EXPLAINED = {
     deletion.ATTENDED: "the most attended cells",

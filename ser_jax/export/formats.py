@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ser_jax.errors import InputError
-from ser_jax.inference import wave_model
+from ser_jax.export import wave_model
 from ser_jax.inference.trained import Trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -9,8 +9,9 @@ from etils import epath
 
 from ser_jax.errors import InputError
 from ser_jax.evaluation.results import write_atomically
-from ser_jax.inference import export_check, trained, weights
-from ser_jax.inference.formats import FORMATS
+from ser_jax.export import export_check, weights
+from ser_jax.export.formats import FORMATS
+from ser_jax.inference import trained
 from ser_jax.inference.recognizer import Recognizer
 from ser_jax.training import workdir as workdir_lib
 
@@ -157,7 +158,7 @@ def _weights(found: trained.Trained, name: str, longest_s: float):
     del name, longest_s  # of programs
     content = weights.to_bytes(found)
     shapes = {k: list(v.shape) for k, v in weights.named(found).items()}
-    said = f"{len(shapes)} arrays; `ser_jax.inference.weights.read` takes them back."
+    said = f"{len(shapes)} arrays; `ser_jax.export.weights.read` takes them back."
     return content, {"arrays": shapes, "limits": ["weights alone, no program"]}, said
 
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 from tqdm import tqdm
 
-from ser_jax.inference import canvas, deletion
-from ser_jax.inference.canvas import Canvas
-from ser_jax.inference.corpus_views import PartBatch, Parts
-from ser_jax.inference.views import View, Viewer
+from ser_jax.explanation import canvas, deletion
+from ser_jax.explanation.canvas import Canvas
+from ser_jax.explanation.corpus_views import PartBatch, Parts
+from ser_jax.explanation.views import View, Viewer
 
 BINS = 60  # of the relative time axis
 

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from ser_jax.evaluation import figures
+from ser_jax.explanation import deletion, deletion_report
+from ser_jax.explanation.corpus_explained import BINS, ClassPictures, RunScores
+from ser_jax.explanation.explain_figure import BandAxis, colour_bar, png, shading
 from ser_jax.features.spec import FeatureSpec
-from ser_jax.inference import deletion, deletion_report
-from ser_jax.inference.corpus_explained import BINS, ClassPictures, RunScores
-from ser_jax.inference.explain_figure import BandAxis, colour_bar, png, shading
 
 # Okabe & Ito's colours; conditions differ in marker and dashes as well.
 _STYLES = {

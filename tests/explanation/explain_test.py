@@ -11,10 +11,10 @@ import soundfile
 from matplotlib.figure import Figure
 
 from ser_jax.errors import InputError
-from ser_jax.inference import explain, explaining
+from ser_jax.explanation import explain, explaining
+from ser_jax.explanation.views import Viewer
 from ser_jax.inference import trained as trained_workdir
 from ser_jax.inference.recognizer import Recognizer
-from ser_jax.inference.views import Viewer
 from ser_jax.models import AreaAttn
 
 RATE_HZ = 16_000

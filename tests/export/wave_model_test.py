@@ -8,12 +8,12 @@ import pytest
 from configs import cnn3d_attn
 from ser_jax.data import segments
 from ser_jax.evaluation import voting
+from ser_jax.export import wave_model
 from ser_jax.features import offline
 from ser_jax.features.spec import RECIPES
-from ser_jax.inference import wave_model
 from ser_jax.layers import area_streaming
 from ser_jax.layers.area_attention import area_attention
-from tests.inference.untrained import untrained
+from tests.untrained import untrained
 
 RATE_HZ = 16_000
 SECONDS = (0.04, 0.5, 0.53, 0.9, 1.31)  # 0.5 is a window

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ser_jax.inference.attention import answer_and_maps
+from ser_jax.explanation.attention import answer_and_maps
 from ser_jax.inference.trained import Trained
 from ser_jax.layers.attention_grid import Maps
 from ser_jax.training import step

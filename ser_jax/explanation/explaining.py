@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from ser_jax.evaluation import voting
+from ser_jax.explanation import canvas
+from ser_jax.explanation.canvas import Canvas
+from ser_jax.explanation.views import View, Viewer, Windows
 from ser_jax.features.audio import AudioError
-from ser_jax.inference import canvas
 from ser_jax.inference.answering import Recording
-from ser_jax.inference.canvas import Canvas
 from ser_jax.inference.recognizer import Recognizer
-from ser_jax.inference.views import View, Viewer, Windows
 
 LONGEST_S = 120  # of a recording that is drawn
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from ser_jax.data import batches
 from ser_jax.errors import InputError
+from ser_jax.explanation.views import Windows
 from ser_jax.inference.trained import Trained
-from ser_jax.inference.views import Windows
 from ser_jax.training import experiment
 
 

@@ -9,8 +9,8 @@ import safetensors.numpy
 
 from configs import cnn3d_attn
 from ser_jax.errors import InputError
-from ser_jax.inference import weights
-from tests.inference.untrained import CLASSES, untrained
+from ser_jax.export import weights
+from tests.untrained import CLASSES, untrained
 
 
 @pytest.fixture(scope="module")

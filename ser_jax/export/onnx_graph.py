@@ -8,7 +8,7 @@ import onnx
 from jax.extend import core
 from onnx import helper, numpy_helper
 
-from ser_jax.inference import onnx_operators
+from ser_jax.export import onnx_operators
 
 OPSET = 17
 IR_VERSION = 8
