@@ -102,6 +102,8 @@ def _program(found: trained.Trained, name: str, longest_s: float):
         live = Recognizer(found)
         try:
             content = form.write(found, longest)
+        except ImportError:  # a broken installation, not the model's fault
+            raise
         except Exception as error:  # converters raise many kinds
             problem = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(

@@ -70,7 +70,7 @@ def stablehlo(trained: Trained, num_samples: int = 0) -> bytes:
 
 def onnx(trained: Trained, num_samples: int) -> bytes:
     """An ONNX model for one recording of at most N samples."""
-    from ser_jax.inference import onnx_graph  # needs the extra `onnx`
+    from ser_jax.export import onnx_graph  # needs the extra `onnx`
 
     program = wave_model.unrolled(trained, num_samples)
     return onnx_graph.to_bytes(program, INPUTS, OUTPUTS)
@@ -78,7 +78,7 @@ def onnx(trained: Trained, num_samples: int) -> bytes:
 
 def tflite(trained: Trained, num_samples: int) -> bytes:
     """A TFLite model for one recording of at most N samples."""
-    from ser_jax.inference import tflite_file  # needs the extra `tflite`
+    from ser_jax.export import tflite_file  # needs the extra `tflite`
 
     program = wave_model.unrolled(trained, num_samples)
     return tflite_file.to_bytes(program, INPUTS, OUTPUTS)
