@@ -128,19 +128,21 @@ def _predict(workdir: str, given: list[str]) -> int:
     return predict.predict(workdir, given, options)
 
 
-def _explain(workdir: str, given: list[str]) -> None:
+def _explain(workdir: str, given: list[str]) -> int:
     _keep_programs()
     from ser_jax.explanation import explain
 
     asked = flags.FLAGS
     if asked.corpus:
         print(explain.explain_corpus(workdir, run=asked.run, out=asked.out))
-        return
-    print(
-        explain.explain_files(
-            workdir, given, run=asked.run, out=asked.out, text=asked.text
-        )
+        return 0
+    said, failed = explain.explain_files(
+        workdir, given, run=asked.run, out=asked.out, text=asked.text
     )
+    print(said)
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return int(bool(failed))
 
 
 def _export(workdir: str, _) -> None:

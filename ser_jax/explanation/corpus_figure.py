@@ -55,7 +55,8 @@ def _curves(axes, runs, num_classes: int) -> None:
     axes.set_ylabel("UA on the test parts, mean of runs")
     axes.set_ylim(bottom=0)
     axes.legend(
-        frameon=False,
+        edgecolor="none",
+        framealpha=0.9,
         fontsize=9,
         title="hidden cells (bands: ± std of runs)",
         title_fontsize=9,

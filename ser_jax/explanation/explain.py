@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from etils import epath
+from tqdm import tqdm
 
 from ser_jax.errors import InputError
 from ser_jax.evaluation.results import write_atomically
@@ -32,7 +33,7 @@ def explain_files(
     run: str = "",
     out: str = "",
     text: str | None = None,
-) -> str:
+) -> tuple[str, list[str]]:
     """Writes `<name>.explain.png` for every recording.
 
     Args:
@@ -43,7 +44,8 @@ def explain_files(
       text: What is said, for models that read words.
 
     Returns:
-      What was answered and written, a line per recording; then what failed.
+      (What was answered and written, a line per recording; a line for each that could
+      not be used.)
 
     Raises:
       InputError: The workdir, the sources or an option cannot be used, or not one
@@ -58,12 +60,12 @@ def explain_files(
     folder = made(out or ".")
     said, failed = [], []
     taken: set[str] = set()
-    for source in wanted:
+    for source in tqdm(wanted, "explaining", unit="file", delay=2, leave=False):
         try:
             recording = recognizer.open(source.path, source.text)
             found = explaining.explain(recognizer, viewer, source.name, recording)
         except AudioError as error:
-            failed.append(f"failed: {source.name}: {error}")
+            failed.append(f"{source.name}: {error}")
             continue
         path = folder / f"{_free(Path(source.name).stem, taken)}.explain.png"
         picture = explain_figure.recording(found, trained.spec, _title(found, trained))
@@ -76,7 +78,7 @@ def explain_files(
     said.append(trained.described() + ".")
     if found.attention is None and not found.words:
         said.append(does_not_attend(trained) + " The pictures show saliency alone.")
-    return "\n".join(said + failed)
+    return "\n".join(said), failed
 
 
 def explain_corpus(

@@ -191,7 +191,7 @@ def _newest(path) -> tuple[dict, dict]:
         try:
             with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
                 meta = reader.restore(home / "meta")
-            _check_format(meta, path)
+            checkpoint.check_format(meta, path)
             with ocp.StandardCheckpointer() as reader:
                 return reader.restore(home / "arrays"), meta
         except InputError:
@@ -202,18 +202,6 @@ def _newest(path) -> tuple[dict, dict]:
         f"Expected a checkpoint of ser_jax in {folder}; none of {len(steps)} can be "
         f"read ({problem[:200]}). Restore the folder or train again."
     )
-
-
-def _check_format(meta: dict, path) -> None:
-    if not isinstance(meta, dict) or "config" not in meta or "records" not in meta:
-        raise InputError(
-            f"Expected a checkpoint of ser_jax in {path}; got one of another program."
-        )
-    if meta.get("format", 0) > checkpoint.FORMAT:
-        raise InputError(
-            f"Expected a checkpoint of format {checkpoint.FORMAT} or older in {path}; "
-            f"got {meta['format']}, of a newer version. Update ser_jax."
-        )
 
 
 def _check_known(config, path) -> None:

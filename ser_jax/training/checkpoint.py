@@ -143,6 +143,8 @@ class Checkpointer:
                 for torn in steps[:number]:  # or they would push the good ones out
                     self._manager.delete(torn)
                 return snapshot
+            except InputError:
+                raise
             except Exception as error:  # noqa: BLE001 - torn files raise many kinds
                 text = str(error).strip() or type(error).__name__
                 reason = text.splitlines()[0][:200]
@@ -160,17 +162,17 @@ class Checkpointer:
 
     def _read(self, step: int, like: Snapshot) -> Snapshot:
         target = like.arrays()
+        meta = self._manager.restore(
+            step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+        ).meta
+        check_format(meta, self._manager.directory)
         got = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                arrays=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore()
-            ),
+            step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore())
         )
         arrays = {name: np.asarray(got.arrays[name]) for name in target}
         for name, array in target.items():
             if arrays[name].shape != array.shape:
                 raise ValueError(f"{name}: {arrays[name].shape} is not {array.shape}")
-        meta = got.meta
         return dataclasses.replace(
             like.with_arrays(arrays),
             records=[RunRecord(**r) for r in meta["records"]],
@@ -188,6 +190,23 @@ class Checkpointer:
         """Waits and lets go of the folder."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def check_format(meta: dict, folder) -> None:
+    """Refuses a checkpoint's `meta` of another program or of a newer version.
+
+    Raises:
+      InputError: It is one.
+    """
+    if not isinstance(meta, dict) or "config" not in meta or "records" not in meta:
+        raise InputError(
+            f"Expected a checkpoint of ser_jax in {folder}; got one of another program."
+        )
+    if meta.get("format", 0) > FORMAT:
+        raise InputError(
+            f"Expected a checkpoint of format {FORMAT} or older in {folder}; got "
+            f"{meta['format']}, of a newer version. Update ser_jax."
+        )
 
 
 def _absolute(path) -> epath.Path:

@@ -92,7 +92,7 @@ def test_pictures_are_written_and_say_what_must_be_said(
         return dataclasses.replace(found, about={**found.about, "stamps": stamps})
 
     monkeypatch.setattr(trained_workdir, "load", stamped)
-    said = explain.explain_files(
+    said, _ = explain.explain_files(
         str(workdirs("area_attn")),
         [str(speech), str(speech)],
         out=str(tmp_path / "new"),
@@ -139,7 +139,7 @@ def test_one_fold_and_words(workdirs):
 def test_a_model_that_does_not_attend_says_so(workdirs, speech, tmp_path, monkeypatch):
     monkeypatch.setattr(AreaAttn, "attention_maps", lambda self, state, batch: {})
     workdir = str(workdirs("area_attn"))
-    said = explain.explain_files(workdir, [str(speech)], out=str(tmp_path))
+    said, _ = explain.explain_files(workdir, [str(speech)], out=str(tmp_path))
     assert "does not attend" in said and (tmp_path / "a_b.explain.png").exists()
     said = explain.explain_corpus(workdir, out=str(tmp_path / "corpus"))
     assert "does not attend" in said and "\n" not in said
@@ -173,10 +173,10 @@ def test_what_is_too_long_to_draw_is_refused(workdirs, tmp_path):
 def test_one_bad_file_does_not_stop_the_others(workdirs, speech, tmp_path):
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"RIFF")
-    said = explain.explain_files(
+    _, failed = explain.explain_files(
         str(workdirs("area_attn")), [str(bad), str(speech)], out=str(tmp_path)
     )
-    assert said.splitlines()[-1].startswith(f"failed: {bad}")
+    assert len(failed) == 1 and failed[0].startswith(f"{bad}: ")
     assert (tmp_path / "a_b.explain.png").exists()
 
 

@@ -325,7 +325,7 @@ def test_a_checkpoint_brings_the_model_back(subject, tmp_path):
 
     _, stats = subject.step(*subject.state, subject.batch, jax.random.key(6))
     state = subject.state[0], stats
-    store = Checkpointer(tmp_path, provenance={})
+    store = Checkpointer(tmp_path, provenance={"config": {}})
     store.save(snapshot(state), normalisation={})
     store.wait()
     restored = store.restore(snapshot(subject.init(jax.random.key(7)))).states
