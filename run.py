@@ -1,4 +1,4 @@
-"""The only entry: python run.py [COMMAND] [--config=configs/NAME.py[:PRESET]] [--workdir=W].
+"""The only entry: python run.py [COMMAND] [--config=configs/NAME.py[:PRESET]] [--workdir=W] [...].
 
 train     build features, train every fold x seed, evaluate, report (the default)
 evaluate  repeat the evaluation of a trained --workdir, without training
@@ -64,6 +64,9 @@ flags.DEFINE_string(
 )
 flags.DEFINE_bool(
     "corpus", False, "explain: average each run's test part, test by deletion."
+)
+flags.DEFINE_string(
+    "data", "", "explain --corpus: manifest or folder of the corpus, if it has moved."
 )
 flags.DEFINE_string(
     "format", "stablehlo", "export: stablehlo, onnx, tflite or safetensors."
@@ -134,7 +137,13 @@ def _explain(workdir: str, given: list[str]) -> int:
 
     asked = flags.FLAGS
     if asked.corpus:
-        print(explain.explain_corpus(workdir, run=asked.run, out=asked.out))
+        if given:
+            raise InputError(f"`explain --corpus` takes no recordings; got {given}.")
+        print(
+            explain.explain_corpus(
+                workdir, run=asked.run, out=asked.out, data=asked.data
+            )
+        )
         return 0
     said, failed = explain.explain_files(
         workdir, given, run=asked.run, out=asked.out, text=asked.text
@@ -239,5 +248,7 @@ if __name__ == "__main__":
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("Interrupted; repeat the same command to go on.", file=sys.stderr)
+        trains = len(sys.argv) < 2 or sys.argv[1].startswith(("-", "train"))
+        said = "; repeat the same command to go on" if trains else ""
+        print(f"Interrupted{said}.", file=sys.stderr)
         sys.exit(130)

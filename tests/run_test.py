@@ -17,6 +17,7 @@ from configs import area_attn
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+RUN = (ROOT / "run.py").read_text()
 
 
 def _start(*arguments, **environment):
@@ -175,9 +176,9 @@ def test_readme_commands_name_configs_presets_and_keys_that_exist():
                     assert key in node, argument
                     node = node[key]
             elif name.startswith("--"):
-                assert name in ("--workdir", "--out"), argument
-            elif arguments[0] != "report":  # it names folders
-                assert name in ("train", "evaluate", "report"), argument
+                assert f'"{name[2:]}",' in RUN, argument
+        if not arguments[0].startswith("--"):
+            assert f'    "{arguments[0]}": _' in RUN, arguments
 
 
 def test_readme_links_exist():

@@ -1,6 +1,7 @@
 """Tiny workdirs that inference is held against."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from configs import acrnn, afcn, head_fusion, mscnn_spu
 from ser_jax import clock
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop, outcome
-from ser_jax.training.checkpoint import Checkpointer
+from ser_jax.training.checkpoint import Checkpointer, RunRecord
 from ser_jax.training.trainer import Trainer
 from ser_jax.training.workdir import Workdir
 from tests import conftest
@@ -103,7 +104,8 @@ def _evaluate_untrained(config, folder: Path) -> None:
     workdir.claim(config.to_dict(), ["python", "run.py"])
     experiment = experiment_lib.prepare(config)
     trainer = Trainer(config, experiment)
-    snapshot = trainer.initial_snapshot()
+    records = [RunRecord(best_epoch=1, active=False) for _ in experiment.runs]
+    snapshot = dataclasses.replace(trainer.initial_snapshot(), records=records)
     checkpointer = Checkpointer(folder, provenance=loop.provenance(config, experiment))
     statistics = {x: getattr(experiment.constants, x) for x in ("mean", "std")}
     checkpointer.save(snapshot, normalisation=statistics)

@@ -18,6 +18,7 @@ from ser_jax.evaluation.results import write_atomically
 
 BLUE, VERMILION, INK, GREY = "#0072B2", "#D55E00", "#222222", "#666666"
 STYLE = {
+    "text.parse_math": False,  # a `$` in a name is a `$`
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,

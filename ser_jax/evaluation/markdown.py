@@ -37,7 +37,8 @@ def _(block: Text) -> str:
 
 @_block.register
 def _(block: Listing) -> str:
-    return f"```\n{block.text}\n```"
+    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", block.text)), default=0))
+    return f"{ticks}\n{block.text}\n{ticks}"
 
 
 @_block.register

@@ -48,14 +48,15 @@ def read(path) -> dict[str, Recording]:
     path = epath.Path(path)
     if not path.exists():
         return {}
-    rows = csv.DictReader(io.StringIO(path.read_bytes().decode(), newline=""))
-    found = {}
+    text = path.read_bytes().decode(errors="replace")
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    found, row = {}, None
     try:
         for row in rows:
             fields = {name: row[name] for name in COLUMNS}
             fields["duration_s"] = float(row["duration_s"])
             found[row["utterance"]] = Recording(**fields)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(
             f"expected {', '.join(COLUMNS)} in line {rows.line_num} of {path}, got "
             f"{row}; write the file again with `run.py evaluate`"

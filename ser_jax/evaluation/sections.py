@@ -191,7 +191,7 @@ def _time(results):
 def _origin(results, command):
     versions = results["versions"] or {}
     items = [plain(f"{name} {version}") for name, version in versions.items()]
-    items.append(f"git commit: {results['git_commit'] or 'unknown'}")
+    items.append(plain(f"git commit: {results['git_commit'] or 'unknown'}"))
     blocks = [Items(items)]
     if command:
         blocks.append(Listing(command))

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from ser_jax.evaluation.document import code, plain
+
 # Short answers (`Yeah.`) repeat everywhere; more than this is a corpus that repeats.
 REPEATED = 0.05
 
@@ -37,16 +39,16 @@ def lines(results: Mapping) -> list[str]:
     if not text:
         return []
     source = {"transcript": "transcripts", "asr": "recognized speech"}
-    said = [f"Words: {source.get(text['source'], text['source'])}"]
+    said = [f"Words: {plain(source.get(text['source'], text['source']))}"]
     if text.get("word_vectors"):
-        said[0] += f", vectors `{text['word_vectors']}`"
+        said[0] += f", vectors {code(text['word_vectors'])}"
     if text.get("words"):
         share = text.get("unknown_words", 0) / text["words"]
         said[0] += f"; {share:.1%} of {text['words']} words without a vector"
     if text.get("without_words"):
         said[0] += f"; {text['without_words']} utterances without a known word"
     if asr := text.get("asr"):
-        said.append(f"Recognizer: `{asr['recognizer']}`, {_word_errors(asr)}")
+        said.append(f"Recognizer: {code(asr['recognizer'])}, {_word_errors(asr)}")
     if line := repeated_line(results):
         said.append(f"Sentences: {line}")
     return said

@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+from etils import epath
 
 from ser_jax.data import batches
 from ser_jax.errors import InputError
+from ser_jax.evaluation.results import read_json
 from ser_jax.explanation.views import Windows
 from ser_jax.inference.trained import Trained
 from ser_jax.training import experiment
@@ -37,15 +39,19 @@ class Parts:
       num_frames: int [U].
     """
 
-    def __init__(self, trained: Trained):
+    def __init__(self, trained: Trained, data: str = ""):
         """Reads (or builds) the data set of the workdir's config.
+
+        Args:
+          trained: The runs.
+          data: Manifest or folder of the corpus, if it has moved.
 
         Raises:
           InputError: The corpus is not there or has changed since.
         """
         self._trained = trained
         try:
-            self._found = experiment.prepare(trained.config)
+            self._found = experiment.prepare(_at(trained.config, data))
         except AttributeError as error:  # ml_collections' word for a missing key
             raise InputError(
                 f"{trained.about['workdir']}: expected a config of this version of "
@@ -63,13 +69,26 @@ class Parts:
         run = self._runs.get((known["name"], known["seed"]))
         ids = () if run is None else run.fold.test
         now = {self._found.utterances[u].id for u in ids}
-        if now != set(known["test"]):
+        same = (
+            now == set(known["test"]) and self._found.classes == self._trained.classes
+        )
+        if not same or not self._same_labels():
             raise InputError(
                 f"{self._trained.about['workdir']}: expected the corpus it was trained "
                 f"on, with {len(known['test'])} test utterances in fold "
-                f"{known['name']}; got {len(now)}, or others. Point "
-                "--config.data.root, data.manifest or TFDS_DATA_DIR at that corpus."
+                f"{known['name']}; got {len(now)}, others, or other labels. "
+                "--data=... says where the corpus is now: its manifest or folder."
             )
+
+    def _same_labels(self) -> bool:
+        """Whether every utterance has the class it was trained with."""
+        path = epath.Path(self._trained.about["workdir"]) / "splits.json"
+        if not path.exists():
+            return True
+        found = self._found
+        labels = zip(found.utterances, found.labels, strict=True)
+        now = {u.id: found.classes[k] for u, k in labels}
+        return read_json(path)["labels"] == now
 
     def batches(self, r: int, size: int = 32) -> Iterator[PartBatch]:
         """The test windows of run number r, in batches of `size`."""
@@ -102,3 +121,13 @@ class Parts:
         if tables.speaker_embeddings is not None:
             others["speaker_embedding"] = tables.speaker_embeddings[utterance]
         return others
+
+
+def _at(config, data: str):
+    """The config with its corpus elsewhere."""
+    if not data:
+        return config
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.data["manifest" if config.data.corpus == "manifest" else "root"] = data
+    return config

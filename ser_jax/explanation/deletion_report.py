@@ -158,16 +158,21 @@ def table(runs: Sequence[RunScores], about: dict) -> str:
     return "\n".join(lines)
 
 
-def as_csv(runs: Sequence[RunScores]) -> bytes:
+def as_csv(runs: Sequence[RunScores], stamps: Sequence[str] = ()) -> bytes:
     """One row per run, condition, share and draw; share 0 is nothing hidden."""
+    stamp = "; ".join(stamps)
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["fold", "seed", "condition", "share", "draw", "ua", "drop"])
+    writer.writerow(
+        ["fold", "seed", "condition", "share", "draw", "ua", "drop", "stamps"]
+    )
     for run in runs:
-        writer.writerow([run.fold, run.seed, "nothing", 0, 0, f"{run.plain:.6f}", 0])
+        writer.writerow(
+            [run.fold, run.seed, "nothing", 0, 0, f"{run.plain:.6f}", 0, stamp]
+        )
         for case, ua in run.hidden.items():
             row = [run.fold, run.seed, case.condition, case.share, case.draw]
-            writer.writerow([*row, f"{ua:.6f}", f"{run.plain - ua:.6f}"])
+            writer.writerow([*row, f"{ua:.6f}", f"{run.plain - ua:.6f}", stamp])
     return out.getvalue().encode()
 
 

@@ -1,7 +1,6 @@
 """The command `explain`: pictures of where a trained model looks."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from ser_jax.explanation import (
 )
 from ser_jax.explanation.views import Viewer
 from ser_jax.features.audio import AudioError
-from ser_jax.inference import sources
+from ser_jax.inference import outputs, sources
 from ser_jax.inference import trained as trained_workdir
 from ser_jax.inference.recognizer import Recognizer
 from ser_jax.inference.trained import Trained
@@ -57,8 +56,8 @@ def explain_files(
     recognizer = Recognizer.from_workdir(workdir, run)
     trained = recognizer.trained
     viewer = Viewer(trained)
-    folder = made(out or ".")
-    said, failed = [], []
+    folder = outputs.made(out or ".")
+    said, failed, attends = [], [], False
     taken: set[str] = set()
     for source in tqdm(wanted, "explaining", unit="file", delay=2, leave=False):
         try:
@@ -67,22 +66,21 @@ def explain_files(
         except AudioError as error:
             failed.append(f"{source.name}: {error}")
             continue
-        path = folder / f"{_free(Path(source.name).stem, taken)}.explain.png"
+        path = folder / f"{outputs.free(Path(source.name).stem, taken)}.explain.png"
         picture = explain_figure.recording(found, trained.spec, _title(found, trained))
         write_atomically(path, picture)
+        attends = attends or found.attention is not None or bool(found.words)
         best = int(found.probabilities.argmax())
         share = found.probabilities[best]
         said.append(f"{source.name}: {found.classes[best]} {share:.1%} -> {path}")
-    if not said:
-        raise InputError("; ".join(failed))
     said.append(trained.described() + ".")
-    if found.attention is None and not found.words:
+    if not attends and len(failed) < len(wanted):
         said.append(does_not_attend(trained) + " The pictures show saliency alone.")
     return "\n".join(said), failed
 
 
 def explain_corpus(
-    workdir: str, *, fold: str = "", run: str = "", out: str = ""
+    workdir: str, *, run: str = "", out: str = "", data: str = ""
 ) -> str:
     """Does the deletion test and draws what the classes look like.
 
@@ -91,31 +89,30 @@ def explain_corpus(
 
     Args:
       workdir: A trained folder whose corpus is at hand.
-      fold: The one fold to look at, all its seeds; empty: all.
       run: `fold,seed` of the one run to look at; empty: all.
       out: Folder for the files; empty: `explain` in the workdir.
+      data: Manifest or folder of the corpus, if it has moved since the training.
 
     Returns:
       The table, its conclusion, and where the files are.
 
     Raises:
-      InputError: The workdir, the corpus, the fold or the folder cannot be used.
+      InputError: The workdir, the corpus or the folder cannot be used.
     """
     found = trained_workdir.load(workdir, run)
-    found = found if not fold else _of_fold(found, fold)
     viewer = Viewer(found)
-    parts = corpus_views.Parts(found)
+    parts = corpus_views.Parts(found, data)
     first = next(parts.batches(0), None)
     if first is None or not viewer.look(0, first.windows).maps:
         return does_not_attend(found) + " There is nothing to delete by attention."
     target = epath.Path(out or epath.Path(workdir) / "explain").expanduser()
-    made(target)
+    outputs.made(target)
     runs, pictures = corpus_explained.examine(viewer, parts)
     said = deletion_report.summary(runs, found.about)
     title = f"{found.described()}\n"
     for name, content in {
         "deletion.json": json.dumps(said, indent=1).encode(),
-        "deletion.csv": deletion_report.as_csv(runs),
+        "deletion.csv": deletion_report.as_csv(runs, found.about["stamps"]),
         "deletion.png": corpus_figure.deletion_test(
             runs,
             title + "deletion test: UA when cells of the attention grid are hidden",
@@ -133,44 +130,9 @@ def explain_corpus(
     return f"{deletion_report.table(runs, found.about)}\n{files} in {target}/"
 
 
-def _of_fold(found: Trained, fold: str) -> Trained:
-    keep = [r for r, (name, _) in enumerate(found.runs) if name == fold]
-    if not keep:
-        known = ", ".join(dict.fromkeys(name for name, _ in found.runs))
-        raise InputError(f"--corpus: expected a fold of {known}; got {fold!r}.")
-    return found.taken(keep)
-
-
 def does_not_attend(trained: Trained) -> str:
     """One line on a model without attention."""
     return f"{trained.about['model']} does not attend as it is configured here."
-
-
-def made(folder) -> epath.Path:
-    """A folder that can be written to.
-
-    Raises:
-      InputError: It cannot be made.
-    """
-    path = epath.Path(folder).expanduser()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--out: expected a folder that can be written to; {path}: "
-            f"{error.strerror}."
-        ) from error
-    return path
-
-
-def _free(stem: str, taken: set[str]) -> str:
-    """A file name that no other recording of this call has."""
-    stem = re.sub(r"[^\w.-]", "_", stem)
-    name, number = stem, 2
-    while name in taken:
-        name, number = f"{stem}-{number}", number + 1
-    taken.add(name)
-    return name
 
 
 def _title(found: explaining.Explained, trained: Trained) -> str:

@@ -196,9 +196,15 @@ def _card(found: trained.Trained, name: str) -> dict:
         "stamps": about["stamps"],
         "protocol": about["protocol"],
         "selection": about["selection"],
-        "ua": about["ua"],
-        "pooled_ua": about["pooled_ua"],
-        "runs": [{"fold": fold, "seed": seed} for fold, seed in found.runs],
+        "runs": [
+            {"fold": fold, "seed": seed, "ua": about["run_ua"].get((fold, seed))}
+            for fold, seed in found.runs
+        ],
+        "ua": {
+            "workdir_mean_and_std_over_runs": about["ua"],
+            "workdir_pooled": about["pooled_ua"],
+            "note": "of each run alone on its own test part, not of their mean",
+        },
         "answer": "the mean of the runs" if len(found.runs) > 1 else "of one run",
         "sample_rate_hz": found.spec.sample_rate_hz,
         "licence": _LICENCE.format(corpus=about["corpus"]),

@@ -22,7 +22,10 @@ from ser_jax.inference.trained import Trained
 
 FORMAT = "1"
 _PARTS = ("params", "stats")
-_META = ("config", "classes", "folds", "input_shapes", "versions", "git_commit")
+_META = (
+    *("config", "classes", "folds", "input_shapes"),
+    *("versions", "git_commit", "stamps"),
+)
 
 
 def named(trained: Trained) -> dict[str, np.ndarray]:
@@ -48,6 +51,7 @@ def to_bytes(trained: Trained) -> bytes:
         "input_shapes": dict(trained.input_shapes),
         "versions": trained.about["versions"],
         "git_commit": trained.about["git_commit"],
+        "stamps": trained.about["stamps"],
     }
     text = {key: json.dumps(value) for key, value in meta.items()}
     arrays = {name: np.ascontiguousarray(x) for name, x in named(trained).items()}
@@ -60,6 +64,8 @@ def _shareable(config) -> dict:
     data = plain["data"]
     data["root"] = data["tfds_dir"] = data["cache_dir"] = ""
     data["manifest"] = "/".join(Path(data["manifest"]).parts[-2:])
+    for key in ("word_vectors", "speaker_embeddings"):
+        data[key] = Path(data[key]).name
     return plain
 
 

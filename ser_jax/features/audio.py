@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 
 # What a recorder writes as the size of a stream whose end it does not know yet.
-_UNKNOWN_SIZE = 0xFFFFFFFF
+_UNKNOWN_SIZE = 0x7FFFF000  # SoX and others write something from here to 0xFFFFFFFF
 
 
 class AudioError(ValueError):
@@ -47,7 +47,7 @@ def _declared_and_present(path: str) -> tuple[int, int] | None:
 def _check_complete(path: str) -> None:
     """Raises if a WAV is cut short: libsndfile would silently read what is left."""
     sizes = _declared_and_present(path)
-    if sizes is None or sizes[0] == _UNKNOWN_SIZE:
+    if sizes is None or sizes[0] >= _UNKNOWN_SIZE:
         return
     declared, present = sizes
     if present < declared:
@@ -65,15 +65,18 @@ def opened(path: str) -> soundfile.SoundFile:
       AudioError: It is empty, cut short or none that libsndfile reads.
       OSError: It cannot be opened.
     """
-    if os.path.getsize(path) == 0:
+    try:
+        size = os.path.getsize(path)
+    except ValueError as error:  # a name that no file can have
+        raise AudioError("unreadable", f"{path!r}: {error}") from error
+    if size == 0:
         raise AudioError("empty audio", "expected a recording, got a file of 0 bytes")
     _check_complete(path)
     try:
         return soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(
-            "unreadable", f"expected WAV or FLAC, got: {error.error_string}"
-        ) from error
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless
+        said = getattr(error, "error_string", error)
+        raise AudioError("unreadable", f"expected WAV or FLAC, got: {said}") from error
 
 
 def _decode(path: str) -> tuple[np.ndarray, int]:

@@ -90,6 +90,12 @@ class Pending:
         if self.error is not None:
             return self.error
         scores = np.stack([x for x, _ in self.scores], axis=1)
+        if not np.isfinite(scores).all():
+            return AudioError(
+                "unusable samples",
+                f"expected samples in [-1, 1]; got a peak of {self.quality.peak:.3g}, "
+                "and probabilities that are not finite",
+            )
         one = np.zeros(scores.shape[1], int)
         rule = trained.config.segment.vote
         voted = [voting.vote(run, one, 1, rule)[0] for run in scores]

@@ -180,8 +180,14 @@ class Recognizer:
           InputError: The lengths do not fit, a sample is not finite, or the model also
             reads words.
         """
+        if self._words:
+            raise InputError(
+                "--window: expected a model that only hears; this one reads words, "
+                "which no window has of its own. Leave --window out."
+            )
         rate_hz = self.sample_rate_hz
-        window, hop = round(window_s * rate_hz), round(hop_s * rate_hz)
+        finite = np.isfinite([window_s, hop_s]).all()
+        window, hop = (round(x * rate_hz) if finite else 0 for x in (window_s, hop_s))
         if not 1 <= hop <= window:
             raise InputError(
                 f"--window, --hop: expected 0 < hop <= window; got {window_s:g} s and "
@@ -293,7 +299,13 @@ def _batches(items: Iterable[tuple[int, tuple]]) -> Iterator[tuple[int, list]]:
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:
-    samples = np.asarray(samples, np.float32)
+    samples = np.asarray(samples)
+    if np.issubdtype(samples.dtype, np.integer):
+        raise InputError(
+            f"Expected samples in [-1, 1]; got {samples.dtype}. Divide by "
+            f"{np.iinfo(samples.dtype).max + 1}."
+        )
+    samples = samples.astype(np.float32)
     if samples.ndim not in (1, 2):
         raise InputError(
             f"Expected samples [n] or [n, channels]; got shape {samples.shape}."

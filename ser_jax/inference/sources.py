@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -54,6 +55,8 @@ def expand(
     found: list[Source] = []
     for name in given:
         path = Path(name).expanduser()
+        if name == "-" and given.count("-") > 1:
+            raise InputError("Expected `-` once: standard input can be read once.")
         if name == "-":
             found.append(_standard_input(stdin_to, text))
         elif path.is_dir():
@@ -91,10 +94,11 @@ def _manifest(file: Path, text) -> Iterator[Source]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, restval="")
-            if "path" not in (reader.fieldnames or ()):
+            reader.fieldnames = names = [x.strip() for x in reader.fieldnames or ()]
+            if "path" not in names:
                 raise InputError(
                     f"{file}: expected a column `path`; got "
-                    f"{', '.join(reader.fieldnames or ()) or 'no header'}."
+                    f"{', '.join(names) or 'no header'}."
                 )
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -106,9 +110,9 @@ def _manifest(file: Path, text) -> Iterator[Source]:
     for row in rows:
         path = row["path"].strip()
         yield Source(
-            name=path,
+            name=path or f"{file.name} (a row without a path)",
             path=str(file.parent / path),
-            id=row.get("id") or Path(path).with_suffix("").as_posix(),
+            id=row.get("id", "").strip() or os.path.splitext(path)[0],
             label=row.get("emotion", "").strip(),
-            text=row.get("text") or text,
+            text=row.get("text", text),
         )

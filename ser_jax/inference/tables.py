@@ -25,7 +25,7 @@ class Writer:
         if suffix == ".csv":
             names = [POSTERIOR + name for name in trained.classes]
             span = ("start_s", "end_s")
-            about = ("warnings", "error", "model", "corpus")
+            about = ("warnings", "error", "model", "corpus", "stamps")
             self._csv.writerow(["file", "label", *names, *span, *about])
 
     def write(self, file: str, answer: Answer | AudioError) -> None:
@@ -38,7 +38,8 @@ class Writer:
         self._stream.flush()
 
     def _cells(self, file: str, answer) -> list[str]:
-        about = (self._trained.about["model"], self._trained.about["corpus"])
+        known = self._trained.about
+        about = (known["model"], known["corpus"], "; ".join(known["stamps"]))
         if isinstance(answer, AudioError):
             empty = [""] * (len(self._trained.classes) + 4)
             return [file, *empty, str(answer), *about]
@@ -81,7 +82,8 @@ def opened(path: str, trained: Trained) -> Iterator[Writer | None]:
         yield None
         return
     check(path)
-    part = Path(path + ".part")
+    target = Path(path).expanduser()
+    part = target.with_name(target.name + ".part")
     try:
         stream = part.open("w", encoding="utf-8", newline="")
     except OSError as error:
@@ -89,8 +91,8 @@ def opened(path: str, trained: Trained) -> Iterator[Writer | None]:
             f"--out: expected a file that can be written; {path}: {error.strerror}."
         ) from error
     with stream:
-        yield Writer(stream, Path(path).suffix, trained)
-    part.replace(path)
+        yield Writer(stream, target.suffix, trained)
+    part.replace(target)
 
 
 def check(path: str) -> None:

@@ -1,6 +1,5 @@
 """Answers over the time of a recording: as a table, a Praat TextGrid and a picture."""
 
-import collections
 import io
 import os
 import tempfile
@@ -20,7 +19,7 @@ from ser_jax.evaluation import figures
 from ser_jax.evaluation.results import write_atomically
 from ser_jax.features import audio_stream
 from ser_jax.features.audio import AudioError
-from ser_jax.inference import tables
+from ser_jax.inference import outputs, tables
 from ser_jax.inference.answering import Answer
 from ser_jax.inference.recognizer import Recognizer
 from ser_jax.inference.sources import Source
@@ -57,24 +56,19 @@ def write_all(
     Raises:
       InputError: The folder cannot be made, or the window and hop do not fit.
     """
-    folder = Path(out or "timeline")
-    if folder.suffix in tables.SUFFIXES:
+    if Path(out).suffix in tables.SUFFIXES:
         raise InputError(
             f"--out: expected a folder, which gets a table, a TextGrid and a picture "
             f"per recording with --window; got {out!r}."
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--out: expected a folder that can be written to; {folder}: "
-            f"{error.strerror}."
-        ) from error
-    failed, names = [], _names(wanted)
+    folder, failed = outputs.made(out or "timeline"), []
+    taken: set[str] = set()
     bar = tqdm(wanted, "timelines", unit="file", delay=2, dynamic_ncols=True)
     for source in bar:
+        stem = "standard_input" if source.name == "-" else Path(source.name).stem
+        stem = folder / outputs.free(stem, taken)
         try:
-            _write(recognizer, source, folder / names[source], window_s, hop_s)
+            _write(recognizer, source, stem, window_s, hop_s)
         except AudioError as error:
             failed.append((source, error))
     done = len(wanted) - len(failed)
@@ -83,23 +77,7 @@ def write_all(
     return failed
 
 
-def _names(wanted: Sequence[Source]) -> dict[Source, str]:
-    """File names without a suffix; folders are added where names repeat."""
-    stems = collections.Counter(Path(x.name).stem for x in wanted)
-    taken, names = set(), {}
-    for source in wanted:
-        path = Path(source.name if source.name != "-" else "standard_input")
-        name = path.stem
-        if stems[name] > 1:
-            name = "_".join([*path.with_suffix("").parts]).strip("/\\_.") or name
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        names[source] = name
-    return names
-
-
-def _write(recognizer: Recognizer, source: Source, stem: Path, window_s, hop_s):
+def _write(recognizer: Recognizer, source: Source, stem, window_s, hop_s):
     stream = audio_stream.AudioStream(source.path, recognizer.sample_rate_hz)
     waveform = _Waveform(recognizer.sample_rate_hz)
     answers = list(
@@ -115,7 +93,8 @@ def _write(recognizer: Recognizer, source: Source, stem: Path, window_s, hop_s):
         for answer in answers:
             writer.write(source.name, answer)
     spans = list(_spans(answers, hop_s))
-    write_atomically(f"{stem}.TextGrid", _text_grid(spans, trained.classes))
+    tier = " ".join(["emotion", *(f"[{x}]" for x in trained.about["stamps"])])
+    write_atomically(f"{stem}.TextGrid", _text_grid(spans, trained.classes, tier))
     title = f"{source.name}\n{trained.described()}"
     title += f"; windows of {window_s:g} s"
     write_atomically(f"{stem}.png", _picture(answers, waveform, title))
@@ -132,15 +111,14 @@ def _spans(
         middle = (start + end) / 2
         while answers[first].end_s <= middle:
             first += 1
-        over = []
-        for answer in answers[first:]:
-            if answer.start_s > middle:
-                break
-            over.append(answer.probabilities)
+        last = first
+        while last < len(answers) and answers[last].start_s <= middle:
+            last += 1
+        over = [answer.probabilities for answer in answers[first:last]]
         yield start, end, np.mean(over, axis=0)
 
 
-def _text_grid(spans, classes: Sequence[str]) -> bytes:
+def _text_grid(spans, classes: Sequence[str], tier: str) -> bytes:
     """One tier: the likeliest class, neighbours of the same class joined."""
     entries: list[tuple[float, float, str]] = []
     for start, end, probabilities in spans:
@@ -149,7 +127,7 @@ def _text_grid(spans, classes: Sequence[str]) -> bytes:
             start = entries.pop()[0]
         entries.append((start, end, label))
     grid = textgrid.Textgrid()
-    grid.addTier(IntervalTier("emotion", entries, 0.0, entries[-1][1]))
+    grid.addTier(IntervalTier(tier, entries, 0.0, entries[-1][1]))
     with tempfile.TemporaryDirectory() as folder:  # praatio writes files only
         path = os.path.join(folder, "x.TextGrid")
         grid.save(path, format="long_textgrid", includeBlankSpaces=True)

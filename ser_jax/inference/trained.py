@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ class Trained:
       std: float32 [R, F, C], likewise.
       about: What a reader of its answers should know: `workdir`, `model`, `corpus`,
         `corpus_is_synthetic`, `protocol`, `selection`, `versions`, `git_commit`,
-        `stamps` (what every artefact must say), `ua` {mean, std} and `pooled_ua` (None
-        before an evaluation).
+        `stamps` (what every artefact must say), `ua` {mean, std}, `pooled_ua` (None
+        before an evaluation) and `run_ua` {(fold, seed): UA}.
     """
 
     config: ConfigDict
@@ -119,6 +120,11 @@ def load(workdir, run: str = "") -> Trained:
     arrays, meta = _newest(path)
     try:
         found = assembled(path, arrays, meta)
+        if not all(record["best_epoch"] for record in meta["records"]):
+            raise InputError(
+                f"Expected one finished epoch or more of every run in {path}; got none "
+                "of some. Repeat the training command: it goes on from there."
+            )
     except InputError:
         raise
     except (KeyError, AttributeError, TypeError, ValueError) as error:
@@ -251,7 +257,7 @@ def _array(arrays: dict, name: str, shape: tuple[int, ...]) -> np.ndarray:
 def _about(path, config, meta: dict) -> dict:
     corpus = config.data.corpus
     if corpus == "manifest":
-        corpus = Path(config.data.manifest).absolute().parent.name
+        corpus = Path(os.path.abspath(config.data.manifest)).parent.name
     about = {
         "workdir": str(path),
         "model": config.model.name,
@@ -261,15 +267,37 @@ def _about(path, config, meta: dict) -> dict:
         "selection": config.protocol.selection,
         "versions": meta["versions"],
         "git_commit": meta["git_commit"],
-        "stamps": _stamps(config),
+        "stamps": meta.get("stamps", _stamps(config)),
         "ua": None,
         "pooled_ua": None,
+        "run_ua": {},
     }
     if (path / "results.json").exists():
-        results = result_files.read_json(path / "results.json")
-        about |= {"ua": results["ua"], "pooled_ua": results["pooled"]["ua"]}
-        about["stamps"] = wording.stamps(results)
+        about |= _results(result_files.read_json(path / "results.json"))
+    if unfinished := _unfinished(config, meta):
+        about["stamps"] = [*about["stamps"], unfinished]
     return about
+
+
+def _results(results: dict) -> dict:
+    """What an evaluation added to what is known."""
+    runs = results["runs"]
+    return {
+        "corpus": results["corpus"],
+        "stamps": wording.stamps(results),
+        "ua": results["ua"],
+        "pooled_ua": results["pooled"]["ua"],
+        "run_ua": {(run["fold"], run["seed"]): run["ua"] for run in runs},
+    }
+
+
+def _unfinished(config, meta: dict) -> str:
+    """What to say of a training that has not come to its end; empty otherwise."""
+    records = meta.get("records", ())  # exported weights have none
+    epochs = config.train.epochs
+    if not any(record["active"] for record in records) or meta["epoch"] >= epochs:
+        return ""
+    return f"unfinished training: {meta['epoch']} of {epochs} epochs"
 
 
 def _stamps(config) -> list[str]:

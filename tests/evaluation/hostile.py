@@ -14,7 +14,8 @@ SCRIPT = "<script>window.broken = 1</script>"
 CLASSES = (
     *(SCRIPT, '"><img src=x onerror="window.broken=1">', "back`tick|pipe"),
     *("very-long-emotion-name-that-nobody-would-ever-choose", "never tested **x**"),
-    *(f"emotion{number}" for number in range(7)),
+    "costs $5_$6",
+    *(f"emotion{number}" for number in range(6)),
 )
 NEVER = 4
 SPEAKERS, RUNS, RATE_HZ = 40, 10, 8000

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import matplotlib.image
 import numpy as np
@@ -128,12 +129,33 @@ def test_the_corpus_is_scored_as_the_evaluation_did(workdirs, tmp_path, titles):
     assert any("deletion test" in title for title in titles)
 
 
-def test_one_fold_and_words(workdirs):
+def test_one_run_and_words_and_a_corpus_that_moved(workdirs, tones, tmp_path):
     workdir = workdirs("mscnn_spu")
-    fold = trained_workdir.load(workdir).runs[1][0]
-    explain.explain_corpus(str(workdir), fold=fold)
-    found = json.loads((workdir / "explain" / "deletion.json").read_text())
+    fold, seed = trained_workdir.load(workdir).runs[1]
+    moved = tmp_path / tones.parent.name
+    shutil.copytree(tones.parent, moved)
+    explain.explain_corpus(
+        str(workdir),
+        run=f"{fold},{seed}",
+        out=str(tmp_path / "out"),
+        data=str(moved / "said.csv"),
+    )
+    found = json.loads((tmp_path / "out" / "deletion.json").read_text())
     assert [run["fold"] for run in found["runs"]] == [fold]
+
+
+def test_other_labels_are_refused(workdirs, tones, tmp_path):
+    moved = tmp_path / tones.parent.name
+    shutil.copytree(tones.parent, moved)
+    text = (moved / "manifest.csv").read_text()
+    text = text.replace("s1_low_0.wav,low", "s1_low_0.wav,mid")
+    (moved / "manifest.csv").write_text(text)
+    with pytest.raises(InputError, match="--data="):
+        explain.explain_corpus(
+            str(workdirs("area_attn")),
+            out=str(tmp_path),
+            data=str(moved / "manifest.csv"),
+        )
 
 
 def test_a_model_that_does_not_attend_says_so(workdirs, speech, tmp_path, monkeypatch):
@@ -152,11 +174,10 @@ def test_bad_input_is_one_line(workdirs, speech, tmp_path):
     file.write_text("x")
     for call, words in {
         lambda: explain.explain_files(workdir, ["-"]): "standard input",
-        lambda: explain.explain_files(workdir, ["none.wav"]): "none.wav",
         lambda: explain.explain_files(str(tmp_path), [str(speech)]): "checkpoints",
         lambda: explain.explain_files(workdir, [str(speech)], run="x,0"): "--run",
         lambda: explain.explain_files(workdir, [str(speech)], out=str(file)): "--out",
-        lambda: explain.explain_corpus(workdir, fold="moon"): "expected a fold of",
+        lambda: explain.explain_corpus(workdir, run="moon,0"): "--run: expected",
     }.items():
         with pytest.raises(InputError, match=words) as error:
             call()

@@ -75,3 +75,23 @@ def test_resampled_ends_like_librosa_for_any_blocks():
     for cuts in ([], [1], range(500, 9_999, 333)):
         blocks = audio_stream.resampled(np.split(samples, cuts), 22_050, 16_000)
         np.testing.assert_array_equal(np.concatenate(list(blocks)), expected)
+
+
+@pytest.mark.parametrize("name", ["x.raw", "x\0.wav"])
+def test_names_that_libsndfile_or_the_system_refuse(name, tmp_path):
+    (tmp_path / "x.raw").write_bytes(bytes(99))
+    with pytest.raises(AudioError) as error:
+        AudioStream(f"{tmp_path}/{name}", 16_000)
+    assert error.value.reason == "unreadable"
+
+
+@pytest.mark.parametrize("size", [0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_a_stream_s_header_does_not_know_the_size(size, tmp_path):
+    """What recorders write into a pipe, before they know where it will end."""
+    path = tmp_path / "x.wav"
+    soundfile.write(path, np.full(4_000, 0.25), 16_000)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert sum(map(len, AudioStream(path, 16_000))) == 4_000

@@ -66,6 +66,23 @@ def test_a_bad_file_among_good_ones_is_reported_last(workdirs, tones, tmp_path, 
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_manifests_as_people_write_them(workdirs, tones, tmp_path, capsys):
+    """Blanks around cells, an empty path, an empty text, a `$` in a name."""
+    shutil.copy(tones.parent / "s1_low_0.wav", tmp_path / "a_$5_$6.wav")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(" path , emotion ,text\na_$5_$6.wav , low,\n,mid,\n")
+    out = tmp_path / "x.csv"
+    assert predict.predict(
+        workdirs("area_attn"), [str(manifest)], Options(out=str(out))
+    )
+    said = capsys.readouterr()
+    assert "Against 1 labels" in said.out and "1 of 2 recordings failed" in said.err
+    assert "m.csv (a row without a path)" in said.err
+    options = Options(out=str(tmp_path / "t"), window_s=0.5)
+    assert predict.predict(workdirs("area_attn"), [str(manifest)], options) == 1
+    assert (tmp_path / "t" / "a__5__6.png").exists()
+
+
 def test_a_kill_keeps_the_rows_so_far(workdirs, tones, tmp_path, monkeypatch):
     out, files = tmp_path / "x.csv", sorted(map(str, tones.parent.glob("s1_*.wav")))
     original, so_far = predict.Recognizer.answers, []
@@ -122,9 +139,15 @@ def test_a_timeline_is_a_table_a_textgrid_and_a_picture(workdirs, tmp_path, caps
         (["x.wav"], Options(run="s1"), "--run: expected"),
         (["{empty}/no.csv"], Options(), "no.csv: expected a CSV"),
         (["x.wav"], Options(labels="a=b"), "--labels"),
+        (["-", "-"], Options(), "`-` once"),
+        (["{wav}"], Options(window_s=float("nan")), "hop <= window"),
     ],
 )
-def test_wrong_options_are_one_line(workdirs, tmp_path, given, options, said):
+def test_wrong_options_are_one_line(
+    workdirs, tones, tmp_path, given, options, said, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    given = [x.replace("{wav}", str(tones.parent / "s1_low_0.wav")) for x in given]
     given = [name.replace("{empty}", str(tmp_path)) for name in given]
     with pytest.raises(InputError, match=said):
         predict.predict(workdirs("area_attn"), given, options)

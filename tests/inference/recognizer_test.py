@@ -33,6 +33,8 @@ def test_answers_are_those_of_the_evaluation(name, workdirs, tones):
     texts = _texts(folder / "said.csv") if name == "mscnn_spu" else {}
     runs = {(line.fold, line.seed) for line in lines}
     assert len(runs) > 1
+    spread = np.ptp([line.posteriors for line in lines], axis=0).max()
+    assert spread > 100 * SAME_FEATURES  # or any answer would do
     for fold, seed in runs:
         recognizer = Recognizer.from_workdir(workdir, f"{fold},{seed}")
         assert recognizer.trained.classes == classes
@@ -149,6 +151,7 @@ def test_a_stream_does_not_wait_for_the_end(workdirs):
         (np.zeros(0), "one sample or more"),
         (np.array([0.1, np.nan]), "1 NaN or Inf"),
         (np.zeros((2, 3, 4)), r"\(2, 3, 4\)"),
+        (np.zeros(9, np.int16), "int16. Divide by 32768"),
     ],
 )
 def test_unusable_samples_are_refused(workdirs, samples, said):
@@ -201,3 +204,18 @@ def test_a_recording_is_read_to_its_end(workdirs):
 
     torn = answering.Recording(breaks(), 32_000)
     assert isinstance(next(recognizer.answers([(0, torn)]))[1], audio.AudioError)
+
+
+def test_samples_beyond_all_measure_are_an_error_of_their_recording(workdirs):
+    recognizer = Recognizer.from_workdir(workdirs("area_attn"))
+    huge = answering.Recording([np.full(16_000, 1e30, np.float32)], 16_000)
+    fine = answering.Recording([np.full(16_000, 0.1, np.float32)], 16_000)
+    found = dict(recognizer.answers([("huge", huge), ("fine", fine)]))
+    assert "unusable samples" in str(found["huge"])
+    assert np.isfinite(found["fine"].probabilities).all()
+
+
+def test_windows_have_no_words(workdirs):
+    recognizer = Recognizer.from_workdir(workdirs("mscnn_spu"))
+    with pytest.raises(InputError, match="only hears"):
+        next(recognizer.stream([np.zeros(9)], 16_000))

@@ -66,6 +66,23 @@ def test_a_newer_version_is_named(copy):
         trained.load(copy)
 
 
+def test_an_unfinished_training_says_so(copy):
+    def stop(meta):
+        meta["config"]["train"]["epochs"] = 7
+        meta["records"][0]["active"] = True
+
+    assert trained.load(copy).about["stamps"] == []
+    _edit_meta(copy, stop)
+    found = trained.load(copy)
+    assert "[unfinished training: 1 of 7 epochs]" in found.described()
+
+
+def test_without_a_finished_epoch_there_is_no_answer(copy):
+    _edit_meta(copy, lambda meta: meta["records"][1].update(best_epoch=0))
+    with pytest.raises(InputError, match="one finished epoch"):
+        trained.load(copy)
+
+
 def test_other_classes_do_not_fit_the_weights(copy):
     _edit_meta(copy, lambda meta: meta["classes"].append("bored"))
     with pytest.raises(InputError, match="Expected the array best/params.*classes"):
