@@ -57,6 +57,7 @@ def untrained(config, *, runs: int = 2, seed: int = 0) -> Trained:
             "stamps": ["synthetic corpus"],
             "ua": None,
             "pooled_ua": None,
+            "run_ua": {},
             "versions": {"jax": jax.__version__},
             "git_commit": "none",
         },

@@ -100,7 +100,9 @@ def test_a_workdir_becomes_a_file(workdirs, tmp_path):
     fold, seed = trained_lib.load(workdir).runs[1]
     export.export(workdir, "stablehlo", run=f"{fold},{seed}", out=out)
     card = json.loads((tmp_path / "x.stablehlo.json").read_text())
-    assert card["runs"] == [{"fold": fold, "seed": seed}]
+    results = json.loads((workdir / "results.json").read_text())
+    ua = {(run["fold"], run["seed"]): run["ua"] for run in results["runs"]}
+    assert card["runs"] == [{"fold": fold, "seed": seed, "ua": ua[fold, seed]}]
     assert card["answer"] == "of one run"
     assert card["checked"]["recordings"] == "recordings of the corpus"
     with pytest.raises(InputError, match="--run: expected one of"):
@@ -126,7 +128,7 @@ def test_card_says_what_a_reader_must_know(small, tmp_path):
     assert card["inputs"]["samples"]["shape"] == ["B", "N"]
     assert card["inputs"]["lengths"]["dtype"] == "int32"
     assert card["outputs"]["probabilities"]["shape"] == ["B", 3]
-    assert card["runs"] == [{"fold": "fold0", "seed": 0}, {"fold": "fold1", "seed": 1}]
+    assert [run["fold"] for run in card["runs"]] == ["fold0", "fold1"]
     assert card["checked"]["largest_difference"] < 1e-4
     assert card["checked"]["runtime"] == f"jax {jax.__version__}"
     assert min(card["checked"]["seconds"]) < 0.5 < max(card["checked"]["seconds"])

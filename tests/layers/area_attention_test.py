@@ -373,7 +373,7 @@ def test_grids_that_do_not_fit_are_refused():
 @pytest.mark.parametrize("key_mode", ["mean", "max", "features"])
 @pytest.mark.parametrize("top_k", [0, 7])
 def test_mass_per_size_adds_up_to_the_mean_map(key_mode, top_k):
-    query, key, _ = inputs()
+    query, key, _ = map(jnp.asarray, inputs())
     modes = {"max_area": (2, 3), "mask": jnp.asarray(some_mask())}
     modes |= {"key_mode": key_mode, "top_k_areas": top_k}
     if key_mode == "features":
@@ -391,7 +391,7 @@ def test_mass_per_size_adds_up_to_the_mean_map(key_mode, top_k):
 
 
 def test_mass_of_one_size_lies_on_its_areas():
-    query, key, _ = inputs()
+    query, key, _ = map(jnp.asarray, inputs())
     counts = jnp.ones((2, 7), bool)
     sharp = area_mass(query, 1e3 * key, counts, max_area=(2, 2))
     plain = area_mass(query, key, counts, max_area=(1, 1))
