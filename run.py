@@ -103,6 +103,8 @@ def _report(workdir: str, given: list[str]) -> None:
 
         print(report.write_comparison(folders, flags.FLAGS.out))
     else:
+        if flags.FLAGS.out:
+            raise InputError("--out goes with several workdirs; one is its own place.")
         _report_one(folders[0])
 
 
@@ -120,6 +122,10 @@ def _predict(workdir: str, given: list[str]) -> int:
     from ser_jax.inference import predict
 
     asked = flags.FLAGS
+    if asked["hop"].present and not asked.window:
+        raise InputError("--hop goes with --window=SECONDS; got no --window.")
+    if asked.labels and asked.window:
+        raise InputError("--labels scores whole recordings; leave --window out.")
     options = predict.Options(
         run=asked.run,
         out=asked.out,

@@ -59,6 +59,14 @@ CONFIG = "--config=configs/area_attn.py"
         ((CONFIG, "--config.train.class_weights=yes"), ["balanced", "yes"]),
         ((CONFIG, "--config.train.batch_size=0"), ["train.batch_size", "1 or more"]),
         ((CONFIG, "--nonsense"), ["nonsense", "--help"]),
+        (("predict", "--workdir=w", "x.wav", "--hop=1"), ["--hop", "--window"]),
+        (
+            ("predict", "--workdir=w", "x", "--labels=a=b", "--window=2"),
+            ["--labels", "--window"],
+        ),
+        (("explain", "--workdir=w", "--corpus", "x.wav"), ["takes no recordings"]),
+        (("report", "w", "--out=x"), ["several workdirs"]),
+        (("export", "--workdir=w", "--format=pt"), ["onnx", "'pt'"]),
     ],
 )
 def test_mistakes_end_with_one_message_and_no_traceback(arguments, said, tmp_path):

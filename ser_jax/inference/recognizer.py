@@ -15,8 +15,6 @@ from ser_jax.inference import answering, texts, trained, windows
 from ser_jax.inference.answering import Answer, Recording
 from ser_jax.training import step
 
-_BATCHES = (4, 32)  # windows of a call: one short recording, or many of any length
-
 
 class Recognizer:
     """Answers with the mean of a workdir's runs.
@@ -121,7 +119,7 @@ class Recognizer:
           InputError: A text is missing.
         """
         waiting: collections.deque[answering.Pending] = collections.deque()
-        for size, batch in _batches(self._windows(recordings, waiting)):
+        for size, batch in windows.batches(self._windows(recordings, waiting)):
             for (owner, _), score in zip(
                 batch, self._scored(size, batch), strict=False
             ):
@@ -147,8 +145,8 @@ class Recognizer:
         words = self._words.embed(recording.text) if self._words else ()
         peak = self._log_peak(recording)
         cut = self._cutter.windows(recording.blocks, recording.num_samples, peak)
-        for size, batch in _batches((size, (None, x)) for size, x in cut):
-            window = _stacked(batch)
+        for size, batch in windows.batches((size, (None, x)) for size, x in cut):
+            window = windows.stacked([window for _, window in batch])
             count = len(window.num_frames)
             named = zip(("words", "word_mask"), words, strict=False)
             others = {name: np.stack([x] * count) for name, x in named}
@@ -229,14 +227,16 @@ class Recognizer:
             return 0.0
         peak = -np.inf
         tiles = self._cutter.tiles(recording.blocks, recording.num_samples)
-        for size, batch in _batches((size, (None, x)) for size, x in tiles):
-            found = self._peaks(_stacked(batch), size=size)
+        for size, batch in windows.batches((size, (None, x)) for size, x in tiles):
+            found = self._peaks(
+                windows.stacked([window for _, window in batch]), size=size
+            )
             peak = max(peak, float(np.max(found)))
         return peak
 
     def _scored(self, size: int, batch: list) -> Iterator[tuple[np.ndarray, float]]:
         """Per window the posteriors [R, K] and the distance from the training."""
-        window = _stacked(batch)
+        window = windows.stacked([window for _, window in batch])
         inputs = {}
         if self._words:
             vectors, mask = zip(*(owner.words for owner, _ in batch), strict=True)
@@ -278,24 +278,6 @@ def _place(window: windows.Window) -> waves.Cut:
         num_samples=window.num_samples,
         log_peak=window.log_peak,
     )
-
-
-def _stacked(batch: list) -> windows.Window:
-    size = next(size for size in _BATCHES if len(batch) <= size)
-    return windows.stacked([window for _, window in batch], size)
-
-
-def _batches(items: Iterable[tuple[int, tuple]]) -> Iterator[tuple[int, list]]:
-    """Joins neighbours of one size to lists of 1 ... 32."""
-    size, batch = 0, []
-    for new, item in items:
-        if batch and (new != size or len(batch) == _BATCHES[-1]):
-            yield size, batch
-            batch = []
-        size = new
-        batch.append(item)
-    if batch:
-        yield size, batch
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:

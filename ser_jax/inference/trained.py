@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,9 +14,8 @@ from ml_collections import ConfigDict
 
 from ser_jax.data import segments
 from ser_jax.errors import InputError
-from ser_jax.evaluation import results as result_files
-from ser_jax.evaluation import wording
 from ser_jax.features.spec import RECIPES, FeatureSpec
+from ser_jax.inference import about as about_lib
 from ser_jax.models import MODELS
 from ser_jax.training import checkpoint, stored
 
@@ -175,7 +172,7 @@ def assembled(path, arrays: dict, meta: dict) -> Trained:
         weights=weights,
         mean=_array(arrays, "normalisation/mean", shape),
         std=_array(arrays, "normalisation/std", shape),
-        about=_about(path, config, meta),
+        about=about_lib.about(path, config, meta),
     )
 
 
@@ -252,57 +249,3 @@ def _array(arrays: dict, name: str, shape: tuple[int, ...]) -> np.ndarray:
             "workdir."
         )
     return np.asarray(arrays[name])
-
-
-def _about(path, config, meta: dict) -> dict:
-    corpus = config.data.corpus
-    if corpus == "manifest":
-        corpus = Path(os.path.abspath(config.data.manifest)).parent.name
-    about = {
-        "workdir": str(path),
-        "model": config.model.name,
-        "corpus": corpus,
-        "corpus_is_synthetic": config.data.corpus == "demo",
-        "protocol": config.protocol.to_dict(),
-        "selection": config.protocol.selection,
-        "versions": meta["versions"],
-        "git_commit": meta["git_commit"],
-        "stamps": meta.get("stamps", _stamps(config)),
-        "ua": None,
-        "pooled_ua": None,
-        "run_ua": {},
-    }
-    if (path / "results.json").exists():
-        about |= _results(result_files.read_json(path / "results.json"))
-    if unfinished := _unfinished(config, meta):
-        about["stamps"] = [*about["stamps"], unfinished]
-    return about
-
-
-def _results(results: dict) -> dict:
-    """What an evaluation added to what is known."""
-    runs = results["runs"]
-    return {
-        "corpus": results["corpus"],
-        "stamps": wording.stamps(results),
-        "ua": results["ua"],
-        "pooled_ua": results["pooled"]["ua"],
-        "run_ua": {(run["fold"], run["seed"]): run["ua"] for run in runs},
-    }
-
-
-def _unfinished(config, meta: dict) -> str:
-    """What to say of a training that has not come to its end; empty otherwise."""
-    records = meta.get("records", ())  # exported weights have none
-    epochs = config.train.epochs
-    if not any(record["active"] for record in records) or meta["epoch"] >= epochs:
-        return ""
-    return f"unfinished training: {meta['epoch']} of {epochs} epochs"
-
-
-def _stamps(config) -> list[str]:
-    said = {
-        "synthetic corpus": config.data.corpus == "demo",
-        "paper mode: epoch chosen on test data": config.protocol.selection == "test",
-    }
-    return [stamp for stamp, applies in said.items() if applies]

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from ser_jax.data import samples, segments
 from ser_jax.features.spec import FeatureSpec
 
+_BATCHES = (4, 32)  # windows of a call: one short recording, or many of any length
 _SMALLEST = 64  # frames; windows of the rule `whole` are padded to powers of two
 
 
@@ -129,7 +130,28 @@ class _Tape:
         return out
 
 
-def stacked(windows: list[Window], size: int) -> Window:
-    """A batch of `size` windows, filled up with the last one."""
+def batches(items: Iterable[tuple[int, tuple]]) -> Iterator[tuple[int, list]]:
+    """Joins neighbors of one size to lists of 1 ... 32.
+
+    Args:
+      items: (T, anything).
+
+    Yields:
+      (T, list of that).
+    """
+    size, batch = 0, []
+    for new, item in items:
+        if batch and (new != size or len(batch) == _BATCHES[-1]):
+            yield size, batch
+            batch = []
+        size = new
+        batch.append(item)
+    if batch:
+        yield size, batch
+
+
+def stacked(windows: list[Window]) -> Window:
+    """A batch, filled up with its last window to one of few sizes."""
+    size = next(size for size in _BATCHES if len(windows) <= size)
     windows = windows + windows[-1:] * (size - len(windows))
     return Window(*map(np.stack, zip(*windows, strict=True)))
