@@ -47,7 +47,7 @@ class Format:
                 raise InputError(
                     f"--format={name}: expected the package {module}, without which "
                     f"the file cannot be made and checked; got none. Install it with "
-                    f"`pip install -e '.[{extra}]'`."
+                    f"`pip install` of the extra `{extra}`."
                 )
 
 
