@@ -46,8 +46,8 @@ class Format:
             if importlib.util.find_spec(module) is None:
                 raise InputError(
                     f"--format={name}: expected the package {module}, without which "
-                    f"the file cannot be made and checked; got none. Install it with "
-                    f"`pip install` of the extra `{extra}`."
+                    f"the file cannot be made and checked; got none. Install "
+                    f"the extra `{extra}`."
                 )
 
 
