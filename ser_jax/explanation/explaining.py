@@ -5,12 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ser_jax.evaluation import voting
 from ser_jax.explanation import canvas
 from ser_jax.explanation.canvas import Canvas
 from ser_jax.explanation.views import View, Viewer, Windows
 from ser_jax.features.audio import AudioError
-from ser_jax.inference.answering import Recording
+from ser_jax.inference.answering import Recording, joined
 from ser_jax.inference.recognizer import Recognizer
 
 LONGEST_S = 120  # of a recording that is drawn
@@ -121,8 +120,7 @@ def explain(
 
 def _voted(viewer: Viewer, r: int, batches: list[_Batch], rule: str) -> np.ndarray:
     found = [viewer.answer(r, batch.windows)[: batch.count] for batch in batches]
-    posteriors = np.concatenate(found)
-    return voting.vote(posteriors, np.zeros(len(posteriors), int), 1, rule)[0]
+    return joined(np.concatenate(found), rule)
 
 
 def _views(viewer: Viewer, batches, target: int) -> Iterator[tuple[View, _Batch]]:

@@ -90,15 +90,11 @@ class Pending:
         if self.error is not None:
             return self.error
         scores = np.stack([x for x, _ in self.scores], axis=1)
-        if not np.isfinite(scores).all():
-            return AudioError(
-                "unusable samples",
-                f"expected samples in [-1, 1]; got a peak of {self.quality.peak:.3g}, "
-                "and probabilities that are not finite",
-            )
-        one = np.zeros(scores.shape[1], int)
         rule = trained.config.segment.vote
-        voted = [voting.vote(run, one, 1, rule)[0] for run in scores]
+        try:
+            voted = [joined(run, rule) for run in scores]
+        except AudioError as error:
+            return error
         distance = float(np.sqrt(np.mean([x for _, x in self.scores])))
         if trained.config.data.normalize == "none":
             distance = float("nan")
@@ -109,6 +105,20 @@ class Pending:
             start_s=0.0,
             end_s=self.quality.num_samples / self.quality.sample_rate_hz,
         )
+
+
+def joined(posteriors: np.ndarray, rule: str) -> np.ndarray:
+    """The posterior [K] of a recording from those of its windows [S, K].
+
+    Raises:
+      AudioError: They are not finite, as those of samples beyond all measure are not.
+    """
+    if not np.isfinite(posteriors).all():
+        raise AudioError(
+            "unusable samples",
+            "expected samples in [-1, 1]; got some that give no finite probabilities",
+        )
+    return voting.vote(posteriors, np.zeros(len(posteriors), int), 1, rule)[0]
 
 
 def sliding(

@@ -38,12 +38,9 @@ class Words:
                 "sound; got none. Give --text='what is said', or a manifest with a "
                 "column `text`."
             )
-        tokens = words.tokenize(text)
-        self._look_up(tokens)
-        found = [v for t in tokens if (v := self._known[t]) is not None]
         vectors, mask = np.zeros(self.shape, np.float32), np.zeros(self.shape[0], bool)
-        for place, vector in enumerate(found[: self.shape[0]]):
-            vectors[place], mask[place] = vector, True
+        for place, word in enumerate(self.kept(text)):
+            vectors[place], mask[place] = self._known[word], True
         return vectors, mask
 
     def kept(self, text: str) -> list[str]:

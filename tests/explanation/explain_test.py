@@ -210,3 +210,12 @@ def test_another_corpus_is_refused(workdirs):
     changed = dataclasses.replace(found, folds=folds)
     with pytest.raises(InputError, match="expected the corpus it was trained on"):
         explain.corpus_views.Parts(changed)
+
+
+def test_samples_beyond_all_measure_fail_alone(workdirs, speech, tmp_path):
+    bad = tmp_path / "huge.wav"
+    soundfile.write(bad, np.full(16_000, 1e30), 16_000, subtype="FLOAT")
+    _, failed = explain.explain_files(
+        str(workdirs("area_attn")), [str(bad), str(speech)], out=str(tmp_path)
+    )
+    assert len(failed) == 1 and "unusable samples" in failed[0]
