@@ -1,4 +1,7 @@
-"""2-D convolution whose kernel gradient is fast on CPU.
+"""2-D convolution that trains fast on CPU.
+
+Kernels of three rows, where differentiated, are convolved by `winograd`: half the
+products in all three passes. What is only evaluated or exported stays lax's.
 
 XLA computes the gradient of a kernel as a convolution whose kernel is the whole map.
 On CPU that runs at a quarter of the speed of the forward pass or less once there are a
@@ -19,6 +22,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ser_jax.layers import winograd
+
+# Channels on both sides from which a step with `winograd` is never slower and mostly
+# 1.3 to 1.8 times as fast (two cores; benchmarks and shapes in docs/performance.md).
+WINOGRAD_CHANNELS = 16
 # Bytes of one block, shifted map and gradient: 2 to 16 MiB differ by up to 40 %.
 BLOCK_BYTES = 4 << 20
 
@@ -36,8 +44,7 @@ def conv_general_dilated(
 ) -> Float[Array, "B I J D"]:
     """`jax.lax.conv_general_dilated` of maps, for `nnx.Conv(conv_general_dilated=...)`.
 
-    Everything but the kernel's gradient is lax's, and that one too off the CPU, with
-    strides, groups or a dilated map.
+    It is lax's alone off the CPU, with strides, groups or a dilated map.
     """
     whole = functools.partial(
         jax.lax.conv_general_dilated,
@@ -71,12 +78,36 @@ def _convolve(x, kernel, whole, padding, dilation):
     return whole(x, kernel, padding=padding)
 
 
+def _in_fewer_products(x, kernel, whole, padding, dilation):
+    """`_convolve` by `winograd`."""
+
+    def by_columns(x, kernel):
+        return _convolve(x, kernel, whole, ((0, 0), padding[1]), dilation)
+
+    return winograd.convolve(x, kernel, padding[0], by_columns)
+
+
+def _gains(x, kernel, dilation) -> bool:
+    """Whether `winograd` can be used and is worth it."""
+    fits = kernel.shape[0] == winograd.TAPS and dilation[0] == 1
+    single = x.dtype == kernel.dtype == jnp.float32
+    return fits and single and min(kernel.shape[2:]) >= WINOGRAD_CHANNELS
+
+
 def _forward(x, kernel, whole, padding, dilation):
+    """What a differentiated convolution calls instead of `_convolve`."""
+    if _gains(x, kernel, dilation):
+        return _in_fewer_products(x, kernel, whole, padding, dilation), (x, kernel)
     return _convolve(x, kernel, whole, padding, dilation), (x, kernel)
 
 
 def _backward(whole, padding, dilation, residuals, gradient):
     x, kernel = residuals
+    if _gains(x, kernel, dilation):  # keeps x, not the larger sums of its rows
+        again = functools.partial(
+            _in_fewer_products, whole=whole, padding=padding, dilation=dilation
+        )
+        return jax.vjp(again, x, kernel)[1](gradient)
     pull = jax.linear_transpose(lambda y: whole(y, kernel, padding=padding), x)
     found = kernel_gradient(
         x, gradient, kernel.shape[:2], padding=padding, dilation=dilation

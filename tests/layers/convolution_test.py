@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ser_jax.layers import convolution
+from ser_jax.layers import convolution, winograd
 
 # map, kernel, padding, dilation
 CASES = {
@@ -15,6 +15,14 @@ CASES = {
     "valid, dilated": ((2, 9, 8, 10), (3, 2, 10, 4), "VALID", (2, 3)),
     "dilated": ((6, 13, 24, 12), (3, 3, 12, 6), "SAME", (2, 2)),
     "columns on the map": ((2, 7, 9, 2), (3, 5, 2, 11), "SAME", (1, 1)),
+    "three rows": ((2, 8, 9, 16), (3, 5, 16, 17), "SAME", (1, 1)),
+    "three rows, tiles cut off": (
+        (2, 6, 5, 18),
+        (3, 3, 18, 16),
+        ((2, 3), (0, 2)),
+        (1, 1),
+    ),
+    "three rows, dilated columns": ((1, 9, 7, 16), (3, 2, 16, 19), "VALID", (1, 3)),
     "columns on the map, dilated": ((4, 7, 11, 1), (2, 3, 1, 5), "VALID", (2, 3)),
 }
 
@@ -49,7 +57,7 @@ def test_output_and_gradients_are_those_of_lax(case, block, monkeypatch):
     for mine, theirs in zip(
         ours, both(case, jax.lax.conv_general_dilated), strict=True
     ):
-        # float32 sums of up to 1600 products in another order
+        # float32 sums of up to 1600 products, in another order or by `winograd`
         assert jnp.abs(mine - theirs).max() < 1e-5 * jnp.abs(theirs).max()
 
 
@@ -76,3 +84,46 @@ def test_strides_and_groups_are_left_to_lax():
         feature_group_count=2,
     )
     assert out.shape == (1, 4, 3, 6)
+
+
+@pytest.mark.parametrize("padding", [(1, 1), (0, 0), (2, 1)])
+@pytest.mark.parametrize("rows", [3, 4, 6, 13])
+def test_winograd_is_the_sum_of_all_products(rows, padding):
+    rng = np.random.default_rng(rows)
+    x = rng.standard_normal((2, rows, 7, 5))
+    kernel = rng.standard_normal((3, 2, 5, 4))
+    padded = np.pad(x, ((0, 0), padding, (0, 0), (0, 0)))
+    height = padded.shape[1] - 2
+    expected = sum(
+        padded[:, i : i + height, j : j + 6] @ kernel[i, j]
+        for i in range(3)
+        for j in range(2)
+    )
+
+    def by_columns(x, kernel):  # in float64, so that only the matrices are tested
+        return sum(x[:, :, j : j + 6] @ kernel[0, j] for j in range(2))
+
+    with jax.enable_x64(True):
+        found = winograd.convolve(
+            jnp.asarray(x), jnp.asarray(kernel), padding, by_columns
+        )
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_only_what_is_trained_goes_by_winograd():
+    x, kernel = jnp.ones((1, 8, 9, 16)), jnp.ones((3, 3, 16, 16))
+
+    def convolutions(function):
+        return str(jax.make_jaxpr(function)(x, kernel)).count("conv_general_dilated[")
+
+    def convolve(x, kernel):
+        return convolution.conv_general_dilated(
+            x,
+            kernel,
+            window_strides=(1, 1),
+            padding="SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    assert convolutions(convolve) == 1
+    assert convolutions(lambda x, kernel: jax.vjp(convolve, x, kernel)[0]) == 6
