@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import area_pooling as pooling
-from ser_jax.layers.area_streaming import cell_weights
+from ser_jax.layers.area_streaming import Areas, attend, cell_weights
 
 KEY_MODES = ("mean", "max", "sample", "features")
 VALUE_MODES = ("sum", "mean", "max")
@@ -82,15 +82,8 @@ def area_attention(
     rate = dropout_rate if dropout_key is not None else 0.0
     if _streams(key_mode, value_mode, sample_key, top_k_areas):
         seeds = pooling.area_seeds(dropout_key, sizes) if rate > 0 else None
-        weights = cell_weights(
-            _cell_logits(query, key),
-            mask,
-            seeds,
-            max_area=max_area,
-            value_mode=value_mode,
-            dropout_rate=rate,
-        )
-        return jnp.einsum("bhwn,bhwv->bnv", weights.astype(value.dtype), value)
+        areas = Areas(tuple(max_area), value_mode, rate)
+        return attend(query, key, value, mask, seeds, areas)
     if mask is None:
         mask = jnp.ones(key.shape[:3], bool)
     keys = _area_keys(key, sizes, mask, key_mode, sample_key, area_key_fn)
@@ -123,13 +116,6 @@ def _streams(key_mode, value_mode, sample_key, top_k_areas) -> bool:
     """Whether cell weights are all that is needed, so no area has to be formed."""
     means = key_mode == "mean" or (key_mode == "sample" and sample_key is None)
     return means and value_mode in ("sum", "mean") and not top_k_areas
-
-
-def _cell_logits(query, key) -> Float[Array, "B H W N"]:
-    """q . k of single cells, float32, queries on the minor axis."""
-    return jnp.einsum(
-        "bhwd,bnd->bhwn", key, query, preferred_element_type=jnp.float32
-    ).astype(jnp.float32)
 
 
 def _area_keys(key, sizes, mask, mode, sample_key, area_key_fn) -> Array:
@@ -209,14 +195,7 @@ def attention_map(
     if scale == "sqrt_d":
         query = query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
     if _streams(key_mode, "sum", None, top_k_areas):
-        return cell_weights(
-            _cell_logits(query, key),
-            mask,
-            None,
-            max_area=max_area,
-            value_mode="sum",
-            dropout_rate=0.0,
-        )
+        return cell_weights(query, key, mask, Areas(tuple(max_area), "sum"))
     if mask is None:
         mask = jnp.ones(key.shape[:3], bool)
     keys = _area_keys(key, sizes, mask, key_mode, None, area_key_fn)

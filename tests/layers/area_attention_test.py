@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.layers import area_pooling, area_streaming
+from ser_jax.layers import area_blocks, area_pooling
 from ser_jax.layers.area_attention import (
     _check,
     area_attention,
@@ -144,7 +144,7 @@ def keep_factors(key, rate, shape, max_area):
 def test_blocks_change_nothing(block_bytes, monkeypatch):
     # 5 x 4 cells: 3, 25 and all 37 queries at a time; the last overlaps or batches.
     arrays = inputs(batch=3, queries=37)
-    monkeypatch.setitem(area_streaming.BLOCK_BYTES, "cpu", block_bytes)
+    monkeypatch.setitem(area_blocks.BLOCK_BYTES, "cpu", block_bytes)
     common = {
         "max_area": (3, 3),
         "mask": jnp.asarray(some_mask((3, 5, 4))),
@@ -270,7 +270,7 @@ def test_bfloat16_is_close_and_keeps_its_dtype():
 
 
 def test_jit_vmap_and_shard_map_agree(monkeypatch):
-    monkeypatch.setitem(area_streaming.BLOCK_BYTES, "cpu", 1 << 11)  # several blocks
+    monkeypatch.setitem(area_blocks.BLOCK_BYTES, "cpu", 1 << 11)  # several blocks
     stacked = [jnp.asarray(x) for x in inputs(batch=6, queries=37)]
 
     def loss(*a):
@@ -289,7 +289,7 @@ def test_jit_vmap_and_shard_map_agree(monkeypatch):
 
 
 def test_memory_does_not_grow_with_the_number_of_sizes(monkeypatch):
-    monkeypatch.setitem(area_streaming.BLOCK_BYTES, "cpu", 1 << 13)
+    monkeypatch.setitem(area_blocks.BLOCK_BYTES, "cpu", 1 << 13)
     arrays = inputs(batch=4, queries=240, rows=12, columns=20, depth=8, values=8)
 
     def temporary_bytes(max_area):
