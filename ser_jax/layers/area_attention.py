@@ -15,7 +15,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import area_pooling as pooling
-from ser_jax.layers.area_streaming import Areas, attend, cell_weights
+from ser_jax.layers.area_streaming import (
+    IMPLEMENTATIONS,
+    Areas,
+    attend,
+    cell_weights,
+)
 
 KEY_MODES = ("mean", "max", "sample", "features")
 VALUE_MODES = ("sum", "mean", "max")
@@ -37,6 +42,7 @@ def area_attention(
     sample_key: jax.Array | None = None,
     area_key_fn: Callable | None = None,
     top_k_areas: int = 0,
+    implementation: str = "xla",
 ) -> Float[Array, "B N V"]:
     """Attends from every query over all areas of a grid.
 
@@ -61,6 +67,9 @@ def area_attention(
             deviations [B, A, D], heights - 1 int32 [A], widths - 1 int32 [A]) that
             returns keys [B, A, D], e.g. `AreaFeatures`.
         top_k_areas: keep the k largest weights of a query and renormalise; 0 = all.
+        implementation: `xla`; `pallas`: mean keys with sum or mean values in one kernel
+            for NVIDIA GPUs, interpreted and slow on CPU (compiled for the H100 and tested
+            on CPU, never yet run on a GPU). Without effect on other modes.
 
     Returns:
         One value per query, in the value's dtype. The softmax is in float32.
@@ -73,6 +82,10 @@ def area_attention(
     weights are those of the authors' tensor2tensor code.
     """
     _check(query, key, value, key_mode, value_mode, scale, dropout_rate)
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"implementation: expected one of {IMPLEMENTATIONS}, got {implementation!r}"
+        )
     if key_mode == "features" and area_key_fn is None:
         raise ValueError("key_mode='features' needs area_key_fn, e.g. AreaFeatures")
     grid = key.shape[1:3]
@@ -82,7 +95,7 @@ def area_attention(
     rate = dropout_rate if dropout_key is not None else 0.0
     if _streams(key_mode, value_mode, sample_key, top_k_areas):
         seeds = pooling.area_seeds(dropout_key, sizes) if rate > 0 else None
-        areas = Areas(tuple(max_area), value_mode, rate)
+        areas = Areas(grid, tuple(max_area), value_mode, rate, implementation)
         return attend(query, key, value, mask, seeds, areas)
     if mask is None:
         mask = jnp.ones(key.shape[:3], bool)
@@ -195,7 +208,7 @@ def attention_map(
     if scale == "sqrt_d":
         query = query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
     if _streams(key_mode, "sum", None, top_k_areas):
-        return cell_weights(query, key, mask, Areas(tuple(max_area), "sum"))
+        return cell_weights(query, key, mask, Areas(grid, tuple(max_area), "sum"))
     if mask is None:
         mask = jnp.ones(key.shape[:3], bool)
     keys = _area_keys(key, sizes, mask, key_mode, None, area_key_fn)

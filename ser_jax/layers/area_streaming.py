@@ -13,16 +13,44 @@ cache; memory does not depend on the number of sizes.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ser_jax.layers import area_kernel, area_sweep
 from ser_jax.layers.area_blocks import Block, Blocks, product
-from ser_jax.layers.area_sweep import Areas, Sweep
 
-LOWEST = np.finfo(np.float32).min
+IMPLEMENTATIONS = ("xla", "pallas")
+
+
+class Areas(NamedTuple):
+    """What a call does with areas.
+
+    Attributes:
+        grid: H and W of the map.
+        max_area: largest height and width.
+        value_mode: `sum`; or `mean`: an area's weight is shared among its cells.
+        dropout_rate: share of area weights set to 0.
+        implementation: `xla`; or `pallas`: area_kernel, on a GPU.
+    """
+
+    grid: tuple[int, int]
+    max_area: tuple[int, int]
+    value_mode: str
+    dropout_rate: float = 0.0
+    implementation: str = "xla"
+
+    def surviving(self, weight, kept):
+        """An area's weight after dropout, not yet scaled."""
+        return weight if kept is None else jnp.where(kept, weight, 0)
+
+    def factor(self, share):
+        """What an area's weight is multiplied by before it reaches its cells."""
+        scale = np.float32(1 / (1 - self.dropout_rate))
+        return scale * share if self.value_mode == "mean" else scale
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
@@ -54,24 +82,22 @@ def cell_weights(
     areas: Areas,
 ) -> Float[Array, "B H W N"]:
     """Total weight of the areas covering each cell, per query; float32, no gradient."""
-    grid = key.shape[1:3]
     blocks = Blocks(query, key, key, mask)
 
     def block(x: Block):
-        weights, _ = _weights(Sweep(grid, areas), x, None)
+        weights, _ = _weights(x, None, areas)
         return jnp.swapaxes(weights, 1, 2), ()
 
     weights = blocks.joined(blocks.over(block)[0])
-    return jnp.swapaxes(weights, 1, 2).reshape(len(key), *grid, -1)
+    return jnp.swapaxes(weights, 1, 2).reshape(len(key), *areas.grid, -1)
 
 
 def _forward(query, key, value, mask, seeds, areas):
     """The output, and what the backward pass needs."""
-    framed = Sweep(key.shape[1:3], areas)
     blocks = Blocks(query, key, value, mask)
 
     def block(x: Block):
-        weights, log_total = _weights(framed, x, seeds)
+        weights, log_total = _weights(x, seeds, areas)
         out = jnp.einsum("bmv,bmn->bvn", x.value, weights.astype(value.dtype))
         return (jnp.swapaxes(out, 1, 2), weights, log_total), ()
 
@@ -83,14 +109,13 @@ def _forward(query, key, value, mask, seeds, areas):
 def _backward(areas, residuals, grad):
     """Gradients; uses sum_A p_A dp_A = out . d out, so no area weight is stored."""
     query, key, value, mask, seeds, out, kept = residuals
-    framed = Sweep(key.shape[1:3], areas)
     blocks = Blocks(query, key, value, mask)
     inner = product("bnv,bnv->bn", out, grad)[..., None]
 
     def block(x: Block, grad, inner, weights, log_total):
         of_weights = product("bmv,bnv->bmn", x.value, grad)
-        inner = jnp.swapaxes(inner, 1, 2)
-        of_logits = _logit_gradients(framed, x, of_weights, inner, log_total, seeds)
+        inner = inner[..., 0]
+        of_logits = _logit_gradients(x, of_weights, inner, log_total, seeds, areas)
         of_query = product("bmd,bmn->bdn", x.key, of_logits)
         of_key = product("bmn,bnd->bmd", of_logits, x.query)
         of_value = product("bmn,bnv->bmv", weights, grad)
@@ -109,50 +134,46 @@ def _backward(areas, residuals, grad):
 attend.defvjp(_forward, _backward)
 
 
-def _weights(framed, x: Block, seeds):
+def _weights(x: Block, seeds, areas: Areas):
     """Cell weights [b, M, n]; logarithm of the sum of exponentials [b, n]."""
-    cells, valid = framed.grids(x.logits(), x.mask)
-    highest = jnp.where(valid, cells, LOWEST).max(axis=(1, 2), keepdims=True)
-    highest = jnp.where(valid.any(axis=(1, 2), keepdims=True), highest, 0)
+    logits = x.logits()
+    valid = jnp.ones((1, 1, 1), bool) if x.mask is None else x.mask[..., None]
+    highest = jnp.where(valid, logits, area_sweep.LOWEST).max(axis=1)
+    highest = jnp.where(valid.any(axis=1), highest, 0)
 
-    def area(size, sums, total):
-        logit, count = sums
-        share = _share(count, size)
-        term = jnp.exp(jnp.where(share > 0, logit * share - highest, LOWEST))
-        total = total + term.sum(axis=(1, 2), keepdims=True)
-        kept = framed.dropped_out(term, seeds, size, x)
-        return total, kept * framed.value_share(share)
+    def area(share, kept, sums, numbers):
+        term = jnp.exp(sums[0] * share - numbers[0])
+        return areas.factor(share) * areas.surviving(term, kept), term
 
-    sums = jnp.where(valid, cells, 0), valid.astype(jnp.float32)
     # With dropout a loop stores the results: their hash is not drawn again per cell.
-    start = jnp.zeros_like(highest)
-    unroll = not framed.areas.dropout_rate
-    total, weights = framed.sweep(area, sums, start, unroll=unroll)
+    unroll = not areas.dropout_rate
+    weights, total = _swept(area, (logits,), (highest,), x, seeds, areas, unroll)
     total = jnp.where(total > 0, total, 1)
-    weights = jnp.where(valid, weights / total, 0)
-    return framed.flat(weights), (highest + jnp.log(total))[:, 0, 0]
+    return weights / total[:, None], highest + jnp.log(total)
 
 
-def _logit_gradients(framed, x: Block, of_weights, inner, log_total, seeds):
+def _logit_gradients(x: Block, of_weights, inner, log_total, seeds, areas: Areas):
     """d logits [b, M, n]."""
-    inner, log_total = inner[:, None], log_total[:, None, None]
-    logits, valid = framed.grids(x.logits(), x.mask)
-    of_weights, _ = framed.grids(of_weights, x.mask)
 
-    def area(size, sums, carry):
-        logit, gradient, count = sums
-        share = _share(count, size)
-        weight = jnp.exp(jnp.where(share > 0, logit * share - log_total, LOWEST))
-        kept = framed.dropped_out(weight, seeds, size, x)
-        factor = framed.value_share(share)
-        return carry, share * (kept * factor * gradient - weight * inner)
+    def area(share, kept, sums, numbers):
+        (logit, gradient), (log_total, inner) = sums, numbers
+        weight = jnp.exp(logit * share - log_total)
+        survives = areas.surviving(weight, kept)
+        given = share * (survives * areas.factor(share) * gradient - weight * inner)
+        return given, jnp.zeros_like(inner)
 
-    cells = [jnp.where(valid, grid, 0) for grid in (logits, of_weights)]
-    sums = *cells, valid.astype(jnp.float32)
-    return framed.flat(jnp.where(valid, framed.sweep(area, sums, ())[1], 0))
+    maps, numbers = (x.logits(), of_weights), (log_total, inner)
+    return _swept(area, maps, numbers, x, seeds, areas, unroll=False)[0]
 
 
-def _share(count, size):
-    """1 / cells of every area on the framed grid; 0 where a cell is not valid."""
-    cells = jnp.asarray(size[0] * size[1], jnp.float32)
-    return jnp.where(count == cells, 1 / cells, 0)
+def _swept(area, maps, numbers, x: Block, seeds, areas: Areas, unroll: bool):
+    """The sweep that was asked for."""
+    dropout = None
+    if seeds is not None:
+        dropout = area_sweep.Dropout(seeds, areas.dropout_rate, x.at, x.shape)
+    common = {"grid": areas.grid, "max_area": areas.max_area}
+    if areas.implementation == "pallas":
+        return area_kernel.sweep(area, maps, numbers, x.mask, dropout, **common)
+    return area_sweep.sweep(
+        area, maps, numbers, x.mask, dropout, unroll=unroll, **common
+    )

@@ -1,4 +1,12 @@
-"""Window sums of all area sizes, and what becomes of them back at the cells."""
+"""Visits every area of a map, size by size, in plain JAX.
+
+On CPU loops walk over the sizes. Every size has a grid [H, W]: its entry at (i, j) is
+the area with that first cell, and those that stick out of the map hold too few valid
+cells. So all sizes have one shape, and what a loop carries is stored once, where XLA
+computes an unrolled chain of shifted slices again for every shift. On accelerators
+the sizes are written out: there a loop moves six to nine times as many bytes
+(docs/performance.md).
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,110 +17,144 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import area_pooling as pooling
-from ser_jax.layers.area_blocks import Block, zeros_like
+from ser_jax.layers.area_blocks import zeros_like
+
+LOWEST = np.finfo(np.float32).min
 
 
-class Areas(NamedTuple):
-    """What a call does with areas.
+class Dropout(NamedTuple):
+    """Which areas are dropped.
 
     Attributes:
+        seeds: uint32 per area size (area_pooling.area_seeds).
+        rate: share of the areas.
+        at: example and query that the first ones here are of the whole.
+        whole: B and N of the whole.
+    """
+
+    seeds: Array
+    rate: float
+    at: tuple
+    whole: tuple[int, int]
+
+
+def sweep(
+    area: Callable,
+    maps: tuple[Float[Array, "b M n"], ...],
+    numbers: tuple[Float[Array, "b n"], ...],
+    mask: Bool[Array, "b M"] | None,
+    dropout: Dropout | None,
+    *,
+    grid: tuple[int, int],
+    max_area: tuple[int, int],
+    unroll: bool = False,
+) -> tuple[Float[Array, "b M n"], Float[Array, "b n"]]:
+    """Gives every cell the sum of what its areas give, and the total of all areas.
+
+    Args:
+        area: (1 / its cells, kept, sums of the maps over it, numbers of its query) ->
+            (what it gives each of its cells, what it adds to the total). `kept` tells
+            what survives dropout, None without. The first sum of an area with a masked
+            cell is LOWEST: there both results must be 0, as an exponential of it is.
+        maps: what is summed over areas.
+        numbers: of the queries.
+        mask: valid cells; None = all.
+        dropout: None = off.
+        grid: H and W.
         max_area: largest height and width.
-        value_mode: `sum`; or `mean`: an area's weight is shared among its cells.
-        dropout_rate: share of area weights set to 0.
+        unroll: on CPU, whether the sizes of one width are one stretch of code. Faster
+            if a result is stored before it is spread, as an exponential that a sum
+            reads as well is; slower if XLA computes it again at every cell.
     """
+    numbers = [x[:, None, None] for x in numbers]
+    maps = [x.reshape(len(x), *grid, -1) for x in maps]
+    sizes = pooling.area_sizes(max_area, grid)
+    if mask is None:
+        valid = jnp.ones((1, *grid, 1), bool)
+    else:
+        valid = mask.reshape(len(mask), *grid, 1)
+        maps = [jnp.where(valid, x, 0) for x in maps]
 
-    max_area: tuple[int, int]
-    value_mode: str
-    dropout_rate: float = 0.0
+    def visit(size, sums, total):
+        *sums, count = sums
+        cells = jnp.asarray(size[0] * size[1], jnp.float32)
+        kept = _kept(dropout, size, sums[0].shape, grid, sizes)
+        sums[0] = jnp.where(count == cells, sums[0], LOWEST)
+        given, term = area(1 / cells, kept, sums, numbers)
+        return total + term.sum(axis=(1, 2)), given
+
+    cells = *maps, valid.astype(jnp.float32)
+    start = zeros_like(maps[0][:, 0, 0])
+    if loops():
+        total, results = _in_loops(visit, cells, start, sizes[-1], unroll)
+    else:
+        total, results = _written_out(visit, cells, start, sizes)
+    return results.reshape(len(results), -1, results.shape[-1]), total
 
 
-class Sweep:
-    """Sums over all areas of a block of examples and queries, and back to its cells.
+def loops() -> bool:
+    """Whether loops walk over the sizes."""
+    return jax.default_backend() == "cpu"
 
-    Every size has a grid [H, W]: its entry at (i, j) is the area with that first cell,
-    and those that stick out of the map hold too few valid cells. So all sizes have one
-    shape and a loop walks over them: what it carries is stored once, where an
-    unrolled chain of shifted slices is computed again for every shift.
-    """
 
-    def __init__(self, grid: tuple[int, int], areas: Areas):
-        self.grid, self.areas = grid, areas
-        self.heights, self.widths = pooling.area_sizes(areas.max_area, grid)[-1]
-        self.frame = (self.heights - 1, self.widths - 1)
+def _kept(dropout, size, shape, grid, sizes):
+    """Which of the areas of a size survive dropout."""
+    if dropout is None:
+        return None
+    examples, rows, columns, queries = shape
+    ids = pooling.area_ids(
+        dropout.at[0] + jnp.arange(examples),
+        jnp.arange(rows),
+        jnp.arange(columns),
+        dropout.at[1] + jnp.arange(queries),
+        (dropout.whole[0], *grid, dropout.whole[1]),
+    )
+    seed = dropout.seeds[(size[0] - 1) * sizes[-1][1] + size[1] - 1]
+    return pooling.kept(seed, ids, dropout.rate)
 
-    def grids(self, cells: Float[Array, "b M n"], mask: Bool[Array, "b M"] | None):
-        """The cells as [b, H, W, n], and which of them are valid, [b, H, W, 1]."""
-        cells = cells.reshape(len(cells), *self.grid, -1)
-        if mask is None:
-            return cells, jnp.ones((1, *self.grid, 1), bool)
-        return cells, mask.reshape(len(mask), *self.grid, 1)
 
-    def flat(self, cells: Float[Array, "b H W n"]) -> Float[Array, "b M n"]:
-        """Undoes `grids`."""
-        return cells.reshape(len(cells), -1, cells.shape[-1])
+def _written_out(visit, cells, total, sizes):
+    """All sizes, one after the other."""
+    sums = [pooling.area_sums(x, sizes) for x in cells]
+    results = []
+    for size, *of_size in zip(sizes, *sums, strict=True):
+        total, result = visit(size, of_size, total)
+        results.append(result)
+    return total, pooling.spread_to_cells(results, sizes, cells[0].shape[1:3])
 
-    def value_share(self, share: Array) -> Array | np.float32:
-        """What an area's weight is multiplied by before it reaches its cells."""
-        scale = np.float32(1 / (1 - self.areas.dropout_rate))
-        return scale * share if self.areas.value_mode == "mean" else scale
 
-    def sweep(self, area: Callable, cells: tuple, carry, *, unroll: bool = False):
-        """Visits every size; gives the last carry and the results back at the cells.
+def _in_loops(visit, cells, total, largest, unroll):
+    """Widths, and in them heights."""
+    rows, columns = cells[0].shape[1:3]
+    up, left = largest[0] - 1, largest[1] - 1
+    framed = jax.tree.map(
+        lambda x: jnp.pad(x, ((0, 0), (0, up), (0, left), (0, 0))), cells
+    )
 
-        Args:
-            area: (size, window sums of `cells`, carry) -> (carry, a result per area).
-            cells: arrays [b, H, W, ...], the first as large as a result.
-            carry: of `area`.
-            unroll: whether the sizes of one width are one stretch of code. Faster if
-                a result is stored before it is spread, as an exponential that a sum
-                reads as well is; slower if XLA computes it again at every cell.
-        """
-        (up, left), (rows, columns) = self.frame, self.grid
-        framed = jax.tree.map(
-            lambda x: jnp.pad(x, ((0, 0), (0, up), (0, left), (0, 0))), cells
+    def width(w, state):
+        total, wide, tall_parts, wide_parts = state
+        wide = _grown(wide, framed, w, 2)
+
+        def height(h, state):
+            total, sums, parts = state
+            sums = _grown(sums, wide, h, 1)
+            total, result = visit((h + 1, w + 1), sums, total)
+            return total, sums, _put(parts, result, h, (0, up, 0, 0))
+
+        state = total, jax.tree.map(zeros_like, cells), tall_parts
+        total, _, tall_parts = jax.lax.fori_loop(
+            0, largest[0], height, state, unroll=unroll
         )
+        strip = _covered(tall_parts, 1, rows)
+        wide_parts = _put(wide_parts, strip, w, (0, 0, left, 0))
+        return total, wide, tall_parts, wide_parts
 
-        def width(w, state):
-            carry, wide, tall_parts, wide_parts = state
-            wide = _grown(wide, framed, w, 2)
-
-            def height(h, state):
-                carry, sums, parts = state
-                sums = _grown(sums, wide, h, 1)
-                carry, result = area((h + 1, w + 1), sums, carry)
-                return carry, sums, _put(parts, result, h, (0, up, 0, 0))
-
-            state = carry, jax.tree.map(zeros_like, cells), tall_parts
-            carry, _, tall_parts = jax.lax.fori_loop(
-                0, self.heights, height, state, unroll=unroll
-            )
-            strip = _covered(tall_parts, 1, rows)
-            wide_parts = _put(wide_parts, strip, w, (0, 0, left, 0))
-            return carry, wide, tall_parts, wide_parts
-
-        tall_parts = _room(cells[0], self.heights, up, 1)
-        wide_parts = _room(cells[0], self.widths, left, 2)
-        wide = jax.tree.map(lambda x: zeros_like(x[:, :, :columns]), framed)
-        state = carry, wide, tall_parts, wide_parts
-        carry, *_, wide_parts = jax.lax.fori_loop(0, self.widths, width, state)
-        return carry, _covered(wide_parts, 2, columns)
-
-    def dropped_out(self, weights, seeds, size, x: Block) -> Array:
-        """The weights of areas that survive dropout, 0 for the others."""
-        if seeds is None:
-            return weights
-        rows, columns = self.grid
-        batch, queries = x.shape
-        ids = pooling.area_ids(
-            x.at[0] + jnp.arange(len(x.query)),
-            jnp.arange(rows),
-            jnp.arange(columns),
-            x.at[1] + jnp.arange(x.query.shape[1]),
-            (batch, rows, columns, queries),
-        )
-        seed = seeds[(size[0] - 1) * self.widths + size[1] - 1]
-        kept = pooling.kept(seed, ids, self.areas.dropout_rate)
-        return jnp.where(kept, weights, 0)
+    tall_parts = _room(cells[0], largest[0], up, 1)
+    wide_parts = _room(cells[0], largest[1], left, 2)
+    wide = jax.tree.map(lambda x: zeros_like(x[:, :, :columns]), framed)
+    state = total, wide, tall_parts, wide_parts
+    total, *_, wide_parts = jax.lax.fori_loop(0, largest[1], width, state)
+    return total, _covered(wide_parts, 2, columns)
 
 
 def _grown(sums, source, step, axis: int):
