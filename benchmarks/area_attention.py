@@ -5,12 +5,12 @@ cell of a map (N = H W queries, D = 80), 8 examples. Beside ours:
 
 - `materialised`: our own direct formulation, areas formed and attended to;
 - `area-attention` 0.1.0 of PyPI (PyTorch), with its memory_height and memory_width set;
-- on a GPU also `torch.compile` of it, with PyTorch for CUDA.
+- on a GPU also `torch.compile` of it, with PyTorch for CUDA, and ours as one Pallas kernel.
 
-Bars on 2 CPU cores, 32x20 map: 3x and 5x as above (met as the package comes, missed where
-it too gets large memory pages, as here; docs/performance.md), at most 1/5 of the package's peak
-memory at 5x5, time growing at most linearly with the number of area sizes and memory
-not at all. Output and gradients must agree to 1e-5 of their largest entry.
+Bars on 2 CPU cores, 32x20 map: 3x and 5x as above (all contestants have large memory
+pages here, as run.py has), at most 1/5 of the package's peak memory at 5x5, time growing
+at most linearly with the number of area sizes and memory not at all. Output and gradients
+must agree to 1e-5 of their largest entry.
 
 On a GPU the table also gives the share of the memory-bandwidth floor: the bytes that
 queries, keys, values, output and their gradients take, read or written once, over the
@@ -108,7 +108,7 @@ def peers() -> list[str]:
         print(f"PyPI's area-attention and torch are absent: {INSTALL}", file=sys.stderr)
         return ["materialised"]
     if jax.default_backend() == "gpu" and torch.cuda.is_available():
-        return ["materialised", "pypi", "pypi compiled"]
+        return ["kernel", "materialised", "pypi", "pypi compiled"]
     return ["materialised", "pypi"]
 
 
@@ -116,6 +116,9 @@ def contestant(name: str, max_area, arrays):
     """The call of a contestant."""
     if name == "ours":
         return jax_call(area_attention, max_area, arrays)
+    if name == "kernel":
+        kernel = functools.partial(area_attention, implementation="pallas")
+        return jax_call(kernel, max_area, arrays)
     if name == "materialised":
         return jax_call(materialised, max_area, arrays)
     return torch_call(max_area, arrays, compiled=name == "pypi compiled")
@@ -192,6 +195,8 @@ def rows_of(grid, batch: int, max_areas, rounds: int, names: list[str]) -> list[
 
 def run(quick: bool) -> list[dict]:
     """All rows of the table."""
+    # PyTorch's default too; JAX's on a GPU would round factors to 10 bits (TF32).
+    jax.config.update("jax_default_matmul_precision", "float32")
     names = peers()
     if quick:
         return rows_of((8, 5), 2, (1, 3), 2, names)

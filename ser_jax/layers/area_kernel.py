@@ -58,9 +58,8 @@ def sweep(
         dropout=dropout,
     )
     drawn = () if dropout is None else (dropout.seeds, jnp.stack(dropout.at))
-    varying = jax.typeof(
-        maps[0]
-    ).manual_axis_type  # over which mesh axes, under shard_map
+    # Over which mesh axes the results vary, under shard_map.
+    varying = jax.typeof(maps[0]).manual_axis_type
     results, totals = pl.pallas_call(
         kernel,
         grid=(batch, -(-count // QUERIES), strips),
@@ -108,15 +107,10 @@ def _kernel(
         """The areas whose last row is this one."""
         before, unfinished, total = state
         lines = [*before, program.read(mask_ref, maps, program.top + number)]
-        given = []
-        tall = None
+        given, tall = [], None
         for height in range(1, largest[0] + 1):
             line = lines[-height]
-            tall = (
-                line
-                if tall is None
-                else [a + b for a, b in zip(tall, line, strict=True)]
-            )
+            tall = line if tall is None else _added(tall, line)
             visit = functools.partial(_visit, program, area, numbers, drawn)
             cells, terms = visit(tall, height, number - height + 1)
             given.append(cells)
@@ -159,6 +153,11 @@ def _visit(program, area, numbers, drawn, tall: list[_Window], height: int, row)
                 if 0 <= column < strip:
                     cells[column] = cells[column] + result
     return cells, total
+
+
+def _added(a: list, b: list) -> list:
+    """Two lines of windows or of results, column by column."""
+    return [x + y for x, y in zip(a, b, strict=True)]
 
 
 class _Program:
@@ -211,9 +210,7 @@ class _Program:
         rows = [*unfinished, self.zeros()]
         for up in range(self.largest[0]):
             for cells in given[up:]:  # of a height that reaches so far
-                rows[-1 - up] = [
-                    a + b for a, b in zip(rows[-1 - up], cells, strict=True)
-                ]
+                rows[-1 - up] = _added(rows[-1 - up], cells)
         return rows
 
     def store(self, ref, row, values) -> None:

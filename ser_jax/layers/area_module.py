@@ -28,6 +28,7 @@ class AreaSpec:
         projection: `dense`: query, key and value by weight matrices; `none`: the map.
         dropout_rate: on the area weights, in training.
         top_k_areas: keep the k largest weights; 0 = all.
+        implementation: xla | pallas (a GPU kernel); see `area_attention`.
     """
 
     max_area: tuple[int, int] = (3, 3)
@@ -38,6 +39,7 @@ class AreaSpec:
     projection: str = "dense"
     dropout_rate: float = 0.0
     top_k_areas: int = 0
+    implementation: str = "xla"
 
     def __post_init__(self):
         if self.layout not in LAYOUTS:
@@ -181,6 +183,7 @@ class AreaAttention(nnx.Module):
             query,
             *grids[1:],
             value_mode=self.spec.value_mode,
+            implementation=self.spec.implementation,
             **matching,
             **self._randomness(rngs, deterministic),
         )

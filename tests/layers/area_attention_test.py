@@ -6,20 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from ser_jax.layers import area_blocks, area_pooling
-from ser_jax.layers.area_attention import (
-    _check,
-    area_attention,
-    area_mass,
-    attention_map,
-)
-from ser_jax.layers.area_module import AreaFeatures
+from ser_jax.layers.area_attention import _check, area_attention, attention_map
+from tests.area_inputs import TOLERANCE, inputs, some_mask
 from tests.reference import area_attention as reference
 
-# float32 against float64 over a few hundred terms of order one.
-TOLERANCE = {"atol": 3e-5, "rtol": 3e-5}
 EVERYTHING = 10**6  # as top_k_areas: keeps all areas and forces the pooled path
 
 
@@ -28,22 +20,6 @@ def attend(*arrays, **options):
     if options.get("mask") is not None:
         options["mask"] = jnp.asarray(options["mask"])
     return jax.jit(functools.partial(area_attention, **options))(*arrays)
-
-
-def inputs(batch=2, queries=7, rows=5, columns=4, depth=3, values=6, seed=0):
-    draw = np.random.default_rng(seed).normal
-    return (
-        draw(size=(batch, queries, depth)).astype(np.float32),
-        draw(size=(batch, rows, columns, depth)).astype(np.float32),
-        draw(size=(batch, rows, columns, values)).astype(np.float32),
-    )
-
-
-def some_mask(shape=(2, 5, 4), seed=1):
-    mask = np.random.default_rng(seed).random(shape) < 0.6
-    mask[:, :2, :2] = False  # an area without any valid cell
-    mask[:, 2:, 1:] = True  # and one of the largest size without a masked one
-    return mask
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -368,34 +344,3 @@ def test_grids_that_do_not_fit_are_refused():
     # The check itself: in tests the shape annotations would speak first.
     with pytest.raises(ValueError, match="expected query"):
         _check(query, key, value[:, :4], "mean", "sum", "sqrt_d", 0.0)
-
-
-@pytest.mark.parametrize("key_mode", ["mean", "max", "features"])
-@pytest.mark.parametrize("top_k", [0, 7])
-def test_mass_per_size_adds_up_to_the_mean_map(key_mode, top_k):
-    query, key, _ = map(jnp.asarray, inputs())
-    modes = {"max_area": (2, 3), "mask": jnp.asarray(some_mask())}
-    modes |= {"key_mode": key_mode, "top_k_areas": top_k}
-    if key_mode == "features":
-        modes["area_key_fn"] = AreaFeatures(3, (2, 3), rngs=nnx.Rngs(0))
-    counts = np.ones((2, 7), bool)
-    counts[1, 4:] = False
-    mass = area_mass(query, key, jnp.asarray(counts), block_queries=3, **modes)
-    assert mass.shape == (2, 6, 5, 4) and np.all(mass >= 0)
-    maps = np.asarray(attention_map(query, key, **modes))
-    want = [maps[i][..., counts[i]].mean(axis=-1) for i in range(2)]
-    np.testing.assert_allclose(mass.sum(axis=1), want, **TOLERANCE)
-    cells = np.array([1, 2, 3, 2, 4, 6])[:, None, None]
-    shared = np.asarray(mass / cells).sum(axis=(1, 2, 3))
-    np.testing.assert_allclose(shared, 1, rtol=1e-5)
-
-
-def test_mass_of_one_size_lies_on_its_areas():
-    query, key, _ = map(jnp.asarray, inputs())
-    counts = jnp.ones((2, 7), bool)
-    sharp = area_mass(query, 1e3 * key, counts, max_area=(2, 2))
-    plain = area_mass(query, key, counts, max_area=(1, 1))
-    np.testing.assert_allclose(plain.sum(axis=(1, 2, 3)), 1, rtol=1e-5)
-    # The largest mean is that of a single cell: larger areas get nothing.
-    np.testing.assert_allclose(sharp[:, 1:], 0, atol=1e-5)
-    assert not area_mass(query, key, ~counts, max_area=(2, 2)).any()
