@@ -7,7 +7,7 @@ import tempfile
 # tests start on their own are compiled as a user's are.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1"
+    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 )
 
 # Tests compile the same small programs again and again, in child processes too.
