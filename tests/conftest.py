@@ -3,7 +3,7 @@
 import os
 import tempfile
 
-# Compiling is most of the suite's time: level 1 takes a fifth off it. The commands that
+# Compiling is most of the suite's time: level 0 takes a third off it. The commands that
 # tests start on their own are compiled as a user's are.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
