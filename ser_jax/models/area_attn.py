@@ -169,8 +169,7 @@ def _area_spec(config) -> AreaSpec:
         projection=config.projection,
         dropout_rate=config.attention_dropout,
         top_k_areas=config.top_k_areas,
-        # Workdirs of before the key existed do not have it.
-        implementation=config.get("attention_implementation", "xla"),
+        implementation=config.attention_implementation,
     )
 
 

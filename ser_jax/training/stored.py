@@ -21,6 +21,8 @@ def as_config(stored: dict) -> ConfigDict:
     # Another machine may have other cores and accelerators.
     config.data.num_workers = config.train.devices = config.train.steps_per_call = 0
     config.train.runs_per_device = config.data.frames_on = "auto"
+    if config.model.name == "area_attn":  # older workdirs do not have the key
+        config.model.attention_implementation = "xla"
     return config.lock()
 
 
