@@ -120,7 +120,8 @@ def _block_shape(batch: int, cells: int, queries: int) -> tuple[int, int]:
     limit = BLOCK_BYTES.get(jax.default_backend(), ACCELERATOR_BLOCK_BYTES)
     fit = max(1, limit // (4 * cells))
     if fit >= queries:
-        return max(n for n in range(1, fit // queries + 1) if batch % n == 0), queries
+        most = min(batch, fit // queries)
+        return max(n for n in range(1, most + 1) if batch % n == 0), queries
     # As equal as possible, of whole vectors of 16 floats.
     blocks = -(-queries // fit)
     return 1, min(queries, -(-queries // blocks // 16) * 16)
