@@ -62,7 +62,6 @@ BYTES = {"pred": 1, "s8": 1, "u8": 1, "f16": 2, "bf16": 2, "s64": 8, "u64": 8, "
 @functools.cache
 def on_gpu() -> jax.sharding.Sharding:
     """Where arrays would lie."""
-    # Without a GPU nothing can be tried out, so libraries' first choices are taken.
     topology = topologies.get_topology_desc(
         platform="cuda", target_config=H100, topology="1x1x1"
     )
@@ -112,8 +111,9 @@ def read(text: str) -> tuple[int, int]:
             elif operation == "call":
                 times, inner = 1, cost(re.search(r"to_apply=%([\w.\-]+)", rest)[1])
             elif operation in KERNEL:
-                read = re.findall(r"%([\w.\-]+)", rest.split(")")[0])
-                times, inner = 1, (1, size(kind) + sum(size(shapes[x]) for x in read))
+                operands = re.findall(r"%([\w.\-]+)", rest.split(")")[0])
+                moved_here = size(kind) + sum(size(shapes[x]) for x in operands)
+                times, inner = 1, (1, moved_here)
             else:
                 continue
             kernels += int(times) * inner[0]
@@ -190,6 +190,7 @@ def run(quick: bool) -> list[dict]:
 if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"
     flags = os.environ.get("XLA_FLAGS", "")
+    # Without a GPU nothing can be tried out: libraries' first choices are taken.
     os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_autotune_level=0"
     measure.main(
         run, doc=__doc__, name="gpu_programs", packages=("jax", "jaxlib", "flax")
