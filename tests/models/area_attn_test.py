@@ -23,6 +23,7 @@ DEFAULTS = {
     "projection": "dense",
     "merge": "freq",
     "attention_dropout": 0.5,
+    "attention_implementation": "xla",
     "top_k_areas": 0,
     "pools": (False, True, True, False, False),
     "head": "flatten",
