@@ -56,15 +56,20 @@ def materialised(query, key, value, *, max_area):
     return jnp.einsum("bna,bad->bnd", jax.nn.softmax(logits), values)
 
 
-def jax_call(attention, max_area, arrays):
-    """A call that gives output and three gradients as NumPy arrays."""
+def forward_and_backward(attention, max_area):
+    """A function of query, key, value and the output's gradient."""
 
-    @jax.jit
     def both(query, key, value, gradient):
         function = functools.partial(attention, max_area=max_area)
         out, pull = jax.vjp(function, query, key, value)
         return out, *pull(gradient)
 
+    return both
+
+
+def jax_call(attention, max_area, arrays):
+    """A call that gives output and three gradients as NumPy arrays."""
+    both = jax.jit(forward_and_backward(attention, max_area))
     on_device = jax.device_put(arrays)
     return lambda: jax.block_until_ready(both(*on_device))
 

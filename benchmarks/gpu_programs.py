@@ -24,7 +24,6 @@ from unittest import mock
 
 import jax
 import numpy as np
-import optax
 from jax.experimental import topologies
 
 from benchmarks import area_attention as peers
@@ -143,12 +142,7 @@ def area_rows(grid: tuple[int, int], batch: int, side: int) -> list[dict]:
     }
     rows = []
     for name, attention in ways.items():
-
-        def both(query, key, value, gradient, attention=attention):
-            function = functools.partial(attention, max_area=(side, side))
-            out, pull = jax.vjp(function, query, key, value)
-            return out, *pull(gradient)
-
+        both = peers.forward_and_backward(attention, (side, side))
         program = f"area attention {grid[0]}x{grid[1]}, {side}x{side}, {name}"
         row = row_of(both, arrays, program=program)
         row["moved / floor"] = row["moved [MiB]"] * MIB / floor
@@ -160,7 +154,7 @@ def step_row(runs: int, *, quick: bool, implementation: str = "xla") -> dict:
     """AACNN's training step for several runs at once."""
     case = train_step.case_of("area_attn", quick=quick)
     case.config.model.attention_implementation = implementation
-    optimizer: optax.GradientTransformation = optim.make_optimizer(case.config.train)
+    optimizer = optim.make_optimizer(case.config.train)
     graphdef, run = state.create(train_step.our_model(case), optimizer)
     step = make_train_step(graphdef, optimizer, case.config)
     one = run, state.Totals.zero(), *train_step.our_inputs(case)

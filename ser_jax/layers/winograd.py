@@ -51,8 +51,8 @@ def convolve(
         padding: zeros above and below the map.
         by_columns: convolves a map with a kernel of one row, nothing padded but columns.
 
-    Differs from adding up all products: by about 4e-6 of the largest output in float32,
-    where those differ by 1e-6 from the exact sum.
+    Differs from the exact sum by about 3e-6 of the largest output in float32 with 256
+    channels, where adding up all products differs by 4e-7.
     """
     rows = x.shape[1] + sum(padding) - TAPS + 1
     tiles = -(-rows // OUTPUTS)
