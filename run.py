@@ -99,7 +99,7 @@ def _evaluate(workdir: str, _) -> None:
 def _report(workdir: str, given: list[str]) -> None:
     folders = [*filter(None, [workdir]), *given]
     if len(folders) > 1:
-        from ser_jax.evaluation import report
+        from ser_jax.report import report
 
         print(report.write_comparison(folders, flags.FLAGS.out))
     else:
@@ -112,14 +112,14 @@ def _report_one(workdir: str) -> None:
     watch = clock.current()
     timed = "evaluation" in watch.seconds()  # nothing to time if all was there
     with clock.part("report"):
-        from ser_jax.evaluation import report
+        from ser_jax.report import report
 
         print(report.write_report(workdir, watch.seconds if timed else None))
 
 
 def _predict(workdir: str, given: list[str]) -> int:
     _keep_programs()
-    from ser_jax.inference import predict
+    from ser_jax.predict import predict
 
     asked = flags.FLAGS
     if asked["hop"].present and not asked.window:
@@ -139,7 +139,7 @@ def _predict(workdir: str, given: list[str]) -> int:
 
 def _explain(workdir: str, given: list[str]) -> int:
     _keep_programs()
-    from ser_jax.explanation import explain
+    from ser_jax.explain import explain
 
     asked = flags.FLAGS
     if asked.corpus:

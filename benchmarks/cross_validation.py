@@ -40,8 +40,8 @@ from benchmarks import measure
 from configs import area_attn
 from ser_jax.data import schedule
 from ser_jax.data.batches import Index
+from ser_jax.training import autotune, loop, runs
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training import loop, placing, runs
 from ser_jax.training.trainer import Trainer
 
 TOTAL_STEPS = 200
@@ -238,8 +238,8 @@ def together(size: Size, num_runs: int, folder: str) -> list[Way]:
         created.append(seconds)  # the first one's counts: the next finds caches
         for mode in ("loop",) if few and steps > 1 else modes:
             placement = place(mode=mode)
-            if mode == "vmap" and math.isfinite(placing.free_bytes()):
-                took = placing.measured(trainer, place, batch_only=True)
+            if mode == "vmap" and math.isfinite(autotune.free_bytes()):
+                took = autotune.measured(trainer, place, batch_only=True)
                 placement = next(iter(took))
             seconds, temp_mib = compiled(trainer, placement, size)
             start = created[0] + seconds

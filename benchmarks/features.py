@@ -36,7 +36,7 @@ import soundfile
 from benchmarks import feature_peers as peers
 from benchmarks import measure
 from configs import base
-from ser_jax.data import build
+from ser_jax.datasets import build
 from ser_jax.features import vtlp
 from ser_jax.features.spec import RECIPES
 

@@ -42,9 +42,9 @@ from flax import nnx
 from benchmarks import feature_peers as peers
 from benchmarks import measure
 from configs import area_attn
-from ser_jax.data import samples, waves
+from ser_jax.data import sample_table
 from ser_jax.data.batches import Index, Tables
-from ser_jax.features import offline, online
+from ser_jax.features import offline, online, online_segments
 from ser_jax.features.spec import RECIPES
 from ser_jax.models import MODELS
 from ser_jax.training import optim, state, step
@@ -160,17 +160,19 @@ def training_step(width: float, batch: int, rounds: int) -> dict:
 
         @jax.jit
         def run(tables, current):
-            made = step.gather(tables, constants, index, window, "after_norm")
+            made = step.gather(tables, constants, index, window, own.data)
             if mode == "online":
-                made["samples"] = waves.cut(tables, index, window, spec, 1, own=False)
+                made["samples"] = sample_table.cut(
+                    tables, index, window, spec, 1, own=False
+                )
             return train_step(current, Totals.zero(), made, index, constants)
 
         return lambda: jax.block_until_ready(run(tables, initial))
 
     @jax.jit
     def front_end(tables, alpha):
-        cut = waves.cut(tables, index, window, spec, 1, own=False)
-        return waves.features(cut, alpha, window, spec, 1)
+        cut = sample_table.cut(tables, index, window, spec, 1, own=False)
+        return online_segments.features(cut, alpha, window, spec, 1)
 
     alpha = jnp.linspace(0.8, 1.2, batch)
     calls = {
@@ -196,7 +198,7 @@ def corpus(batch: int, window: int):
     rows = 2000
     table = rng.normal(0, 2000, (rows + window, 1, spec.hop_samples))
     zero = np.zeros(1, np.int32)
-    recordings = samples.Recordings(
+    recordings = sample_table.Recordings(
         zero, zero + 1, zero + (rows - 1) * spec.hop_samples, zero.astype(np.float32)
     )
     tables = Tables(

@@ -125,7 +125,7 @@ def status_mib(field: str) -> float:
 
 def build(folder: Path, num: int, quick: bool) -> dict:
     """Writes a corpus, builds its dataset and opens it once."""
-    from ser_jax.data import build, store
+    from ser_jax.datasets import build, store
 
     hours = write_corpus(folder, num)
     config = config_of(folder, quick)
@@ -251,7 +251,7 @@ def extrapolated(rows: list[dict]) -> list[dict]:
     import jax
 
     from configs import base
-    from ser_jax.training import feeding
+    from ser_jax.training import feeder as feeding
 
     grows = ("build [s]", "records [MiB]", "flat file [MiB]", "first open [s]")
     grows += ("open [s]", "device table [MiB]", "epoch [s]")

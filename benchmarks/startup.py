@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 
 from benchmarks import measure
-from ser_jax.evaluation import times
+from ser_jax.report import timing as times
 
 ROUNDS = 5
 DEMO_ROUNDS = 3
@@ -72,7 +72,7 @@ def short_starts(rounds: int) -> list[dict]:
         "run.py --help": ("from absl import app, flags", 1.0),
         "ser_jax.layers": ("import jax, flax.nnx", ""),
         "ser_jax.models": ("import jax, flax.nnx", ""),
-        "ser_jax.evaluation": ("import numpy, matplotlib.figure, etils.epath", ""),
+        "ser_jax.report": ("import numpy, matplotlib.figure, etils.epath", ""),
     }
 
     def start(name):
@@ -104,7 +104,7 @@ def short_starts(rounds: int) -> list[dict]:
 def check_light(name: str, loaded: list[str]) -> None:
     """Ends the program if a package brings in what its users may not have."""
     heavy = set(HEAVY) & set(loaded)
-    if name == "ser_jax.evaluation":
+    if name == "ser_jax.report":
         heavy |= {"jax"} & set(loaded)
     if heavy:
         raise SystemExit(f"importing {name} also imports {', '.join(sorted(heavy))}")

@@ -36,7 +36,7 @@ from flax import nnx
 from benchmarks import measure
 from configs import acrnn, adsrnn, area_attn
 from ser_jax.data.batches import Index
-from ser_jax.data.segments import window_frames
+from ser_jax.features.segments import window_frames
 from ser_jax.features.spec import RECIPES
 from ser_jax.models import MODELS
 from ser_jax.training import optim, state

@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     data.word_vectors = "glove-6b-50d"  # or spacy-md-300d, or a GloVe text file
     data.max_words = 128  # longer texts are cut
     # auto | device: the frames lie on each device | host: every call's windows are cut
-    # from a mapped file and sent, for corpora that do not fit (training/feeding.py)
+    # from a mapped file and sent, for corpora that do not fit (training/feeder.py)
     data.frames_on = "auto"
     data.device_share = 0.5  # auto: of a device's memory that frames may take, 0 to 1
     data.cache_dir = ""  # where flat files of features lie; '' = beside the dataset
@@ -112,7 +112,7 @@ def get_config() -> ConfigDict:
     train.grad_clip_norm = 0.0  # 0 = off
     train.early_stop_epochs = 0  # epochs without a better validation UA; 0 = off
     train.checkpoint_epochs = 1  # epochs between checkpoints
-    train.runs_per_device = "auto"  # loop | map | vmap | auto (training/placing.py)
+    train.runs_per_device = "auto"  # loop | map | vmap | auto (training/autotune.py)
     train.runs_per_call = 0  # map, vmap: runs a device takes at once; 0 = what fits
     train.devices = 0  # accelerators to use; 0 = all
     # A profiler trace of so many steps goes to workdir/profile, for TensorBoard's

@@ -12,7 +12,9 @@ os.environ["XLA_FLAGS"] = (
 
 # Tests compile the same small programs again and again, in child processes too.
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share what the first one made
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ser_jax_tests_")
+    os.environ.setdefault(
+        "JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="ser_jax_tests_")
+    )
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import csv

@@ -195,7 +195,7 @@ def test_readme_links_exist():
 
 
 def test_report_takes_one_folder_or_several(tmp_path):
-    from tests.evaluation import hostile
+    from tests.report import hostile
 
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:

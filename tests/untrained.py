@@ -4,10 +4,10 @@ import jax
 import numpy as np
 from flax import nnx
 
-from ser_jax.data import segments
+from ser_jax.features import segments
 from ser_jax.features.spec import RECIPES
-from ser_jax.inference.trained import Trained
 from ser_jax.models import MODELS
+from ser_jax.predict.trained_model import Trained
 
 CLASSES = ("calm", "cross", "glad")
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from configs import acrnn, afcn, head_fusion, mscnn_spu
 from ser_jax import clock
+from ser_jax.training import evaluation, loop
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training import loop, outcome
-from ser_jax.training.checkpoint import Checkpointer, RunRecord
 from ser_jax.training.trainer import Trainer
-from ser_jax.training.workdir import Workdir
+from ser_jax.workdir.checkpoint import Checkpointer, RunRecord
+from ser_jax.workdir.workdir import Workdir
 from tests import conftest
 
 
@@ -111,4 +111,4 @@ def _evaluate_untrained(config, folder: Path) -> None:
     checkpointer.save(snapshot, normalisation=statistics)
     checkpointer.close()
     with clock.running():
-        outcome.evaluate(config, workdir, trainer, snapshot)
+        evaluation.evaluate(config, workdir, trainer, snapshot)

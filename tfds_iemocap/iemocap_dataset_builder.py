@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from ser_jax.corpora import iemocap
 from ser_jax.corpora.utterance import Exclusion, Utterance
-from tfds_iemocap import speech_builder
+from ser_jax.datasets import speech_builder
 
 _PATTERNS = (
     "Session?/sentences/wav/*/*.wav",

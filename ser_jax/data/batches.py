@@ -2,7 +2,7 @@
 
 All frames of a corpus form one table; a training example is a place in it. Where the
 table fits the device, the device gathers batches itself and the host only sends integers
-(`training/feeding.py`). Every order and draw is
+(`training/feeder.py`). Every order and draw is
 a function of (seed, fold, epoch): a resumed run repeats it exactly.
 
 Windows of different lengths are never in one batch: each belongs to the smallest of a
@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ser_jax.data.frames import FrameBuffer
+from ser_jax.data.frame_table import FrameBuffer
 from ser_jax.data.protocols import Fold
-from ser_jax.data.segments import Segments
+from ser_jax.features.segments import Segments
 
 SAMPLING = ("all", "balanced")
 

@@ -2,17 +2,15 @@
 
 The corpus is read once: each utterance's sums are added to those of every fold that
 trains on it. Only real frames of the originals count, neither padding nor augmented
-copies. The ACRNN's code pads with zeros first and counts them (`data.pad=before_norm`,
-systems.md 7.3); `window_statistics` is for that.
+copies. The ACRNN's code pads with zeros first and counts them (`data.pad=before_norm`);
+`window_statistics` is for that.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from ser_jax.data.segments import Segments
-
-EPSILON = 1e-5  # keeps a constant band finite
+from ser_jax.features.segments import Segments
 
 
 class _Sums:
@@ -95,8 +93,3 @@ def window_statistics(
         _, total, squares = _sums_of(frames[u][start : start + num])
         sums.add(full, total, squares)
     return sums.statistics()
-
-
-def zscore(frames, mean, std):
-    """(frames - mean) / (std + 1e-5) for [..., T, F, C]; NumPy or JAX arrays."""
-    return (frames - mean) / (std + EPSILON)

@@ -8,12 +8,12 @@ import jax
 from etils import epath
 
 from ser_jax.errors import InputError
-from ser_jax.evaluation.results import write_atomically
-from ser_jax.export import export_check, weights
+from ser_jax.export import check, weights
 from ser_jax.export.formats import FORMATS
-from ser_jax.inference import trained
-from ser_jax.inference.recognizer import Recognizer
-from ser_jax.training import workdir as workdir_lib
+from ser_jax.predict import trained_model
+from ser_jax.predict.recognizer import Recognizer
+from ser_jax.workdir import workdir as workdir_lib
+from ser_jax.workdir.results import write_atomically
 
 WEIGHTS = "safetensors"
 _LICENCE = (
@@ -51,7 +51,7 @@ def export(
         )
     if format != WEIGHTS:
         FORMATS[format].check_packages(format)
-    found = trained.load(workdir, run)
+    found = trained_model.load(workdir, run)
     suffix = f".{WEIGHTS}" if format == WEIGHTS else FORMATS[format].suffix
     out = _target(
         out or epath.Path(workdir) / "export" / f"{found.about['model']}{suffix}"
@@ -93,7 +93,7 @@ def _target(out) -> epath.Path:
     return out
 
 
-def _program(found: trained.Trained, name: str, longest_s: float):
+def _program(found: trained_model.Trained, name: str, longest_s: float):
     """A checked program's content, its part of the card, and a line for people."""
     form = FORMATS[name]
     _check_model(found, name)
@@ -111,7 +111,7 @@ def _program(found: trained.Trained, name: str, longest_s: float):
                 f"{found.about['model']} has what it cannot: {problem[:300]}. Use "
                 "another format."
             ) from error
-        checked = export_check.check(live, form, content, longest)
+        checked = check.check(live, form, content, longest)
     limits = list(form.limits)
     if form.is_fixed:
         limits.append(f"one recording of at most {longest_s:g} s; cut longer ones")
@@ -125,7 +125,7 @@ def _program(found: trained.Trained, name: str, longest_s: float):
     return content, about, said
 
 
-def _longest(found: trained.Trained, longest_s: float) -> int:
+def _longest(found: trained_model.Trained, longest_s: float) -> int:
     """Samples N of a program of fixed size."""
     window_s = found.config.segment.window_s
     if not longest_s >= window_s:
@@ -136,7 +136,7 @@ def _longest(found: trained.Trained, longest_s: float) -> int:
     return round(longest_s * found.spec.sample_rate_hz)
 
 
-def _interface(found: trained.Trained, shape: list) -> dict:
+def _interface(found: trained_model.Trained, shape: list) -> dict:
     """Names, types and meanings of inputs [B, N] and outputs."""
 
     def array(dtype: str, shape: list, meaning: str) -> dict:
@@ -155,7 +155,7 @@ def _interface(found: trained.Trained, shape: list) -> dict:
     }
 
 
-def _weights(found: trained.Trained, name: str, longest_s: float):
+def _weights(found: trained_model.Trained, name: str, longest_s: float):
     """The same of the weights alone."""
     del name, longest_s  # of programs
     content = weights.to_bytes(found)
@@ -164,7 +164,7 @@ def _weights(found: trained.Trained, name: str, longest_s: float):
     return content, {"arrays": shapes, "limits": ["weights alone, no program"]}, said
 
 
-def _check_model(found: trained.Trained, name: str) -> None:
+def _check_model(found: trained_model.Trained, name: str) -> None:
     """Refuses models whose answer is no function of the samples alone."""
     model, data, segment = found.about["model"], found.config.data, found.config.segment
     reads = set(found.input_shapes) - {"frames", "frame_mask"}
@@ -182,7 +182,7 @@ def _check_model(found: trained.Trained, name: str) -> None:
         )
 
 
-def _card(found: trained.Trained, name: str) -> dict:
+def _card(found: trained_model.Trained, name: str) -> dict:
     """What holds for every format."""
     about = found.about
     ours = workdir_lib.versions()

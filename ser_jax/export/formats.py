@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ser_jax.errors import InputError
 from ser_jax.export import wave_model
-from ser_jax.inference.trained import Trained
+from ser_jax.predict.trained_model import Trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 INPUTS, OUTPUTS = ("samples", "lengths"), ("probabilities",)
@@ -70,18 +70,18 @@ def stablehlo(trained: Trained, num_samples: int = 0) -> bytes:
 
 def onnx(trained: Trained, num_samples: int) -> bytes:
     """An ONNX model for one recording of at most N samples."""
-    from ser_jax.export import onnx_graph  # needs the extra `onnx`
+    from ser_jax.export.onnx import graph  # needs the extra `onnx`
 
     program = wave_model.unrolled(trained, num_samples)
-    return onnx_graph.to_bytes(program, INPUTS, OUTPUTS)
+    return graph.to_bytes(program, INPUTS, OUTPUTS)
 
 
 def tflite(trained: Trained, num_samples: int) -> bytes:
     """A TFLite model for one recording of at most N samples."""
-    from ser_jax.export import tflite_file  # needs the extra `tflite`
+    from ser_jax.export import tflite  # needs the extra `tflite`
 
     program = wave_model.unrolled(trained, num_samples)
-    return tflite_file.to_bytes(program, INPUTS, OUTPUTS)
+    return tflite.to_bytes(program, INPUTS, OUTPUTS)
 
 
 _PLAIN = "power spectra are matrix products, loops are written out"

@@ -13,10 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ser_jax.data import segments
-from ser_jax.features import online
-from ser_jax.inference.trained import Trained
-from ser_jax.training import step
+from ser_jax.features import online, segments
+from ser_jax.predict import forward
+from ser_jax.predict.trained_model import Trained
 
 _TOGETHER = 8  # windows that overlap go through the model together, at most so many
 
@@ -195,9 +194,8 @@ def posteriors(
       left: Frames from the first of a window to the last of the recording.
     """
     weights, mean, std = weights
-    batch = step.normalised(cut, left, mean, std, trained.config.data.pad)
-    logits = trained.merged(weights)(batch)
-    return jax.nn.softmax(logits.astype(jnp.float32))
+    batch = forward.model_inputs(cut, left, mean, std, trained.config.data)
+    return forward.posteriors(trained.merged(weights), batch)
 
 
 def _joined(vote: str, votes, scores):

@@ -17,8 +17,8 @@ import safetensors.numpy
 from etils import epath
 
 from ser_jax.errors import InputError
-from ser_jax.inference import trained as trained_lib
-from ser_jax.inference.trained import Trained
+from ser_jax.predict import trained_model as trained_lib
+from ser_jax.predict.trained_model import Trained
 
 FORMAT = "1"
 _PARTS = ("params", "stats")

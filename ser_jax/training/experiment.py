@@ -9,11 +9,13 @@ from flax import nnx
 
 from ser_jax import clock
 from ser_jax.corpora.utterance import Exclusion, Utterance
-from ser_jax.data import batches, build, inputs, normalize, protocols, segments, store
+from ser_jax.data import batches, normalize, protocols, side_inputs
 from ser_jax.data.batches import RunWindows, Tables
-from ser_jax.data.frames import FrameBuffer
-from ser_jax.data.samples import SampleBuffer
+from ser_jax.data.frame_table import FrameBuffer
+from ser_jax.data.sample_table import SampleBuffer
+from ser_jax.datasets import build, store
 from ser_jax.errors import InputError
+from ser_jax.features import segments
 from ser_jax.models import MODELS
 from ser_jax.training import losses, optim
 from ser_jax.training import state as state_lib
@@ -95,8 +97,8 @@ def prepare(config) -> Experiment:
     runs, padded = _windows(corpus, folds, dense, config)
     sizes = _sizes(corpus, runs, config.segment)
     buffer = FrameBuffer.from_store(corpus, sizes[-1])
-    texts = inputs.texts(corpus, config.data)
-    tables, text = inputs.tables(corpus, texts, config.data)
+    texts = side_inputs.texts(corpus, config.data)
+    tables, text = side_inputs.tables(corpus, texts, config.data)
     samples = None
     if config.augment.vtlp == "online":
         samples = SampleBuffer.open(corpus, buffer, config.data)

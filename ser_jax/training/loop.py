@@ -12,22 +12,15 @@ from tqdm import tqdm
 from ser_jax import clock
 from ser_jax.data import batches, schedule
 from ser_jax.errors import InputError
-from ser_jax.evaluation import results
-from ser_jax.training import (
-    checkpoint,
-    compilation,
-    outcome,
-    placing,
-    profiling,
-    selection,
-    stored,
-)
+from ser_jax.training import autotune, compilation, evaluation, profiling, selection
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training.check import check_config
-from ser_jax.training.checkpoint import Checkpointer, Snapshot
-from ser_jax.training.events import EventLog
+from ser_jax.training.config_check import check_config
+from ser_jax.training.tensorboard import EventLog
 from ser_jax.training.trainer import Trainer
-from ser_jax.training.workdir import Workdir, command_line, git_commit, versions
+from ser_jax.workdir import checkpoint, results
+from ser_jax.workdir import config as stored
+from ser_jax.workdir.checkpoint import Checkpointer, Snapshot
+from ser_jax.workdir.workdir import Workdir, command_line, git_commit, versions
 
 _log = logging.getLogger(__name__)
 
@@ -60,9 +53,9 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
         _log.info("%s is complete; nothing to train.", workdir.path)
         return results.read_json(workdir.path / "results.json")
     experiment = experiment_lib.prepare(config)
-    outcome.settle_splits(workdir, experiment)
+    evaluation.settle_splits(workdir, experiment)
     trainer = Trainer(config, experiment)
-    placing.settle(trainer, workdir)
+    autotune.settle(trainer, workdir)
     checkpointer = Checkpointer(workdir.path, provenance=provenance(config, experiment))
     try:
         snapshot = checkpointer.restore(trainer.initial_snapshot())
@@ -75,7 +68,7 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
         snapshot = _train(config, workdir, trainer, checkpointer, snapshot)
     finally:
         checkpointer.close()
-    return outcome.evaluate(config, workdir, trainer, snapshot)
+    return evaluation.evaluate(config, workdir, trainer, snapshot)
 
 
 @clock.running()
@@ -92,9 +85,9 @@ def evaluate(workdir_path: str) -> dict:
             "Train first: python run.py --config=... --workdir=..."
         )
     experiment = experiment_lib.prepare(config)
-    outcome.settle_splits(workdir, experiment)
+    evaluation.settle_splits(workdir, experiment)
     trainer = Trainer(config, experiment)
-    placing.settle(trainer, workdir, may_measure=False)
+    autotune.settle(trainer, workdir, may_measure=False)
     checkpointer = Checkpointer(workdir.path, provenance={})
     snapshot = checkpointer.restore(trainer.initial_snapshot())
     checkpointer.close()
@@ -105,7 +98,7 @@ def evaluate(workdir_path: str) -> dict:
             "it goes on from there."
         )
     clock.current().add(snapshot.seconds)
-    return outcome.evaluate(config, workdir, trainer, snapshot)
+    return evaluation.evaluate(config, workdir, trainer, snapshot)
 
 
 def _check_stored(config, workdir: Workdir) -> None:
@@ -221,7 +214,7 @@ def provenance(config, experiment) -> dict:
         "format": checkpoint.FORMAT,
         "config": config.to_dict(),
         "input_shapes": experiment.input_shapes,
-        **outcome.splits(experiment),
+        **evaluation.splits(experiment),
         "versions": versions(),
         "git_commit": git_commit(),
     }

@@ -10,7 +10,7 @@ collective between runs. How the runs that share a device are executed is the `m
 - `vmap`: batched. Takes the memory of all its runs at once; what does not fit is cut
   into waves of `per_call` runs per device.
 
-`auto` is `loop` here; on accelerators `placing.py` measures what is faster.
+`auto` is `loop` here; on accelerators `autotune.py` measures what is faster.
 
 When there are at least twice as many devices as runs, a second mesh axis `data` splits
 each run's batch; XLA partitions it, so results stay those of the whole batch.

@@ -6,8 +6,8 @@ import numpy as np
 from ser_jax import clock
 from ser_jax.errors import InputError
 from ser_jax.training import optim
-from ser_jax.training.checkpoint import RunRecord, Snapshot
 from ser_jax.training.trainer import Trainer, scores
+from ser_jax.workdir.checkpoint import RunRecord, Snapshot
 
 
 @clock.part("validation")

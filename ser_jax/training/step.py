@@ -5,19 +5,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
-from ser_jax.data import normalize, waves
 from ser_jax.data.batches import Index, Tables
+from ser_jax.features import online_segments
 from ser_jax.features.spec import RECIPES
 from ser_jax.layers import center_loss
+from ser_jax.predict import forward
 from ser_jax.training import augment, losses, optim
 from ser_jax.training.state import Totals, TrainState
-
-Statistic = Float[Array, "F C"] | Float[np.ndarray, "F C"]
 
 # Folded into a step's key for VTLP, so that other draws are the same without it.
 _WARP = 7
@@ -42,7 +40,7 @@ class Constants(NamedTuple):
 
 
 def gather(
-    tables: Tables, constants: Constants, index: Index, window: int, pad: str
+    tables: Tables, constants: Constants, index: Index, window: int, data
 ) -> dict[str, jax.Array]:
     """Makes a batch: cuts windows, normalises and pads them, looks up words.
 
@@ -52,47 +50,22 @@ def gather(
       constants: Of the run.
       index: Which windows.
       window: T, frames to which they are padded.
-      pad: `after_norm` pads with zeros, masked; `before_norm` normalises the zeros too
-        and counts them as speech, as the ACRNN's code does (systems.md 7.3).
+      data: `config.data`, see `forward.model_inputs`.
     """
 
     def cut(start):
         return jax.lax.dynamic_slice_in_dim(tables.frames, start, window, axis=0)
 
     frames = jax.vmap(cut)(index.start)
-    mean, std = constants.mean, constants.std
-    batch = normalised(frames, index.num_frames, mean, std, pad)
+    batch = forward.model_inputs(
+        frames, index.num_frames, constants.mean, constants.std, data
+    )
     if tables.tokens is not None:
         tokens = tables.tokens[index.utterance]
         batch |= {"words": tables.word_vectors[tokens], "word_mask": tokens > 0}
     if tables.speaker_embeddings is not None:
         batch["speaker_embedding"] = tables.speaker_embeddings[index.utterance]
     return batch
-
-
-def normalised(
-    frames: Float[Array, "B T F C"],
-    num_frames: Int[Array, " B"],
-    mean: Statistic,
-    std: Statistic,
-    pad: str,
-) -> dict[str, jax.Array]:
-    """The `frames` and `frame_mask` that a model reads of windows.
-
-    Args:
-      frames: Cut windows; behind a recording's end they may hold anything.
-      num_frames: Real frames of each.
-      mean: Of the run's training part.
-      std: Likewise.
-      pad: See `gather`.
-    """
-    mask = jnp.arange(frames.shape[1]) < num_frames[:, None]
-    real = mask[:, :, None, None]
-    if pad == "before_norm":
-        frames = normalize.zscore(jnp.where(real, frames, 0.0), mean, std)
-        return {"frames": frames, "frame_mask": jnp.ones_like(mask)}
-    frames = jnp.where(real, normalize.zscore(frames, mean, std), 0.0)
-    return {"frames": frames, "frame_mask": mask}
 
 
 def warped(
@@ -114,9 +87,10 @@ def warped(
     low, high = data.vtlp_low, data.vtlp_high
     alpha = jax.random.uniform(key, shape[:1], minval=low, maxval=high)
     spec = RECIPES[data.recipe]
-    frames = waves.features(cut, alpha, shape[1], spec, data.channels)
-    mean, std = constants.mean, constants.std
-    made = normalised(frames, index.num_frames, mean, std, data.pad)
+    frames = online_segments.features(cut, alpha, shape[1], spec, data.channels)
+    made = forward.model_inputs(
+        frames, index.num_frames, constants.mean, constants.std, data
+    )
     return batch | {"frames": made["frames"]}
 
 
@@ -222,8 +196,6 @@ def make_predict_step(graphdef: nnx.GraphDef) -> Callable:
     """Returns `predict_step(params, stats, batch) -> posteriors [B, K]`."""
 
     def predict_step(params, stats, batch):
-        model = nnx.merge(graphdef, params, stats, copy=True)
-        model.eval()
-        return jax.nn.softmax(model(batch))
+        return forward.posteriors(forward.merge(graphdef, params, stats), batch)
 
     return predict_step

@@ -6,16 +6,16 @@ import jax
 import numpy as np
 
 from ser_jax import clock
-from ser_jax.data import batches, schedule, waves
+from ser_jax.data import batches, sample_table, schedule
 from ser_jax.data.batches import Index
 from ser_jax.errors import InputError
-from ser_jax.evaluation import metrics, voting
 from ser_jax.features.spec import RECIPES
+from ser_jax.scoring import metrics, voting
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training import feeding, optim, runs, step
-from ser_jax.training.checkpoint import RunRecord, Snapshot
-from ser_jax.training.feeding import Chunk
+from ser_jax.training import feeder, optim, runs, step
+from ser_jax.training.feeder import Chunk
 from ser_jax.training.state import Totals
+from ser_jax.workdir.checkpoint import RunRecord, Snapshot
 
 # Steps compiled into one call on accelerators: long enough that the host is never
 # waited for, short enough that a stop signal is answered within seconds.
@@ -49,7 +49,7 @@ class Trainer:
         # Steps with windows of different sizes cannot share a call.
         mixed = len(experiment.sizes) > 1
         default = 1 if on_cpu else ACCELERATOR_STEPS_PER_CALL
-        self.feeder = feeding.Feeder(
+        self.feeder = feeder.Feeder(
             _buffers(experiment),
             experiment.tables,
             self.placement,
@@ -181,12 +181,12 @@ class Trainer:
         )
 
     def _batch(self, tables, chunk, constants, window_frames):
-        tables, index = feeding.own_table(tables, chunk, window_frames)
-        pad = self.config.data.pad
-        batch = step.gather(tables, constants, index, window_frames, pad)
+        tables, index = feeder.own_table(tables, chunk, window_frames)
+        data = self.config.data
+        batch = step.gather(tables, constants, index, window_frames, data)
         if tables.samples is not None:
             data = self.config.data
-            batch["samples"] = waves.cut(
+            batch["samples"] = sample_table.cut(
                 tables,
                 chunk.index,
                 window_frames,

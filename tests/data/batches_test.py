@@ -7,10 +7,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from ser_jax.data import batches
-from ser_jax.data.frames import FrameBuffer
+from ser_jax.data.frame_table import FrameBuffer
 from ser_jax.data.protocols import Fold
-from ser_jax.data.segments import Segments
 from ser_jax.errors import InputError
+from ser_jax.features.segments import Segments
 
 COPIES = 2
 LENGTHS = (7, 9, 5)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ser_jax.data import normalize
-from ser_jax.data.segments import Segments
+from ser_jax.features.segments import Segments
+from ser_jax.predict import forward
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_zscore_of_training_frames_is_standard_and_constant_bands_stay_finite(fr
         utterance[:, 2, 1] = -10.0
     mean, std = normalize.fold_statistics(frames, [(0, 1)])[0]
     assert std[2, 1] == 0.0
-    scored = normalize.zscore(np.concatenate(frames[:2]), mean, std)
+    scored = forward.zscore(np.concatenate(frames[:2]), mean, std)
     assert scored.dtype == np.float32
     # 15 frames in float32; epsilon 1e-5 against a deviation of about 2.
     np.testing.assert_allclose(scored.mean(0), 0.0, atol=1e-5)

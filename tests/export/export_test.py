@@ -12,8 +12,8 @@ import pytest
 from configs import cnn3d_attn
 from ser_jax.errors import InputError
 from ser_jax.export import export, formats, weights
-from ser_jax.inference import trained as trained_lib
-from ser_jax.inference.recognizer import Recognizer
+from ser_jax.predict import trained_model as trained_lib
+from ser_jax.predict.recognizer import Recognizer
 from tests.untrained import CLASSES, untrained
 
 # What docs/export.md shows, and nothing of ours.

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from configs import cnn3d_attn
-from ser_jax.data import segments
-from ser_jax.evaluation import voting
 from ser_jax.export import wave_model
-from ser_jax.features import offline
+from ser_jax.features import offline, segments
 from ser_jax.features.spec import RECIPES
 from ser_jax.layers import area_blocks
 from ser_jax.layers.area_attention import area_attention
+from ser_jax.scoring import voting
 from tests.untrained import untrained
 
 RATE_HZ = 16_000

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.explanation.attention import answer_and_maps
+from ser_jax.explain.attention import answer_and_maps
 from ser_jax.layers import attention_grid, strided
 from ser_jax.layers.strided import POOL, Window
 from ser_jax.models import MODELS

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from ser_jax.models import MODELS
-from ser_jax.training.checkpoint import Checkpointer, RunRecord, Snapshot
+from ser_jax.workdir.checkpoint import Checkpointer, RunRecord, Snapshot
 from tests.models.entries import ENTRIES
 
 CLASSES = 3

@@ -5,8 +5,8 @@ import signal
 
 import numpy as np
 
-from ser_jax.evaluation import results as result_files
 from ser_jax.training.trainer import Trainer
+from ser_jax.workdir import results as result_files
 
 
 def posteriors_of(workdir) -> np.ndarray:

@@ -12,10 +12,11 @@ import pytest
 import soundfile
 
 from ser_jax.errors import InputError
-from ser_jax.evaluation import recordings, report, times
-from ser_jax.evaluation import results as result_files
+from ser_jax.report import report, timing
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
+from ser_jax.workdir import recordings
+from ser_jax.workdir import results as result_files
 from tests.training.common import posteriors_of, stop_after
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +91,7 @@ def test_every_second_belongs_to_one_part(baseline):
     assert sum(found["seconds"].values()) == pytest.approx(total, abs=1e-6)
     parts = ("start", "load", "model", "compile", "first_step", "training")
     parts += ("validation", "checkpoints", "logs", "evaluation")
-    assert set(parts) <= set(found["seconds"]) <= set(times.PARTS)
+    assert set(parts) <= set(found["seconds"]) <= set(timing.PARTS)
     assert all(found["seconds"][part] > 0 for part in parts[3:])
     start_up = found["start_up"]
     assert 0 < start_up["first_step_after_s"] < total

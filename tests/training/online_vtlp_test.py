@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.data import build, samples
+from ser_jax.data import sample_table
+from ser_jax.datasets import build
 from ser_jax.errors import InputError
 from ser_jax.models import MODELS
 from ser_jax.training import experiment as experiment_lib
@@ -103,4 +104,4 @@ def test_only_training_frames_are_warped(config):
 def test_a_dataset_without_samples_is_refused(config):
     corpus = experiment_lib.store.load(build.ensure_built(config.data))
     with pytest.raises(InputError, match="expected a dataset with samples"):
-        samples.SampleBuffer.open(corpus, None, config.data)
+        sample_table.SampleBuffer.open(corpus, None, config.data)

@@ -9,8 +9,8 @@ import jax
 
 from ser_jax import clock
 from ser_jax.training import loop, profiling
-from ser_jax.training.checkpoint import Snapshot
 from ser_jax.training.trainer import Trainer
+from ser_jax.workdir.checkpoint import Snapshot
 
 
 def _names_in(folder) -> set[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from ml_collections import ConfigDict
 
 from ser_jax.data.batches import Index, Tables
 from ser_jax.training import augment, losses, optim, state, step
@@ -121,7 +122,8 @@ def _buffer():
 
 
 def _gather(constants, index, pad="after_norm", **tables):
-    return step.gather(Tables(_buffer(), **tables), constants, index, 7, pad)
+    data = ConfigDict({"pad": pad, "normalize": "fold"})
+    return step.gather(Tables(_buffer(), **tables), constants, index, 7, data)
 
 
 def test_gather_cuts_normalises_and_pads_with_zeros(tiny_config):

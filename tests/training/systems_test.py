@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import acrnn, adrnn, afcn, mscnn_spu
-from ser_jax.evaluation import report
+from ser_jax.report import report
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
 from ser_jax.training.trainer import Trainer

@@ -1,0 +1,82 @@
+"""Any corpus that a CSV describes, as a TFDS dataset named `manifest`."""
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+import tensorflow_datasets as tfds
+
+from ser_jax.corpora import manifest
+from ser_jax.corpora.utterance import Exclusion, Utterance
+from ser_jax.datasets import speech_builder
+
+
+@dataclasses.dataclass(eq=False)
+class ManifestConfig(speech_builder.SpeechConfig):
+    """Features of one manifest; another CSV or other files are another dataset.
+
+    Attributes:
+      manifest: The CSV file.
+      fingerprint: Of the CSV and its recordings; made when empty.
+    """
+
+    manifest: str = ""
+    fingerprint: str = ""
+
+    def __post_init__(self):
+        self.fingerprint = self.fingerprint or manifest_fingerprint(self.manifest)
+        file = Path(self.manifest)
+        # Manifests are often all called manifest.csv; their folder says more.
+        stem = file.resolve().parent.name if file.stem == "manifest" else file.stem
+        readable = re.sub(r"\W+", "_", stem) or "corpus"
+        features = speech_builder.config_name(self)
+        self.name = f"{readable}_{self.fingerprint[:8]}_{features}"
+
+
+class Manifest(speech_builder.SpeechBuilder):
+    """Speech described by a CSV with the columns path, emotion and speaker."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "Log-mel with deltas, VTLP copies, all columns."
+    }
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        # Not from the folder's README and CITATIONS, which are IEMOCAP's.
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Speech corpus described by a CSV manifest.",
+            features=speech_builder.features_dict(self.builder_config),
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _read(
+        self, manual_dir: str | None, excluded: list[Exclusion]
+    ) -> Iterable[Utterance]:
+        return manifest.read(self.builder_config.manifest, excluded=excluded)
+
+    def _fingerprint(self, manual_dir: str | None) -> str:
+        return self.builder_config.fingerprint
+
+
+def manifest_fingerprint(path: str | os.PathLike) -> str:
+    """Changes with the CSV's content and the size of any recording it names.
+
+    Args:
+      path: The CSV file.
+
+    Returns:
+      16 hex digits.
+
+    Raises:
+      InputError: See `ser_jax.corpora.manifest.read`.
+    """
+    utterances = manifest.read(path)
+    content = hashlib.sha256(Path(path).read_bytes()).digest()
+    return speech_builder.fingerprint(
+        ((u.id, os.path.getsize(u.wav)) for u in utterances), seed=content
+    )

@@ -1,0 +1,277 @@
+"""Opens a built dataset, whichever format, without TensorFlow."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ser_jax.corpora.utterance import Exclusion, Utterance
+from ser_jax.datasets import frame_cache as flat
+from ser_jax.datasets import records
+from ser_jax.errors import InputError
+from ser_jax.features.spec import RECIPES, FeatureSpec
+
+
+class _Views(Sequence):
+    """A sequence whose items are made when asked for."""
+
+    def __init__(self, view: Callable[[int], np.ndarray], length: int):
+        self._view, self._length = view, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, position: int) -> np.ndarray:
+        return self._view(range(self._length)[position])
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A whole dataset; its features stay in a mapped file (`ser_jax.datasets.frame_cache`).
+
+    Attributes:
+      utterances: Labels of U utterances, sorted by id.
+      flat: float32 [N, F, C], features with C - 1 orders of deltas, of one utterance
+        after the other: the original, then its VTLP copies.
+      first: int64 [U], first frame of each original in `flat`.
+      num_frames: int64 [U], T_u.
+      warp_factors: float32 [U, V], of the copies in use; V may be 0.
+      num_samples: int64 [U], lengths at the recipe's rate.
+      spec: The recipe.
+      excluded: What the reader and the builder left out, and why.
+      resampled: How many recordings came at another rate.
+      directory: Where it was read from.
+      asr_text: Recognized text of each utterance; all empty without a recognizer.
+      asr: What is known of it: recognizer, versions, word error rate, ...; or {}.
+    """
+
+    utterances: tuple[Utterance, ...]
+    flat: np.ndarray
+    first: np.ndarray
+    num_frames: np.ndarray
+    warp_factors: np.ndarray
+    num_samples: np.ndarray
+    spec: FeatureSpec
+    excluded: tuple[Exclusion, ...]
+    resampled: int
+    directory: str
+    asr_text: tuple[str, ...]
+    asr: dict
+
+    @property
+    def frames(self) -> Sequence[np.ndarray]:
+        """Per utterance float32 [T_u, F, C]."""
+        return _Views(lambda u: self._block(u)[0], len(self.utterances))
+
+    @property
+    def copies(self) -> Sequence[np.ndarray]:
+        """Per utterance float32 [V, T_u, F, C], its VTLP copies."""
+        return _Views(lambda u: self._block(u)[1:], len(self.utterances))
+
+    def _block(self, u: int) -> np.ndarray:
+        num, copies = int(self.num_frames[u]), self.warp_factors.shape[1]
+        block = self.flat[self.first[u] : self.first[u] + (1 + copies) * num]
+        return block.reshape(1 + copies, num, *self.flat.shape[1:])
+
+    def take(self, positions: Sequence[int]) -> "Store":
+        """The dataset with only some of its utterances, in the given order."""
+        return dataclasses.replace(
+            self,
+            utterances=tuple(self.utterances[u] for u in positions),
+            first=self.first[positions],
+            num_frames=self.num_frames[positions],
+            warp_factors=self.warp_factors[positions],
+            num_samples=self.num_samples[positions],
+            asr_text=tuple(self.asr_text[u] for u in positions),
+        )
+
+
+def load(
+    directory: str | os.PathLike,
+    *,
+    channels: int | None = None,
+    copies: bool = True,
+    cache_dir: str = "",
+) -> Store:
+    """Opens all splits of a built dataset.
+
+    The first time, the features are copied to a flat file of 4 (V + 1) T F C bytes per
+    utterance; the dataset is not read again while it is as it was.
+
+    Args:
+      directory: What `ser_jax.datasets.build.ensure_built` returned.
+      channels: C, 1 static, 2 + delta, 3 + delta-delta; None = all that are stored.
+      copies: Whether to keep the VTLP copies; without them V = 0.
+      cache_dir: Where flat files are kept; empty = in the dataset's own folder.
+
+    Raises:
+      InputError: There is no complete dataset of this version in `directory`, its
+        recipe stores fewer channels, or the flat file cannot be written.
+      ValueError: `channels` is not 1, 2 or 3.
+    """
+    if channels not in (None, 1, 2, 3):
+        raise ValueError(f"expected channels 1, 2 or 3, got {channels}")
+    directory = os.fspath(directory)
+    builder = _open(directory)
+    metadata = builder.info.metadata
+    spec = _check_spec(metadata["spec"], directory)
+    channels = spec.num_channels if channels is None else channels
+    if channels > spec.num_channels:
+        raise InputError(
+            f"data.channels: expected at most {spec.num_channels}, which data.recipe="
+            f"{spec.name} stores, got {channels}; set --config.data.channels"
+        )
+    name = f"flat_channels{channels}{'_copies' if copies else ''}"
+    found = flat.ensure(
+        _flat_folder(directory, cache_dir, name),
+        {"dataset": flat.files(directory)},
+        lambda: _blocks(builder, channels, copies),
+    )
+    rows, first = found.entries, _first_frames(found.entries)
+    order = sorted(range(len(rows)), key=lambda u: rows[u]["utterance"]["id"])
+    rows = [rows[u] for u in order]
+    return Store(
+        utterances=tuple(_utterance(row["utterance"]) for row in rows),
+        flat=found.frames,
+        first=first[order],
+        num_frames=np.array([row["num_frames"] for row in rows], np.int64),
+        warp_factors=np.array([row["warp_factors"] for row in rows], np.float32),
+        num_samples=np.array([row["num_samples"] for row in rows], np.int64),
+        spec=spec,
+        excluded=tuple(Exclusion(**fields) for fields in metadata["excluded"]),
+        resampled=metadata["resampled"],
+        directory=directory,
+        asr_text=tuple(row["asr_text"] for row in rows),
+        asr=dict(metadata["asr"]),
+    )
+
+
+def load_samples(directory: str | os.PathLike, *, cache_dir: str = "") -> flat.Flat:
+    """Opens the recordings' samples, in rows of one hop, each padded to whole rows.
+
+    Args:
+      directory: A dataset that was built with samples.
+      cache_dir: As for `load`.
+
+    Returns:
+      int16 [N, 1, hop] and for each recording `id`, `num_samples` and `log_peak`.
+
+    Raises:
+      InputError: It holds no samples, or the flat file cannot be written.
+    """
+    directory = os.fspath(directory)
+    builder = _open(directory)
+    if "samples" not in builder.info.features:
+        raise InputError(
+            f"augment.vtlp=online: expected a dataset with samples, got {directory}, "
+            "which holds features only. Build it with "
+            "--config.augment.vtlp=online, or set --config.augment.vtlp=one."
+        )
+    hop = _check_spec(builder.info.metadata["spec"], directory).hop_samples
+
+    def blocks() -> flat.Blocks:
+        for example in records.examples(builder):
+            values = example["samples"]
+            rows = np.pad(values, (0, -len(values) % hop)).reshape(-1, 1, hop)
+            entry = {
+                "id": _text(example["id"]),
+                "num_samples": len(values),
+                "log_peak": float(example["log_peak"]),
+            }
+            yield entry, [rows]
+
+    folder = _flat_folder(directory, cache_dir, "flat_samples")
+    return flat.ensure(folder, {"dataset": flat.files(directory)}, blocks)
+
+
+def _flat_folder(directory: str, cache_dir: str, name: str) -> Path:
+    if not cache_dir:
+        return Path(directory) / name
+    whole = os.path.abspath(directory)
+    key = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    dataset = f"{Path(whole).parent.name}_{key}"
+    return Path(cache_dir).expanduser() / dataset / name
+
+
+def _blocks(builder, channels: int, copies: bool) -> flat.Blocks:
+    """What the flat file holds of each example, in the order of the records."""
+    total = sum(split.num_examples for split in builder.info.splits.values())
+    # The bar shows only when reading takes longer than a breath.
+    for example in tqdm(
+        records.examples(builder),
+        "Reading features",
+        total,
+        delay=2,
+        unit="utt",
+        leave=False,
+    ):
+        frames = example["log_mel"][..., :channels]
+        warped, factors = [], []
+        if copies and "vtlp" in example:
+            warped = [example["vtlp"][..., :channels]]
+            factors = np.asarray(example["warp_factors"], np.float32).tolist()
+        entry = {
+            "utterance": _labels(example),
+            "num_frames": len(frames),
+            "num_samples": int(example["num_samples"]),
+            "warp_factors": factors,
+            "asr_text": _text(example.get("asr_text", "")),
+        }
+        yield entry, [frames, *warped]
+
+
+def _first_frames(entries: list[dict]) -> np.ndarray:
+    """First frame of every block, in the order of the file: int64."""
+    blocks = [row["num_frames"] * (1 + len(row["warp_factors"])) for row in entries]
+    return np.cumsum([0, *blocks], dtype=np.int64)[:-1]
+
+
+def _open(directory: str):
+    if not (Path(directory) / "dataset_info.json").exists():
+        raise InputError(
+            f"expected a built dataset in {directory}, got no dataset_info.json there; "
+            "build it with `python run.py` or `tfds build`"
+        )
+    import tensorflow_datasets as tfds  # half a second
+
+    return tfds.builder_from_directory(directory)
+
+
+def _check_spec(stored: dict, directory: str) -> FeatureSpec:
+    """The recipe as it is now must be the one the features were made by."""
+    spec = RECIPES.get(stored["name"])
+    if spec is None or dataclasses.asdict(spec) != stored:
+        raise InputError(
+            f"{directory} was built by another version of recipe {stored['name']!r}: "
+            f"expected {spec}, got {stored}. Delete the folder and run again."
+        )
+    return spec
+
+
+def _labels(example: dict) -> dict:
+    """The labels as the reader gave them (numbers rounded to float32), as JSON."""
+    fields = {}
+    for field in dataclasses.fields(Utterance):
+        value = example[field.name]
+        if field.name == "rater_labels":
+            fields[field.name] = [_text(label) for label in value]
+        elif field.name == "extra":
+            fields[field.name] = json.loads(_text(value))
+        elif field.type in (float, "float"):
+            fields[field.name] = float(value)
+        else:
+            fields[field.name] = _text(value)
+    return fields
+
+
+def _utterance(labels: dict) -> Utterance:
+    return Utterance(**labels | {"rater_labels": tuple(labels["rater_labels"])})
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,132 @@
+"""Texts as word tokens and the vectors of the words that occur. NumPy only."""
+
+import dataclasses
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ser_jax.errors import InputError
+from ser_jax.features import word_vectors
+
+# In this order: dots, dashes, numbers with inner marks, acronyms, words (with inner
+# hyphens and apostrophes), clipped words, any other sign by itself.
+_TOKEN = re.compile(
+    r"""
+    \.{2,} | -{2,}
+    | \d+(?:[.,:]\d+)+(?!\w)
+    | (?:[^\W\d_]\.){2,}
+    | [^\W_]+(?:['-][^\W_]+)*
+    | '(?:em|cause|til|tis|twas|n)(?!\w)
+    | \S
+    """,
+    re.VERBOSE,
+)
+_CLITIC = re.compile(r"(.+?)(n't|'(?:s|m|d|re|ve|ll))$")
+_PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "—": "--", "–": "-"})
+
+
+@dataclasses.dataclass(frozen=True)
+class WordTable:
+    """The texts of U utterances as rows of the word vectors they need.
+
+    Attributes:
+      vectors: float32 [V, E]; row 0 is zeros, for padding.
+      words: The V words of the rows, sorted; the first is empty.
+      tokens: int32 [U, L], rows of `vectors`; 0 behind a text's last word.
+      lengths: int32 [U], words per text; 0 for a text without a known word.
+      unknown: How often each word without a vector occurs.
+      num_words: Words in all texts, known and unknown, before cutting.
+      num_cut: Texts with more known words than L.
+      source: Where the vectors are from, for people.
+    """
+
+    vectors: np.ndarray
+    words: tuple[str, ...]
+    tokens: np.ndarray
+    lengths: np.ndarray
+    unknown: Mapping[str, int]
+    num_words: int
+    num_cut: int
+    source: str
+
+
+def embed_texts(texts: Sequence[str], *, source: str, max_words: int) -> WordTable:
+    """Splits texts into words and looks the words' vectors up.
+
+    Words without a vector are skipped, as in the published systems, and counted.
+    Annotations in transcripts, such as `[LAUGHTER]`, are words like any other.
+
+    Args:
+      texts: One per utterance; empty ones are allowed.
+      source: See `word_vectors.find`.
+      max_words: What stands behind so many known words is cut.
+
+    Returns:
+      The table; L is the length of the longest text, at most `max_words`, at least 1.
+
+    Raises:
+      InputError: No text has a word, or none a known one; `max_words` is less than 1;
+        or the vectors cannot be read.
+    """
+    if max_words < 1:
+        raise InputError(f"data.max_words: expected 1 or more, got {max_words}")
+    split = [tokenize(text) for text in texts]
+    counts = Counter(word for words in split for word in words)
+    if not counts:
+        raise InputError(
+            f"data.text: expected utterances with a text, got {len(split)} without "
+            "one; a model that hears only needs --config.data.text=none"
+        )
+    known = word_vectors.find(sorted(counts), source)
+    if not known.words:
+        raise InputError(
+            f"data.word_vectors={source}: expected vectors for the words of the texts, "
+            f"got none for {len(counts)} words such as "
+            f"{', '.join(w for w, _ in counts.most_common(3))}; is it another language?"
+        )
+    row = {word: i for i, word in enumerate(known.words, 1)}
+    rows = [[row[word] for word in words if word in row] for words in split]
+    width = min(max_words, max(1, *(len(x) for x in rows)))
+    tokens = np.zeros((len(rows), width), np.int32)
+    for place, found in zip(tokens, rows, strict=True):
+        place[: len(found)] = found[:width]
+    return WordTable(
+        vectors=np.pad(known.vectors, ((1, 0), (0, 0))),
+        words=("", *known.words),
+        tokens=tokens,
+        lengths=(tokens > 0).sum(axis=1).astype(np.int32),
+        unknown={word: n for word, n in counts.most_common() if word not in row},
+        num_words=counts.total(),
+        num_cut=sum(len(x) > width for x in rows),
+        source=known.source,
+    )
+
+
+def tokenize(text: str) -> list[str]:
+    """Splits a text the way the GloVe vectors' own training texts were split.
+
+    Lower case; clitics are words of their own (`don't` -> `do n't`, `she'll` ->
+    `she 'll`), and so is every punctuation mark; runs of dots are `...`, runs of
+    hyphens `--`. Contractions without an apostrophe (`gonna`, `cannot`) stay whole:
+    they have vectors, while their parts (`gon`, `na`) stand for other words.
+    """
+    text = unicodedata.normalize("NFKC", text).translate(_PLAIN).lower()
+    tokens = []
+    for token in _TOKEN.findall(text):
+        if token.startswith(("..", "--")):
+            tokens.append(token[0] * (3 if token[0] == "." else 2))
+        else:
+            tokens.extend(_without_clitics(token))
+    return tokens
+
+
+def _without_clitics(word: str) -> list[str]:
+    """`wouldn't've` -> `would`, `n't`, `'ve`."""
+    clitics = []
+    while match := _CLITIC.match(word):
+        word, clitic = match.groups()
+        clitics.insert(0, clitic)
+    return [word, *clitics]

@@ -1,0 +1,68 @@
+"""Windows → normalise → model → softmax: the only place where posteriors are made.
+
+Training's validation and test, `predict`, `explain` and `export` all call it, so they
+cannot disagree. Which windows a recording has is `features.segments`'s, how their
+posteriors become one decision is `scoring.voting`'s.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+Statistic = Float[Array, "F C"] | Float[np.ndarray, "F C"]
+
+EPSILON = 1e-5  # keeps a constant band finite
+
+
+def zscore(frames, mean, std):
+    """(frames - mean) / (std + 1e-5) for [..., T, F, C]; NumPy or JAX arrays."""
+    return (frames - mean) / (std + EPSILON)
+
+
+# By `data.normalize`. `none` stores mean 0 and std 1.
+NORMALIZERS = {"fold": zscore, "none": zscore}
+
+
+def model_inputs(
+    frames: Float[Array, "B T F C"],
+    num_frames: Int[Array, " B"],
+    mean: Statistic,
+    std: Statistic,
+    data,
+) -> dict[str, jax.Array]:
+    """Normalises and pads windows: the `frames` and `frame_mask` that a model reads.
+
+    Args:
+      frames: Windows; behind a recording's end they may hold anything.
+      num_frames: Real frames of each.
+      mean: Of the run's training part.
+      std: Likewise.
+      data: `config.data`; `normalize` and `pad` are read. `pad` is `after_norm` (zeros
+        after normalising, masked) or `before_norm` (zeros are normalised too and count
+        as speech, as in the ACRNN's code).
+    """
+    normalize = NORMALIZERS[data.normalize]
+    mask = jnp.arange(frames.shape[1]) < num_frames[:, None]
+    real = mask[:, :, None, None]
+    if data.pad == "before_norm":
+        frames = normalize(jnp.where(real, frames, 0.0), mean, std)
+        return {"frames": frames, "frame_mask": jnp.ones_like(mask)}
+    frames = jnp.where(real, normalize(frames, mean, std), 0.0)
+    return {"frames": frames, "frame_mask": mask}
+
+
+def merge(graphdef: nnx.GraphDef, params, stats) -> nnx.Module:
+    """A model in evaluation mode; also inside jit."""
+    model = nnx.merge(graphdef, params, stats, copy=True)
+    model.eval()
+    return model
+
+
+def posteriors(model: nnx.Module, batch: Mapping[str, Any]) -> Float[Array, "B K"]:
+    """Class probabilities of windows, in float32 whatever the model computes in."""
+    return jax.nn.softmax(model(batch).astype(jnp.float32))

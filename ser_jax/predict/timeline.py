@@ -1,0 +1,193 @@
+"""Answers over the time of a recording: as a table, a Praat TextGrid and a picture."""
+
+import io
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from praatio import textgrid
+from praatio.data_classes.interval_tier import IntervalTier
+from tqdm import tqdm
+
+from ser_jax import figure_style
+from ser_jax.errors import InputError
+from ser_jax.features import audio_stream
+from ser_jax.features.audio import AudioError
+from ser_jax.predict import answer_tables, output_paths
+from ser_jax.predict.answers import Answer
+from ser_jax.predict.recognizer import Recognizer
+from ser_jax.predict.sources import Source
+from ser_jax.workdir.results import write_atomically
+
+# Okabe & Ito's colours, dark ones first; dashes tell classes beyond them apart.
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+    *("#E69F00", "#56B4E9", "#000000"),
+)
+_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+_COLUMN_S = 0.01  # of the drawn waveform
+
+
+def write_all(
+    recognizer: Recognizer,
+    wanted: Sequence[Source],
+    *,
+    out: str,
+    window_s: float,
+    hop_s: float,
+) -> list[tuple[Source, AudioError]]:
+    """Writes `<name>.csv`, `.TextGrid` and `.png` per recording into a folder.
+
+    Args:
+      recognizer: Who answers.
+      wanted: The recordings.
+      out: The folder; empty: `timeline`.
+      window_s: Length of a window.
+      hop_s: From one start to the next.
+
+    Returns:
+      The recordings that could not be used, and why.
+
+    Raises:
+      InputError: The folder cannot be made, or the window and hop do not fit.
+    """
+    if Path(out).suffix in answer_tables.SUFFIXES:
+        raise InputError(
+            f"--out: expected a folder, which gets a table, a TextGrid and a picture "
+            f"per recording with --window; got {out!r}."
+        )
+    folder, failed = output_paths.made(out or "timeline"), []
+    taken: set[str] = set()
+    bar = tqdm(wanted, "timelines", unit="file", delay=2, dynamic_ncols=True)
+    for source in bar:
+        stem = "standard_input" if source.name == "-" else Path(source.name).stem
+        stem = folder / output_paths.free(stem, taken)
+        try:
+            _write(recognizer, source, stem, window_s, hop_s)
+        except AudioError as error:
+            failed.append((source, error))
+    done = len(wanted) - len(failed)
+    print(f"{done} timelines (.csv, .TextGrid, .png) in {folder}/")
+    print(recognizer.trained.described() + ".")
+    return failed
+
+
+def _write(recognizer: Recognizer, source: Source, stem, window_s, hop_s):
+    stream = audio_stream.AudioStream(source.path, recognizer.sample_rate_hz)
+    waveform = _Waveform(recognizer.sample_rate_hz)
+    answers = list(
+        recognizer.stream(
+            map(waveform.add, stream),
+            recognizer.sample_rate_hz,
+            window_s=window_s,
+            hop_s=hop_s,
+        )
+    )
+    trained = recognizer.trained
+    with answer_tables.opened(f"{stem}.csv", trained) as writer:
+        for answer in answers:
+            writer.write(source.name, answer)
+    spans = list(_spans(answers, hop_s))
+    tier = " ".join(["emotion", *(f"[{x}]" for x in trained.about["stamps"])])
+    write_atomically(f"{stem}.TextGrid", _text_grid(spans, trained.classes, tier))
+    title = f"{source.name}\n{trained.described()}"
+    title += f"; windows of {window_s:g} s"
+    write_atomically(f"{stem}.png", _picture(answers, waveform, title))
+
+
+def _spans(
+    answers: Sequence[Answer], hop_s: float
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """(start, end, mean probabilities of the windows that cover it), hop by hop."""
+    end_s = max(answer.end_s for answer in answers)
+    first = 0
+    for k in range(int(np.ceil(end_s / hop_s - 1e-9))):
+        start, end = k * hop_s, min((k + 1) * hop_s, end_s)
+        middle = (start + end) / 2
+        while answers[first].end_s <= middle:
+            first += 1
+        last = first
+        while last < len(answers) and answers[last].start_s <= middle:
+            last += 1
+        over = [answer.probabilities for answer in answers[first:last]]
+        yield start, end, np.mean(over, axis=0)
+
+
+def _text_grid(spans, classes: Sequence[str], tier: str) -> bytes:
+    """One tier: the likeliest class, neighbours of the same class joined."""
+    entries: list[tuple[float, float, str]] = []
+    for start, end, probabilities in spans:
+        label = classes[int(np.argmax(probabilities))]
+        if entries and entries[-1][2] == label:
+            start = entries.pop()[0]
+        entries.append((start, end, label))
+    grid = textgrid.Textgrid()
+    grid.addTier(IntervalTier(tier, entries, 0.0, entries[-1][1]))
+    with tempfile.TemporaryDirectory() as folder:  # praatio writes files only
+        path = os.path.join(folder, "x.TextGrid")
+        grid.save(path, format="long_textgrid", includeBlankSpaces=True)
+        return Path(path).read_bytes()
+
+
+class _Waveform:
+    """Smallest and largest sample of every column of the picture."""
+
+    def __init__(self, sample_rate_hz: int):
+        self._width = round(_COLUMN_S * sample_rate_hz)
+        self._rest = np.zeros(0, np.float32)
+        self._low: list[np.ndarray] = []
+        self._high: list[np.ndarray] = []
+
+    def add(self, block: np.ndarray) -> np.ndarray:
+        """Takes samples [n] in and hands them on."""
+        joined = np.concatenate([self._rest, block])
+        whole = len(joined) // self._width * self._width
+        columns = joined[:whole].reshape(-1, self._width)
+        self._low.append(columns.min(axis=1))
+        self._high.append(columns.max(axis=1))
+        self._rest = joined[whole:]
+        return block
+
+    def envelope(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Seconds, smallest and largest sample."""
+        low, high = np.concatenate(self._low), np.concatenate(self._high)
+        return np.arange(len(low)) * _COLUMN_S, low, high
+
+
+def _picture(answers: Sequence[Answer], waveform: _Waveform, title: str) -> bytes:
+    middle = [(answer.start_s + answer.end_s) / 2 for answer in answers]
+    values = np.array([answer.probabilities for answer in answers])
+    end_s = max(answer.end_s for answer in answers)
+    with rc_context(figure_style.RC):
+        size = (float(np.clip(4 + end_s / 5, 8, 24)), 4.6)
+        figure = Figure(figsize=size, layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        for k, name in enumerate(answers[0].classes):
+            style = {
+                "color": _COLOURS[k % len(_COLOURS)],
+                "ls": _DASHES[k // len(_COLOURS) % len(_DASHES)],
+            }
+            marker = "o" if len(answers) < 40 else ""
+            top.plot(
+                middle, values[:, k], label=name, marker=marker, ms=3.5, lw=1.8, **style
+            )
+        top.set_ylim(0, 1)
+        top.set_ylabel("probability")
+        top.yaxis.set_major_formatter(PercentFormatter(1.0))
+        top.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+        bottom.fill_between(*waveform.envelope(), color=figure_style.GREY, lw=0.4)
+        bottom.set_ylabel("amplitude")
+        bottom.set_xlabel("time [s]; a point stands at the middle of its window")
+        bottom.set_xlim(0, end_s)
+        for axes in (top, bottom):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(color="#e6e6e6", linewidth=0.7)
+        figure.suptitle(title, fontsize=10, color=figure_style.INK)
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=figure_style.DPI, facecolor="white")
+    return png.getvalue()

@@ -1,0 +1,251 @@
+"""A trained workdir as something that answers: its checkpoint alone, no corpus."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from flax import nnx
+from ml_collections import ConfigDict
+
+from ser_jax.errors import InputError
+from ser_jax.features import segments
+from ser_jax.features.spec import RECIPES, FeatureSpec
+from ser_jax.models import MODELS
+from ser_jax.predict import forward
+from ser_jax.workdir import checkpoint
+from ser_jax.workdir import config as stored
+from ser_jax.workdir import provenance as about_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The best epochs of all runs, and all that is needed to use them.
+
+    Attributes:
+      config: The config it was trained with.
+      spec: Its feature recipe.
+      classes: Names of the K classes, in the order of the probabilities.
+      input_shapes: Shapes of the model's inputs without the batch axis; `frames`:
+        T, F, C.
+      runs: (fold, seed) of each of R runs, in the order of the weights.
+      folds: Per run `name`, `seed` and the utterance ids of `train`, `val`, `test`.
+      graphdef: The model's definition.
+      weights: {params, stats}, host arrays [R, ...].
+      mean: float32 [R, F, C], of each run's training part.
+      std: float32 [R, F, C], likewise.
+      about: What a reader of its answers should know: `workdir`, `model`, `corpus`,
+        `corpus_is_synthetic`, `protocol`, `selection`, `versions`, `git_commit`,
+        `stamps` (what every artefact must say), `ua` {mean, std}, `pooled_ua` (None
+        before an evaluation) and `run_ua` {(fold, seed): UA}.
+    """
+
+    config: ConfigDict
+    spec: FeatureSpec
+    classes: tuple[str, ...]
+    input_shapes: Mapping[str, tuple[int, ...]]
+    runs: tuple[tuple[str, int], ...]
+    folds: tuple[dict, ...]
+    graphdef: nnx.GraphDef
+    weights: Any
+    mean: np.ndarray
+    std: np.ndarray
+    about: dict
+
+    def only(self, fold: str, seed: int) -> "Trained":
+        """One of the runs alone.
+
+        Raises:
+          InputError: There is no such run.
+        """
+        if (fold, seed) not in self.runs:
+            known = " ".join(f"{name},{number}" for name, number in self.runs)
+            raise InputError(f"--run: expected one of {known}; got {fold},{seed}.")
+        return self.taken([self.runs.index((fold, seed))])
+
+    def taken(self, at: Sequence[int]) -> "Trained":
+        """Some of the runs, by their numbers."""
+        at = list(at)
+        return dataclasses.replace(
+            self,
+            runs=tuple(self.runs[r] for r in at),
+            folds=tuple(self.folds[r] for r in at),
+            weights=jax.tree.map(lambda x: x[at], self.weights),
+            mean=self.mean[at],
+            std=self.std[at],
+        )
+
+    def described(self) -> str:
+        """One line for people: the model, its corpus, the runs that answer."""
+        about = self.about
+        runs = f"mean of {len(self.runs)} runs"
+        if len(self.runs) == 1:
+            runs = f"run {self.runs[0][0]}, seed {self.runs[0][1]}"
+        stamps = "".join(f" [{stamp}]" for stamp in about["stamps"])
+        return f"{about['model']} trained on {about['corpus']}, {runs}{stamps}"
+
+    def weights_of(self, r: int) -> tuple[Any, np.ndarray, np.ndarray]:
+        """(weights, mean, std) of run number r."""
+        stacked = (self.weights, self.mean, self.std)
+        return jax.tree.map(lambda x: x[r], stacked)
+
+    def merged(self, weights) -> nnx.Module:
+        """The model with one run's weights, for evaluation; also inside jit."""
+        return forward.merge(self.graphdef, weights["params"], weights["stats"])
+
+    def model(self, r: int) -> nnx.Module:
+        """The model of run number r, for evaluation."""
+        return self.merged(self.weights_of(r)[0])
+
+
+def load(workdir, run: str = "") -> Trained:
+    """Reads the newest checkpoint of a workdir; never unpickles.
+
+    Args:
+      workdir: Local folder or `gs://` path.
+      run: `fold,seed` of the one run to keep; empty: all.
+
+    Raises:
+      InputError: It has no checkpoint, none that can be read, one of a newer version
+        or of another program, or no such run.
+    """
+    path = epath.Path(workdir).expanduser()
+    arrays, meta = _newest(path)
+    try:
+        found = assembled(path, arrays, meta)
+        if not all(record["best_epoch"] for record in meta["records"]):
+            raise InputError(
+                f"Expected one finished epoch or more of every run in {path}; got none "
+                "of some. Repeat the training command: it goes on from there."
+            )
+    except InputError:
+        raise
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"Expected a checkpoint of this version of ser_jax in {path}; got one that "
+            f"does not fit: {error}. Use the version that trained it, or train again."
+        ) from error
+    if not run:
+        return found
+    fold, _, seed = run.rpartition(",")
+    if not fold or not seed.strip().isdigit():
+        raise InputError(f"--run: expected fold,seed; got {run!r}.")
+    return found.only(fold.strip(), int(seed))
+
+
+def assembled(path, arrays: dict, meta: dict) -> Trained:
+    """What the arrays and the meta of a checkpoint amount to.
+
+    Args:
+      path: Where they come from, for messages; its results.json is read if there.
+      arrays: By name.
+      meta: Plain values: `config`, `classes`, `folds`, `versions`, `git_commit`,
+        perhaps `input_shapes`.
+
+    Raises:
+      InputError: An array is missing or has another shape.
+      KeyError, AttributeError, TypeError, ValueError: The meta is of another version.
+    """
+    config = stored.as_config(meta["config"])
+    _check_known(config, path)
+    classes = tuple(meta["classes"])
+    spec = RECIPES[config.data.recipe]
+    frames = segments.window_frames(spec, config.segment.window_s)
+    shapes = {"frames": (frames, spec.num_bands, config.data.channels)}
+    shapes |= {k: tuple(v) for k, v in meta.get("input_shapes", {}).items()}
+    folds = tuple(meta["folds"])
+    create = functools.partial(_create, config, shapes, len(classes))
+    graphdef, weights = _weights(create, len(folds), arrays)
+    shape = (len(folds), *shapes["frames"][1:])
+    return Trained(
+        config=config,
+        spec=spec,
+        classes=classes,
+        input_shapes=shapes,
+        runs=tuple((fold["name"], fold["seed"]) for fold in folds),
+        folds=folds,
+        graphdef=graphdef,
+        weights=weights,
+        mean=_array(arrays, "normalisation/mean", shape),
+        std=_array(arrays, "normalisation/std", shape),
+        about=about_lib.about(path, config, meta),
+    )
+
+
+def _newest(path) -> tuple[dict, dict]:
+    """Arrays and meta of the newest checkpoint that can be read."""
+    folder = path / "checkpoints"
+    steps = []
+    if folder.exists():
+        steps = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+    if not steps:
+        raise InputError(
+            f"Expected a trained folder, with checkpoints, at {path}; there are none. "
+            "Check --workdir."
+        )
+    problem = ""
+    for step in reversed(steps):
+        home = folder / str(step)
+        home = home if "://" in str(home) else home.absolute()
+        try:
+            with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+                meta = reader.restore(home / "meta")
+            checkpoint.check_format(meta, path)
+            with ocp.StandardCheckpointer() as reader:
+                return reader.restore(home / "arrays"), meta
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - torn files raise many kinds
+            problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise InputError(
+        f"Expected a checkpoint of ser_jax in {folder}; none of {len(steps)} can be "
+        f"read ({problem[:200]}). Restore the folder or train again."
+    )
+
+
+def _check_known(config, path) -> None:
+    for key, value, known in (
+        ("model", config.model.name, MODELS),
+        ("feature recipe", config.data.recipe, RECIPES),
+    ):
+        if value not in known:
+            raise InputError(
+                f"Expected a {key} of {', '.join(known)}; {path} has {value!r}. It may "
+                "be of a newer version: update ser_jax."
+            )
+
+
+def _create(config, input_shapes, num_classes: int) -> nnx.Module:
+    return MODELS[config.model.name](
+        config.model,
+        input_shapes=input_shapes,
+        num_classes=num_classes,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def _weights(create, num_runs: int, arrays: dict):
+    """The model's definition and its stacked best {params, stats}."""
+    graphdef, params, stats = nnx.split(nnx.eval_shape(create), nnx.Param, ...)
+    like = {"best": {"params": params, "stats": stats}}
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    found = []
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        found.append(_array(arrays, name, (num_runs, *leaf.shape)))
+    return graphdef, jax.tree.unflatten(structure, found)["best"]
+
+
+def _array(arrays: dict, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    got = arrays[name].shape if name in arrays else "no such array"
+    if got != shape:
+        raise InputError(
+            f"Expected the array {name} of shape {shape} in the checkpoint; got {got}. "
+            "It is of another model, other classes or another version: take the whole "
+            "workdir."
+        )
+    return np.asarray(arrays[name])

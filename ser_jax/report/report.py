@@ -1,0 +1,91 @@
+"""Writes report.md, report.html and the figures from the files of a workdir (no JAX)."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from ser_jax.errors import InputError
+from ser_jax.report import (
+    comparison,
+    figures,
+    html,
+    markdown,
+    score_table,
+    sections,
+    timing,
+)
+from ser_jax.report.diagnostics import CURVES_PNG
+from ser_jax.report.sections import CONFUSION_PNG
+from ser_jax.workdir import contents
+from ser_jax.workdir.results import write_atomically, write_results
+
+
+def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
+    """Writes the report of a finished workdir into it.
+
+    Args:
+      workdir: Local or `gs://` folder.
+      seconds: Gives the job's seconds once the figures are drawn, for results.json;
+        None leaves those that are there.
+
+    Returns:
+      The terminal table, and below it where the time went.
+
+    Raises:
+      InputError: A required file is missing or damaged, or predictions.csv does not
+        score as results.json says.
+    """
+    workdir = contents.folder(workdir)
+    found = contents.read(workdir)
+    results = found.results
+    (workdir / "figures").mkdir(parents=True, exist_ok=True)
+    figures.confusion(results, workdir / CONFUSION_PNG)
+    curves = figures.learning_curves(results, found.metrics, workdir / CURVES_PNG)
+    if seconds:
+        results["seconds"] = seconds()
+        write_results(workdir / "results.json", results)
+    document = sections.document(found, curves=curves)
+    _write(document, workdir, "report")
+    return f"{score_table.text(results, found.published)}\n\n{timing.summary(results)}"
+
+
+def write_comparison(workdirs: Sequence, out: str = "") -> str:
+    """Writes comparison.html and comparison.md of several finished workdirs.
+
+    Args:
+      workdirs: Local or `gs://` folders, at least two.
+      out: Folder to write to; empty = the parent of the first workdir.
+
+    Returns:
+      A line per workdir, and where the files are.
+
+    Raises:
+      InputError: A folder is named twice, or as for `write_report`.
+    """
+    paths = [contents.folder(path) for path in workdirs]
+    if len(set(paths)) < len(paths):
+        raise InputError(
+            "report: expected every workdir once, got "
+            f"{', '.join(map(str, workdirs))}; leave one out"
+        )
+    many = [contents.read(path) for path in paths]
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    many = [
+        dataclasses.replace(found, name=name)
+        for found, name in zip(many, names, strict=True)
+    ]
+    folder = contents.folder(out) if out else paths[0].parent
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(comparison.document(many), folder, "comparison")
+    lines = [
+        f"{found.name}: {score_table.headline(found.results)}".replace("**", "")
+        for found in many
+    ]
+    return "\n".join([*lines, "", f"Written: {folder / 'comparison.html'}, .md"])
+
+
+def _write(document, folder, name):
+    """Both say the same: they are made from one document."""
+    write_atomically(folder / f"{name}.md", markdown.render(document).encode())
+    write_atomically(folder / f"{name}.html", html.render(document).encode())

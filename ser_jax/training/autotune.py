@@ -1,0 +1,172 @@
+"""How the runs that share a device are executed, where only a measurement can tell.
+
+On CPU the rule is `loop` (docs/performance.md). On an accelerator it depends on the
+model, the batch and the memory: `auto` compiles and times one call of `loop` and one of
+`vmap`, with as many runs as fit, and takes the faster. The ways differ in the last bits
+of a float32, so the choice is kept in the workdir: a resumed training repeats it.
+"""
+
+import functools
+import logging
+import math
+import time
+
+import jax
+import numpy as np
+
+from ser_jax import clock
+from ser_jax.data.batches import Index
+from ser_jax.training import runs
+from ser_jax.training.trainer import Trainer
+from ser_jax.workdir import results
+from ser_jax.workdir.workdir import Workdir
+
+FILE = "placement.json"
+# Where `loop` is known to be the fastest way and nothing needs to be measured.
+LOOP_PLATFORMS = ("cpu",)
+# Of the memory that is free, what the temporaries of a call may take; the rest is for
+# the workspaces that libraries try out, which XLA does not count.
+MEMORY_SHARE = 0.8
+# `vmap` must win by this factor: it needs more memory, and `loop` gives each run the
+# bits that it has alone.
+WORTH = 1.05
+TIMED_CALLS = 3
+TIMED_WAVES = 4  # one call's start hides behind the work of the one before
+
+_log = logging.getLogger(__name__)
+
+
+@clock.part("model")
+def settle(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> None:
+    """Makes the trainer use the placement that is best here; its states start anew.
+
+    Measures for `auto` on an accelerator, and for `vmap` without `train.runs_per_call`
+    where the device's memory is known. A training that is resumed on an equal machine
+    takes the placement it began with.
+
+    Args:
+      trainer: Not yet trained or loaded.
+      workdir: Keeps the choice.
+      may_measure: Otherwise what was not recorded is left as it is.
+    """
+    train = trainer.config.train
+    asked = train.runs_per_device
+    place = functools.partial(
+        runs.place, len(trainer.experiment.runs), num_devices=train.devices
+    )
+    if place(mode="loop").waves == 1 or not _open(asked, train.runs_per_call):
+        return
+    path = workdir.path / FILE
+    if workdir.has_checkpoint() and path.exists():
+        record = results.read_json(path)
+        if (record["asked"], record["device"]) == (asked, _device()):
+            trainer.use(place(mode=record["mode"], per_call=record["runs_per_call"]))
+            return
+    if may_measure:
+        took = measured(trainer, place, batch_only=asked == "vmap")
+        best = choose(took)
+        trainer.use(best)
+        workdir.write_json(FILE, _record(asked, best, took))
+
+
+def _open(asked: str, per_call: int) -> bool:
+    """Whether the config and the rules leave the placement open."""
+    if asked == "auto":
+        return jax.devices()[0].platform not in LOOP_PLATFORMS
+    return asked == "vmap" and not per_call and math.isfinite(free_bytes())
+
+
+def measured(trainer: Trainer, place, *, batch_only: bool) -> dict:
+    """Times one call for all runs in each way that fits.
+
+    Args:
+      trainer: Is left with one of the ways, its states trained on zeros.
+      place: `runs.place` for its runs and devices.
+      batch_only: Leave out `loop` unless nothing else fits.
+
+    Returns:
+      Seconds by `Placement`.
+    """
+    alone = place(mode="loop")
+    trainer.use(alone)
+    took = {} if batch_only else {alone: _seconds(trainer)}
+    share, room = alone.waves, MEMORY_SHARE * free_bytes()
+    most = min(share, room / max(1, _temporary_bytes(trainer)))
+    per_call = int(most)
+    while per_call > 1:
+        batched = place(mode="vmap", per_call=per_call)
+        try:
+            trainer.use(batched)
+            if _temporary_bytes(trainer) <= room:
+                return took | {batched: _seconds(trainer)}
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+        per_call //= 2
+    return took or {alone: _seconds(trainer)}
+
+
+def choose(took: dict) -> runs.Placement:
+    """The fastest placement, `vmap` only if it is worth its memory."""
+
+    def cost(placement):
+        return took[placement] * (WORTH if placement.mode == "vmap" else 1)
+
+    return min(took, key=cost)
+
+
+def free_bytes() -> float:
+    """Memory that every device has left; infinite where the backend does not say."""
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    return min(
+        s["bytes_limit"] - s["bytes_in_use"] if "bytes_limit" in s else math.inf
+        for s in stats
+    )
+
+
+def _temporary_bytes(trainer: Trainer) -> int:
+    """What one training call takes beside its arguments, per device."""
+    size = trainer.experiment.sizes[-1]
+    lowered = trainer.lowered(_windows(trainer, 1), size)
+    return lowered.compile().memory_analysis().temp_size_in_bytes
+
+
+def _seconds(trainer: Trainer) -> float:
+    """One call for all runs, extrapolated from the first waves."""
+    size = trainer.experiment.sizes[-1]
+    waves = min(TIMED_WAVES, trainer.placement.waves)
+    index = _windows(trainer, waves)
+    took = []
+    for _ in range(1 + TIMED_CALLS):  # the first compiles
+        start = time.perf_counter()
+        trainer.train(index, size)
+        jax.block_until_ready(trainer.totals)
+        took.append(time.perf_counter() - start)
+    return float(np.median(took[1:])) * trainer.placement.waves / waves
+
+
+def _windows(trainer: Trainer, waves: int) -> Index:
+    """One call's windows [R, S, B], all the first frames, for the first waves only."""
+    placement, train = trainer.placement, trainer.config.train
+    shape = (placement.num_runs, trainer.steps_per_call, train.batch_size)
+    zero = np.zeros(shape, np.int32)
+    frames = np.full(shape, trainer.experiment.sizes[-1], np.int32)
+    weight = np.zeros(shape, np.float32)
+    weight[: waves * placement.wave_size] = 1.0
+    return Index(zero, zero, frames, zero, weight)
+
+
+def _record(asked: str, best: runs.Placement, took: dict) -> dict:
+    seconds = {f"{x.mode} of {x.per_device}": s for x, s in took.items()}
+    _log.info("Runs: %s, %d per call; %s s.", best.mode, best.per_device, seconds)
+    return {
+        "asked": asked,
+        "device": _device(),
+        "mode": best.mode,
+        "runs_per_call": best.per_device,
+        "seconds_of_a_call": seconds,
+    }
+
+
+def _device() -> str:
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"

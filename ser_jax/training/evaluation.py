@@ -1,0 +1,213 @@
+"""From trained states to predictions.csv and results.json."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ser_jax import clock
+from ser_jax.data import protocols, text_repeats
+from ser_jax.errors import InputError
+from ser_jax.training.experiment import Experiment
+from ser_jax.training.trainer import Trainer
+from ser_jax.workdir import recordings
+from ser_jax.workdir import results as result_files
+from ser_jax.workdir.checkpoint import Snapshot
+from ser_jax.workdir.workdir import Workdir, git_commit, versions
+
+
+@clock.part("evaluation")
+def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> dict:
+    """Tests every run's best state; writes the tables of it, then results.json.
+
+    Args:
+      config: The config.
+      workdir: Where the files go.
+      trainer: The runs.
+      snapshot: Holds the best states and their epochs.
+
+    Returns:
+      results.json's content.
+    """
+    experiment = trainer.experiment
+    weights = trainer.placement.scatter(snapshot.best)
+    posteriors = trainer.posteriors(weights, [run.test for run in experiment.runs])
+    predictions = _predictions(experiment, posteriors)
+    results = result_files.summarise(
+        predictions,
+        _run_records(experiment, snapshot),
+        experiment.classes,
+        _about(config, experiment)
+        | {"frames": dataclasses.asdict(trainer.feeder.choice)},
+    )
+    result_files.write_predictions(
+        workdir.path / "predictions.csv", predictions, experiment.classes
+    )
+    recordings.write(workdir.path / recordings.NAME, _recordings(experiment))
+    result_files.write_results(workdir.path / "results.json", results)
+    return results
+
+
+def splits(experiment: Experiment) -> dict:
+    """The content of splits.json: classes, every utterance's class, every fold."""
+    folds = [run.fold for run in experiment.runs]
+    labels = zip(experiment.utterances, experiment.labels, strict=True)
+    return {
+        "classes": list(experiment.classes),
+        "labels": {u.id: experiment.classes[k] for u, k in labels},
+        **protocols.splits_json(folds, experiment.utterances),
+    }
+
+
+def settle_splits(workdir: Workdir, experiment: Experiment) -> None:
+    """Writes splits.json; refuses others than those that were trained on.
+
+    Raises:
+      InputError: The corpus or the code now gives other splits or labels.
+    """
+    path = workdir.path / "splits.json"
+    if not workdir.has_checkpoint():
+        workdir.write_json("splits.json", splits(experiment))
+    elif result_files.read_json(path) != splits(experiment):
+        raise InputError(
+            f"Expected the splits and labels of {path}; the corpus now gives others, so "
+            "test utterances might have been trained on. Restore the corpus, or train "
+            "again in a new --workdir."
+        )
+
+
+def shared_texts(experiment: Experiment) -> float:
+    """Share of test utterances whose words also occur in training, over all runs."""
+    folds = [run.fold for run in experiment.runs]
+    said = [utterance.text for utterance in experiment.utterances]
+    return float(np.mean(text_repeats.sentence_shares(folds, said)))
+
+
+def text_read(experiment: Experiment) -> dict:
+    """The part `text` of results.json: what is read, and how much of it is a leak.
+
+    A sentence counts as repeated if what was said or what the model reads repeats:
+    recognition errors hide a repetition, they do not undo it.
+    """
+    folds = [run.fold for run in experiment.runs]
+    said = [utterance.text for utterance in experiment.utterances]
+    shares = text_repeats.sentence_shares(folds, said, experiment.texts)
+    return {
+        **experiment.text,
+        "sentences_also_in_training": {
+            "mean": float(np.mean(shares)),
+            "max": float(np.max(shares)),
+        },
+        "scripts_also_in_training": text_repeats.scripts_shared(
+            folds, experiment.utterances
+        ),
+    }
+
+
+def _predictions(experiment: Experiment, posteriors: list[np.ndarray]) -> list:
+    lines = []
+    for run, scores in zip(experiment.runs, posteriors, strict=True):
+        for u, row in zip(np.unique(run.test.utterance), scores, strict=True):
+            utterance = experiment.utterances[u]
+            lines.append(
+                result_files.Prediction(
+                    utterance=utterance.id,
+                    fold=run.fold.name,
+                    seed=run.fold.seed,
+                    speaker=utterance.speaker,
+                    session=utterance.session,
+                    label=experiment.classes[experiment.labels[u]],
+                    prediction=experiment.classes[int(row.argmax())],
+                    posteriors=tuple(float(p) for p in row),
+                )
+            )
+    return lines
+
+
+def _recordings(experiment: Experiment) -> list:
+    """Of every utterance that some run tests, in the order of their ids."""
+    tested = sorted({u for run in experiment.runs for u in run.fold.test})
+    return [
+        recordings.Recording(
+            utterance=experiment.utterances[u].id,
+            duration_s=experiment.durations_s[u],
+            wav=experiment.utterances[u].wav,
+        )
+        for u in tested
+    ]
+
+
+def _memory() -> dict:
+    """The most memory that this process and one device of it ever held, in bytes."""
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    on_device = [s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s]
+    return {
+        "host_peak_bytes": _host_peak_bytes(),
+        "device_peak_bytes": max(on_device, default=None),  # CPUs do not tell
+    }
+
+
+def _host_peak_bytes() -> int | None:
+    """Peak resident set; None on Windows, which has no `getrusage`."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # elsewhere KiB
+
+
+def _run_records(experiment: Experiment, snapshot: Snapshot) -> list[dict]:
+    return [
+        {
+            "fold": run.fold.name,
+            "seed": run.fold.seed,
+            "best_epoch": record.best_epoch,
+            "epochs": record.epochs,
+            "n_train": len(run.fold.train),
+            "n_val": len(run.fold.val),
+        }
+        for run, record in zip(experiment.runs, snapshot.records, strict=True)
+    ]
+
+
+def _about(config, experiment: Experiment) -> dict:
+    corpus = config.data.corpus
+    if corpus == "manifest":
+        corpus = Path(config.data.manifest).absolute().parent.name
+    protocol = config.protocol.to_dict()
+    if config.data.corpus == "manifest":  # words of IEMOCAP only
+        del protocol["subset"], protocol["happy"]
+    return {
+        "corpus": corpus,
+        "corpus_is_synthetic": config.data.corpus == "demo",
+        "protocol": {
+            **protocol,
+            "promises": protocols.promises(config.protocol),
+            "test_sentences_also_trained": shared_texts(experiment),
+        },
+        "model": config.model.name,
+        "text": text_read(experiment) if config.data.text != "none" else {},
+        "utterances": result_files.count_utterances(
+            used=len(experiment.utterances),
+            excluded=experiment.excluded,
+            padded_short=len(experiment.padded),
+            resampled=experiment.resampled,
+        ),
+        "seconds": clock.current().seconds(),
+        "start_up": _start_up(clock.current()),
+        "memory": _memory(),
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def _start_up(running: clock.Clock) -> dict:
+    """What this process did before its first step, and how many programs it used."""
+    return {
+        "first_step_after_s": running.first.get("first_step"),
+        "programs": running.counts["programs"],
+        "from_cache": running.counts["from_cache"],
+    }

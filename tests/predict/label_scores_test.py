@@ -1,0 +1,68 @@
+"""Scores a person can recompute, and what is said beside them."""
+
+import types
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from ser_jax.errors import InputError
+from ser_jax.predict import label_scores
+from ser_jax.predict.answers import Answer
+from ser_jax.predict.sources import Source
+
+CLASSES = ("neutral", "happy", "sad", "angry")
+
+
+def _trained(corpus="demo", happy="hap+exc", label_map=None, classes=CLASSES):
+    config = ConfigDict({"data": {"corpus": corpus}, "protocol": {"happy": happy}})
+    config.data.label_map = label_map
+    folds = ({"train": ["a", "b"], "val": ["c"], "test": ["d"]},)
+    return types.SimpleNamespace(config=config, classes=classes, folds=folds)
+
+
+def _answer(label):
+    one_hot = np.array([name == label for name in CLASSES], float)
+    return Answer(CLASSES, one_hot, (), 0.0, 1.0)
+
+
+def test_scores_by_hand():
+    """neutral 1 of 2, sad 1 of 1, angry 0 of 1: UA 1/2, WA 2/4; the rest is counted."""
+    score = label_scores.Score.of(_trained(happy="exc"))
+    for name, label, said in [
+        ("x1", "neu", "neutral"),
+        ("x2", "neutral", "sad"),
+        ("x3", "sad", "sad"),
+        ("x4", "ang", "happy"),
+        ("x5", "hap", "happy"),  # this model's happy is excited only
+        ("x6", "fru", "sad"),
+        ("x7", "fru", "sad"),
+        ("x8", "", "sad"),  # no label: no score
+    ]:
+        score.add(Source(name, name, name, label), _answer(said))
+    text = score.text()
+    assert "Against 4 labels: UA 50.00%, WA 50.00% (no recording of happy)" in text
+    assert "fru 2, hap 1" in text and "speakers may have been" in text
+
+
+def test_recordings_that_trained_are_no_test():
+    score = label_scores.Score.of(_trained())
+    for name in "abcd":
+        score.add(Source(name, name, name, "sad"), _answer("sad"))
+    assert "Not a test result: 3 of them" in score.text()
+
+
+def test_without_labels_nothing_is_said():
+    assert label_scores.Score.of(_trained()).text() == ""
+
+
+def test_whose_labels_are_which_classes():
+    own = label_scores.labels(_trained())
+    assert own["exc"] == own["hap"] == "happy" and own["angry"] == "angry"
+    mapped = _trained("manifest", label_map=(("Wut", "angry"),))
+    found = label_scores.labels(mapped, "Freude=happy, Wut = sad")
+    assert found["Freude"] == "happy" and found["Wut"] == "sad"
+    assert "exc" not in found
+    for wrong in ("Freude", "Freude=joy"):
+        with pytest.raises(InputError, match="--labels: expected raw=class"):
+            label_scores.labels(mapped, wrong)

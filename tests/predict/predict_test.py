@@ -1,0 +1,170 @@
+"""The command as a user meets it: tables, files, timelines, exit codes."""
+
+import csv
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from praatio import textgrid
+
+from ser_jax.errors import InputError
+from ser_jax.predict import predict
+from ser_jax.predict.predict import Options
+
+ROOT = Path(__file__).parents[2]
+
+
+def _rows(path) -> list[dict]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_manifest_is_answered_and_scored(workdirs, tones, tmp_path, capsys):
+    """All 48 tones, whose labels and ids the workdir was trained on."""
+    out = tmp_path / "x.csv"
+    code = predict.predict(workdirs("area_attn"), [str(tones)], Options(out=str(out)))
+    said = capsys.readouterr().out
+    rows, labels = _rows(out), {row["path"]: row["emotion"] for row in _rows(tones)}
+    assert code == 0 and len(rows) == len(labels) == 48
+    wa = np.mean([labels[row["file"]] == row["label"] for row in rows])
+    assert "Against 48 labels: UA " in said and f"WA {wa:.2%}" in said
+    assert "Not a test result: 48 of them" in said and "mean of 2 runs" in said
+    for row in rows:
+        values = {k[2:]: float(v) for k, v in row.items() if k.startswith("p_")}
+        assert sum(values.values()) == pytest.approx(1.0, abs=1e-5)
+        assert max(values, key=values.get) == row["label"]
+        assert row["model"] == "area_attn" and row["corpus"] == tones.parent.name
+
+
+def test_a_bad_file_among_good_ones_is_reported_last(workdirs, tones, tmp_path, capsys):
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    shutil.copy(tones.parent / "s1_low_0.wav", folder / "deep" / "good.WAV")
+    (folder / "bad.flac").write_text("not sound")
+    out = tmp_path / "x.jsonl"
+    given = [str(folder), str(tmp_path / "nowhere.wav")]
+    assert predict.predict(workdirs("area_attn"), given, Options(out=str(out))) == 1
+    said = capsys.readouterr()
+    assert "2 of 3 recordings failed" in said.err and "bad.flac: unreadable" in said.err
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [Path(x["file"]).name for x in lines] == [
+        "bad.flac",
+        "good.WAV",
+        "nowhere.wav",
+    ]
+    assert [x["error"] is None for x in lines] == [False, True, False]
+    good = lines[1]
+    assert good["classes"] == ["high", "low", "mid"] == list(good["probabilities"])
+    assert good["label"] in good["classes"] and good["model"] == "area_attn"
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_manifests_as_people_write_them(workdirs, tones, tmp_path, capsys):
+    """Blanks around cells, an empty path, an empty text, a `$` in a name."""
+    shutil.copy(tones.parent / "s1_low_0.wav", tmp_path / "a_$5_$6.wav")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(" path , emotion ,text\na_$5_$6.wav , low,\n,mid,\n")
+    out = tmp_path / "x.csv"
+    assert predict.predict(
+        workdirs("area_attn"), [str(manifest)], Options(out=str(out))
+    )
+    said = capsys.readouterr()
+    assert "Against 1 labels" in said.out and "1 of 2 recordings failed" in said.err
+    assert "m.csv (a row without a path)" in said.err
+    options = Options(out=str(tmp_path / "t"), window_s=0.5)
+    assert predict.predict(workdirs("area_attn"), [str(manifest)], options) == 1
+    assert (tmp_path / "t" / "a__5__6.png").exists()
+
+
+def test_a_kill_keeps_the_rows_so_far(workdirs, tones, tmp_path, monkeypatch):
+    out, files = tmp_path / "x.csv", sorted(map(str, tones.parent.glob("s1_*.wav")))
+    original, so_far = predict.Recognizer.answers, []
+
+    def killed(self, recordings):
+        yield next(original(self, recordings))
+        so_far.extend(row["file"] for row in _rows(tmp_path / "x.csv.part"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict.Recognizer, "answers", killed)
+    with pytest.raises(KeyboardInterrupt):
+        predict.predict(workdirs("area_attn"), files, Options(out=str(out)))
+    assert not out.exists()
+    assert [row["file"] for row in _rows(tmp_path / "x.csv.part")] == files[:1]
+    assert so_far == files[:1]  # before the file was closed: kill -9 keeps it too
+
+
+def test_a_timeline_is_a_table_a_textgrid_and_a_picture(workdirs, tmp_path, capsys):
+    """3.1 s of two tones: windows of 1 s every 0.5 s, the whole span labelled."""
+    t = np.arange(int(3.1 * 16_000)) / 16_000
+    tone = 0.3 * np.sin(2 * np.pi * np.where(t < 1.55, 300.0, 2700.0) * t)
+    for name in ("a/x.wav", "b/x.wav"):
+        (tmp_path / name).parent.mkdir()
+        soundfile.write(tmp_path / name, tone, 16_000)
+    out = tmp_path / "out"
+    options = Options(out=str(out), window_s=1.0, hop_s=0.5)
+    given = [str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "no.wav")]
+    assert predict.predict(workdirs("area_attn"), given, options) == 1
+    tables = sorted(out.glob("*.csv"))
+    assert len(tables) == len({p.name for p in tables}) == 2
+    for table in tables:
+        rows = _rows(table)
+        assert [row["start_s"] for row in rows] == [
+            *("0.000", "0.500", "1.000", "1.500", "2.000", "2.500")
+        ]
+        assert rows[-1]["end_s"] == "3.100"
+        grid = textgrid.openTextgrid(str(table.with_suffix(".TextGrid")), False)
+        entries = grid.getTier("emotion").entries
+        assert entries[0].start == 0 and entries[-1].end == pytest.approx(3.1)
+        for one, next_ in itertools.pairwise(entries):
+            assert one.end == next_.start and one.label != next_.label
+        assert entries[0].label == rows[0]["label"]  # only that window covers 0 s
+        assert table.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        ([], Options(), "recordings, folders, manifests"),
+        (["{empty}"], Options(), "Expected recordings"),
+        (["x.wav"], Options(out="x.txt"), r"\.csv or \.jsonl"),
+        (["x.wav"], Options(out="/no/such/folder/x.csv"), "can be written"),
+        (["x.wav"], Options(out="x.csv", window_s=2.0), "expected a folder"),
+        (["x.wav"], Options(run="s1"), "--run: expected"),
+        (["{empty}/no.csv"], Options(), "no.csv: expected a CSV"),
+        (["x.wav"], Options(labels="a=b"), "--labels"),
+        (["-", "-"], Options(), "`-` once"),
+        (["{wav}"], Options(window_s=float("nan")), "hop <= window"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    workdirs, tones, tmp_path, given, options, said, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    given = [x.replace("{wav}", str(tones.parent / "s1_low_0.wav")) for x in given]
+    given = [name.replace("{empty}", str(tmp_path)) for name in given]
+    with pytest.raises(InputError, match=said):
+        predict.predict(workdirs("area_attn"), given, options)
+
+
+def test_the_command_reads_standard_input(workdirs, tones):
+    wav, workdir = tones.parent / "s1_low_0.wav", f"--workdir={workdirs('area_attn')}"
+    found = []
+    for given, sent in (("-", wav.read_bytes()), (str(wav), b"")):
+        done = subprocess.run(
+            [sys.executable, "run.py", "predict", given, workdir],
+            cwd=ROOT,
+            input=sent,
+            capture_output=True,
+            check=False,
+            env={**os.environ, "XLA_FLAGS": ""},
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        found.append(done.stdout.decode().splitlines()[1].split()[1:])
+    assert found[0] == found[1] and found[0][0] in ("low", "mid", "high")

@@ -1,0 +1,221 @@
+"""A recording gets the answer it got in the evaluation, whatever is around it."""
+
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser_jax.errors import InputError
+from ser_jax.features import audio
+from ser_jax.predict import answers as answering
+from ser_jax.predict.recognizer import Recognizer
+from ser_jax.workdir import results as result_files
+from tests.workdirs import CONFIGS
+
+# Features come from samples in JAX here and from librosa there: float32 either way.
+SAME_FEATURES = 1e-5
+# Another batch, another order of float32 sums.
+SAME_WINDOWS = 2e-6
+
+
+def _texts(manifest) -> dict[str, str | None]:
+    with manifest.open() as file:
+        return {row["path"][:-4]: row.get("text") for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_answers_are_those_of_the_evaluation(name, workdirs, tones):
+    """Every rule, recipe, padding and vote: each run against predictions.csv."""
+    workdir = workdirs(name)
+    lines, classes = result_files.read_predictions(workdir / "predictions.csv")
+    folder = tones.parent
+    texts = _texts(folder / "said.csv") if name == "mscnn_spu" else {}
+    runs = {(line.fold, line.seed) for line in lines}
+    assert len(runs) > 1
+    spread = np.ptp([line.posteriors for line in lines], axis=0).max()
+    assert spread > 100 * SAME_FEATURES  # or any answer would do
+    for fold, seed in runs:
+        recognizer = Recognizer.from_workdir(workdir, f"{fold},{seed}")
+        assert recognizer.trained.classes == classes
+        tested = [x for x in lines if (x.fold, x.seed) == (fold, seed)]
+        found = recognizer.answers(
+            (x, recognizer.open(folder / f"{x.utterance}.wav", texts.get(x.utterance)))
+            for x in tested
+        )
+        pairs = list(found)
+        assert [x for x, _ in pairs] == tested
+        for line, answer in pairs:
+            np.testing.assert_allclose(
+                answer.probabilities, line.posteriors, atol=SAME_FEATURES
+            )
+            assert answer.label == line.prediction
+
+
+def test_all_runs_are_averaged(workdirs, tones):
+    workdir = workdirs("area_attn")
+    both = Recognizer.from_workdir(workdir)
+    samples, rate_hz = audio.read(tones.parent / "s1_low_0.wav")
+    alone = [
+        Recognizer.from_workdir(workdir, f"{fold},{seed}")(samples, rate_hz)
+        for fold, seed in both.trained.runs
+    ]
+    mean = np.mean([x.probabilities for x in alone], axis=0)
+    assert np.ptp([x.probabilities for x in alone], axis=0).max() > 1e-3
+    answer = both(samples, rate_hz)
+    np.testing.assert_allclose(answer.probabilities, mean, atol=SAME_WINDOWS)
+    assert answer.probabilities.sum() == pytest.approx(1.0, abs=1e-6)
+    assert answer.end_s == pytest.approx(len(samples) / rate_hz)
+
+
+@pytest.mark.parametrize("name", ["area_attn", "afcn", "head_fusion"])
+def test_what_else_is_in_the_batch_changes_nothing(name, workdirs, tones):
+    recognizer = Recognizer.from_workdir(workdirs(name))
+    files = sorted(tones.parent.glob("s1_*.wav")) + sorted(tones.parent.glob("s2_*"))
+    alone = {x: recognizer(*audio.read(x)).probabilities for x in files}
+    assert np.ptp(list(alone.values()), axis=0).max() > 1e-3
+    for order in (files, files[::-1]):
+        for file, answer in recognizer.answers((x, recognizer.open(x)) for x in order):
+            np.testing.assert_allclose(
+                answer.probabilities, alone[file], atol=SAME_WINDOWS
+            )
+
+
+def test_rate_and_channels_are_brought_to_the_models(workdirs, tones, tmp_path):
+    """Two channels at 44.1 kHz: the mean of the channels, resampled as in training."""
+    recognizer = Recognizer.from_workdir(workdirs("area_attn"))
+    rng = np.random.default_rng(1)
+    wave = rng.normal(size=(30_011, 2)).cumsum(axis=0) * 1e-3
+    path = tmp_path / "stereo.flac"
+    soundfile.write(path, np.clip(wave, -1, 1), 44_100)
+    whole, _ = audio.load(path, 16_000)
+    expected = recognizer(whole, 16_000).probabilities
+    on_disk = next(recognizer.answers([(0, recognizer.open(path))]))[1]
+    np.testing.assert_allclose(on_disk.probabilities, expected, atol=SAME_WINDOWS)
+    in_memory, rate_hz = soundfile.read(path)
+    np.testing.assert_allclose(
+        recognizer(in_memory, rate_hz).probabilities, expected, atol=SAME_WINDOWS
+    )
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 11_025])
+def test_a_stream_answers_each_window_as_a_recording(workdirs, rate_hz):
+    """However the samples are dealt into chunks; the end is answered for as well."""
+    recognizer = Recognizer.from_workdir(workdirs("head_fusion"))
+    rng = np.random.default_rng(2)
+    samples = (0.1 * rng.normal(size=int(2.93 * rate_hz))).astype(np.float32)
+    samples *= np.linspace(0.05, 1.0, len(samples), dtype=np.float32)
+
+    def streamed(cuts):
+        chunks = np.split(samples, cuts)
+        return list(recognizer.stream(chunks, rate_hz, window_s=0.8, hop_s=0.3))
+
+    whole = streamed([])
+    starts = [answer.start_s for answer in whole]
+    np.testing.assert_allclose(starts, 0.3 * np.arange(9), atol=1e-9)
+    assert whole[-1].end_s == pytest.approx(2.93, abs=1e-4)
+    assert whole[-1].end_s - whole[-1].start_s < 0.8
+    for cuts in ([1, 2, 3], range(97, len(samples), 997), [len(samples) - 1]):
+        for a, b in zip(whole, streamed(cuts), strict=True):
+            assert (a.start_s, a.end_s) == (b.start_s, b.end_s)
+            np.testing.assert_allclose(
+                a.probabilities, b.probabilities, atol=SAME_WINDOWS
+            )
+    if rate_hz == 16_000:
+        for answer in whole:
+            first, last = (round(x * rate_hz) for x in (answer.start_s, answer.end_s))
+            alone = recognizer(samples[first:last], rate_hz)
+            np.testing.assert_allclose(
+                answer.probabilities, alone.probabilities, atol=SAME_WINDOWS
+            )
+
+
+def test_a_stream_does_not_wait_for_the_end(workdirs):
+    recognizer = Recognizer.from_workdir(workdirs("area_attn"))
+    heard = []
+
+    def microphone():
+        for second in range(5):
+            heard.append(second)
+            yield 0.1 * np.ones(16_000, np.float32)
+
+    answers = recognizer.stream(microphone(), 16_000, window_s=1.5, hop_s=1.0)
+    assert next(answers).end_s == 1.5 and heard == [0, 1]
+    assert next(answers).end_s == 2.5 and heard == [0, 1, 2]
+    assert [x.end_s for x in answers] == [3.5, 4.5, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (np.zeros(0), "one sample or more"),
+        (np.array([0.1, np.nan]), "1 NaN or Inf"),
+        (np.zeros((2, 3, 4)), r"\(2, 3, 4\)"),
+        (np.zeros(9, np.int16), "int16. Divide by 32768"),
+    ],
+)
+def test_unusable_samples_are_refused(workdirs, samples, said):
+    with pytest.raises(InputError, match=said):
+        Recognizer.from_workdir(workdirs("area_attn"))(samples, 16_000)
+
+
+def test_windows_that_leave_gaps_are_refused(workdirs):
+    recognizer = Recognizer.from_workdir(workdirs("area_attn"))
+    with pytest.raises(InputError, match="hop <= window"):
+        next(recognizer.stream([np.zeros(9)], 16_000, window_s=1.0, hop_s=1.1))
+
+
+def test_a_model_that_reads_asks_for_the_text(workdirs, tones):
+    recognizer = Recognizer.from_workdir(workdirs("mscnn_spu"))
+    samples, rate_hz = audio.read(tones.parent / "s1_low_0.wav")
+    with pytest.raises(InputError, match="--text="):
+        recognizer(samples, rate_hz)
+    one = recognizer(samples, rate_hz, text="low it is").probabilities
+    other = recognizer(samples, rate_hz, text="high").probabilities
+    assert np.abs(one - other).max() > 1e-4
+    recognizer(samples, rate_hz, text="")  # without a known word: an answer
+
+
+def test_a_bad_recording_passes_between_good_ones(workdirs, tones):
+    recognizer = Recognizer.from_workdir(workdirs("area_attn"))
+    good = recognizer.open(tones.parent / "s1_low_0.wav")
+    bad = audio.AudioError("empty audio", "nothing")
+
+    def breaks():
+        yield np.zeros(16_000, np.float32)
+        raise audio.AudioError("truncated audio", "later")
+
+    torn = type(good)(breaks(), 32_000)
+    found = dict(
+        recognizer.answers([("a", good), ("b", bad), ("c", torn), ("d", good)])
+    )
+    assert list(found) == ["a", "b", "c", "d"]
+    assert found["b"] is bad and "later" in str(found["c"])
+    np.testing.assert_array_equal(found["a"].probabilities, found["d"].probabilities)
+
+
+def test_a_recording_is_read_to_its_end(workdirs):
+    """Torn behind the 0.8 s that this rule reads: still no answer."""
+    recognizer = Recognizer.from_workdir(workdirs("afcn"))
+
+    def breaks():
+        yield np.ones(16_000, np.float32)
+        raise audio.AudioError("truncated audio", "later")
+
+    torn = answering.Recording(breaks(), 32_000)
+    assert isinstance(next(recognizer.answers([(0, torn)]))[1], audio.AudioError)
+
+
+def test_samples_beyond_all_measure_are_an_error_of_their_recording(workdirs):
+    recognizer = Recognizer.from_workdir(workdirs("area_attn"))
+    huge = answering.Recording([np.full(16_000, 1e30, np.float32)], 16_000)
+    fine = answering.Recording([np.full(16_000, 0.1, np.float32)], 16_000)
+    found = dict(recognizer.answers([("huge", huge), ("fine", fine)]))
+    assert "unusable samples" in str(found["huge"])
+    assert np.isfinite(found["fine"].probabilities).all()
+
+
+def test_windows_have_no_words(workdirs):
+    recognizer = Recognizer.from_workdir(workdirs("mscnn_spu"))
+    with pytest.raises(InputError, match="only hears"):
+        next(recognizer.stream([np.zeros(9)], 16_000))

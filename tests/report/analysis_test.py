@@ -1,0 +1,111 @@
+"""Numbers behind the details, against examples worked by hand."""
+
+import math
+
+import pytest
+
+from ser_jax.report import analysis
+from ser_jax.workdir.results import Prediction
+
+CLASSES = ("angry", "happy", "sad")
+
+
+def _decisions(*rows):
+    """(utterance, speaker, label, decided, posteriors or None)."""
+    return [
+        Prediction(
+            name, "f", 0, speaker, "s", label, decided, scores or (0.2, 0.3, 0.5)
+        )
+        for name, speaker, label, decided, scores in rows
+    ]
+
+
+def test_groups_by_hand():
+    found = analysis.groups(
+        _decisions(
+            ("a", "10F", "angry", "angry", None),
+            ("b", "2M", "angry", "sad", None),
+            ("c", "2M", "angry", "angry", None),
+            ("d", "2M", "angry", "angry", None),
+            ("e", "2M", "sad", "angry", None),
+            ("f", "2M", "sad", "sad", None),
+        ),
+        CLASSES,
+        "speaker",
+    )
+    assert [group.name for group in found] == ["2M", "10F"]
+    # Two of three angry, one of two sad, no happy: UA (2/3 + 1/2) / 2, WA 3/5.
+    first = found[0]
+    assert first.n == 5 and first.wa == pytest.approx(3 / 5)
+    assert first.ua == pytest.approx(7 / 12)
+    assert first.recalls[0] == pytest.approx(2 / 3)
+    assert math.isnan(first.recalls[1]) and first.recalls[2] == 0.5
+    assert (found[1].n, found[1].ua, found[1].wa) == (1, 1.0, 1.0)
+
+
+def test_durations_by_hand():
+    seconds = {"a": 4.0, "b": 1.0, "c": 3.0, "d": 2.0, "e": 9.0}
+    tested = _decisions(
+        ("a", "", "sad", "sad", None),
+        ("b", "", "sad", "angry", None),
+        ("c", "", "happy", "sad", None),
+        ("d", "", "sad", "sad", None),
+        ("unknown", "", "sad", "angry", None),
+        ("e", "", "happy", "happy", None),
+    )
+    # The median of 1, 2, 3, 4, 9 is 3, which belongs to the lower bin.
+    short, long = analysis.durations(tested, seconds, CLASSES, bins=2)
+    assert short[:2] == (1.0, 3.0) and long[:2] == (4.0, 9.0)
+    assert (short[2].n, long[2].n) == (3, 2)
+    assert short[2].ua == pytest.approx((1 / 2 + 0) / 2)
+    assert short[2].wa == pytest.approx(1 / 3)
+    assert long[2].ua == long[2].wa == 1.0
+
+
+def test_equal_durations_stay_in_one_bin():
+    tested = _decisions(*((name, "", "sad", "sad", None) for name in "abcdefg"))
+    seconds = {name: 2.0 for name in "abcdef"} | {"g": 5.0}
+    bins = analysis.durations(tested, seconds, CLASSES)
+    assert [(low, high, group.n) for low, high, group in bins] == [
+        (2.0, 2.0, 6),
+        (5.0, 5.0, 1),
+    ]
+    assert analysis.durations(tested, {}, CLASSES) == []
+
+
+def test_mistakes_are_the_surest_wrong_ones_each_once():
+    tested = _decisions(
+        ("a", "", "angry", "sad", (0.1, 0.2, 0.7)),
+        ("right", "", "sad", "sad", (0.0, 0.0, 1.0)),
+        ("b", "", "angry", "happy", (0.05, 0.9, 0.05)),
+        ("c", "", "sad", "happy", (0.1, 0.7, 0.2)),
+        ("a", "", "angry", "sad", (0.0, 0.2, 0.8)),
+    )
+    found = analysis.mistakes(tested, CLASSES)
+    assert [(record.utterance, sure, true) for record, sure, true in found] == [
+        ("b", 0.9, 0.05),
+        ("a", 0.8, 0.0),
+        ("c", 0.7, 0.2),
+    ]
+    assert [r.utterance for r, _, _ in analysis.mistakes(tested, CLASSES, 1)] == ["b"]
+
+
+def test_curves_by_hand():
+    lines = [
+        {"fold": "x", "seed": 0, "epoch": 1, "train_loss": 3.0, "val_ua": 0.2},
+        {"fold": "x", "seed": 0, "epoch": 2, "train_loss": 1.0, "val_ua": 0.6},
+        {"fold": "y", "seed": 0, "epoch": 1, "train_loss": 2.0, "val_ua": None},
+        {"fold": "y", "seed": 0, "epoch": 2, "train_loss": float("nan"), "val_ua": 0.5},
+    ]
+    runs = [
+        {"fold": "x", "seed": 0, "best_epoch": 2},
+        {"fold": "y", "seed": 0, "best_epoch": None},
+    ]
+    found = analysis.curves({"runs": runs}, lines)
+    assert list(found) == ["loss", "UA"]
+    (loss,), (ua,) = found.values()
+    assert loss.label == "training" and ua.label == "validation"
+    assert loss.runs == ({1: 3.0, 2: 1.0}, {1: 2.0})
+    assert loss.mean == {1: 2.5} and loss.scored == ()
+    assert ua.mean == {2: pytest.approx(0.55)} and ua.scored == ((2, 0.6),)
+    assert analysis.curves({"runs": runs}, []) == {}

@@ -1,0 +1,154 @@
+"""Several workdirs beside each other, against examples worked by hand."""
+
+import json
+import re
+
+import pytest
+
+from ser_jax.errors import InputError
+from ser_jax.report import report
+from ser_jax.workdir import contents, results
+from ser_jax.workdir.results import Prediction
+from tests.report import hostile
+from tests.report.page import Page
+
+CLASSES = ("angry", "sad")
+RIGHT = {"s1": ("angry", "sad"), "s2": ("angry", "sad")}
+
+
+def _workdir(folder, decided, config=None, *, tested="ab", corpus="tones", **protocol):
+    """Two folds of two utterances; `decided` by fold, in the order angry, sad."""
+    predictions = [
+        Prediction(f"{name}{fold}", fold, 0, "1F", fold, label, said, (0.5, 0.5))
+        for fold, pair in decided.items()
+        for name, label, said in zip(tested, CLASSES, pair, strict=True)
+    ]
+    runs = [{"fold": f, "seed": 0, "best_epoch": 1, "epochs": 1} for f in decided]
+    rules = {"split": "group", "selection": "val", "validation": "random"} | protocol
+    about = {
+        "corpus": corpus,
+        "corpus_is_synthetic": False,
+        "model": folder.name,
+        "protocol": rules,
+        "utterances": results.count_utterances(4, []),
+        "seconds": {"training": 7.0},
+        "versions": {"jax": "0.10.2", "device": "1 x cpu"},
+        "git_commit": "0123456789abcdef",
+        "memory": {"host_peak_bytes": 3 * 2**30, "device_peak_bytes": None},
+    }
+    folder.mkdir()
+    content = results.summarise(predictions, runs, CLASSES, about)
+    results.write_results(folder / "results.json", content)
+    results.write_predictions(folder / "predictions.csv", predictions, CLASSES)
+    if config is not None:
+        stored = {"config": config, "published": None, "command": "python run.py"}
+        (folder / "config.json").write_text(json.dumps(stored))
+    return folder
+
+
+def _compare(*folders):
+    """Page and Markdown of a comparison."""
+    report.write_comparison(folders)
+    parent = folders[0].parent
+    text = (parent / "comparison.md").read_text()
+    return Page((parent / "comparison.html").read_text()), text
+
+
+def _table(page, caption):
+    return page.tables[[c.startswith(caption) for c in page.captions].index(True)]
+
+
+def test_scores_and_pairs_by_hand(tmp_path):
+    base = {"s1": ("sad", "sad"), "s2": ("angry", "sad")}  # UA 50 and 100
+    other = {"s1": ("angry", "sad"), "s2": ("sad", "angry")}  # 100 and 0
+    folders = [
+        _workdir(tmp_path / "base", base),
+        _workdir(tmp_path / "other", other),
+        _workdir(tmp_path / "best", RIGHT),
+    ]
+    page, text = _compare(*folders)
+    scores = _table(page, "Scores")
+    assert [row[:5] for row in scores[1:]] == [
+        ["base", "base", "tones", "none", "75.00 ± 35.36"],
+        ["other", "other", "tones", "none", "50.00 ± 70.71"],
+        ["best", "best", "tones", "none", "100.00 ± 0.00"],
+    ]
+    assert [row[-4:] for row in scores[1:]] == [
+        ["75.00", "75.00", "2", "4"],
+        ["50.00", "50.00", "2", "4"],
+        ["100.00", "100.00", "2", "4"],
+    ]
+    # Less base: +50 and -100; +50 and 0.
+    assert _table(page, "Beside base")[1:] == [
+        ["other", "-25.00 ± 106.07", "1", "1", "2"],
+        ["best", "+25.00 ± 35.36", "1", "0", "2"],
+    ]
+    assert _table(page, "Pooled")[1] == ["base", "50.00", "100.00"]
+    origin = _table(page, "Where")[1]
+    assert origin[1:] == ["1 x cpu", "0.10.2", "0123456789ab", "7.0", "3,072"]
+    assert "Every training tested the same utterances" in page.text
+    assert "| `other` | -25.00 ± 106.07 | 1 | 1 | 2 |" in text
+
+
+def test_other_test_utterances_are_not_paired(tmp_path):
+    page, text = _compare(
+        _workdir(tmp_path / "a", RIGHT),
+        _workdir(tmp_path / "b", RIGHT, tested="cd", corpus="other", split="session5"),
+    )
+    assert not any(caption.startswith("Beside") for caption in page.captions)
+    assert "did not test the same utterances" in page.text
+    assert "- corpus: tones / other" in text and "- split: group / session5" in text
+    assert "subset: " not in text.split("## What differs")[1]
+
+
+def test_config_keys_that_differ_are_listed(tmp_path):
+    first = {"train": {"epochs": 3, "batch_size": 16}, "model": {"own": 1}}
+    second = {"train": {"epochs": 5, "batch_size": 16}, "model": {"mine": [2, 3]}}
+    page, _ = _compare(
+        _workdir(tmp_path / "a", RIGHT, first), _workdir(tmp_path / "b", RIGHT, second)
+    )
+    table = _table(page, "Config keys")
+    assert table == [["key", "a", "b"], ["train.epochs", "3", "5"]]
+
+
+def test_stamps_name_their_workdirs(tmp_path):
+    page, text = _compare(
+        _workdir(tmp_path / "honest", RIGHT),
+        _workdir(tmp_path / "paper", RIGHT, selection="test"),
+    )
+    assert "> **Paper mode: epoch chosen on test data.**" in text
+    assert "Here: paper ." in page.text
+    assert [row[3] for row in _table(page, "Scores")[1:]] == [
+        "none",
+        "paper mode: epoch chosen on test data",
+    ]
+
+
+def test_out_and_folders_of_one_name(tmp_path):
+    for parent in ("x", "y"):
+        (tmp_path / parent).mkdir()
+    one = _workdir(tmp_path / "x" / "w", RIGHT)
+    two = _workdir(tmp_path / "y" / "w", RIGHT)
+    said = report.write_comparison([one, two], str(tmp_path / "new" / "place"))
+    page = Page((tmp_path / "new" / "place" / "comparison.html").read_text())
+    names = [row[0] for row in _table(page, "Scores")[1:]]
+    assert names == [str(one), str(two)] and str(one) in said
+    with pytest.raises(InputError, match="every workdir once"):
+        report.write_comparison([one, one])
+
+
+def test_buckets_keep_their_address(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert str(contents.folder("gs://bucket/a/w")) == "gs://bucket/a/w"
+    assert contents.folder("gs://bucket/a/w").name == "w"
+    assert str(contents.folder("w")) == str(tmp_path / "w")
+
+
+def test_hostile_workdirs_are_compared_as_text(tmp_path):
+    (tmp_path / "odd").mkdir()
+    odd = hostile.workdir(tmp_path / "odd")
+    page, text = _compare(_workdir(tmp_path / "<b>`even", RIGHT), odd)
+    assert len(page.scripts) == 1 and not page.named("img") and not page.named("b")
+    assert "The classes differ" in page.text
+    outside = re.sub(r"(?<!\\)`[^`]*`", "", text)  # code is shown as it is
+    assert not re.search(r"<(b|script|img)\b", outside)

@@ -1,0 +1,94 @@
+"""A workdir that tries to break a report: hostile names, gaps, many of everything."""
+
+import json
+
+import numpy as np
+import soundfile
+
+from ser_jax.corpora.utterance import Exclusion
+from ser_jax.workdir import recordings, results
+from ser_jax.workdir.recordings import Recording
+from ser_jax.workdir.results import Prediction
+
+SCRIPT = "<script>window.broken = 1</script>"
+CLASSES = (
+    *(SCRIPT, '"><img src=x onerror="window.broken=1">', "back`tick|pipe"),
+    *("very-long-emotion-name-that-nobody-would-ever-choose", "never tested **x**"),
+    "costs $5_$6",
+    *(f"emotion{number}" for number in range(6)),
+)
+NEVER = 4
+SPEAKERS, RUNS, RATE_HZ = 40, 10, 8000
+
+
+def predictions() -> list[Prediction]:
+    """40 speakers in 10 runs, 12 classes of which one is never true."""
+    generator = np.random.default_rng(11)
+    found = []
+    for number in range(360):
+        label = number % len(CLASSES)
+        label = 0 if label == NEVER else label
+        scores = generator.dirichlet(np.ones(len(CLASSES)))
+        found.append(
+            Prediction(
+                utterance=f"{SCRIPT}/u|`{number}`&amp;\n",
+                fold=f"fold<{number % RUNS}>",
+                seed=0,
+                speaker=f"<b>speaker {number % SPEAKERS}</b>",
+                session=f"s{number % 3}'\"",
+                label=CLASSES[label],
+                prediction=CLASSES[int(scores.argmax())],
+                posteriors=tuple(scores.tolist()),
+            )
+        )
+    return found
+
+
+def workdir(folder):
+    """The folder with all its files; three recordings exist, one of them changed."""
+    tested = predictions()
+    runs = [
+        {"fold": f"fold<{run}>", "seed": 0, "best_epoch": 2, "epochs": 3}
+        for run in range(RUNS)
+    ]
+    excluded = [Exclusion(f"{SCRIPT}`{n}", "label <i>", SCRIPT) for n in range(5)]
+    about = {
+        "corpus": f"corpus {SCRIPT}",
+        "corpus_is_synthetic": True,
+        "model": "model</title>" + SCRIPT,
+        "protocol": {"split": "<u>", "selection": "test", "promises": [SCRIPT]},
+        "utterances": results.count_utterances(360, excluded),
+        "seconds": {"training": None, "a </script>": 2.0},
+        "versions": {"numpy": SCRIPT},
+        "git_commit": None,
+    }
+    content = results.summarise(tested, runs, CLASSES, about)
+    content["runs"][0]["ua"] = None  # as an older or foreign tool may leave it
+    content["ua"] = {"mean": None, "std": None}
+    results.write_results(folder / "results.json", content)
+    results.write_predictions(folder / "predictions.csv", tested, CLASSES)
+    lines = [
+        {"fold": run["fold"], "seed": 0, "epoch": epoch, "train_loss": 2.0 / epoch}
+        | {"test_ua": None if epoch == 2 else 0.1 * epoch, "val_loss": float("inf")}
+        for run in runs
+        for epoch in (1, 2, 3)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines) + '{"torn'
+    (folder / "metrics.jsonl").write_text(text)
+    published = {"paper": SCRIPT, "ua": "about 70 <b>", "wa": None, "split": SCRIPT}
+    command = "python run.py </code></pre>" + SCRIPT
+    config = {"config": {}, "published": published, "command": command}
+    (folder / "config.json").write_text(json.dumps(config))
+    _record(folder, tested)
+    return folder
+
+
+def _record(folder, tested):
+    tone = 0.3 * np.sin(np.arange(RATE_HZ) / 9.0)
+    path = folder / 'tone"><script>.wav'
+    soundfile.write(path, tone, RATE_HZ)
+    rows = [
+        Recording(record.utterance, 1.0 + (number % 7 == 0), str(path))
+        for number, record in enumerate(tested)
+    ]
+    recordings.write(folder / recordings.NAME, rows)

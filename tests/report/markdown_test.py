@@ -1,0 +1,43 @@
+"""Markdown shows names as they are and lets none of them become HTML."""
+
+from ser_jax.report import html, markdown
+from ser_jax.report.document import (
+    Clip,
+    Document,
+    Figure,
+    Items,
+    Listing,
+    Section,
+    Table,
+    Text,
+    code,
+    plain,
+)
+
+
+def _render(*blocks):
+    section = Section("s", "Title", blocks)
+    return markdown.render(Document("T", [], "H", [], [section]))
+
+
+def test_blocks_by_hand():
+    text = _render(
+        Text("**a** `b`"),
+        Items(["one", ("two", ["three"])]),
+        Table([("x", "y|z"), ("`q`", 3), (Clip("r", "data:,"), "4*")], "c"),
+        Listing("run"),
+        Figure([], "seen", "figures/a.png"),
+        Figure([], "only drawn"),
+    )
+    assert text == (
+        "# T\n\nH\n\n## Title\n\n**a** `b`\n\n- one\n- two\n    - three\n\n"
+        "| x | y\\|z |\n|---|---:|\n| `q` | 3 |\n| r | 4\\* |\n\n"
+        "```\nrun\n```\n\n![seen](figures/a.png)\n"
+    )
+
+
+def test_a_name_s_marks_cannot_hide_what_follows():
+    said = f"{plain('x`y')} <script> {code('z`<i>')}"
+    assert _render(Text(said)).endswith("x\\`y &lt;script> `z'<i>`\n")
+    assert html.inline(said) == "x`y &lt;script&gt; <code>z&#39;&lt;i&gt;</code>"
+    assert plain("[a](b) **c**\n\\d") == "\\[a\\](b) \\*\\*c\\*\\* \\\\d"

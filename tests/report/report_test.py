@@ -1,0 +1,351 @@
+"""The table, report.md and the report of a whole workdir."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from ser_jax.corpora.utterance import Exclusion
+from ser_jax.errors import InputError
+from ser_jax.report import markdown, report, sections, timing
+from ser_jax.report import score_table as table
+from ser_jax.report.phrases import percent
+from ser_jax.workdir import results
+from ser_jax.workdir.contents import Finished
+from ser_jax.workdir.results import Prediction
+
+CLASSES = ("angry", "sad")
+PUBLISHED = {
+    "paper": "Xu et al. 2021",
+    "wa": 0.7934,
+    "ua": "77.54 ± 1.20",
+    "protocol": "random 80/20",
+    "subset": "improvised",
+    "happy": "hap+exc",
+    "split": "random_80_20",
+    "selection": None,
+}
+EXCLUDED = [
+    *(Exclusion(f"short{number:02}", "too short", "30 ms") for number in range(13)),
+    Exclusion("lost", "missing wav"),
+]
+
+
+def _predictions():
+    table = [
+        *[("a", "s1", "angry", "angry"), ("b", "s1", "sad", "angry")],
+        *[("c", "s2", "angry", "angry"), ("d", "s2", "sad", "sad")],
+        ("e", "s2", "sad", "angry"),
+    ]
+    return [
+        Prediction(name, fold, 0, "1F", fold, label, decided, (0.5, 0.5))
+        for name, fold, label, decided in table
+    ]
+
+
+def _results(*, synthetic=False, selection="val", excluded=(), text=None, **protocol):
+    rules = {"subset": "all", "happy": "hap+exc", "split": "session5"}
+    rules |= {"validation": "random", "val_fraction": 0.1, "selection": selection}
+    runs = [
+        {"fold": "s1", "seed": 0, "best_epoch": 4, "epochs": 9},
+        {"fold": "s2", "seed": 0, "best_epoch": None, "epochs": 9},
+    ]
+    about = {
+        "corpus": "demo",
+        "corpus_is_synthetic": synthetic,
+        "model": "area_attn",
+        "text": text,
+        "protocol": rules | protocol,
+        "utterances": results.count_utterances(5, excluded, padded_short=3),
+        "seconds": {"train": 12.34},
+        "versions": {"numpy": "2"},
+        "git_commit": None,
+    }
+    return results.summarise(_predictions(), runs, CLASSES, about)
+
+
+def _workdir(folder, summary, **config):
+    results.write_results(folder / "results.json", summary)
+    results.write_predictions(folder / "predictions.csv", _predictions(), CLASSES)
+    if config:
+        (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def _markdown(summary, published=None, command=""):
+    found = Finished(
+        summary, _predictions(), published=published or {}, command=command
+    )
+    return markdown.render(sections.document(found))
+
+
+def test_table_by_hand():
+    lines = table.text(_results(), PUBLISHED).splitlines()
+    rows = {line.split("  ")[0]: line.split() for line in lines if line}
+    # s1: recalls 1 and 0; s2: recalls 1 and 1/2, accuracy 2/3.
+    assert rows["s1"][:4] == ["s1", "0", "50.00", "50.00"]
+    assert rows["s1"][-2:] == ["2", "4"]
+    assert rows["s2"][2:4] == ["75.00", "66.67"]
+    assert rows["s2"][-2:] == ["3", "–"]
+    assert "62.50 ± 17.68" in " ".join(rows["mean ± std"])
+    # Pooled: recalls 1 and 1/3; 3 of 5 right.
+    assert rows["pooled"][1:3] == ["66.67", "60.00"]
+    assert rows["pooled"][-1] == "5"
+    assert rows["paper"][1:5] == ["77.54", "±", "1.20", "79.34"]
+
+
+def test_table_without_a_paper_has_no_paper_row():
+    for published in (None, {}, {"paper": None, "ua": None}):
+        assert "paper" not in table.text(_results(), published)
+
+
+@pytest.mark.parametrize(
+    ("options", "short", "long"),
+    [
+        ({"synthetic": True}, "synthetic corpus", "**Synthetic corpus.**"),
+        (
+            {"selection": "test"},
+            "paper mode: epoch chosen on test data",
+            "**Paper mode: epoch chosen on test data.**",
+        ),
+    ],
+)
+def test_banners_are_there_exactly_when_they_apply(options, short, long):
+    summary, honest = _results(**options), _results()
+    assert f"[{short}]" in table.text(summary)
+    assert f"> {long}" in _markdown(summary)
+    assert short not in table.text(honest)
+    assert long not in _markdown(honest)
+
+
+def test_differences_from_the_paper_are_listed_one_by_one():
+    text = _markdown(_results(), PUBLISHED)
+    assert "- subset: paper: improvised, here: all" in text
+    assert "- split: paper: random_80_20, here: session5" in text
+    assert "happy: paper" not in text  # the same
+    assert "selection: paper" not in text  # not stated
+    assert "Not stated for the paper: corpus, selection." in text
+    assert "Its protocol: random 80/20" in text
+    assert "split: paper: random_80_20, here: session5" in table.text(
+        _results(), PUBLISHED
+    )
+
+
+def test_equal_protocol_is_said_to_be_equal():
+    same = {"corpus": "demo", "subset": "all", "split": "session5"}
+    published = PUBLISHED | same | {"selection": "val"}
+    text = _markdown(_results(), published)
+    assert "What differs" not in text
+    assert "Corpus and protocol are the paper's" in text
+
+
+def test_report_says_what_was_run():
+    text = _markdown(_results(), command="python run.py --config=x:demo")
+    assert "leave one session out" in text
+    assert "`random`, random utterances that do not train" in text
+    assert "speakers shared with training (10%)" in text
+    assert "best validation UA" in text
+    assert "2 (2 folds; seeds 0)" in text
+    assert "python run.py --config=x:demo" in text
+    assert "| train |  | 12.3 | 100% |" in text
+    assert "git commit: unknown" in text
+    assert "gives no published number" in text
+    assert "| sad | 2 (67%) | 1 (33%) | 3 | 33.33 |" in text
+
+
+def test_promises_and_repeated_sentences_are_said():
+    text = _markdown(
+        _results(
+            promises=("no utterance is in two parts",), test_sentences_also_trained=0.75
+        )
+    )
+    assert "- Promised: no utterance is in two parts" in text
+    assert "- Sentences: 75% of the test utterances" in text
+    assert "Sentences:" not in _markdown(_results(test_sentences_also_trained=0.0))
+
+
+def _text(mean, *, scripts=False, **more):
+    return {
+        "source": "transcript",
+        "word_vectors": "glove-6b-50d",
+        "words": 400,
+        "unknown_words": 10,
+        "without_words": 0,
+        "sentences_also_in_training": {"mean": mean, "max": mean + 0.2},
+        "scripts_also_in_training": scripts,
+    } | more
+
+
+@pytest.mark.parametrize(
+    ("text", "warns"),
+    [
+        (None, False),
+        (_text(0.04), False),
+        (_text(0.41), True),
+        (_text(0.0, scripts=True), True),
+    ],
+)
+def test_text_that_repeats_is_warned_of(text, warns):
+    summary = _results(text=text)
+    short, long = table.text(summary), _markdown(summary)
+    assert ("[test sentences also in training]" in short) == warns
+    assert ("> **Test sentences also in training.**" in long) == warns
+    assert ("--config.protocol.split=session5_script" in long) == warns
+    assert ("warning: " in short) == warns
+    assert ("41% of the test utterances (up to 61% in a fold)" in short) == (
+        text == _text(0.41)
+    )
+    assert ("the same plays in training and test" in short) == (
+        bool(text) and text["scripts_also_in_training"]
+    )
+
+
+def test_report_says_what_was_read():
+    text = _markdown(_results(text=_text(0.02, without_words=3)))
+    assert "- Words: transcripts, vectors `glove-6b-50d`; 2.5% of 400 words" in text
+    assert "; 3 utterances without a known word" in text
+    assert "- Sentences: 2% of the test utterances" in text
+    asr = {"recognizer": "whisper-tiny.en", "num_words": 583, "empty": 2, "wer": 0.348}
+    text = _markdown(_results(text=_text(0.0, source="asr", asr=asr)))
+    assert "- Words: recognized speech" in text
+    assert "`whisper-tiny.en`, word error rate 34.8% of the corpus's 583" in text
+    unknown = _text(0.0, source="asr", asr=asr | {"wer": None})
+    assert "word error rate unknown" in _markdown(_results(text=unknown))
+    assert "Words:" not in _markdown(_results())
+    assert "text" not in _results()
+
+
+def test_rescoring_keeps_what_was_read():
+    summary = _results(text=_text(0.3))
+    again = results.rescore(summary, _predictions(), CLASSES)
+    assert again["text"] == summary["text"]
+
+
+def test_random_split_warns_of_shared_speakers_and_group_names_its_column():
+    shared = _markdown(_results(split="random_80_20"))
+    assert "**the parts share speakers**" in shared
+    grouped = _results(split="group", group_by="speaker", groups=5)
+    text = _markdown(grouped)
+    assert "column `speaker`, folds: 5" in text
+    assert "share speakers" not in text
+
+
+def test_exclusions_are_counted_and_the_first_listed():
+    text = _markdown(_results(excluded=EXCLUDED))
+    assert "- Excluded: 14" in text
+    assert "    - too short: 13" in text
+    assert "        - `short00`: 30 ms" in text
+    assert "short03" not in text
+    assert "... and 10 more in results.json" in text
+    assert "        - `lost`\n" in text
+    assert "- Padded to a window: 3" in text
+
+
+def test_fold_without_a_class_is_marked():
+    summary = _results()
+    summary["runs"][0]["absent_classes"] = ["sad"]
+    assert "s1*" in table.text(summary)
+    assert "leaves out: s1 (sad)." in _markdown(summary)
+
+
+def test_markdown_tables_have_equally_many_cells():
+    text = _markdown(_results(), PUBLISHED)
+    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert len(blocks) == 6
+    for block in blocks:
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_percent():
+    assert percent(0.77) == "77.00"
+    assert percent(77.0) == "77.00"
+    assert percent("about 77") == "about 77"
+    assert percent(None) == percent(float("nan")) == "–"
+
+
+def test_workdir_report_needs_results_and_predictions_only(tmp_path):
+    printed = report.write_report(_workdir(tmp_path, _results()))
+    assert "pooled" in printed
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "metrics.jsonl has no loss" in text
+    for link in re.findall(r"\]\((figures/.*?)\)", text):
+        assert (tmp_path / link).stat().st_size > 5000
+    assert not (tmp_path / "figures/learning_curves.png").exists()
+
+
+def test_workdir_report_uses_config_and_metrics(tmp_path):
+    line = {"epoch": 1, "fold": "s1", "seed": 0, "train_loss": 0.5}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    config = {"config": {}, "published": PUBLISHED, "command": "python run.py --x"}
+    printed = report.write_report(_workdir(tmp_path, _results(), **config))
+    assert "77.54 ± 1.20" in printed
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "python run.py --x" in text
+    assert (tmp_path / "figures/learning_curves.png").exists()
+    assert "(figures/learning_curves.png)" in text
+
+
+def test_writing_the_report_again_changes_nothing(tmp_path):
+    report.write_report(_workdir(tmp_path, _results()))
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    report.write_report(tmp_path)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["results.json", "predictions.csv"])
+def test_missing_file_is_an_input_error(tmp_path, name):
+    (_workdir(tmp_path, _results()) / name).unlink()
+    with pytest.raises(InputError, match=name):
+        report.write_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("angry,angry", "angry,sad"), ("s2", "s3"), ("p_sad", "p_glad")]
+)
+def test_predictions_of_another_training_are_refused(tmp_path, old, new):
+    path = _workdir(tmp_path, _results()) / "predictions.csv"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=r"evaluate"):
+        report.write_report(tmp_path)
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_report_needs_no_jax_and_no_tensorflow():
+    code = (
+        "import sys; from ser_jax.report import report; from ser_jax.scoring import voting; "
+        "print({'jax', 'flax', 'tensorflow'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_times_by_part_in_the_job_s_order_with_shares():
+    summary = _results()
+    summary["seconds"] = {"training": 6.0, "mine": 1.0, "start": 3.0, "other": 0.0}
+    summary["seconds"]["total"] = 10.0
+    summary["start_up"] = {"first_step_after_s": 4.24, "programs": 9, "from_cache": 7}
+    started = "First step 4.2 s after the start; 9 programs, 7 of them from the cache."
+    assert timing.summary(summary).splitlines() == [
+        "time [s]: start 3.0, training 6.0, mine 1.0; total 10.0",
+        started,
+    ]
+    lines = _markdown(summary).splitlines()
+    first = lines.index("| start | imports, flags, checking the config | 3.0 | 30% |")
+    assert lines[first + 1] == "| training | all other training steps | 6.0 | 60% |"
+    assert lines[first + 2].startswith("| other | none of these | 0.0 | 0% |")
+    assert lines[first + 3] == "| mine |  | 1.0 | 10% |"
+    assert lines[first + 4] == "| total |  | 10.0 | 100% |"
+    assert lines[first + 6].endswith(started)
+
+
+def test_the_figures_time_is_added_to_the_results(tmp_path):
+    folder = _workdir(tmp_path, _results())
+    printed = report.write_report(folder, lambda: {"report": 2.5, "total": 2.5})
+    assert printed.splitlines()[-1] == "time [s]: report 2.5; total 2.5"
+    again = report.write_report(folder)  # and kept
+    assert again == printed
+    assert "| report | figures | 2.5 | 100% |" in (tmp_path / "report.md").read_text()
