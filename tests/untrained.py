@@ -1,4 +1,4 @@
-"""A `Trained` with random weights, made in memory: tests need no training."""
+"""A `TrainedModel` with random weights, made in memory: tests need no training."""
 
 import jax
 import numpy as np
@@ -7,12 +7,12 @@ from flax import nnx
 from ser_jax.features import segments
 from ser_jax.features.spec import RECIPES
 from ser_jax.models import MODELS
-from ser_jax.predict.trained_model import Trained
+from ser_jax.predict.trained_model import TrainedModel
 
 CLASSES = ("calm", "cross", "glad")
 
 
-def untrained(config, *, runs: int = 2, seed: int = 0) -> Trained:
+def untrained(config, *, runs: int = 2, seed: int = 0) -> TrainedModel:
     """Every weight and statistic is drawn anew for each run."""
     spec = RECIPES[config.data.recipe]
     frames = segments.window_frames(spec, config.segment.window_s)
@@ -33,7 +33,7 @@ def untrained(config, *, runs: int = 2, seed: int = 0) -> Trained:
         )
 
     names = tuple((f"fold{r}", r) for r in range(runs))
-    return Trained(
+    return TrainedModel(
         config=config,
         spec=spec,
         classes=CLASSES,

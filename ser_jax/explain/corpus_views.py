@@ -9,7 +9,7 @@ from etils import epath
 from ser_jax.data import batches
 from ser_jax.errors import InputError
 from ser_jax.explain.viewer import Windows
-from ser_jax.predict.trained_model import Trained
+from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.training import experiment
 from ser_jax.workdir.results import read_json
 
@@ -39,7 +39,7 @@ class Parts:
       num_frames: int [U].
     """
 
-    def __init__(self, trained: Trained, data: str = ""):
+    def __init__(self, trained: TrainedModel, data: str = ""):
         """Reads (or builds) the data set of the workdir's config.
 
         Args:

@@ -27,7 +27,7 @@ def summary(runs: Sequence[RunScores], about: dict) -> dict:
 
     Args:
       runs: Their scores.
-      about: `Trained.about`.
+      about: `TrainedModel.about`.
     """
     rows = []
     for share in deletion.SHARES:

@@ -21,7 +21,7 @@ from ser_jax.features.audio import AudioError
 from ser_jax.predict import output_paths, sources
 from ser_jax.predict import trained_model as trained_workdir
 from ser_jax.predict.recognizer import Recognizer
-from ser_jax.predict.trained_model import Trained
+from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.workdir.results import write_atomically
 
 
@@ -134,12 +134,12 @@ def explain_corpus(
     return f"{deletion_report.table(runs, found.about)}\n{files} in {target}/"
 
 
-def does_not_attend(trained: Trained) -> str:
+def does_not_attend(trained: TrainedModel) -> str:
     """One line on a model without attention."""
     return f"{trained.about['model']} does not attend as it is configured here."
 
 
-def _title(found: explaining.Explained, trained: Trained) -> str:
+def _title(found: explaining.Explained, trained: TrainedModel) -> str:
     """What was answered, who says so, and what must be said with it."""
     order = found.probabilities.argsort()[::-1]
     likeliest = [f"{found.classes[k]} {found.probabilities[k]:.0%}" for k in order[:3]]

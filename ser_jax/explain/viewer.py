@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from ser_jax.explain.attention import answer_and_maps
 from ser_jax.layers.attention_grid import Maps
 from ser_jax.predict import forward
-from ser_jax.predict.trained_model import Trained
+from ser_jax.predict.trained_model import TrainedModel
 
 OWN = -1  # as a target: the class that the run itself says
 
@@ -55,7 +55,7 @@ class Viewer:
       trained: The runs.
     """
 
-    def __init__(self, trained: Trained):
+    def __init__(self, trained: TrainedModel):
         """Puts the weights on the device."""
         self.trained = trained
         runs = range(len(trained.runs))

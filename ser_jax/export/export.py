@@ -93,7 +93,7 @@ def _target(out) -> epath.Path:
     return out
 
 
-def _program(found: trained_model.Trained, name: str, longest_s: float):
+def _program(found: trained_model.TrainedModel, name: str, longest_s: float):
     """A checked program's content, its part of the card, and a line for people."""
     form = FORMATS[name]
     _check_model(found, name)
@@ -125,7 +125,7 @@ def _program(found: trained_model.Trained, name: str, longest_s: float):
     return content, about, said
 
 
-def _longest(found: trained_model.Trained, longest_s: float) -> int:
+def _longest(found: trained_model.TrainedModel, longest_s: float) -> int:
     """Samples N of a program of fixed size."""
     window_s = found.config.segment.window_s
     if not longest_s >= window_s:
@@ -136,7 +136,7 @@ def _longest(found: trained_model.Trained, longest_s: float) -> int:
     return round(longest_s * found.spec.sample_rate_hz)
 
 
-def _interface(found: trained_model.Trained, shape: list) -> dict:
+def _interface(found: trained_model.TrainedModel, shape: list) -> dict:
     """Names, types and meanings of inputs [B, N] and outputs."""
 
     def array(dtype: str, shape: list, meaning: str) -> dict:
@@ -155,7 +155,7 @@ def _interface(found: trained_model.Trained, shape: list) -> dict:
     }
 
 
-def _weights(found: trained_model.Trained, name: str, longest_s: float):
+def _weights(found: trained_model.TrainedModel, name: str, longest_s: float):
     """The same of the weights alone."""
     del name, longest_s  # of programs
     content = weights.to_bytes(found)
@@ -164,7 +164,7 @@ def _weights(found: trained_model.Trained, name: str, longest_s: float):
     return content, {"arrays": shapes, "limits": ["weights alone, no program"]}, said
 
 
-def _check_model(found: trained_model.Trained, name: str) -> None:
+def _check_model(found: trained_model.TrainedModel, name: str) -> None:
     """Refuses models whose answer is no function of the samples alone."""
     model, data, segment = found.about["model"], found.config.data, found.config.segment
     reads = set(found.input_shapes) - {"frames", "frame_mask"}
@@ -182,7 +182,7 @@ def _check_model(found: trained_model.Trained, name: str) -> None:
         )
 
 
-def _card(found: trained_model.Trained, name: str) -> dict:
+def _card(found: trained_model.TrainedModel, name: str) -> dict:
     """What holds for every format."""
     about = found.about
     ours = workdir_lib.versions()

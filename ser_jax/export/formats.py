@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ser_jax.errors import InputError
 from ser_jax.export import wave_model
-from ser_jax.predict.trained_model import Trained
+from ser_jax.predict.trained_model import TrainedModel
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 INPUTS, OUTPUTS = ("samples", "lengths"), ("probabilities",)
@@ -31,7 +31,7 @@ class Format:
 
     suffix: str
     packages: dict[str, str]
-    write: Callable[[Trained, int], bytes]
+    write: Callable[[TrainedModel, int], bytes]
     load: str
     is_fixed: bool
     limits: tuple[str, ...]
@@ -51,7 +51,7 @@ class Format:
                 )
 
 
-def stablehlo(trained: Trained, num_samples: int = 0) -> bytes:
+def stablehlo(trained: TrainedModel, num_samples: int = 0) -> bytes:
     """A serialized `jax.export` program for cpu, cuda and tpu; any B and N.
 
     Products are float32 on all of them, or an accelerator would answer otherwise.
@@ -68,7 +68,7 @@ def stablehlo(trained: Trained, num_samples: int = 0) -> bytes:
     return bytes(program.serialize())
 
 
-def onnx(trained: Trained, num_samples: int) -> bytes:
+def onnx(trained: TrainedModel, num_samples: int) -> bytes:
     """An ONNX model for one recording of at most N samples."""
     from ser_jax.export.onnx import graph  # needs the extra `onnx`
 
@@ -76,7 +76,7 @@ def onnx(trained: Trained, num_samples: int) -> bytes:
     return graph.to_bytes(program, INPUTS, OUTPUTS)
 
 
-def tflite(trained: Trained, num_samples: int) -> bytes:
+def tflite(trained: TrainedModel, num_samples: int) -> bytes:
     """A TFLite model for one recording of at most N samples."""
     from ser_jax.export import tflite  # needs the extra `tflite`
 

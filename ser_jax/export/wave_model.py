@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from ser_jax.features import online, segments
 from ser_jax.predict import forward
-from ser_jax.predict.trained_model import Trained
+from ser_jax.predict.trained_model import TrainedModel
 
 _TOGETHER = 8  # windows that overlap go through the model together, at most so many
 
@@ -39,7 +39,7 @@ class Windows:
     hop: int
 
     @classmethod
-    def of(cls, trained: Trained) -> "Windows":
+    def of(cls, trained: TrainedModel) -> "Windows":
         """The windows that a workdir was tested with."""
         spec, segment = trained.spec, trained.config.segment
         frames = segments.window_frames(spec, segment.window_s)
@@ -81,7 +81,7 @@ class Windows:
         return number * self.step
 
 
-def make(trained: Trained, *, plain: bool = False) -> Callable:
+def make(trained: TrainedModel, *, plain: bool = False) -> Callable:
     """Returns `f(samples float32 [B, N], lengths int32 [B]) -> float32 [B, K]`.
 
     Samples are at the recipe's rate; lengths beyond 1 ... N count as the nearer of the
@@ -108,7 +108,7 @@ def make(trained: Trained, *, plain: bool = False) -> Callable:
     return probabilities
 
 
-def unrolled(trained: Trained, num_samples: int) -> jax.extend.core.ClosedJaxpr:
+def unrolled(trained: TrainedModel, num_samples: int) -> jax.extend.core.ClosedJaxpr:
     """The plain program for [1, N] samples with every loop written out."""
     with jax.disable_jit():
         return jax.make_jaxpr(make(trained, plain=True))(
@@ -118,7 +118,7 @@ def unrolled(trained: Trained, num_samples: int) -> jax.extend.core.ClosedJaxpr:
 
 
 def _looped(
-    trained: Trained, samples: Float[Array, " N"], length: Int[Array, ""]
+    trained: TrainedModel, samples: Float[Array, " N"], length: Int[Array, ""]
 ) -> Float[Array, " K"]:
     """Probabilities of one recording; as many windows as it has."""
     windows, vote = Windows.of(trained), trained.config.segment.vote
@@ -145,7 +145,7 @@ def _looped(
 
 
 def _plain(
-    trained: Trained, samples: Float[Array, " N"], length: Int[Array, ""]
+    trained: TrainedModel, samples: Float[Array, " N"], length: Int[Array, ""]
 ) -> Float[Array, " K"]:
     """Probabilities of one recording; all windows that N samples can have."""
     windows, vote = Windows.of(trained), trained.config.segment.vote
@@ -172,7 +172,7 @@ def _plain(
     return sum(answers) / len(answers)
 
 
-def _features(trained: Trained, samples, length, *, fft: bool):
+def _features(trained: TrainedModel, samples, length, *, fft: bool):
     """Frames [T + a window, F, C] of a recording, zeros at the end; how many it has."""
     spec, length = trained.spec, length[None]
     frames, _ = online.features(samples[None], length, spec, fft=fft)
@@ -183,7 +183,7 @@ def _features(trained: Trained, samples, length, *, fft: bool):
 
 
 def posteriors(
-    trained: Trained, weights, cut: Float[Array, "S T F C"], left: Int[Array, " S"]
+    trained: TrainedModel, weights, cut: Float[Array, "S T F C"], left: Int[Array, " S"]
 ) -> Float[Array, "S K"]:
     """Posteriors of windows by one run.
 
@@ -205,7 +205,7 @@ def _joined(vote: str, votes, scores):
     return jnp.maximum(votes, scores.max(axis=0))
 
 
-def _runs(trained: Trained):
+def _runs(trained: TrainedModel):
     """(weights, mean, std) of all runs, [R, ...]."""
     stacked = trained.weights, trained.mean, trained.std
     return jax.tree.map(jnp.asarray, stacked)

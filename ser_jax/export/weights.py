@@ -18,7 +18,7 @@ from etils import epath
 
 from ser_jax.errors import InputError
 from ser_jax.predict import trained_model as trained_lib
-from ser_jax.predict.trained_model import Trained
+from ser_jax.predict.trained_model import TrainedModel
 
 FORMAT = "1"
 _PARTS = ("params", "stats")
@@ -28,7 +28,7 @@ _META = (
 )
 
 
-def named(trained: Trained) -> dict[str, np.ndarray]:
+def named(trained: TrainedModel) -> dict[str, np.ndarray]:
     """All arrays of a workdir, by the names of the file."""
     leaves = jax.tree_util.tree_flatten_with_path(trained.weights)[0]
     found = {}
@@ -41,7 +41,7 @@ def named(trained: Trained) -> dict[str, np.ndarray]:
     }
 
 
-def to_bytes(trained: Trained) -> bytes:
+def to_bytes(trained: TrainedModel) -> bytes:
     """The content of the file."""
     meta = {
         "config": _shareable(trained.config),
@@ -69,7 +69,7 @@ def _shareable(config) -> dict:
     return plain
 
 
-def read(path) -> Trained:
+def read(path) -> TrainedModel:
     """Weights again, ready for a `Recognizer`; nothing in the file is executed.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ser_jax.errors import InputError
 from ser_jax.features.audio import AudioError
 from ser_jax.predict.answers import Answer
-from ser_jax.predict.trained_model import Trained
+from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.workdir.results import POSTERIOR
 
 SUFFIXES = (".csv", ".jsonl")
@@ -18,7 +18,7 @@ SUFFIXES = (".csv", ".jsonl")
 class Writer:
     """Writes answers as they come, so that nothing is lost on the way."""
 
-    def __init__(self, stream, suffix: str, trained: Trained):
+    def __init__(self, stream, suffix: str, trained: TrainedModel):
         """Writes the header, if the format has one."""
         self._stream, self._suffix, self._trained = stream, suffix, trained
         self._csv = csv.writer(stream, lineterminator="\n")
@@ -70,7 +70,7 @@ class Writer:
 
 
 @contextmanager
-def opened(path: str, trained: Trained) -> Iterator[Writer | None]:
+def opened(path: str, trained: TrainedModel) -> Iterator[Writer | None]:
     """A writer to `path`, which gets its name when all is written; None for ''.
 
     What was written before a kill is in `<path>.part`.
@@ -104,7 +104,7 @@ def check(path: str) -> None:
         )
 
 
-def for_terminal(rows: Sequence[tuple[str, Answer]], trained: Trained) -> str:
+def for_terminal(rows: Sequence[tuple[str, Answer]], trained: TrainedModel) -> str:
     """The answers for a person; probabilities in percent."""
     cells = [("file", "label", *(f"{name} %" for name in trained.classes), "")]
     for file, answer in rows:

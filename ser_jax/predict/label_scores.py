@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from ser_jax.errors import InputError
 from ser_jax.predict.answers import Answer
 from ser_jax.predict.sources import Source
-from ser_jax.predict.trained_model import Trained
+from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.scoring import metrics
 
 _IEMOCAP = {"neu": "neutral", "sad": "sad", "ang": "angry"}
 
 
-def labels(trained: Trained, given: str = "") -> dict[str, str]:
+def labels(trained: TrainedModel, given: str = "") -> dict[str, str]:
     """The class of each raw label that the model knows.
 
     Args:
@@ -62,7 +62,7 @@ class Score:
     )
 
     @classmethod
-    def of(cls, trained: Trained, given: str = "") -> "Score":
+    def of(cls, trained: TrainedModel, given: str = "") -> "Score":
         """An empty score; see `labels`."""
         seen = (u for fold in trained.folds for u in (*fold["train"], *fold["val"]))
         return cls(trained.classes, labels(trained, given), frozenset(seen))

@@ -22,7 +22,7 @@ class Recognizer:
       trained: The weights and what belongs to them.
     """
 
-    def __init__(self, found: trained_model.Trained):
+    def __init__(self, found: trained_model.TrainedModel):
         """Compiles nothing yet.
 
         Raises:

@@ -23,7 +23,7 @@ from ser_jax.workdir import provenance as about_lib
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """The best epochs of all runs, and all that is needed to use them.
 
     Attributes:
@@ -56,7 +56,7 @@ class Trained:
     std: np.ndarray
     about: dict
 
-    def only(self, fold: str, seed: int) -> "Trained":
+    def only(self, fold: str, seed: int) -> "TrainedModel":
         """One of the runs alone.
 
         Raises:
@@ -67,7 +67,7 @@ class Trained:
             raise InputError(f"--run: expected one of {known}; got {fold},{seed}.")
         return self.taken([self.runs.index((fold, seed))])
 
-    def taken(self, at: Sequence[int]) -> "Trained":
+    def taken(self, at: Sequence[int]) -> "TrainedModel":
         """Some of the runs, by their numbers."""
         at = list(at)
         return dataclasses.replace(
@@ -102,7 +102,7 @@ class Trained:
         return self.merged(self.weights_of(r)[0])
 
 
-def load(workdir, run: str = "") -> Trained:
+def load(workdir, run: str = "") -> TrainedModel:
     """Reads the newest checkpoint of a workdir; never unpickles.
 
     Args:
@@ -137,7 +137,7 @@ def load(workdir, run: str = "") -> Trained:
     return found.only(fold.strip(), int(seed))
 
 
-def assembled(path, arrays: dict, meta: dict) -> Trained:
+def assembled(path, arrays: dict, meta: dict) -> TrainedModel:
     """What the arrays and the meta of a checkpoint amount to.
 
     Args:
@@ -161,7 +161,7 @@ def assembled(path, arrays: dict, meta: dict) -> Trained:
     create = functools.partial(_create, config, shapes, len(classes))
     graphdef, weights = _weights(create, len(folds), arrays)
     shape = (len(folds), *shapes["frames"][1:])
-    return Trained(
+    return TrainedModel(
         config=config,
         spec=spec,
         classes=classes,

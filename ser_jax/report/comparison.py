@@ -18,12 +18,12 @@ from ser_jax.report.document import (
 )
 from ser_jax.report.phrases import BANNERS, LEGEND, percent, stamps
 from ser_jax.scoring import metrics
-from ser_jax.workdir.contents import Finished
+from ser_jax.workdir.contents import WorkdirContents
 
 SCORES = ("workdir", "model", "corpus", "stamps", "UA %", "WA %", "macro-F1 %")
 
 
-def document(many: Sequence[Finished]) -> Document:
+def document(many: Sequence[WorkdirContents]) -> Document:
     """The comparison.
 
     Args:
@@ -55,7 +55,7 @@ def document(many: Sequence[Finished]) -> Document:
     )
 
 
-def rows(many: Sequence[Finished]) -> list[tuple]:
+def rows(many: Sequence[WorkdirContents]) -> list[tuple]:
     """The table of scores, its header first."""
     found = [(*SCORES, "pooled UA %", "pooled WA %", "runs", "n")]
     for one in many:

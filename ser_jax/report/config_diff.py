@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from ser_jax.report.document import plain
-from ser_jax.workdir.contents import Finished
+from ser_jax.workdir.contents import WorkdirContents
 
 # Where and how fast, which changes no score.
 APART = ("data.cache_dir", "data.num_workers", "data.device_share", "data.tfds_dir")
 
 
-def scores(many: Sequence[Finished], paired: bool) -> list[str]:
+def scores(many: Sequence[WorkdirContents], paired: bool) -> list[str]:
     """What keeps the scores from standing beside each other, a line each."""
     said = []
     about = {
@@ -34,7 +34,7 @@ def scores(many: Sequence[Finished], paired: bool) -> list[str]:
     return said
 
 
-def config_keys(many: Sequence[Finished]) -> tuple[list[str], list[tuple]]:
+def config_keys(many: Sequence[WorkdirContents]) -> tuple[list[str], list[tuple]]:
     """All keys that every config has, and (key, values) of those that differ."""
     flat = [dict(_flatten(found.config)) for found in many if found.config]
     keys = sorted(set.intersection(*map(set, flat))) if len(flat) == len(many) else []
@@ -55,7 +55,7 @@ def _flatten(tree: Mapping, prefix: str = ""):
             yield f"{prefix}{key}", value
 
 
-def same_tests(many: Sequence[Finished]) -> bool:
+def same_tests(many: Sequence[WorkdirContents]) -> bool:
     """Whether all tested the same utterances, labels, folds and seeds."""
     tests = [
         {(p.fold, p.seed, p.utterance, p.label) for p in found.predictions}

@@ -6,7 +6,7 @@ from ser_jax.report import analysis, charts
 from ser_jax.report import clips as sound
 from ser_jax.report.document import Clip, Figure, Section, Table, Text, code, counted
 from ser_jax.report.phrases import percent
-from ser_jax.workdir.contents import Finished
+from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.recordings import NAME
 
 CURVES_PNG = "figures/learning_curves.png"
@@ -21,7 +21,7 @@ _GROUPED = (
 )
 
 
-def groups(found: Finished) -> Section:
+def groups(found: WorkdirContents) -> Section:
     """Recalls per speaker and per recording session."""
     blocks = [Text(_GROUPED)]
     for field in ("speaker", "session"):
@@ -34,7 +34,7 @@ def groups(found: Finished) -> Section:
     return Section("groups", "Speakers and sessions", blocks)
 
 
-def curves(found: Finished, drawn: bool) -> Section:
+def curves(found: WorkdirContents, drawn: bool) -> Section:
     """Loss and UA over epochs, and a row per run.
 
     Args:
@@ -52,7 +52,7 @@ def curves(found: Finished, drawn: bool) -> Section:
     return Section("curves", "Learning curves", [figure, _epochs(found, panels)])
 
 
-def durations(found: Finished) -> Section:
+def durations(found: WorkdirContents) -> Section:
     """Scores against how long recordings are."""
     title = "Duration"
     classes = found.results["classes"]
@@ -76,7 +76,7 @@ def durations(found: Finished) -> Section:
     return Section("duration", title, [Text(said), Figure([chart], caption), table])
 
 
-def mistakes(found: Finished) -> Section:
+def mistakes(found: WorkdirContents) -> Section:
     """The wrong decisions that the model was surest of, to be listened to."""
     title = "Most confident mistakes"
     worst = analysis.mistakes(found.predictions, found.results["classes"])

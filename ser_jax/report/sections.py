@@ -19,12 +19,12 @@ from ser_jax.report.document import (
 )
 from ser_jax.report.phrases import BANNERS, LEGEND, percent, stamps
 from ser_jax.scoring import metrics
-from ser_jax.workdir.contents import Finished
+from ser_jax.workdir.contents import WorkdirContents
 
 CONFUSION_PNG = "figures/confusion.png"
 
 
-def document(found: Finished, *, curves: bool = True) -> Document:
+def document(found: WorkdirContents, *, curves: bool = True) -> Document:
     """The whole report.
 
     Args:

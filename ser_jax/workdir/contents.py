@@ -13,7 +13,7 @@ from ser_jax.workdir.results import Prediction
 
 
 @dataclasses.dataclass(frozen=True)
-class Finished:
+class WorkdirContents:
     """A workdir's content.
 
     Attributes:
@@ -53,7 +53,7 @@ def folder(path) -> epath.Path:
     return found if "://" in str(found) else found.resolve()
 
 
-def read(workdir) -> Finished:
+def read(workdir) -> WorkdirContents:
     """Reads results.json and predictions.csv, and whatever else is there.
 
     Args:
@@ -68,7 +68,7 @@ def read(workdir) -> Finished:
     origin = {}
     if (workdir / "config.json").exists():
         origin = result_files.read_json(workdir / "config.json")
-    return Finished(
+    return WorkdirContents(
         results=results,
         predictions=_checked_predictions(workdir, results),
         metrics=result_files.read_metrics(workdir / "metrics.jsonl"),

@@ -13,7 +13,7 @@ from ser_jax.explain.corpus_views import PartBatch
 from ser_jax.explain.viewer import OWN, Viewer, Windows, saliency
 from ser_jax.features.spec import RECIPES
 from ser_jax.layers.attention_grid import AttentionMap
-from ser_jax.predict.trained_model import Trained
+from ser_jax.predict.trained_model import TrainedModel
 
 FRAMES, BANDS = 24, 10
 TILE = {"frames": slice(8, 12), "bands": slice(4, 6)}  # row 2 of 5, column 2 of 6
@@ -39,7 +39,7 @@ class OneCell(nnx.Module):
         return {"map": AttentionMap(mass, bands, columns)}
 
 
-def trained(attends_to) -> Trained:
+def trained(attends_to) -> TrainedModel:
     graphdef, params, stats = nnx.split(OneCell(attends_to), nnx.Param, ...)
     config = ConfigDict(
         {
@@ -48,7 +48,7 @@ def trained(attends_to) -> Trained:
         }
     )
     stacked = nnx.State({"weight": params["weight"].replace(jnp.ones((2,)))})
-    return Trained(
+    return TrainedModel(
         config=config,
         spec=RECIPES["logmel64"],
         classes=("up", "down"),

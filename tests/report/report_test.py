@@ -13,7 +13,7 @@ from ser_jax.report import markdown, report, sections, timing
 from ser_jax.report import score_table as table
 from ser_jax.report.phrases import percent
 from ser_jax.workdir import results
-from ser_jax.workdir.contents import Finished
+from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.results import Prediction
 
 CLASSES = ("angry", "sad")
@@ -75,7 +75,7 @@ def _workdir(folder, summary, **config):
 
 
 def _markdown(summary, published=None, command=""):
-    found = Finished(
+    found = WorkdirContents(
         summary, _predictions(), published=published or {}, command=command
     )
     return markdown.render(sections.document(found))
