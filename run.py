@@ -10,6 +10,7 @@ export    write a trained --workdir as one file: --format=stablehlo, onnx, tflit
           safetensors
 """
 
+import functools
 import importlib.util
 import logging as std_logging
 import sys
@@ -37,74 +38,134 @@ from ml_collections import config_flags
 from ser_jax import clock, huge_pages
 from ser_jax.errors import InputError
 
-config_flags.DEFINE_config_file(
-    "config", None, "Config file and preset, e.g. configs/area_attn.py:demo."
-)
-flags.DEFINE_string("workdir", "", "Where results go; '' = runs/<config>[-<preset>].")
-flags.DEFINE_string(
-    "out",
-    "",
-    "predict: table, .csv or .jsonl (with --window a folder); explain: folder; export: "
-    "file; report of several: folder.",
-)
-flags.DEFINE_string(
-    "run",
-    "",
-    "predict, explain, export: fold,seed of one run; '' = the mean of all runs.",
-)
-flags.DEFINE_float(
-    "window", 0.0, "predict: answer per window of so many seconds; 0 = per recording."
-)
-flags.DEFINE_float("hop", 0.5, "predict: seconds from one window to the next.")
-flags.DEFINE_string(
-    "labels", "", "predict: classes of a manifest's labels, raw=class,raw=class."
-)
-flags.DEFINE_string(
-    "text", None, "predict, explain: what is said, for models that read words."
-)
-flags.DEFINE_bool(
-    "corpus", False, "explain: average each run's test part, test by deletion."
-)
-flags.DEFINE_string(
-    "data", "", "explain --corpus: manifest or folder of the corpus, if it has moved."
-)
-flags.DEFINE_string(
-    "format", "stablehlo", "export: stablehlo, onnx, tflite or safetensors."
-)
-flags.DEFINE_float(
-    "longest", 10.0, "export: onnx and tflite take recordings of so many seconds."
-)
+TAKES_FILES = ("report", "predict", "explain")
 
 
-def main(argv: list[str]) -> int:
-    """Dispatches the command; returns the exit code."""
-    command, *given = argv[1:] or ["train"]
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the command line in `flags.FLAGS` or, for tests, in a set of its own."""
+    string = functools.partial(flags.DEFINE_string, flag_values=values)
+    number = functools.partial(flags.DEFINE_float, flag_values=values)
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "Config file and preset, e.g. configs/area_attn.py:demo.",
+        flag_values=values,
+    )
+    string("workdir", "", "Where results go; '' = runs/<config>[-<preset>].")
+    string(
+        "out",
+        "",
+        "predict: table, .csv or .jsonl (with --window a folder); explain: folder; "
+        "export: file; report of several: folder.",
+    )
+    string(
+        "run",
+        "",
+        "predict, explain, export: fold,seed of one run; '' = the mean of all runs.",
+    )
+    number(
+        "window",
+        0.0,
+        "predict: answer per window of so many seconds; 0 = per recording.",
+    )
+    number("hop", 0.5, "predict: seconds from one window to the next.")
+    string(
+        "labels", "", "predict: classes of a manifest's labels, raw=class,raw=class."
+    )
+    string("text", None, "predict, explain: what is said, for models that read words.")
+    flags.DEFINE_bool(
+        "corpus",
+        False,
+        "explain: average each run's test part, test by deletion.",
+        flag_values=values,
+    )
+    string(
+        "data",
+        "",
+        "explain --corpus: manifest or folder of the corpus, if it has moved.",
+    )
+    string("format", "stablehlo", "export: stablehlo, onnx, tflite or safetensors.")
+    number(
+        "longest", 10.0, "export: onnx and tflite take recordings of so many seconds."
+    )
+
+
+def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
+    """Dispatches the command; returns the exit code.
+
+    Args:
+      argv: What is left of the command line without its flags.
+      values: The parsed flags.
+
+    Raises:
+      InputError: The command line, or what it names, cannot be used.
+    """
+    command, *files = argv[1:] or ["train"]
     if command not in COMMANDS:
         raise InputError(
             f"Expected a command of {', '.join(COMMANDS)}; got {command!r}."
         )
-    if given and command not in TAKES_FILES:
-        raise InputError(f"`run.py {command}` takes no more words; got {given}.")
-    workdir = flags.FLAGS.workdir
-    if not workdir and command != "train" and not (command == "report" and given):
+    if files and command not in TAKES_FILES:
+        raise InputError(f"`run.py {command}` takes no more words; got {files}.")
+    if (
+        not values.workdir
+        and command != "train"
+        and not (command == "report" and files)
+    ):
         raise InputError(f"`run.py {command}` expects --workdir=..., a trained folder.")
-    return COMMANDS[command](workdir, given) or 0
+    if command != "report":  # which needs no JAX
+        from ser_jax.training import compilation
+
+        compilation.keep_programs()
+    return COMMANDS[command](values, files) or 0
 
 
-def _evaluate(workdir: str, _) -> None:
-    _import_loop().evaluate(workdir)
+# The commands import what they need when they are called: `--help` takes 0.1 s.
+
+
+def _train(values, _) -> None:
+    try:
+        given = values.config is not None and bool(values.config.keys())
+    except OSError as error:  # the file was not found when the flag was parsed
+        raise InputError(f"--config: {error}") from error
+    if not given:
+        raise InputError(
+            "Expected --config=configs/area_attn.py (or :demo to try it without a "
+            "corpus); got none."
+        )
+    from ser_jax.training import loop
+
+    workdir = values.workdir or _default_workdir(values)
+    std_logging.getLogger("ser_jax").info("Results go to %s", workdir)
+    try:
+        loop.train_and_evaluate(values.config, workdir)
+    except loop.Stopped as stopped:
+        print(stopped)
+        return
     _report_one(workdir)
 
 
-def _report(workdir: str, given: list[str]) -> None:
-    folders = [*filter(None, [workdir]), *given]
-    if len(folders) > 1:
-        from ser_jax.report import report
+def _default_workdir(values) -> str:
+    name, _, preset = values["config"].config_filename.partition(":")
+    return str(Path("runs") / "-".join(filter(None, [Path(name).stem, preset])))
 
-        print(report.write_comparison(folders, flags.FLAGS.out))
+
+def _evaluate(values, _) -> None:
+    from ser_jax.training import loop
+
+    loop.evaluate(values.workdir)
+    _report_one(values.workdir)
+
+
+def _report(values, folders: list[str]) -> None:
+    from ser_jax.report import report
+
+    folders = [*filter(None, [values.workdir]), *folders]
+    if len(folders) > 1:
+        print(report.write_comparison(folders, values.out))
+    elif values.out:
+        raise InputError("--out goes with several workdirs; one is its own place.")
     else:
-        if flags.FLAGS.out:
-            raise InputError("--out goes with several workdirs; one is its own place.")
         _report_one(folders[0])
 
 
@@ -117,104 +178,52 @@ def _report_one(workdir: str) -> None:
         print(report.write_report(workdir, watch.seconds if timed else None))
 
 
-def _predict(workdir: str, given: list[str]) -> int:
-    _keep_programs()
+def _predict(values, files: list[str]) -> int:
     from ser_jax.predict import predict
 
-    asked = flags.FLAGS
-    if asked["hop"].present and not asked.window:
+    if values["hop"].present and not values.window:
         raise InputError("--hop goes with --window=SECONDS; got no --window.")
-    if asked.labels and asked.window:
+    if values.labels and values.window:
         raise InputError("--labels scores whole recordings; leave --window out.")
     options = predict.Options(
-        run=asked.run,
-        out=asked.out,
-        window_s=asked.window,
-        hop_s=asked.hop,
-        labels=asked.labels,
-        text=asked.text,
+        run=values.run,
+        out=values.out,
+        window_s=values.window,
+        hop_s=values.hop,
+        labels=values.labels,
+        text=values.text,
     )
-    return predict.predict(workdir, given, options)
+    return predict.predict(values.workdir, files, options)
 
 
-def _explain(workdir: str, given: list[str]) -> int:
-    _keep_programs()
+def _explain(values, files: list[str]) -> int:
     from ser_jax.explain import explain
 
-    asked = flags.FLAGS
-    if asked.corpus:
-        if given:
-            raise InputError(f"`explain --corpus` takes no recordings; got {given}.")
-        print(
-            explain.explain_corpus(
-                workdir, run=asked.run, out=asked.out, data=asked.data
-            )
-        )
+    workdir, where = values.workdir, {"run": values.run, "out": values.out}
+    if values.corpus:
+        if files:
+            raise InputError(f"`explain --corpus` takes no recordings; got {files}.")
+        print(explain.explain_corpus(workdir, data=values.data, **where))
         return 0
-    said, failed = explain.explain_files(
-        workdir, given, run=asked.run, out=asked.out, text=asked.text
-    )
-    print(said)
+    summary, failed = explain.explain_files(workdir, files, text=values.text, **where)
+    print(summary)
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     return int(bool(failed))
 
 
-def _export(workdir: str, _) -> None:
-    _keep_programs()
+def _export(values, _) -> None:
     from ser_jax.export import export
 
-    asked = flags.FLAGS
     print(
         export.export(
-            workdir,
-            asked.format,
-            run=asked.run,
-            out=asked.out,
-            longest_s=asked.longest,
+            values.workdir,
+            values.format,
+            run=values.run,
+            out=values.out,
+            longest_s=values.longest,
         )
     )
-
-
-def _train(workdir: str, _) -> None:
-    config = flags.FLAGS.config
-    try:
-        given = config is not None and bool(config.keys())
-    except OSError as error:  # the file was not found when the flag was parsed
-        raise InputError(f"--config: {error}") from error
-    if not given:
-        raise InputError(
-            "Expected --config=configs/area_attn.py (or :demo to try it without a "
-            "corpus); got none."
-        )
-    loop = _import_loop()
-    workdir = workdir or _default_workdir()
-    std_logging.getLogger("ser_jax").info("Results go to %s", workdir)
-    try:
-        loop.train_and_evaluate(config, workdir)
-    except loop.Stopped as stopped:
-        print(stopped)
-        return
-    _report_one(workdir)
-
-
-def _default_workdir() -> str:
-    name, _, preset = flags.FLAGS["config"].config_filename.partition(":")
-    return str(Path("runs") / "-".join(filter(None, [Path(name).stem, preset])))
-
-
-def _import_loop():
-    """JAX and all that trains; `--help` and `report` do without."""
-    _keep_programs()
-    from ser_jax.training import loop
-
-    return loop
-
-
-def _keep_programs() -> None:
-    from ser_jax.training import compilation
-
-    compilation.keep_programs()
 
 
 COMMANDS = {
@@ -225,15 +234,22 @@ COMMANDS = {
     "explain": _explain,
     "export": _export,
 }
-TAKES_FILES = ("report", "predict", "explain")
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
+def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """Reads the flags; returns the other words.
+
+    Raises:
+      InputError: A flag, the config file or one of its keys is wrong.
+    """
     try:
-        return flags.FLAGS(argv)
-    except KeyError as error:
-        problem = f"Expected a config key of configs/base.py; got {error}."
-    except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
+        return values(argv)
+    except (AttributeError, KeyError) as error:
+        while error.args and isinstance(error.args[0], KeyError):
+            error = error.args[0]  # how ml_collections says that a key is unknown
+        text = " ".join(str(error.args[0] if error.args else error).splitlines())
+        problem = f"Expected a config key of configs/base.py; got {text}"
+    except (flags.Error, TypeError, ValueError, OSError) as error:
         # A config file that raises arrives as a whole traceback; its last line counts.
         problem = str(error).strip().splitlines()[-1]
     raise InputError(
@@ -244,17 +260,18 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     huge_pages.ask()
-    logging.set_verbosity(logging.ERROR)  # of Orbax and TFDS, which speak a lot
+    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS log a lot
     for ours in ("ser_jax", "tfds_iemocap"):
         std_logging.getLogger(ours).setLevel(std_logging.INFO)
+    define_flags(flags.FLAGS)
     try:
         with clock.running():
-            app.run(main, flags_parser=_parse_flags)
+            app.run(main, flags_parser=parse_flags)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         trains = len(sys.argv) < 2 or sys.argv[1].startswith(("-", "train"))
-        said = "; repeat the same command to go on" if trains else ""
-        print(f"Interrupted{said}.", file=sys.stderr)
+        advice = "; repeat the same command to go on" if trains else ""
+        print(f"Interrupted{advice}.", file=sys.stderr)
         sys.exit(130)
