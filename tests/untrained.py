@@ -47,7 +47,7 @@ def untrained(config, *, runs: int = 2, seed: int = 0) -> TrainedModel:
         },
         mean=rng.uniform(-3, -1, (runs, *shape[1:])).astype(np.float32),
         std=rng.uniform(0.5, 2, (runs, *shape[1:])).astype(np.float32),
-        about={
+        provenance={
             "workdir": "nowhere",
             "model": config.model.name,
             "corpus": "noise",

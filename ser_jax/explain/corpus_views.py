@@ -54,7 +54,7 @@ class Parts:
             self._found = experiment.prepare(_at(trained.config, data))
         except AttributeError as error:  # ml_collections' word for a missing key
             raise InputError(
-                f"{trained.about['workdir']}: expected a config of this version of "
+                f"{trained.provenance['workdir']}: expected a config of this version of "
                 f"ser_jax; {error}. Use the version that trained it, or train again."
             ) from error
         self.labels = self._found.labels
@@ -74,7 +74,7 @@ class Parts:
         )
         if not same or not self._same_labels():
             raise InputError(
-                f"{self._trained.about['workdir']}: expected the corpus it was trained "
+                f"{self._trained.provenance['workdir']}: expected the corpus it was trained "
                 f"on, with {len(known['test'])} test utterances in fold "
                 f"{known['name']}; got {len(now)}, others, or other labels. "
                 "--data=... says where the corpus is now: its manifest or folder."
@@ -82,7 +82,7 @@ class Parts:
 
     def _same_labels(self) -> bool:
         """Whether every utterance has the class it was trained with."""
-        path = epath.Path(self._trained.about["workdir"]) / "splits.json"
+        path = epath.Path(self._trained.provenance["workdir"]) / "splits.json"
         if not path.exists():
             return True
         found = self._found

@@ -27,7 +27,7 @@ def summary(runs: Sequence[RunScores], about: dict) -> dict:
 
     Args:
       runs: Their scores.
-      about: `TrainedModel.about`.
+      about: `TrainedModel.provenance`.
     """
     rows = []
     for share in deletion.SHARES:

@@ -56,7 +56,7 @@ def explain_files(
     recognizer = Recognizer.from_workdir(workdir, run)
     trained = recognizer.trained
     viewer = Viewer(trained)
-    folder = output_paths.made(out or ".")
+    folder = output_paths.make_folder(out or ".")
     said, failed, attends = [], [], False
     taken: set[str] = set()
     for source in tqdm(wanted, "explaining", unit="file", delay=2, leave=False):
@@ -67,7 +67,8 @@ def explain_files(
             failed.append(f"{source.name}: {error}")
             continue
         path = (
-            folder / f"{output_paths.free(Path(source.name).stem, taken)}.explain.png"
+            folder
+            / f"{output_paths.unique_name(Path(source.name).stem, taken)}.explain.png"
         )
         picture = recording_figure.recording(
             found, trained.spec, _title(found, trained)
@@ -77,7 +78,7 @@ def explain_files(
         best = int(found.probabilities.argmax())
         share = found.probabilities[best]
         said.append(f"{source.name}: {found.classes[best]} {share:.1%} -> {path}")
-    said.append(trained.described() + ".")
+    said.append(trained.description() + ".")
     if not attends and len(failed) < len(wanted):
         said.append(does_not_attend(trained) + " The pictures show saliency alone.")
     return "\n".join(said), failed
@@ -110,13 +111,13 @@ def explain_corpus(
     if first is None or not viewer.look(0, first.windows).maps:
         return does_not_attend(found) + " There is nothing to delete by attention."
     target = epath.Path(out or epath.Path(workdir) / "explain").expanduser()
-    output_paths.made(target)
+    output_paths.make_folder(target)
     runs, pictures = corpus.examine(viewer, parts)
-    said = deletion_report.summary(runs, found.about)
-    title = f"{found.described()}\n"
+    said = deletion_report.summary(runs, found.provenance)
+    title = f"{found.description()}\n"
     for name, content in {
         "deletion.json": json.dumps(said, indent=1).encode(),
-        "deletion.csv": deletion_report.as_csv(runs, found.about["stamps"]),
+        "deletion.csv": deletion_report.as_csv(runs, found.provenance["stamps"]),
         "deletion.png": corpus_figure.deletion_test(
             runs,
             title + "deletion test: UA when cells of the attention grid are hidden",
@@ -131,12 +132,12 @@ def explain_corpus(
     }.items():
         write_atomically(target / name, content)
     files = "deletion.json, deletion.csv, deletion.png and classes.png"
-    return f"{deletion_report.table(runs, found.about)}\n{files} in {target}/"
+    return f"{deletion_report.table(runs, found.provenance)}\n{files} in {target}/"
 
 
 def does_not_attend(trained: TrainedModel) -> str:
     """One line on a model without attention."""
-    return f"{trained.about['model']} does not attend as it is configured here."
+    return f"{trained.provenance['model']} does not attend as it is configured here."
 
 
 def _title(found: explaining.Explained, trained: TrainedModel) -> str:
@@ -144,7 +145,7 @@ def _title(found: explaining.Explained, trained: TrainedModel) -> str:
     order = found.probabilities.argsort()[::-1]
     likeliest = [f"{found.classes[k]} {found.probabilities[k]:.0%}" for k in order[:3]]
     lines = [f"{Path(found.name).name}: {', '.join(likeliest)}"]
-    lines.append(f"{trained.described()}; {trained.about['workdir']}")
+    lines.append(f"{trained.description()}; {trained.provenance['workdir']}")
     if found.attention is None and not found.words:
         lines.append("it does not attend")
     return "\n".join(lines)

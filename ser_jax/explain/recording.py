@@ -9,7 +9,7 @@ from ser_jax.explain import canvas
 from ser_jax.explain.canvas import Canvas
 from ser_jax.explain.viewer import View, Viewer, Windows
 from ser_jax.features.audio import AudioError
-from ser_jax.predict.answers import Recording, joined
+from ser_jax.predict.answers import SpeechInput, vote_segments
 from ser_jax.predict.recognizer import Recognizer
 
 LONGEST_S = 120  # of a recording that is drawn
@@ -72,7 +72,7 @@ class _Batch:
 
 
 def explain(
-    recognizer: Recognizer, viewer: Viewer, name: str, recording: Recording
+    recognizer: Recognizer, viewer: Viewer, name: str, recording: SpeechInput
 ) -> Explained:
     """Looks at a recording through all runs of the viewer and takes their mean.
 
@@ -120,7 +120,7 @@ def explain(
 
 def _voted(viewer: Viewer, r: int, batches: list[_Batch], rule: str) -> np.ndarray:
     found = [viewer.answer(r, batch.windows)[: batch.count] for batch in batches]
-    return joined(np.concatenate(found), rule)
+    return vote_segments(np.concatenate(found), rule)
 
 
 def _views(viewer: Viewer, batches, target: int) -> Iterator[tuple[View, _Batch]]:

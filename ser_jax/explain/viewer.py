@@ -59,7 +59,7 @@ class Viewer:
         """Puts the weights on the device."""
         self.trained = trained
         runs = range(len(trained.runs))
-        self._runs = [jax.device_put(trained.weights_of(r)) for r in runs]
+        self._runs = [jax.device_put(trained.run_weights(r)) for r in runs]
         self._answer, self._look = jax.jit(self._answer_of), jax.jit(self._look_of)
 
     def answer(
@@ -99,11 +99,11 @@ class Viewer:
         batch = self._batch(run, windows)
         for name, cells in hidden.items():
             batch[name] = jnp.where(cells[..., None], 0.0, batch[name])
-        return forward.posteriors(self.trained.merged(run[0]), batch)
+        return forward.posteriors(self.trained.merge(run[0]), batch)
 
     def _look_of(self, run, windows: Windows, target) -> View:
         batch = self._batch(run, windows)
-        model = self.trained.merged(run[0])
+        model = self.trained.merge(run[0])
         logits, maps = answer_and_maps(model, batch)
         own = jnp.argmax(logits, axis=1)
         found = saliency(model, batch, jnp.where(target < 0, own, target))

@@ -94,7 +94,9 @@ def _recordings(trained, rate_hz: int) -> tuple[list[np.ndarray], str]:
 
 def _files(trained) -> list[str]:
     """The corpus's files, as far as they are known here."""
-    tested = recordings.read(epath.Path(trained.about["workdir"]) / recordings.NAME)
+    tested = recordings.read(
+        epath.Path(trained.provenance["workdir"]) / recordings.NAME
+    )
     if tested:
         return [recording.wav for recording in tested.values()]
     data = trained.config.data

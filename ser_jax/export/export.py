@@ -54,7 +54,7 @@ def export(
     found = trained_model.load(workdir, run)
     suffix = f".{WEIGHTS}" if format == WEIGHTS else FORMATS[format].suffix
     out = _target(
-        out or epath.Path(workdir) / "export" / f"{found.about['model']}{suffix}"
+        out or epath.Path(workdir) / "export" / f"{found.provenance['model']}{suffix}"
     )
     make = _weights if format == WEIGHTS else _program
     content, about, said = make(found, format, longest_s)
@@ -74,7 +74,7 @@ def export(
             error
         )
     return (
-        f"{found.described()}\nWrote {out} ({len(content) / 1e6:.1f} MB) and its card "
+        f"{found.description()}\nWrote {out} ({len(content) / 1e6:.1f} MB) and its card "
         f"{out.name}.json.\n{said}"
     )
 
@@ -108,7 +108,7 @@ def _program(found: trained_model.TrainedModel, name: str, longest_s: float):
             problem = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
                 f"--format={name}: expected a model that it can carry; "
-                f"{found.about['model']} has what it cannot: {problem[:300]}. Use "
+                f"{found.provenance['model']} has what it cannot: {problem[:300]}. Use "
                 "another format."
             ) from error
         checked = check.check(live, form, content, longest)
@@ -166,7 +166,11 @@ def _weights(found: trained_model.TrainedModel, name: str, longest_s: float):
 
 def _check_model(found: trained_model.TrainedModel, name: str) -> None:
     """Refuses models whose answer is no function of the samples alone."""
-    model, data, segment = found.about["model"], found.config.data, found.config.segment
+    model, data, segment = (
+        found.provenance["model"],
+        found.config.data,
+        found.config.segment,
+    )
     reads = set(found.input_shapes) - {"frames", "frame_mask"}
     if reads:
         raise InputError(
@@ -184,7 +188,7 @@ def _check_model(found: trained_model.TrainedModel, name: str) -> None:
 
 def _card(found: trained_model.TrainedModel, name: str) -> dict:
     """What holds for every format."""
-    about = found.about
+    about = found.provenance
     ours = workdir_lib.versions()
     kept = ("python", "jax", "jaxlib", "flax", "numpy")
     return {

@@ -165,7 +165,7 @@ def _plain(
     cut, real = jnp.stack(cuts), number < windows.count(length, num_frames)
     answers = []
     for r in range(len(trained.runs)):
-        weights = jax.tree.map(jnp.asarray, trained.weights_of(r))
+        weights = jax.tree.map(jnp.asarray, trained.run_weights(r))
         scores = posteriors(trained, weights, cut, num_frames - start)
         votes = _joined(vote, 0.0, jnp.where(real[:, None], scores, 0.0))
         answers.append(votes / votes.sum())
@@ -195,7 +195,7 @@ def posteriors(
     """
     weights, mean, std = weights
     batch = forward.model_inputs(cut, left, mean, std, trained.config.data)
-    return forward.posteriors(trained.merged(weights), batch)
+    return forward.posteriors(trained.merge(weights), batch)
 
 
 def _joined(vote: str, votes, scores):

@@ -49,9 +49,9 @@ def to_bytes(trained: TrainedModel) -> bytes:
         # A run's name is enough; who spoke in it stays in the workdir.
         "folds": [{"name": name, "seed": seed} for name, seed in trained.runs],
         "input_shapes": dict(trained.input_shapes),
-        "versions": trained.about["versions"],
-        "git_commit": trained.about["git_commit"],
-        "stamps": trained.about["stamps"],
+        "versions": trained.provenance["versions"],
+        "git_commit": trained.provenance["git_commit"],
+        "stamps": trained.provenance["stamps"],
     }
     text = {key: json.dumps(value) for key, value in meta.items()}
     arrays = {name: np.ascontiguousarray(x) for name, x in named(trained).items()}
@@ -86,7 +86,7 @@ def read(path) -> TrainedModel:
         stored |= {f"best/{part}/{name}/value": array for part in _PARTS}
         stored[name] = array
     try:
-        found = trained_lib.assembled(path, stored, meta)
+        found = trained_lib.assemble(path, stored, meta)
     except InputError as error:  # speaks of a checkpoint and of its names
         problem = re.sub(r"best/(params|stats)/(\S+)/value", r"\2", str(error))
         raise InputError(f"{path} as a checkpoint: {problem}") from error

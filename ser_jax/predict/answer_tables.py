@@ -38,7 +38,7 @@ class Writer:
         self._stream.flush()
 
     def _cells(self, file: str, answer) -> list[str]:
-        known = self._trained.about
+        known = self._trained.provenance
         about = (known["model"], known["corpus"], "; ".join(known["stamps"]))
         if isinstance(answer, AudioError):
             empty = [""] * (len(self._trained.classes) + 4)
@@ -50,7 +50,7 @@ class Writer:
 
     def _fields(self, file: str, answer) -> dict:
         model = {
-            k: self._trained.about[k]
+            k: self._trained.provenance[k]
             for k in ("model", "corpus", "selection", "stamps", "workdir")
         }
         model |= {"classes": self._trained.classes, "runs": self._trained.runs}

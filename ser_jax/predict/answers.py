@@ -41,7 +41,7 @@ class Answer:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recording:
+class SpeechInput:
     """Samples that can be read more than once.
 
     Attributes:
@@ -92,7 +92,7 @@ class Pending:
         scores = np.stack([x for x, _ in self.scores], axis=1)
         rule = trained.config.segment.vote
         try:
-            voted = [joined(run, rule) for run in scores]
+            voted = [vote_segments(run, rule) for run in scores]
         except AudioError as error:
             return error
         distance = float(np.sqrt(np.mean([x for _, x in self.scores])))
@@ -107,7 +107,7 @@ class Pending:
         )
 
 
-def joined(posteriors: np.ndarray, rule: str) -> np.ndarray:
+def vote_segments(posteriors: np.ndarray, rule: str) -> np.ndarray:
     """The posterior [K] of a recording from those of its windows [S, K].
 
     Raises:

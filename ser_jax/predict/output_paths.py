@@ -7,7 +7,7 @@ from etils import epath
 from ser_jax.errors import InputError
 
 
-def made(folder) -> epath.Path:
+def make_folder(folder) -> epath.Path:
     """A folder, local or `gs://`, that can be written to.
 
     Raises:
@@ -24,7 +24,7 @@ def made(folder) -> epath.Path:
     return path
 
 
-def free(stem: str, taken: set[str]) -> str:
+def unique_name(stem: str, taken: set[str]) -> str:
     """A file name that no other recording of this call has, and takes it."""
     stem = re.sub(r"[^\w.-]", "_", stem)[:80]  # systems take 255 bytes
     name, number = stem, 2

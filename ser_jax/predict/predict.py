@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ser_jax.features.audio import AudioError
 from ser_jax.predict import answer_tables, label_scores, sources, timeline
-from ser_jax.predict.answers import Recording
+from ser_jax.predict.answers import SpeechInput
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.sources import Source
 
@@ -94,13 +94,13 @@ def _answer_all(recognizer: Recognizer, wanted: list[Source], options: Options):
     hidden = len(wanted) - len(failed) - len(rows)
     if hidden:
         print(f"... and {hidden} more in {options.out}")
-    print("\n".join(filter(None, (trained.described() + ".", score.text()))))
+    print("\n".join(filter(None, (trained.description() + ".", score.text()))))
     return failed
 
 
 def _recordings(
     recognizer: Recognizer, wanted: Iterable[Source]
-) -> Iterator[tuple[Source, Recording | AudioError]]:
+) -> Iterator[tuple[Source, SpeechInput | AudioError]]:
     for source in wanted:
         try:
             yield source, recognizer.open(source.path, source.text)

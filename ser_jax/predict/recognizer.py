@@ -12,7 +12,7 @@ from ser_jax.features import audio_stream, online_segments
 from ser_jax.features.audio import AudioError
 from ser_jax.predict import answers, forward, segment_reader, trained_model
 from ser_jax.predict import spoken_words as texts
-from ser_jax.predict.answers import Answer, Recording
+from ser_jax.predict.answers import Answer, SpeechInput
 
 
 class Recognizer:
@@ -30,7 +30,7 @@ class Recognizer:
         """
         if "speaker_embedding" in found.input_shapes:
             raise InputError(
-                f"{found.about['workdir']}: expected a model that reads sound or words; "
+                f"{found.provenance['workdir']}: expected a model that reads sound or words; "
                 "this one also reads speaker embeddings, which a new recording does "
                 "not have. Train with --config.data.speaker_embeddings=''."
             )
@@ -42,10 +42,10 @@ class Recognizer:
             self._words = texts.Words(
                 config.data.word_vectors,
                 found.input_shapes["words"],
-                found.about["workdir"],
+                found.provenance["workdir"],
             )
         self._runs = [
-            jax.device_put(found.weights_of(r)) for r in range(len(found.runs))
+            jax.device_put(found.run_weights(r)) for r in range(len(found.runs))
         ]
         self._features = jax.jit(self._features_of, static_argnames="size")
         self._peaks = jax.jit(self._peaks_of, static_argnames="size")
@@ -82,19 +82,19 @@ class Recognizer:
             raise InputError("Expected one sample or more; got none.")
         rate_hz = self.sample_rate_hz
         blocks = list(audio_stream.resampled([chunk], sample_rate_hz, rate_hz))
-        recording = Recording(blocks, sum(map(len, blocks)), text)
+        recording = SpeechInput(blocks, sum(map(len, blocks)), text)
         return next(self.answers([(0, recording)]))[1]
 
-    def open(self, path, text: str | None = None) -> Recording:
+    def open(self, path, text: str | None = None) -> SpeechInput:
         """A recording on disk, read block by block.
 
         Raises:
           AudioError: It cannot be used.
         """
         stream = audio_stream.AudioStream(path, self.sample_rate_hz)
-        return Recording(stream, stream.num_samples, text)
+        return SpeechInput(stream, stream.num_samples, text)
 
-    def words_of(self, recording: Recording) -> list[str]:
+    def words_of(self, recording: SpeechInput) -> list[str]:
         """What the model reads of a recording's text; [] if it reads none."""
         return self._words.kept(recording.text) if self._words else []
 
@@ -104,7 +104,7 @@ class Recognizer:
             self._words.remember(texts)
 
     def answers(
-        self, recordings: Iterable[tuple[Hashable, Recording | AudioError]]
+        self, recordings: Iterable[tuple[Hashable, SpeechInput | AudioError]]
     ) -> Iterator[tuple[Hashable, Answer | AudioError]]:
         """Answers for many recordings, several of them in one call of the model.
 
@@ -129,7 +129,7 @@ class Recognizer:
             yield owner.name, owner.answer(self.trained)
 
     def features(
-        self, recording: Recording
+        self, recording: SpeechInput
     ) -> Iterator[tuple[int, segment_reader.Window, jax.Array, dict[str, np.ndarray]]]:
         """The windows of one recording as the model reads them, batch by batch.
 
@@ -193,7 +193,7 @@ class Recognizer:
         mono = (_mono(chunk) for chunk in chunks)
         blocks = audio_stream.resampled(mono, sample_rate_hz, rate_hz)
         for found in answers.sliding(blocks, window, hop):
-            recordings = ((start, Recording([x], len(x))) for start, x in found)
+            recordings = ((start, SpeechInput([x], len(x))) for start, x in found)
             for start, answer in self.answers(recordings):
                 yield answer.moved(start / rate_hz)
 
@@ -220,7 +220,7 @@ class Recognizer:
                 owner.error = error
             owner.is_read = True
 
-    def _log_peak(self, recording: Recording) -> float:
+    def _log_peak(self, recording: SpeechInput) -> float:
         """Largest log energy of a recording, for recipes that cut below it."""
         if not self.trained.spec.top_db:
             return 0.0
@@ -271,7 +271,7 @@ class Recognizer:
         real = jnp.arange(frames.shape[1]) < num_frames[:, None]
         static = jnp.where(real[..., None], batch["frames"][..., 0], 0.0)
         distance = jnp.square(static).sum(axis=(1, 2)) / (num_frames * frames.shape[2])
-        model = self.trained.merged(weights)
+        model = self.trained.merge(weights)
         return forward.posteriors(model, batch | inputs), distance
 
 

@@ -61,19 +61,19 @@ def write_all(
             f"--out: expected a folder, which gets a table, a TextGrid and a picture "
             f"per recording with --window; got {out!r}."
         )
-    folder, failed = output_paths.made(out or "timeline"), []
+    folder, failed = output_paths.make_folder(out or "timeline"), []
     taken: set[str] = set()
     bar = tqdm(wanted, "timelines", unit="file", delay=2, dynamic_ncols=True)
     for source in bar:
         stem = "standard_input" if source.name == "-" else Path(source.name).stem
-        stem = folder / output_paths.free(stem, taken)
+        stem = folder / output_paths.unique_name(stem, taken)
         try:
             _write(recognizer, source, stem, window_s, hop_s)
         except AudioError as error:
             failed.append((source, error))
     done = len(wanted) - len(failed)
     print(f"{done} timelines (.csv, .TextGrid, .png) in {folder}/")
-    print(recognizer.trained.described() + ".")
+    print(recognizer.trained.description() + ".")
     return failed
 
 
@@ -93,9 +93,9 @@ def _write(recognizer: Recognizer, source: Source, stem, window_s, hop_s):
         for answer in answers:
             writer.write(source.name, answer)
     spans = list(_spans(answers, hop_s))
-    tier = " ".join(["emotion", *(f"[{x}]" for x in trained.about["stamps"])])
+    tier = " ".join(["emotion", *(f"[{x}]" for x in trained.provenance["stamps"])])
     write_atomically(f"{stem}.TextGrid", _text_grid(spans, trained.classes, tier))
-    title = f"{source.name}\n{trained.described()}"
+    title = f"{source.name}\n{trained.description()}"
     title += f"; windows of {window_s:g} s"
     write_atomically(f"{stem}.png", _picture(answers, waveform, title))
 

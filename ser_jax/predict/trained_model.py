@@ -38,7 +38,7 @@ class TrainedModel:
       weights: {params, stats}, host arrays [R, ...].
       mean: float32 [R, F, C], of each run's training part.
       std: float32 [R, F, C], likewise.
-      about: What a reader of its answers should know: `workdir`, `model`, `corpus`,
+      provenance: What a reader of its answers should know: `workdir`, `model`, `corpus`,
         `corpus_is_synthetic`, `protocol`, `selection`, `versions`, `git_commit`,
         `stamps` (what every artefact must say), `ua` {mean, std}, `pooled_ua` (None
         before an evaluation) and `run_ua` {(fold, seed): UA}.
@@ -54,9 +54,9 @@ class TrainedModel:
     weights: Any
     mean: np.ndarray
     std: np.ndarray
-    about: dict
+    provenance: dict
 
-    def only(self, fold: str, seed: int) -> "TrainedModel":
+    def select_run(self, fold: str, seed: int) -> "TrainedModel":
         """One of the runs alone.
 
         Raises:
@@ -65,9 +65,9 @@ class TrainedModel:
         if (fold, seed) not in self.runs:
             known = " ".join(f"{name},{number}" for name, number in self.runs)
             raise InputError(f"--run: expected one of {known}; got {fold},{seed}.")
-        return self.taken([self.runs.index((fold, seed))])
+        return self.select_runs([self.runs.index((fold, seed))])
 
-    def taken(self, at: Sequence[int]) -> "TrainedModel":
+    def select_runs(self, at: Sequence[int]) -> "TrainedModel":
         """Some of the runs, by their numbers."""
         at = list(at)
         return dataclasses.replace(
@@ -81,25 +81,25 @@ class TrainedModel:
 
     def described(self) -> str:
         """One line for people: the model, its corpus, the runs that answer."""
-        about = self.about
+        about = self.provenance
         runs = f"mean of {len(self.runs)} runs"
         if len(self.runs) == 1:
             runs = f"run {self.runs[0][0]}, seed {self.runs[0][1]}"
         stamps = "".join(f" [{stamp}]" for stamp in about["stamps"])
         return f"{about['model']} trained on {about['corpus']}, {runs}{stamps}"
 
-    def weights_of(self, r: int) -> tuple[Any, np.ndarray, np.ndarray]:
+    def run_weights(self, r: int) -> tuple[Any, np.ndarray, np.ndarray]:
         """(weights, mean, std) of run number r."""
         stacked = (self.weights, self.mean, self.std)
         return jax.tree.map(lambda x: x[r], stacked)
 
-    def merged(self, weights) -> nnx.Module:
+    def merge(self, weights) -> nnx.Module:
         """The model with one run's weights, for evaluation; also inside jit."""
         return forward.merge(self.graphdef, weights["params"], weights["stats"])
 
     def model(self, r: int) -> nnx.Module:
         """The model of run number r, for evaluation."""
-        return self.merged(self.weights_of(r)[0])
+        return self.merge(self.run_weights(r)[0])
 
 
 def load(workdir, run: str = "") -> TrainedModel:
@@ -116,7 +116,7 @@ def load(workdir, run: str = "") -> TrainedModel:
     path = epath.Path(workdir).expanduser()
     arrays, meta = _newest(path)
     try:
-        found = assembled(path, arrays, meta)
+        found = assemble(path, arrays, meta)
         if not all(record["best_epoch"] for record in meta["records"]):
             raise InputError(
                 f"Expected one finished epoch or more of every run in {path}; got none "
@@ -134,10 +134,10 @@ def load(workdir, run: str = "") -> TrainedModel:
     fold, _, seed = run.rpartition(",")
     if not fold or not seed.strip().isdigit():
         raise InputError(f"--run: expected fold,seed; got {run!r}.")
-    return found.only(fold.strip(), int(seed))
+    return found.select_run(fold.strip(), int(seed))
 
 
-def assembled(path, arrays: dict, meta: dict) -> TrainedModel:
+def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
     """What the arrays and the meta of a checkpoint amount to.
 
     Args:
@@ -172,7 +172,7 @@ def assembled(path, arrays: dict, meta: dict) -> TrainedModel:
         weights=weights,
         mean=_array(arrays, "normalisation/mean", shape),
         std=_array(arrays, "normalisation/std", shape),
-        about=about_lib.about(path, config, meta),
+        provenance=about_lib.about(path, config, meta),
     )
 
 

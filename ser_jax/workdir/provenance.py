@@ -8,7 +8,7 @@ from ser_jax.workdir import results as result_files
 
 
 def about(path, config, meta: dict) -> dict:
-    """What a reader of a workdir's answers should know; see `TrainedModel.about`.
+    """What a reader of a workdir's answers should know; see `TrainedModel.provenance`.
 
     Args:
       path: The workdir, or a file with its weights.

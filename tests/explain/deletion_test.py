@@ -103,12 +103,12 @@ def test_losing_the_cell_that_decides_costs_what_random_cells_do_not():
         random = np.mean(deletion_report.mean_ua(runs, deletion.RANDOM, share))
         # Half of those whose cell is hidden are wrong; 400 draws, 3 deviations.
         assert abs(random - (1 - share / 2)) < 3 * np.sqrt(share / 4 / 400) + 0.02
-    said = deletion_report.summary(runs, found.about)
+    said = deletion_report.summary(runs, found.provenance)
     assert json.loads(json.dumps(said)) == said and said["stamps"] == ["paper mode"]
     # All look at the same place: another recording's attention is as good.
     assert "The attended places matter" in said["conclusion"]
     assert said["drop_beyond_random"][0]["mean"] > 0.4
-    assert "paper mode" in deletion_report.table(runs, found.about)
+    assert "paper mode" in deletion_report.table(runs, found.provenance)
     lines = deletion_report.as_csv(runs).decode().splitlines()
     assert len(lines) == 1 + 2 * (1 + len(deletion.CASES))
     attention = pictures.mean(0)["attention"]

@@ -91,7 +91,9 @@ def test_pictures_are_written_and_say_what_must_be_said(
     def stamped(*given):
         found = load(*given)
         stamps = ["paper mode: epoch chosen on test data"]
-        return dataclasses.replace(found, about={**found.about, "stamps": stamps})
+        return dataclasses.replace(
+            found, provenance={**found.provenance, "stamps": stamps}
+        )
 
     monkeypatch.setattr(trained_workdir, "load", stamped)
     said, _ = explain.explain_files(

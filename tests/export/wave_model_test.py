@@ -48,7 +48,7 @@ def restated(trained, model, samples: np.ndarray) -> np.ndarray:
     )
     answers = []
     for r in range(len(trained.runs)):
-        weights, mean, std = trained.weights_of(r)
+        weights, mean, std = trained.run_weights(r)
         scores = []
         for start, num in zip(cut.start_frame, cut.num_frames, strict=True):
             x = np.zeros((1, full, *mean.shape), np.float32)
@@ -93,7 +93,7 @@ def test_answers_as_the_evaluation(config, rule, vote, pad, plain):
     trained = untrained(config)
     rows = recordings()
     got = jax.jit(wave_model.make(trained, plain=plain))(*padded(rows, 21_003))
-    model = jax.jit(lambda weights, batch: trained.merged(weights)(batch))
+    model = jax.jit(lambda weights, batch: trained.merge(weights)(batch))
     expected = np.stack([restated(trained, model, row) for row in rows])
     # Float32 features beside librosa's float64: 1e-5 of a log, hardly damped.
     np.testing.assert_allclose(got, expected, atol=2e-5)

@@ -202,14 +202,14 @@ def test_a_recording_is_read_to_its_end(workdirs):
         yield np.ones(16_000, np.float32)
         raise audio.AudioError("truncated audio", "later")
 
-    torn = answering.Recording(breaks(), 32_000)
+    torn = answering.SpeechInput(breaks(), 32_000)
     assert isinstance(next(recognizer.answers([(0, torn)]))[1], audio.AudioError)
 
 
 def test_samples_beyond_all_measure_are_an_error_of_their_recording(workdirs):
     recognizer = Recognizer.from_workdir(workdirs("area_attn"))
-    huge = answering.Recording([np.full(16_000, 1e30, np.float32)], 16_000)
-    fine = answering.Recording([np.full(16_000, 0.1, np.float32)], 16_000)
+    huge = answering.SpeechInput([np.full(16_000, 1e30, np.float32)], 16_000)
+    fine = answering.SpeechInput([np.full(16_000, 0.1, np.float32)], 16_000)
     found = dict(recognizer.answers([("huge", huge), ("fine", fine)]))
     assert "unusable samples" in str(found["huge"])
     assert np.isfinite(found["fine"].probabilities).all()

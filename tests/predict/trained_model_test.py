@@ -35,7 +35,7 @@ def test_nothing_but_the_checkpoint_is_needed(workdirs, copy):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     alone = trained_model.load(copy)
     assert alone.runs == whole.runs and alone.classes == ("high", "low", "mid")
-    assert alone.about["pooled_ua"] is None and whole.about["pooled_ua"] > 0
+    assert alone.provenance["pooled_ua"] is None and whole.provenance["pooled_ua"] > 0
     np.testing.assert_array_equal(alone.mean, whole.mean)
 
 
@@ -71,10 +71,10 @@ def test_an_unfinished_training_says_so(copy):
         meta["config"]["train"]["epochs"] = 7
         meta["records"][0]["active"] = True
 
-    assert trained_model.load(copy).about["stamps"] == []
+    assert trained_model.load(copy).provenance["stamps"] == []
     _edit_meta(copy, stop)
     found = trained_model.load(copy)
-    assert "[unfinished training: 1 of 7 epochs]" in found.described()
+    assert "[unfinished training: 1 of 7 epochs]" in found.description()
 
 
 def test_without_a_finished_epoch_there_is_no_answer(copy):
