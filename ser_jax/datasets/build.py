@@ -98,8 +98,7 @@ def _builder(data, samples: bool):
     """The TFDS builder of a config and the corpus's folder (None for a manifest)."""
     import tensorflow_datasets as tfds  # half a second
 
-    from ser_jax.datasets import manifest_builder, speech_builder
-    from tfds_iemocap import iemocap_dataset_builder
+    from ser_jax.datasets import iemocap_builder, manifest_builder, speech_builder
 
     features = {
         "recipe": data.recipe,
@@ -124,10 +123,8 @@ def _builder(data, samples: bool):
         name = f"turns{data.demo_turns}_seed{data.demo_seed}"
         folder = os.path.join(folder, "demo", name)
         root = _demo_root(data, folder)
-    config = speech_builder.SpeechConfig(**features)
-    known = iemocap_dataset_builder.Builder.builder_configs
-    builder = iemocap_dataset_builder.Builder(
-        config=known.get(config.name, config), data_dir=folder, **common
+    builder = iemocap_builder.Iemocap(
+        config=speech_builder.SpeechConfig(**features), data_dir=folder, **common
     )
     return builder, root or _iemocap_root(data, builder)
 
@@ -155,9 +152,9 @@ def _iemocap_root(data, builder) -> str | None:
 def _check_unchanged(builder, root: str | None) -> None:
     if root is None:  # a manifest's fingerprint is part of the folder's name
         return
-    from tfds_iemocap import iemocap_dataset_builder
+    from ser_jax.datasets import iemocap_builder
 
-    wanted = iemocap_dataset_builder.corpus_fingerprint(root)
+    wanted = iemocap_builder.corpus_fingerprint(root)
     built = builder.info.metadata["fingerprint"]
     if wanted != built:
         raise InputError(

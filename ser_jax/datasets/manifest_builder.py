@@ -44,15 +44,7 @@ class Manifest(speech_builder.SpeechBuilder):
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "Log-mel with deltas, VTLP copies, all columns."
     }
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        # Not from the folder's README and CITATIONS, which are IEMOCAP's.
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Speech corpus described by a CSV manifest.",
-            features=speech_builder.features_dict(self.builder_config),
-            metadata=tfds.core.MetadataDict(),
-        )
+    DESCRIPTION = "Speech corpus described by a CSV manifest."
 
     def _read(
         self, manual_dir: str | None, excluded: list[Exclusion]

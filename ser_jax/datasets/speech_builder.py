@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import joblib
 import numpy as np
@@ -19,7 +20,7 @@ from joblib.externals import loky
 from tqdm import tqdm
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
-from ser_jax.datasets import transcription as recognizer
+from ser_jax.datasets import transcription
 from ser_jax.errors import InputError
 from ser_jax.features import audio
 from ser_jax.features.spec import RECIPES, FeatureSpec
@@ -42,7 +43,7 @@ class SpeechConfig(tfds.core.BuilderConfig):
       vtlp_low: Smallest warp factor.
       vtlp_high: Largest warp factor.
       min_duration_s: Shorter recordings are excluded and listed.
-      recognizer: Key of `recognizer.RECOGNIZERS`, whose text is stored; empty = none.
+      recognizer: Key of `transcription.RECOGNIZERS`, whose text is stored; empty = none.
       samples: Whether the samples are stored too, int16 at the recipe's rate.
     """
 
@@ -100,6 +101,16 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         self._strict = strict
         super().__init__(**kwargs)
 
+    DESCRIPTION: ClassVar[str]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.DESCRIPTION,
+            features=features_dict(self.builder_config),
+            metadata=tfds.core.MetadataDict(),
+        )
+
     @abc.abstractmethod
     def _read(
         self, manual_dir: str | None, excluded: list[Exclusion]
@@ -151,7 +162,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             return {}, {}
         remote = "://" in str(self._data_dir_root)
         folder = None if remote else Path(self._data_dir_root) / "recognized"
-        return recognizer.transcribe(utterances, name, folder, self._num_workers)
+        return transcription.transcribe(utterances, name, folder, self._num_workers)
 
     def _generate_examples(self, utterances):
         config = self.builder_config

@@ -149,8 +149,7 @@ def test_killed_build_is_cleaned_up_by_the_next(tree, tmp_path):
     script = """
         import os, signal, sys
         from tests.datasets import build_test
-        from ser_jax.data import build
-        from tfds_iemocap import speech_builder
+        from ser_jax.datasets import build, speech_builder
         speech_builder._example = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         build.ensure_built(build_test.config_for(sys.argv[1], sys.argv[2]))
     """

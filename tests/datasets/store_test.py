@@ -23,7 +23,7 @@ def find_others(name, *args):
     absent = name.split(".")[0] in ("tensorflow", "jax")
     return None if absent else find(name, *args)
 PathFinder.find_spec = find_others
-from ser_jax.data import store
+from ser_jax.datasets import store
 loaded = store.load(sys.argv[1])
 assert "librosa" not in sys.modules
 print(len(loaded.utterances), float(loaded.copies[3].sum()))

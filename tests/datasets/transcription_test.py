@@ -60,7 +60,7 @@ def asr_config(tmp_path):
 
 def test_text_and_word_error_rate_are_stored_by_hand(tmp_path, fake, caplog):
     data = asr_config(tmp_path)
-    with caplog.at_level(logging.INFO, "tfds_iemocap"):
+    with caplog.at_level(logging.INFO, "ser_jax"):
         directory = build.ensure_built(data)
     assert Path(directory).parts[-2] == "logmel64_whisper-tiny.en"
     loaded = store.load(directory)

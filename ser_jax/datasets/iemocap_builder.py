@@ -1,0 +1,69 @@
+"""IEMOCAP as a TFDS dataset named `iemocap`: features, VTLP copies and every label."""
+
+import hashlib
+import itertools
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+import tensorflow_datasets as tfds
+
+from ser_jax.corpora import iemocap
+from ser_jax.corpora.utterance import Exclusion, Utterance
+from ser_jax.datasets import speech_builder
+
+_CORPUS_FILES = (
+    "Session?/sentences/wav/*/*.wav",
+    "Session?/dialog/EmoEvaluation/*.txt",
+    "Session?/dialog/transcriptions/*.txt",
+)
+
+
+# Not registered with TFDS: the name belongs to `tfds_iemocap`, whose builder is this
+# one with the README, the citation and the configurations of TFDS's folder convention.
+class Iemocap(speech_builder.SpeechBuilder, skip_registration=True):
+    """IEMOCAP (Busso et al., 2008); one split per session."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "Log-mel with deltas, VTLP copies, all labels."}
+    DESCRIPTION = "IEMOCAP (Busso et al., 2008), one split per session."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """
+    IEMOCAP is licensed: ask for it at https://sail.usc.edu/iemocap/ and unpack it.
+    The manual folder is the one that holds Session1 ... Session5 (usually
+    IEMOCAP_full_release): `tfds build --manual_dir=/data/IEMOCAP_full_release`.
+    """
+
+    def _read(
+        self, manual_dir: str | None, excluded: list[Exclusion]
+    ) -> Iterable[Utterance]:
+        root = iemocap.find_root(manual_dir)
+        return iemocap.read(root, strict=self._strict, excluded=excluded)
+
+    def _fingerprint(self, manual_dir: str | None) -> str:
+        return corpus_fingerprint(iemocap.find_root(manual_dir))
+
+
+def corpus_fingerprint(root: str | os.PathLike) -> str:
+    """Changes when a recording comes, goes or changes size, or when a text changes.
+
+    Args:
+      root: Folder that holds Session1 ... Session5.
+
+    Returns:
+      16 hex digits, the same wherever the folder lies.
+    """
+    root = Path(root)
+    files = itertools.chain.from_iterable(map(root.glob, _CORPUS_FILES))
+    return speech_builder.fingerprint(
+        (f"{file.relative_to(root).as_posix()} {_text_digest(file)}", size)
+        for file, size in ((f, f.stat().st_size) for f in files)
+        if not file.name.startswith(".")
+    )
+
+
+def _text_digest(file: Path) -> str:
+    # A corrected label keeps the size of its file, so texts count by their content.
+    if file.suffix != ".txt":
+        return ""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
