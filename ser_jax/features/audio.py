@@ -2,12 +2,14 @@
 
 import os
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 import soundfile
 
-# What a recorder writes as the size of a stream whose end it does not know yet.
-_UNKNOWN_SIZE = 0x7FFFF000  # SoX and others write something from here to 0xFFFFFFFF
+# Recorders that stream, SoX among them, write a size from here to 0xFFFFFFFF into the
+# header as long as they do not know where the recording ends.
+_UNKNOWN_SIZE = 0x7FFFF000
 
 
 class AudioError(ValueError):
@@ -29,28 +31,49 @@ class AudioError(ValueError):
         return (AudioError, (self.reason, self.detail))
 
 
-def _declared_and_present(path: str) -> tuple[int, int] | None:
-    """Bytes a WAV's data chunk promises and bytes the file holds; None if not WAV."""
-    with open(path, "rb") as file:
-        riff = file.read(12)
-        if len(riff) < 12 or riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
-            return None
-        file_size = os.fstat(file.fileno()).st_size
-        while len(header := file.read(8)) == 8:
-            name, size = struct.unpack("<4sI", header)
-            if name == b"data":
-                return size, file_size - file.tell()
-            file.seek(size + size % 2, os.SEEK_CUR)
-    return None
+def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
+    """Opens a recording that has samples, by all that its header and size tell.
+
+    Raises:
+      AudioError: It is missing, unreadable, empty or truncated.
+    """
+    path = os.fspath(path)
+    try:
+        if os.path.getsize(path) == 0:
+            detail = "expected a recording, got a file of 0 bytes"
+            raise AudioError("empty audio", detail)
+        _check_complete(path)
+        file = soundfile.SoundFile(path)
+    except AudioError:
+        raise
+    except OSError as error:
+        raise AudioError("unreadable", f"{path}: {error.strerror}") from error
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless
+        reply = getattr(error, "error_string", error)
+        raise AudioError("unreadable", f"expected WAV or FLAC, got: {reply}") from error
+    except ValueError as error:  # a name that no file can have
+        raise AudioError("unreadable", f"{path!r}: {error}") from error
+    if not file.frames:
+        file.close()
+        raise AudioError("empty audio", "expected samples, got a file without any")
+    return file
 
 
 def _check_complete(path: str) -> None:
     """Raises if a WAV is cut short: libsndfile would silently read what is left."""
-    sizes = _declared_and_present(path)
-    if sizes is None or sizes[0] >= _UNKNOWN_SIZE:
-        return
-    declared, present = sizes
-    if present < declared:
+    with open(path, "rb") as file:
+        riff = file.read(12)
+        if len(riff) < 12 or riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
+            return
+        while len(header := file.read(8)) == 8:
+            name, declared = struct.unpack("<4sI", header)
+            if name == b"data":
+                break
+            file.seek(declared + declared % 2, os.SEEK_CUR)  # chunks have even sizes
+        else:
+            return
+        present = os.fstat(file.fileno()).st_size - file.tell()
+    if present < declared < _UNKNOWN_SIZE:
         raise AudioError(
             "truncated audio",
             f"expected {declared} bytes of samples as the WAV header says, "
@@ -58,63 +81,43 @@ def _check_complete(path: str) -> None:
         )
 
 
-def opened(path: str) -> soundfile.SoundFile:
-    """Opens a recording after a look at its size; close it.
+def read_blocks(file: soundfile.SoundFile, size: int = -1) -> Iterator[np.ndarray]:
+    """The mean of the channels, block by block.
+
+    Args:
+      file: From `open_recording`.
+      size: Samples per block; -1 = all in one.
+
+    Yields:
+      float32 [n] in [-1, 1] at the file's own rate.
 
     Raises:
-      AudioError: It is empty, cut short or none that libsndfile reads.
-      OSError: It cannot be opened.
+      AudioError: The recording ends early, or a sample is NaN or Inf.
     """
-    try:
-        size = os.path.getsize(path)
-    except ValueError as error:  # a name that no file can have
-        raise AudioError("unreadable", f"{path!r}: {error}") from error
-    if size == 0:
-        raise AudioError("empty audio", "expected a recording, got a file of 0 bytes")
-    _check_complete(path)
-    try:
-        return soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless
-        said = getattr(error, "error_string", error)
-        raise AudioError("unreadable", f"expected WAV or FLAC, got: {said}") from error
-
-
-def _decode(path: str) -> tuple[np.ndarray, int]:
-    """All samples float32 [n, channels] and the rate, checked for completeness."""
-    with opened(path) as file:
-        expected = file.frames
+    position = 0
+    while position < file.frames:
+        reply = position
         try:
-            samples = file.read(dtype="float32", always_2d=True)
+            samples = file.read(size, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
+            samples, reply = (), error.error_string
+        if not len(samples):
+            detail = f"expected {file.frames} samples, got {reply}"
+            raise AudioError("truncated audio", detail)
+        position += len(samples)
+        samples = samples.mean(axis=1)
+        bad = int(np.count_nonzero(~np.isfinite(samples)))
+        if bad:
             raise AudioError(
-                "truncated audio",
-                f"expected {expected} samples, got: {error.error_string}",
-            ) from error
-        if len(samples) < expected:
-            raise AudioError(
-                "truncated audio",
-                f"expected {expected} samples, got {len(samples)}",
+                "non-finite samples",
+                f"expected finite samples, got {bad} NaN or Inf of {samples.size}",
             )
-        return samples, file.samplerate
+        yield samples
 
 
-def mono(samples: np.ndarray) -> np.ndarray:
-    """The mean of the channels of [n, channels].
-
-    Raises:
-      AudioError: A sample is NaN or Inf.
-    """
-    samples = samples.mean(axis=1)
-    bad = int(np.count_nonzero(~np.isfinite(samples)))
-    if bad:
-        raise AudioError(
-            "non-finite samples",
-            f"expected finite samples, got {bad} NaN or Inf of {samples.size}",
-        )
-    return samples
-
-
-def read(path: str, min_duration_s: float = 0.0) -> tuple[np.ndarray, int]:
+def read(
+    path: str | os.PathLike, min_duration_s: float = 0.0
+) -> tuple[np.ndarray, int]:
     """Reads and checks a recording at its own rate.
 
     Args:
@@ -128,14 +131,8 @@ def read(path: str, min_duration_s: float = 0.0) -> tuple[np.ndarray, int]:
       AudioError: The recording is missing, unreadable, empty, truncated, holds NaN
         or Inf, or is too short.
     """
-    path = os.fspath(path)
-    try:
-        samples, rate_hz = _decode(path)
-    except OSError as error:
-        raise AudioError("unreadable", f"{path}: {error.strerror}") from error
-    if not samples.size:
-        raise AudioError("empty audio", "expected samples, got a file without any")
-    samples = mono(samples)
+    with open_recording(path) as file:
+        samples, rate_hz = np.concatenate([*read_blocks(file)]), file.samplerate
     duration_s = samples.size / rate_hz
     if duration_s < min_duration_s:
         raise AudioError(
@@ -146,13 +143,13 @@ def read(path: str, min_duration_s: float = 0.0) -> tuple[np.ndarray, int]:
 
 
 def load(
-    path: str, sample_rate_hz: int, min_duration_s: float = 0.0
+    path: str | os.PathLike, sample_rate_hz: int, min_duration_s: float = 0.0
 ) -> tuple[np.ndarray, bool]:
     """Reads, checks and resamples a recording.
 
     Args:
       path: WAV or FLAC, any rate, any channels.
-      sample_rate_hz: Wanted rate.
+      sample_rate_hz: Rate of the samples that are returned.
       min_duration_s: Shorter recordings are refused.
 
     Returns:

@@ -5,24 +5,22 @@ import os
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import soundfile
 import soxr
 
 from ser_jax.features import audio
-from ser_jax.features.audio import AudioError
 
 BLOCK_S = 30.0
 
 
 class AudioStream:
-    """A recording on disk, mono, at a wanted rate; iterate it as often as you like.
+    """A recording on disk, mono, resampled; can be iterated more than once.
 
     The blocks, joined, are what `audio.load` gives, to the bit.
 
     Attributes:
       path: The file.
       rate_hz: Its own rate.
-      num_samples: Length at the wanted rate.
+      num_samples: Length after resampling.
     """
 
     def __init__(self, path: str | os.PathLike, sample_rate_hz: int):
@@ -33,44 +31,18 @@ class AudioStream:
         """
         self.path = os.fspath(path)
         self._target_hz = sample_rate_hz
-        with self._opened() as file:
-            self.rate_hz, self._frames = file.samplerate, file.frames
-        if not self._frames:
-            raise AudioError("empty audio", "expected samples, got a file without any")
-        self.num_samples = math.ceil(self._frames * sample_rate_hz / self.rate_hz)
+        with audio.open_recording(path) as file:
+            self.rate_hz = file.samplerate
+            self.num_samples = math.ceil(file.frames * sample_rate_hz / self.rate_hz)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Blocks float32 [n]; raises AudioError where the recording turns out bad."""
-        yield from resampled(self._blocks(), self.rate_hz, self._target_hz)
-
-    def _blocks(self) -> Iterator[np.ndarray]:
-        size, read = round(BLOCK_S * self.rate_hz), 0
-        with self._opened() as file:
-            while read < self._frames:
-                try:
-                    samples = file.read(size, dtype="float32", always_2d=True)
-                except soundfile.LibsndfileError as error:
-                    got = error.error_string
-                    raise self._truncated(got) from error
-                if not len(samples):
-                    raise self._truncated(str(read))
-                read += len(samples)
-                yield audio.mono(samples)
-
-    def _truncated(self, got: str) -> AudioError:
-        return AudioError(
-            "truncated audio", f"expected {self._frames} samples, got {got}"
-        )
-
-    def _opened(self) -> soundfile.SoundFile:
-        try:
-            return audio.opened(self.path)
-        except OSError as error:
-            detail = f"{self.path}: {error.strerror}"
-            raise AudioError("unreadable", detail) from error
+        with audio.open_recording(self.path) as file:
+            blocks = audio.read_blocks(file, round(BLOCK_S * self.rate_hz))
+            yield from resample(blocks, self.rate_hz, self._target_hz)
 
 
-def resampled(
+def resample(
     blocks: Iterable[np.ndarray], rate_hz: int, target_hz: int
 ) -> Iterator[np.ndarray]:
     """Blocks at another rate: joined, what librosa's default gives of them joined.
@@ -78,19 +50,19 @@ def resampled(
     Args:
       blocks: float32 [n], any lengths.
       rate_hz: Their rate.
-      target_hz: The wanted one.
+      target_hz: Rate of the blocks that are returned.
     """
     if rate_hz == target_hz:
         yield from blocks
         return
     stream = soxr.ResampleStream(rate_hz, target_hz, 1, dtype="float32", quality="HQ")
-    read = made = 0
+    num_read = num_written = 0
     for block in blocks:
-        read += len(block)
-        found = stream.resample_chunk(np.ascontiguousarray(block))
-        made += len(found)
-        yield found
+        num_read += len(block)
+        chunk = stream.resample_chunk(np.ascontiguousarray(block))
+        num_written += len(chunk)
+        yield chunk
     rest = stream.resample_chunk(np.zeros(0, np.float32), last=True)
     # As librosa: padded with zeros, or cut, to the rounded-up length.
-    wanted = max(0, math.ceil(read * target_hz / rate_hz) - made)
-    yield np.pad(rest[:wanted], (0, max(0, wanted - len(rest))))
+    missing = max(0, math.ceil(num_read * target_hz / rate_hz) - num_written)
+    yield np.pad(rest[:missing], (0, max(0, missing - len(rest))))

@@ -1,4 +1,4 @@
-"""Filterbanks of the recipes, at the FFT bins' own places or at warped ones."""
+"""Filterbanks of the recipes, for FFT bins at their own frequencies or at warped ones."""
 
 import functools
 
@@ -24,7 +24,7 @@ def filterbank(spec: FeatureSpec) -> np.ndarray:
         )
     else:
         bank = filterbank_at(spec, bin_frequencies(spec))
-    bank.setflags(write=False)  # cached: nobody may change it
+    bank.setflags(write=False)  # all callers share the cached array
     return bank
 
 
@@ -34,31 +34,31 @@ def bin_frequencies(spec: FeatureSpec) -> np.ndarray:
     return librosa.fft_frequencies(sr=spec.sample_rate_hz, n_fft=spec.n_fft)
 
 
-def filterbank_at(spec: FeatureSpec, places_hz: np.ndarray) -> np.ndarray:
-    """The filterbank for a spectrum whose bins lie elsewhere.
+def filterbank_at(spec: FeatureSpec, bins_hz: np.ndarray) -> np.ndarray:
+    """The filterbank for a spectrum whose bins lie at other frequencies.
 
     Args:
       spec: The recipe.
-      places_hz: Where each FFT bin lies, increasing [1 + n_fft / 2].
+      bins_hz: Frequency of each FFT bin, increasing [1 + n_fft / 2].
 
     Returns:
       float32 [`num_filters`, 1 + n_fft / 2]. Mel: the weight of a bin is the height of
-      the triangle at its place. Spectrogram: row m reads the spectrum at the frequency
-      of bin m by linear interpolation between the two bins around it.
+      the triangle at its frequency. Spectrogram: row m reads the spectrum at the
+      frequency of bin m by linear interpolation between the two bins around it.
     """
     if spec.kind == "spectrogram":
-        return _interpolation(spec, places_hz)
+        return _interpolation(spec, bins_hz)
     edges = edges_hz(spec)
-    gap = np.diff(edges)
-    # A bin between corners g and g + 1 is on the falling side of triangle g - 1 and on
-    # the rising side of triangle g, and on no other.
-    g = np.searchsorted(edges, places_hz, side="right") - 1
-    inside = g < len(gap)  # half the sample rate is the last corner itself
-    g, bins = g[inside], np.flatnonzero(inside)
-    up = (places_hz[inside] - edges[g]) / gap[g]
-    bank = np.zeros((spec.num_filters + 2, len(places_hz)))
-    bank[g, bins] = 1.0 - up
-    bank[g + 1, bins] = up
+    width = np.diff(edges)
+    # A bin between edges e and e + 1 is on the falling side of triangle e - 1 and on
+    # the rising side of triangle e, and on no other.
+    e = np.searchsorted(edges, bins_hz, side="right") - 1
+    inside = e < len(width)  # half the sample rate is the last edge itself
+    e, bins = e[inside], np.flatnonzero(inside)
+    rising = (bins_hz[inside] - edges[e]) / width[e]
+    bank = np.zeros((spec.num_filters + 2, len(bins_hz)))
+    bank[e, bins] = 1.0 - rising
+    bank[e + 1, bins] = rising
     bank = bank[1:-1]
     if spec.mel_scale == "slaney":
         bank *= 2.0 / (edges[2:, None] - edges[:-2, None])  # every triangle has area 1
@@ -80,13 +80,12 @@ def edges_hz(spec: FeatureSpec) -> np.ndarray:
     return bins * spec.sample_rate_hz / spec.n_fft
 
 
-def _interpolation(spec: FeatureSpec, places_hz: np.ndarray) -> np.ndarray:
-    """Rows that sum to 1, float32 [`num_filters`, 1 + n_fft / 2]."""
+def _interpolation(spec: FeatureSpec, bins_hz: np.ndarray) -> np.ndarray:
     rows = np.arange(spec.num_filters)
-    wanted_hz = bin_frequencies(spec)[: spec.num_filters]
-    position = np.interp(wanted_hz, places_hz, np.arange(len(places_hz)))
-    below = np.minimum(position.astype(np.int64), len(places_hz) - 2)
-    bank = np.zeros((spec.num_filters, len(places_hz)), np.float32)
+    rows_hz = bin_frequencies(spec)[: spec.num_filters]
+    position = np.interp(rows_hz, bins_hz, np.arange(len(bins_hz)))
+    below = np.minimum(position.astype(np.int64), len(bins_hz) - 2)
+    bank = np.zeros((spec.num_filters, len(bins_hz)), np.float32)
     bank[rows, below] = 1.0 - (position - below)
     bank[rows, below + 1] = position - below
     return bank

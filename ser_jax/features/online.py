@@ -1,7 +1,7 @@
-"""The features of `offline.py` in JAX: batched, inside jit, for a warp factor drawn there.
+"""The features of `offline.py` in JAX: batched, inside jit, with traced warp factors.
 
-Pure functions of samples, lengths and a recipe; shapes follow from the number of samples
-alone. What lies behind a recording's own length changes nothing of it.
+Shapes follow from the number of samples alone; a recording's features do not depend on
+what its row holds behind its own length.
 """
 
 import jax
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ser_jax.features import filters, offline, warping
 from ser_jax.features.spec import FeatureSpec
 
-# Frames on either side that a frame's delta and its delta-delta look at.
+# Frames on either side that one order of deltas reads.
 DELTA_REACH = 2
 
 
@@ -40,9 +40,8 @@ def features(
     """
     lead = spec.lead_samples
     total = _total_frames(samples.shape[1], spec)
-    place = jnp.arange(samples.shape[1])
-    real = place < lengths[:, None]
-    waves = prepared(samples, real, spec)
+    real = jnp.arange(samples.shape[1]) < lengths[:, None]
+    waves = prepare_samples(samples, real, spec)
     behind = (total - 1) * spec.hop_samples + spec.win_samples
     waves = jnp.pad(waves, ((0, 0), (lead, behind)))
     frames = cut_frames(waves, total, spec)
@@ -73,7 +72,7 @@ def _total_frames(num_samples, spec: FeatureSpec):
     return 1 + (beyond + spec.hop_samples - 1) // spec.hop_samples
 
 
-def prepared(
+def prepare_samples(
     samples: Float[Array, "B N"], real: Bool[Array, "B N"], spec: FeatureSpec
 ) -> Float[Array, "B N"]:
     """Scaled, emphasised samples; zero where a recording has none."""
@@ -98,7 +97,7 @@ def cut_frames(
     parts = []
     for at in range(0, win, hop):
         width = min(hop, win - at)
-        # Every hop's rows from here on; the last one may end before a whole hop.
+        # A reshape puts every hop into a row; the last row may be less than a hop.
         rows = waves[:, at : at + (num - 1) * hop + width]
         rows = jnp.pad(rows, ((0, 0), (0, hop - width)))
         parts.append(rows.reshape(waves.shape[0], num, hop)[:, :, :width])
@@ -113,20 +112,20 @@ def power(
     Args:
       frames: The windows.
       spec: The recipe.
-      fft: False: two matrix products instead, for formats without an FFT; equal to 1e-6
-        of a window's largest value.
+      fft: False: two matrix products instead, for export formats without an FFT; equal
+        to 1e-6 of a window's largest value.
     """
     window = offline.window(spec).astype(np.float32)
     if fft:
-        spectrum = jnp.fft.rfft(frames * window, n=spec.n_fft)
-        real, imaginary = spectrum.real, spectrum.imag
+        bins = jnp.fft.rfft(frames * window, n=spec.n_fft)
+        real, imaginary = bins.real, bins.imag
     else:
         real, imaginary = (
-            jnp.matmul(frames, waves, precision="highest")
-            for waves in _fourier_basis(spec)
+            jnp.matmul(frames, basis, precision="highest")
+            for basis in _fourier_basis(spec)
         )
-    found = jnp.square(real) + jnp.square(imaginary)
-    return found if spec.centered else found / spec.n_fft
+    spectrum = jnp.square(real) + jnp.square(imaginary)
+    return spectrum if spec.centered else spectrum / spec.n_fft
 
 
 def _fourier_basis(spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -184,12 +183,11 @@ def with_deltas(
 
     Args:
       static: Static features.
-      first: Place of each recording's first frame on axis T; may be outside.
-      last: Place of its last frame, likewise.
+      first: Index of each recording's first frame on axis T; may be outside.
+      last: Index of its last frame, likewise.
       num_channels: C, 1 to 3.
     """
-    place = jnp.arange(static.shape[1])
-    inside = jnp.clip(place, first[:, None], last[:, None])
+    inside = jnp.clip(jnp.arange(static.shape[1]), first[:, None], last[:, None])
     inside = jnp.clip(inside, 0, static.shape[1] - 1)[..., None]
     channels = [jnp.take_along_axis(static, inside, axis=1)]
     for _ in range(num_channels - 1):

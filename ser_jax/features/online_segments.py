@@ -119,7 +119,7 @@ def _log_energies(values, place: Cut, window, spec, channels, alpha=None):
     first = (place.first_frame - need.before) * spec.hop_samples
     at = first[:, None] + jnp.arange(values.shape[1])
     real = (at >= 0) & (at < place.num_samples[:, None])
-    values = online.prepared(values, real, spec)[:, need.skip :]
+    values = online.prepare_samples(values, real, spec)[:, need.skip :]
     frames = online.cut_frames(values, window + 2 * need.frames, spec)
     return online.log_energy(online.power(frames, spec), spec, alpha)
 

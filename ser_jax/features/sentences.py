@@ -1,4 +1,4 @@
-"""What was said, without how it is written down."""
+"""The words of a sentence without case, punctuation and noises."""
 
 import re
 
@@ -7,13 +7,11 @@ _APOSTROPHES = str.maketrans("", "", "'’`")
 
 
 def plain(text: str) -> str:
-    """Lower-case words divided by single spaces, so that two sentences can be compared.
+    """Lower-case words divided by single spaces, so that sentences can be compared.
 
-    Words in square brackets are noises (`[LAUGHTER]`) and go, apostrophes go (`Don't` is
+    Noises in square brackets (`[LAUGHTER]`) and apostrophes are removed (`Don't` is
     `dont`), all other punctuation divides words. Figures stay figures: `5` is not `five`.
-
-    Returns:
-      An empty string where nothing was said.
+    The result is empty where there are no words.
     """
     spoken = _NOISE.sub(" ", text).translate(_APOSTROPHES).casefold()
     return " ".join("".join(c if c.isalnum() else " " for c in spoken).split())

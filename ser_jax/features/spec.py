@@ -1,4 +1,4 @@
-"""What a feature recipe is, as plain numbers. Imports nothing heavy."""
+"""Feature recipes as plain numbers. Imports nothing heavy."""
 
 import dataclasses
 import math
@@ -13,8 +13,6 @@ class FeatureSpec:
     Attributes:
       name: Key in `RECIPES`, first part of a built dataset's config name.
       kind: `logmel` (mel bands), `mfcc` (their DCT) or `spectrogram` (FFT bins).
-      sample_rate_hz: Rate the recording is brought to first.
-      sample_scale: Samples in [-1, 1] are multiplied by it; 32768 = as 16-bit numbers.
       n_fft: FFT length, samples.
       win_samples: Window length, samples.
       hop_samples: Step between frames, samples.
@@ -22,6 +20,8 @@ class FeatureSpec:
         rate, or the lowest FFT bins.
       num_coefficients: `mfcc`: lowest coefficients of the orthonormal DCT-II that are
         kept; else 0.
+      sample_rate_hz: Rate the recording is resampled to first.
+      sample_scale: Factor on samples in [-1, 1]; 32768 = as 16-bit numbers.
       window: SciPy window name (periodic form, as librosa uses it).
       centered: True: librosa's default framing, zeros on both sides, frame t is
         centred at sample `t * hop_samples`. False: frame t starts at sample
@@ -40,21 +40,21 @@ class FeatureSpec:
 
     name: str
     kind: str
-    sample_rate_hz: int
-    sample_scale: float
     n_fft: int
     win_samples: int
     hop_samples: int
     num_filters: int
-    num_coefficients: int
-    window: str
-    centered: bool
-    mel_scale: str
-    log: str
-    floor: float
-    top_db: float
-    preemphasis: float
-    deltas: bool
+    num_coefficients: int = 0
+    sample_rate_hz: int = 16000
+    sample_scale: float = 1.0
+    window: str = "hann"
+    centered: bool = True
+    mel_scale: str = "slaney"
+    log: str = "log10"
+    floor: float = 1e-10
+    top_db: float = 0.0
+    preemphasis: float = 0.0
+    deltas: bool = True
 
     @property
     def num_bands(self) -> int:
@@ -68,13 +68,11 @@ class FeatureSpec:
 
     @property
     def lead_samples(self) -> int:
-        """Samples before `t * hop_samples` at which the window of frame t starts.
-
-        Half a window if centred: librosa puts the window into the middle of the FFT
-        frame, and that around the centre.
-        """
+        """Samples before `t * hop_samples` at which the window of frame t starts."""
         if not self.centered:
             return 0
+        # librosa puts the window into the middle of the FFT frame, and that around the
+        # centre: together half a window.
         return self.n_fft // 2 - (self.n_fft - self.win_samples) // 2
 
     def num_frames(self, num_samples: int) -> int:
@@ -99,28 +97,17 @@ class FeatureSpec:
 _LOGMEL128 = FeatureSpec(
     name="logmel128",
     kind="logmel",
-    sample_rate_hz=16000,
-    sample_scale=1.0,
     n_fft=800,
     win_samples=800,
     hop_samples=400,
     num_filters=128,
-    num_coefficients=0,
-    window="hann",
-    centered=True,
-    mel_scale="slaney",
-    log="log10",
-    floor=1e-10,
-    top_db=0.0,
-    preemphasis=0.0,
-    deltas=True,
 )
 
 # The input of the 3-D ACRNN family as its papers write it (Chen et al., 2018): 25/10 ms,
 # Hamming window, exact triangle edges, samples in [-1, 1].
-_LOGMEL40_3D = dataclasses.replace(
-    _LOGMEL128,
+_LOGMEL40_3D = FeatureSpec(
     name="logmel40_3d",
+    kind="logmel",
     n_fft=512,
     win_samples=400,
     hop_samples=160,
@@ -134,7 +121,7 @@ _LOGMEL40_3D = dataclasses.replace(
 )
 
 # The same input as those systems' code computes it: python_speech_features on 16-bit
-# numbers. Every static value lies 2 ln 32768 = 20.794 above its place at [-1, 1].
+# numbers, whose static values lie 2 ln 32768 = 20.794 higher.
 _LOGMEL40_PSF = dataclasses.replace(
     _LOGMEL40_3D,
     name="logmel40_psf",
@@ -147,13 +134,13 @@ _LOGMEL40_PSF = dataclasses.replace(
 # frames. Differs from their code: computed on the whole utterance, then cut, so `top_db`
 # counts from the loudest cell of the utterance, not of the segment, and only the
 # utterance's ends see librosa's zeros.
-_MFCC26 = dataclasses.replace(
-    _LOGMEL128,
+_MFCC26 = FeatureSpec(
     name="mfcc26",
     kind="mfcc",
     n_fft=2048,
     win_samples=2048,
     hop_samples=512,
+    num_filters=128,
     num_coefficients=26,
     log="db",
     top_db=80.0,
@@ -176,8 +163,7 @@ _MFCC32_3D = dataclasses.replace(
 # code reads it (samsudinng/speech_emo_recognition). Differs from that code: log power
 # above a floor, where it takes dB below the utterance's loudest cell, at most 80; the
 # z-score per band removes factors and fixed offsets.
-_SPECTROGRAM200 = dataclasses.replace(
-    _LOGMEL128,
+_SPECTROGRAM200 = FeatureSpec(
     name="spectrogram200",
     kind="spectrogram",
     n_fft=800,

@@ -1,6 +1,5 @@
-"""Vocal tract length perturbation: another speaker's throat, the same words."""
+"""Vocal tract length perturbation: the same words from another speaker's throat."""
 
-import contextlib
 import hashlib
 import warnings
 
@@ -16,8 +15,7 @@ MODES = ("textbook", "nlpaug")
 F_HI_HZ = 4800.0
 
 # librosa's default STFT, which nlpaug warps.
-_NLPAUG_N_FFT = 2048
-_NLPAUG_HOP = 512
+_NLPAUG_STFT = {"n_fft": 2048, "hop_length": 512}
 
 
 def warp_factors(
@@ -26,8 +24,8 @@ def warp_factors(
     """The warp factors of an utterance's copies.
 
     Args:
-      utterance_id: Makes the draw a property of the utterance, so that neither the
-        order of a corpus nor the number of processes changes it.
+      utterance_id: Seeds the draw together with `seed`, so that neither the order of a
+        corpus nor the number of processes changes it.
       num: Number of copies V.
       low: Smallest factor, > 0.
       high: Largest factor.
@@ -90,34 +88,26 @@ def nlpaug_map(num_bins: int, alpha: float, sample_rate_hz: int) -> np.ndarray:
 def warped_filterbank(spec: FeatureSpec, alpha: float) -> np.ndarray:
     """The recipe's filterbank on the spectrum warped by `textbook_map`.
 
-    Energy at f is counted where G(f) lies: a mel triangle weights a bin by its height
-    there, a spectrogram's bin is read from the unwarped spectrum by interpolation. One
-    STFT serves any number of factors.
+    Energy at f counts where G(f) lies, so one STFT serves any number of factors.
 
     Args:
       spec: The recipe.
       alpha: Warp factor; 1 gives the recipe's own filterbank.
 
     Returns:
-      float32 [`spec.num_filters`, 1 + n_fft / 2].
+      float32 [`spec.num_filters`, 1 + n_fft / 2], see `filters.filterbank_at`.
     """
-    places = textbook_map(filters.bin_frequencies(spec), alpha, spec.sample_rate_hz)
-    return filters.filterbank_at(spec, places)
-
-
-@contextlib.contextmanager
-def _short_clips_allowed():
-    """Silences librosa on clips shorter than its FFT: padding them is meant here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="n_fft=")
-        yield
+    bins_hz = filters.bin_frequencies(spec)
+    return filters.filterbank_at(
+        spec, textbook_map(bins_hz, alpha, spec.sample_rate_hz)
+    )
 
 
 def nlpaug_warp(samples: np.ndarray, alpha: float, sample_rate_hz: int) -> np.ndarray:
     """nlpaug's VTLP of a waveform, for comparison with the published one.
 
     Every complex STFT bin but the first and the last is shared between the two bins
-    around its new place; the inverse STFT gives the wave.
+    around its new position; the inverse STFT gives the wave.
 
     Differs from nlpaug: the wave keeps its length (nlpaug drops up to one hop).
 
@@ -129,25 +119,28 @@ def nlpaug_warp(samples: np.ndarray, alpha: float, sample_rate_hz: int) -> np.nd
     Returns:
       float32 [n].
     """
-    with _short_clips_allowed():
-        stft = librosa.stft(samples, n_fft=_NLPAUG_N_FFT, hop_length=_NLPAUG_HOP)
+    with warnings.catch_warnings():
+        # librosa warns of clips shorter than its FFT; here they are meant to be padded.
+        warnings.filterwarnings("ignore", message="n_fft=")
+        stft = librosa.stft(samples, **_NLPAUG_STFT)
     num_bins = stft.shape[0]
-    place = nlpaug_map(num_bins, alpha, sample_rate_hz)[1:-1]
-    below = np.minimum(place.astype(np.int64), num_bins - 2)
-    share = (place - below).astype(np.float32)[:, None]
+    position = nlpaug_map(num_bins, alpha, sample_rate_hz)[1:-1]
+    below = np.minimum(position.astype(np.int64), num_bins - 2)
+    share = (position - below).astype(np.float32)[:, None]
     warped = np.zeros_like(stft)
     warped[0], warped[-1] = stft[0], stft[-1]
     np.add.at(warped, below, (1 - share) * stft[1:-1])
     np.add.at(warped, below + 1, share * stft[1:-1])
-    return librosa.istft(
-        warped, n_fft=_NLPAUG_N_FFT, hop_length=_NLPAUG_HOP, length=samples.size
-    )
+    return librosa.istft(warped, **_NLPAUG_STFT, length=samples.size)
 
 
-def vtlp_copies(
-    samples: np.ndarray, spec: FeatureSpec, factors: np.ndarray, mode: str
+def log_energies(
+    samples: np.ndarray,
+    spec: FeatureSpec,
+    factors: np.ndarray | tuple[float, ...] = (),
+    mode: str = "textbook",
 ) -> np.ndarray:
-    """Features of perturbed copies of an utterance.
+    """Log energies, before `top_db`, of an utterance and of its perturbed copies.
 
     Args:
       samples: float32 [n] in [-1, 1] at the recipe's rate, n >= 1.
@@ -156,43 +149,20 @@ def vtlp_copies(
       mode: `textbook` (warped filterbank) or `nlpaug` (warped waveform).
 
     Returns:
-      float32 [V, T, F, C] with the T of the unperturbed utterance.
+      float32 [1 + V, T, `num_filters`]: the utterance itself, then its copies.
 
     Raises:
       ValueError: Unknown mode, or `samples` is not a non-empty vector.
     """
     if mode not in MODES:
         raise ValueError(f"expected a VTLP mode of {MODES}, got {mode!r}")
-    if not len(factors):
-        shape = (0, spec.num_frames(samples.size), spec.num_bands, spec.num_channels)
-        return np.zeros(shape, np.float32)
-    if mode == "textbook":
-        static = offline.static_of_log(recording_log(samples, spec, factors)[1:], spec)
-    else:
-        static = [
-            offline.static(
-                nlpaug_warp(samples, float(alpha), spec.sample_rate_hz), spec
-            )
-            for alpha in factors
-        ]
-    return np.stack([offline.channels(copy, spec) for copy in static])
-
-
-def recording_log(
-    samples: np.ndarray, spec: FeatureSpec, factors: np.ndarray
-) -> np.ndarray:
-    """Logarithms before `top_db`, all from one power spectrogram.
-
-    Args:
-      samples: float32 [n] in [-1, 1] at the recipe's rate, n >= 1.
-      spec: The recipe.
-      factors: Warp factors [V] of `textbook` copies.
-
-    Returns:
-      float32 [1 + V, T, `num_filters`]: the recording itself, then its copies.
-    """
+    factors = [float(alpha) for alpha in factors]
+    if mode == "nlpaug":
+        waves = [nlpaug_warp(samples, alpha, spec.sample_rate_hz) for alpha in factors]
+        logs = [log_energies(wave, spec) for wave in (samples, *waves)]
+        return np.concatenate(logs)
     banks = [filters.filterbank(spec)]
-    banks += [warped_filterbank(spec, float(alpha)) for alpha in factors]
+    banks += [warped_filterbank(spec, alpha) for alpha in factors]
     power = offline.power_spectrum(samples, spec)
     return offline.log_energy(power, np.stack(banks), spec)
 
@@ -213,26 +183,24 @@ def recording_features(
       factors: Warp factors [V].
       mode: `textbook` or `nlpaug`.
       min_duration_s: Shorter recordings are refused.
-      with_samples: Whether to keep the samples themselves, for `waveform`.
+      with_samples: Whether to keep the samples themselves, for online VTLP.
 
     Returns:
-      `log_mel` [T, F, C], whatever the recipe's kind, `vtlp` [V, T, F, C] and
-      `num_samples`; `with_samples` also `samples` int16 [n], rounded and clipped, and
-      `log_peak`, the largest logarithm of the recording before `top_db`.
+      `log_mel` [T, F, C], whatever the recipe's kind, and `num_samples`; if V > 0
+      `vtlp` [V, T, F, C] and `warp_factors` [V]; `with_samples` also `samples`
+      int16 [n], rounded and clipped, and `log_peak`, the largest logarithm of the
+      recording before `top_db`.
 
     Raises:
       AudioError: The recording cannot be used.
     """
     samples, _ = audio.load(path, spec.sample_rate_hz, min_duration_s)
-    textbook = mode == "textbook"
-    log = recording_log(samples, spec, factors if textbook else factors[:0])
-    own, *warped = offline.static_of_log(log, spec)
-    found = {"log_mel": offline.channels(own, spec), "num_samples": samples.size}
-    if textbook and warped:
-        found["vtlp"] = np.stack([offline.channels(copy, spec) for copy in warped])
-    else:
-        found["vtlp"] = vtlp_copies(samples, spec, factors, mode)
+    log = log_energies(samples, spec, factors, mode)
+    own, *copies = offline.features_of_log(log, spec)
+    values = {"log_mel": own, "num_samples": samples.size}
+    if copies:
+        values |= {"vtlp": np.stack(copies), "warp_factors": factors}
     if with_samples:
-        whole = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
-        found |= {"samples": whole, "log_peak": log[0].max()}
-    return found
+        pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+        values |= {"samples": pcm, "log_peak": log[0].max()}
+    return values

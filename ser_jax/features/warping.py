@@ -1,9 +1,9 @@
 """Warped filterbanks in JAX, for a warp factor that only the device knows.
 
-`vtlp.warped_filterbank` works in float64. In float32 the place G(f) of a bin, up to
-8000 Hz, would be known to 5e-4 Hz only, which is too coarse beside a corner of a narrow
-triangle. So only the way that a bin moves, G(f) - f, is computed here; what does not
-depend on the factor comes from NumPy in float64.
+`vtlp.warped_filterbank` works in float64. In float32 the frequency G(f) of a bin, up to
+8000 Hz, would be known to 5e-4 Hz only, which is too coarse beside the edge of a narrow
+triangle. So only the shift of a bin, G(f) - f, is computed here; what does not depend
+on the factor comes from NumPy in float64.
 """
 
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def filterbank(spec: FeatureSpec, alpha: Float[Array, ""]) -> Float[Array, "M bi
     """`vtlp.warped_filterbank` for a traced warp factor.
 
     Equal to it to 1e-6 for mel filters and to 1e-5 for a spectrogram's, whose weights
-    are the fraction of a bin's place among hundreds.
+    are the fraction of a position among hundreds of bins.
 
     Args:
       spec: The recipe.
@@ -46,28 +46,27 @@ def filterbank(spec: FeatureSpec, alpha: Float[Array, ""]) -> Float[Array, "M bi
     if spec.kind == "spectrogram":
         return _interpolation(spec, alpha)
     bins = filters.bin_frequencies(spec)
-    moved = shift_hz(bins, alpha, spec.sample_rate_hz)
+    shift = shift_hz(bins, alpha, spec.sample_rate_hz)
     edges = filters.edges_hz(spec)
     low, mid, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     height = 2.0 / (high - low) if spec.mel_scale == "slaney" else np.ones_like(low)
     up, down = (np.float32(height / w) for w in (mid - low, high - mid))
-    rising = np.float32(height * (bins - low) / (mid - low)) + moved * up
-    falling = np.float32(height * (high - bins) / (high - mid)) - moved * down
+    rising = np.float32(height * (bins - low) / (mid - low)) + shift * up
+    falling = np.float32(height * (high - bins) / (high - mid)) - shift * down
     return jnp.maximum(0.0, jnp.minimum(rising, falling))
 
 
 def _interpolation(
     spec: FeatureSpec, alpha: Float[Array, ""]
 ) -> Float[Array, "M bins"]:
-    """Bin k weighs row m by the triangle over the places of bins k - 1, k, k + 1."""
+    # Row m weighs bin k by the triangle over the positions of bins k - 1, k, k + 1.
     num = 1 + spec.n_fft // 2
     bin_hz = spec.sample_rate_hz / spec.n_fft
     bins = np.arange(-1, num + 1)  # one more on either side
-    moved = shift_hz(bins * bin_hz, alpha, spec.sample_rate_hz) / np.float32(bin_hz)
+    shift = shift_hz(bins * bin_hz, alpha, spec.sample_rate_hz) / np.float32(bin_hz)
     rows = np.arange(spec.num_filters)[:, None]
-    # Place of a bin as seen from row m, in bins, and the distances between places.
-    seen = (bins - rows).astype(np.float32) + moved
-    gap = 1.0 + jnp.diff(moved)
-    rising = -seen[:, :-2] / gap[:-1]
-    falling = seen[:, 2:] / gap[1:]
+    distance = (bins - rows).astype(np.float32) + shift  # from row m, in bins
+    gap = 1.0 + jnp.diff(shift)
+    rising = -distance[:, :-2] / gap[:-1]
+    falling = distance[:, 2:] / gap[1:]
     return jnp.maximum(0.0, jnp.minimum(rising, falling))

@@ -1,6 +1,6 @@
 """Pretrained word vectors: two packages that ship them, or any file in GloVe's format.
 
-Only the vectors of the words that are asked for enter memory.
+Only the vectors of the requested words enter memory.
 """
 
 import contextlib
@@ -23,17 +23,11 @@ _SPACY_SCALE = np.float32(1 / 16)
 
 
 class WordVectors(NamedTuple):
-    """Vectors of the words that a source knows.
+    """Vectors of the words that a source has."""
 
-    Attributes:
-      words: N words, in the order in which they were asked for.
-      vectors: float32 [N, E].
-      source: What the vectors are, for people.
-    """
-
-    words: tuple[str, ...]
-    vectors: np.ndarray
-    source: str
+    words: tuple[str, ...]  # N, in the order of the request
+    vectors: np.ndarray  # float32 [N, E]
+    source: str  # what the vectors are, for people
 
 
 def find(words: Sequence[str], source: str) -> WordVectors:
@@ -48,7 +42,7 @@ def find(words: Sequence[str], source: str) -> WordVectors:
         may be `.gz`.
 
     Returns:
-      Those of the words that have a vector.
+      The vectors of those words that have one.
 
     Raises:
       InputError: The package or file is missing, or the file is damaged.
@@ -106,7 +100,7 @@ def _glove_6b_50d(words: Sequence[str]) -> WordVectors:
     )
     rows = dict(zip(words, places.to_pylist(), strict=True))
     table = np.load(folder / "data" / "glove_6B_50d_emb.npy", mmap_mode="r")
-    return _taken(rows, table, f"GloVe 6B, 50-d ({package})")
+    return _select(rows, table, f"GloVe 6B, 50-d ({package})")
 
 
 def _spacy_md_300d(words: Sequence[str]) -> WordVectors:
@@ -117,17 +111,17 @@ def _spacy_md_300d(words: Sequence[str]) -> WordVectors:
     row_of = msgpack.unpackb((vocab / "key2row").read_bytes(), strict_map_key=False)
     rows = {word: row_of.get(murmur_hash_64a(word.encode(), seed=1)) for word in words}
     table = np.load(vocab / "vectors", mmap_mode="r")
-    found = _taken(rows, table, f"spaCy en_core_web_md, 300-d, / 16 ({package})")
-    return found._replace(vectors=found.vectors * _SPACY_SCALE)
+    result = _select(rows, table, f"spaCy en_core_web_md, 300-d, / 16 ({package})")
+    return result._replace(vectors=result.vectors * _SPACY_SCALE)
 
 
 _PACKAGES = {"glove-6b-50d": _glove_6b_50d, "spacy-md-300d": _spacy_md_300d}
 
 
-def _taken(rows: dict[str, int | None], table: np.ndarray, source: str) -> WordVectors:
-    known = {word: row for word, row in rows.items() if row is not None}
-    vectors = np.asarray(table[np.array([*known.values()], int)], np.float32)
-    return WordVectors(tuple(known), vectors, source)
+def _select(rows: dict[str, int | None], table: np.ndarray, source: str) -> WordVectors:
+    rows = {word: row for word, row in rows.items() if row is not None}
+    vectors = np.asarray(table[np.array([*rows.values()], int)], np.float32)
+    return WordVectors(tuple(rows), vectors, source)
 
 
 def murmur_hash_64a(data: bytes, *, seed: int) -> int:
@@ -149,9 +143,8 @@ def murmur_hash_64a(data: bytes, *, seed: int) -> int:
 
 
 def _from_file(words: Sequence[str], path: Path) -> WordVectors:
-    """Reads a text file line by line and keeps what is needed."""
-    wanted = {word.encode(): word for word in words}
-    found, size = {}, 0
+    missing = {word.encode(): word for word in words}
+    vectors, size = {}, 0
     for number, line in enumerate(_lines(path), 1):
         line = line.strip()
         if number == 1:
@@ -164,24 +157,26 @@ def _from_file(words: Sequence[str], path: Path) -> WordVectors:
                 continue
         if not line:
             continue
-        word, numbers = _fields(line, size, path, number)
-        if word in wanted and wanted[word] not in found:
-            found[wanted[word]] = _numbers(numbers, path, number)
+        word, numbers = _split(line, size, path, number)
+        # Files of Common Crawl repeat words; the first vector counts.
+        if word in missing:
+            vectors[missing.pop(word)] = _numbers(numbers, path, number)
     if not size:
         raise InputError(f"{path}: expected word vectors, got an empty file")
-    known = [word for word in words if word in found]
-    vectors = np.array([found[word] for word in known], np.float32).reshape(-1, size)
-    return WordVectors(tuple(known), vectors, f"{path.name}, {size}-d")
+    names = tuple(word for word in words if word in vectors)
+    table = np.array([vectors[word] for word in names], np.float32).reshape(-1, size)
+    return WordVectors(names, table, f"{path.name}, {size}-d")
 
 
-def _fields(line: bytes, size: int, path: Path, number: int) -> tuple[bytes, bytes]:
-    """(word, its numbers unread). Words of Common Crawl may hold spaces: `. . .`."""
+def _split(line: bytes, size: int, path: Path, number: int) -> tuple[bytes, bytes]:
+    """(word, its numbers as text): most lines are skipped, so parsing can wait."""
     spaces = line.count(b" ")
     if spaces == size:
         word, _, numbers = line.partition(b" ")
         return word, numbers
+    # Words of Common Crawl may hold spaces: `. . .`; surplus numbers are damage.
     word, *numbers = line.rsplit(b" ", size)
-    if spaces < size or any(_is_number(x) for x in word.split(b" ")[1:]):
+    if spaces < size or any(map(_is_number, word.split(b" ")[1:])):
         raise _damaged(path, number, f"a word and {size} numbers", line)
     return word, b" ".join(numbers)
 
@@ -205,15 +200,9 @@ def _numbers(fields: bytes, path: Path, number: int) -> np.ndarray:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Lines of a plain or gzipped file, with a bar if it takes longer than a breath."""
-    bar = tqdm(
-        desc="Reading word vectors",
-        total=path.stat().st_size,
-        delay=2,
-        unit="B",
-        unit_scale=True,
-        leave=False,
-    )
+    """Lines of a plain or gzipped file, with a bar if it takes longer than 2 s."""
+    options = {"unit": "B", "unit_scale": True, "delay": 2, "leave": False}
+    bar = tqdm(desc="Reading word vectors", total=path.stat().st_size, **options)
     zipped = path.suffix == ".gz"
     with (
         bar,

@@ -54,7 +54,7 @@ class WordTable:
 
 
 def embed_texts(texts: Sequence[str], *, source: str, max_words: int) -> WordTable:
-    """Splits texts into words and looks the words' vectors up.
+    """Splits texts into words and looks up the words' vectors.
 
     Words without a vector are skipped, as in the published systems, and counted.
     Annotations in transcripts, such as `[LAUGHTER]`, are words like any other.
@@ -62,7 +62,7 @@ def embed_texts(texts: Sequence[str], *, source: str, max_words: int) -> WordTab
     Args:
       texts: One per utterance; empty ones are allowed.
       source: See `word_vectors.find`.
-      max_words: What stands behind so many known words is cut.
+      max_words: Known words per text that are kept.
 
     Returns:
       The table; L is the length of the longest text, at most `max_words`, at least 1.
@@ -80,28 +80,28 @@ def embed_texts(texts: Sequence[str], *, source: str, max_words: int) -> WordTab
             f"data.text: expected utterances with a text, got {len(split)} without "
             "one; a model that hears only needs --config.data.text=none"
         )
-    known = word_vectors.find(sorted(counts), source)
-    if not known.words:
+    vectors = word_vectors.find(sorted(counts), source)
+    if not vectors.words:
         raise InputError(
             f"data.word_vectors={source}: expected vectors for the words of the texts, "
             f"got none for {len(counts)} words such as "
             f"{', '.join(w for w, _ in counts.most_common(3))}; is it another language?"
         )
-    row = {word: i for i, word in enumerate(known.words, 1)}
+    row = {word: i for i, word in enumerate(vectors.words, 1)}
     rows = [[row[word] for word in words if word in row] for words in split]
     width = min(max_words, max(1, *(len(x) for x in rows)))
     tokens = np.zeros((len(rows), width), np.int32)
-    for place, found in zip(tokens, rows, strict=True):
-        place[: len(found)] = found[:width]
+    for out, numbers in zip(tokens, rows, strict=True):
+        out[: len(numbers)] = numbers[:width]
     return WordTable(
-        vectors=np.pad(known.vectors, ((1, 0), (0, 0))),
-        words=("", *known.words),
+        vectors=np.pad(vectors.vectors, ((1, 0), (0, 0))),
+        words=("", *vectors.words),
         tokens=tokens,
         lengths=(tokens > 0).sum(axis=1).astype(np.int32),
         unknown={word: n for word, n in counts.most_common() if word not in row},
         num_words=counts.total(),
         num_cut=sum(len(x) > width for x in rows),
-        source=known.source,
+        source=vectors.source,
     )
 
 

@@ -81,7 +81,7 @@ class Recognizer:
         if not len(chunk):
             raise InputError("Expected one sample or more; got none.")
         rate_hz = self.sample_rate_hz
-        blocks = list(audio_stream.resampled([chunk], sample_rate_hz, rate_hz))
+        blocks = list(audio_stream.resample([chunk], sample_rate_hz, rate_hz))
         recording = SpeechInput(blocks, sum(map(len, blocks)), text)
         return next(self.answers([(0, recording)]))[1]
 
@@ -191,7 +191,7 @@ class Recognizer:
                 f"{hop_s:g} s."
             )
         mono = (_mono(chunk) for chunk in chunks)
-        blocks = audio_stream.resampled(mono, sample_rate_hz, rate_hz)
+        blocks = audio_stream.resample(mono, sample_rate_hz, rate_hz)
         for found in answers.sliding(blocks, window, hop):
             recordings = ((start, SpeechInput([x], len(x))) for start, x in found)
             for start, answer in self.answers(recordings):

@@ -66,14 +66,14 @@ def test_a_bad_recording_says_why(make, reason, tmp_path):
     assert error.value.reason == reason
 
 
-def test_resampled_ends_like_librosa_for_any_blocks():
+def test_resample_ends_like_librosa_for_any_blocks():
     import librosa
 
     rng = np.random.default_rng(3)
     samples = rng.normal(size=9_999).astype(np.float32)
     expected = librosa.resample(samples, orig_sr=22_050, target_sr=16_000)
     for cuts in ([], [1], range(500, 9_999, 333)):
-        blocks = audio_stream.resampled(np.split(samples, cuts), 22_050, 16_000)
+        blocks = audio_stream.resample(np.split(samples, cuts), 22_050, 16_000)
         np.testing.assert_array_equal(np.concatenate(list(blocks)), expected)
 
 

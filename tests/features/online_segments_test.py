@@ -8,6 +8,7 @@ from ser_jax.data import sample_table
 from ser_jax.data.batches import Index, Tables
 from ser_jax.features import online_segments, vtlp
 from ser_jax.features.spec import RECIPES
+from tests.features.vtlp_test import copies
 
 NUM_SAMPLES = np.array([5003, 300, 8000], np.int64)
 WINDOW = 9
@@ -27,7 +28,7 @@ def table(spec, channels):
     frames = [spec.num_frames(int(n)) for n in NUM_SAMPLES]
     before = online_segments.reach(spec, channels, 1).before
     peaks = [
-        vtlp.recording_log(x.astype(np.float32) / 32768, spec, np.zeros(0))[0].max()
+        vtlp.log_energies(x.astype(np.float32) / 32768, spec)[0].max()
         for x in recordings
     ]
     buffer = sample_table.SampleBuffer(
@@ -74,7 +75,7 @@ def test_windows_are_cut_from_the_warped_recording(recipe, channels, own):
     assert got.shape == (6, WINDOW, spec.num_bands, channels)
     for i, u in enumerate(utterance):
         wave = recordings[u].astype(np.float32) / 32768
-        whole = vtlp.vtlp_copies(wave, spec, alpha[i : i + 1], "textbook")[0]
+        whole = copies(wave, spec, alpha[i : i + 1])[0]
         expected = whole[first[i] : first[i] + num[i], :, :channels]
         # A quiet bin is what float32 leaves of larger numbers.
         atol = 2e-3 if spec.kind == "spectrogram" else 2e-4
@@ -91,7 +92,7 @@ def test_top_db_counts_from_the_unwarped_peak():
     cut = sample_table.cut(tables, index, WINDOW, spec, 1, own=False)
     got = online_segments.features(cut, np.ones(1, np.float32), WINDOW, spec, 1)
     wave = recordings[0].astype(np.float32) / 32768
-    expected = vtlp.vtlp_copies(wave, spec, np.ones(1), "textbook")[0][:WINDOW]
+    expected = copies(wave, spec, np.ones(1))[0][:WINDOW]
     np.testing.assert_allclose(got[0], expected, rtol=1e-5, atol=1e-3)
     quiet = cut._replace(log_peak=cut.log_peak + 100.0)  # all lies 80 dB below that
     got = online_segments.features(quiet, np.ones(1, np.float32), WINDOW, spec, 1)

@@ -8,6 +8,7 @@ import pytest
 
 from ser_jax.features import offline, online, vtlp, warping
 from ser_jax.features.spec import RECIPES
+from tests.features.vtlp_test import copies
 
 # Around one window, one hop and silence; 1 and 401 samples are edge cases of framing.
 LENGTHS = np.array([5000, 1, 399, 401, 6400, 3999], np.int32)
@@ -58,7 +59,7 @@ def test_equals_the_builders_features(recipe):
     total = spec.num_frames(samples.shape[1])
     assert frames.shape == (6, total, spec.num_bands, spec.num_channels)
     for i, wave in enumerate(waves):
-        expected = vtlp.vtlp_copies(wave, spec, alpha[i : i + 1], "textbook")[0]
+        expected = copies(wave, spec, alpha[i : i + 1])[0]
         if alpha[i] == 1:
             expected = offline.features(wave, spec)
         np.testing.assert_array_equal(mask[i], np.arange(total) < len(expected))
