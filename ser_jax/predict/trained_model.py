@@ -79,7 +79,7 @@ class TrainedModel:
             std=self.std[at],
         )
 
-    def described(self) -> str:
+    def description(self) -> str:
         """One line for people: the model, its corpus, the runs that answer."""
         about = self.provenance
         runs = f"mean of {len(self.runs)} runs"
