@@ -314,7 +314,7 @@ def _extract(
             config.min_duration_s,
             config.samples,
         )
-        return utterance, factors, job
+        return utterance, job
 
     workers = num_workers or joblib.cpu_count()
     executor = _executor(config, workers)
@@ -326,15 +326,10 @@ def _extract(
             waiting.extend(submit(u) for u in itertools.islice(left, wanted))
             if not waiting:
                 return
-            utterance, factors, job = waiting.popleft()
-            features = job.result()
-            if config.vtlp_copies:
-                features["warp_factors"] = factors
-            else:
-                del features["vtlp"]
-            yield utterance, features
+            utterance, job = waiting.popleft()
+            yield utterance, job.result()
     finally:
-        for _, _, job in waiting:
+        for _, job in waiting:
             job.cancel()
 
 
