@@ -59,7 +59,7 @@ def trained(attends_to) -> TrainedModel:
         weights={"params": stacked, "stats": stats},
         mean=np.zeros((2, BANDS, 1), np.float32),
         std=np.ones((2, BANDS, 1), np.float32),
-        about={
+        provenance={
             "model": "one",
             "corpus": "made",
             "stamps": ["paper mode"],
