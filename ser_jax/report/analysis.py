@@ -16,25 +16,6 @@ CHOOSES = {"val_ua", "test_ua"}  # what an epoch can be chosen by
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
-    """Some of the decisions and their scores.
-
-    Attributes:
-      name: What they share.
-      n: How many decisions; an utterance counts once per run that tested it.
-      ua: Mean recall of the classes that occur; NaN without any.
-      wa: Share of right decisions.
-      recalls: K, per class; NaN where the class does not occur.
-    """
-
-    name: str
-    n: int
-    ua: float
-    wa: float
-    recalls: tuple[float, ...]
-
-
-@dataclasses.dataclass(frozen=True)
 class Series:
     """One measured quantity over epochs.
 
@@ -55,12 +36,16 @@ class Series:
 
 def groups(
     predictions: Sequence[Prediction], classes: Sequence[str], field: str
-) -> list[Group]:
-    """Scores per value of a field (`speaker`, `session`), numbers in order."""
-    found = collections.defaultdict(list)
+) -> dict[str, np.ndarray]:
+    """Confusion matrix per value of a field (`speaker`, `session`), `2F` before `10F`.
+
+    An utterance counts once per run that tested it.
+    """
+    members = collections.defaultdict(list)
     for record in predictions:
-        found[getattr(record, field)].append(record)
-    return [_group(name, found[name], classes) for name in sorted(found, key=_natural)]
+        members[getattr(record, field)].append(record)
+    names = sorted(members, key=_natural)
+    return {name: _confusion(members[name], classes) for name in names}
 
 
 def durations(
@@ -68,8 +53,8 @@ def durations(
     seconds: Mapping[str, float],
     classes: Sequence[str],
     bins: int = 5,
-) -> list[tuple[float, float, Group]]:
-    """Scores by how long recordings are, in bins of about equally many decisions.
+) -> list[tuple[float, float, np.ndarray]]:
+    """Decisions by how long recordings are, in bins of about equally many.
 
     Args:
       predictions: Decisions; those of unknown length are left out.
@@ -78,21 +63,21 @@ def durations(
       bins: At most; equal lengths are never divided, so there may be fewer.
 
     Returns:
-      (shortest, longest, scores) per bin, in seconds; bounds are recordings' lengths.
+      (shortest, longest, confusion matrix) per bin; lengths of recordings, seconds.
     """
-    known = [record for record in predictions if record.utterance in seconds]
-    if not known:
+    timed = [record for record in predictions if record.utterance in seconds]
+    if not timed:
         return []
-    lengths = np.array([seconds[record.utterance] for record in known])
+    lengths = np.array([seconds[record.utterance] for record in timed])
     edges = np.unique(np.quantile(lengths, np.arange(1, bins) / bins))
     place = np.searchsorted(edges, lengths, side="left")
-    found = []
+    table = []
     for number in np.unique(place):
         inside = np.flatnonzero(place == number)
         low, high = lengths[inside].min(), lengths[inside].max()
-        group = _group("", [known[index] for index in inside], classes)
-        found.append((float(low), float(high), group))
-    return found
+        counts = _confusion([timed[index] for index in inside], classes)
+        table.append((float(low), float(high), counts))
+    return table
 
 
 def mistakes(
@@ -107,12 +92,12 @@ def mistakes(
     index = {name: number for number, name in enumerate(classes)}
     wrong = [record for record in predictions if record.label != record.prediction]
     wrong.sort(key=lambda r: -r.posteriors[index[r.prediction]])  # stable
-    first = {}
+    surest = {}
     for record in wrong:
-        first.setdefault(record.utterance, record)
+        surest.setdefault(record.utterance, record)
     return [
         (r, r.posteriors[index[r.prediction]], r.posteriors[index[r.label]])
-        for r in list(first.values())[:most]
+        for r in list(surest.values())[:most]
     ]
 
 
@@ -125,52 +110,46 @@ def curves(results: Mapping, lines: Sequence[Mapping]) -> dict[str, list[Series]
         any of `train_loss, val_loss, val_ua`; `test_loss, test_ua` in paper mode.
     """
     best = {(run["seed"], run["fold"]): run["best_epoch"] for run in results["runs"]}
-    panels = {"loss": [], "UA": []}
-    for name, found in panels.items():
-        for part in PARTS:
-            series = _series(f"{part}_{name.lower()}", part, lines, best)
-            found.extend([series] if series.runs else [])
-    return {name: found for name, found in panels.items() if found}
+    panels = {}
+    for name in ("loss", "UA"):
+        series = [_series(part, name.lower(), lines, best) for part in PARTS]
+        if measured := [item for item in series if item.runs]:
+            panels[name] = measured
+    return panels
 
 
-def number(value) -> bool:
+def is_number(value) -> bool:
     """Whether a value of metrics.jsonl can be drawn."""
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def _series(key, part, lines, best) -> Series:
+def _series(part, quantity, lines, best) -> Series:
+    key = f"{part}_{quantity}"
     runs = collections.defaultdict(dict)
     for line in lines:
-        if number(line.get(key)):
+        if is_number(line.get(key)):
             runs[line["seed"], line["fold"]][line["epoch"]] = line[key]
     scored = [
         (best[run], points[best[run]])
         for run, points in runs.items()
         if key in CHOOSES and best.get(run) in points
     ]
-    shared = sorted(set.intersection(*map(set, runs.values()))) if runs else []
     mean = {}
     if len(runs) > 1:
-        mean = {e: float(np.mean([p[e] for p in runs.values()])) for e in shared}
+        for epoch in sorted(set.intersection(*map(set, runs.values()))):
+            mean[epoch] = float(np.mean([points[epoch] for points in runs.values()]))
     return Series(key, PARTS[part], tuple(runs.values()), mean, tuple(scored))
 
 
-def _group(name, records, classes) -> Group:
+def _confusion(records, classes) -> np.ndarray:
     index = {name: number for number, name in enumerate(classes)}
     labels = np.array([index[record.label] for record in records])
     decided = np.array([index[record.prediction] for record in records])
-    confusion = metrics.confusion_matrix(labels, decided, len(classes))
-    return Group(
-        name=name,
-        n=len(records),
-        ua=metrics.unweighted_accuracy(confusion),
-        wa=metrics.weighted_accuracy(confusion),
-        recalls=tuple(metrics.recalls(confusion).tolist()),
-    )
+    return metrics.confusion_matrix(labels, decided, len(classes))
 
 
 def _natural(name: str) -> list:
-    """Sorts `2F` before `10F`."""
+    """A sorting key in which numbers are numbers."""
     parts = re.split(r"(\d+)", name)
     return [
         (part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts

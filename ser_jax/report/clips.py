@@ -11,19 +11,19 @@ from collections.abc import Mapping, Sequence
 
 import soundfile
 
-from ser_jax.report.document import Clip
+from ser_jax.report.document import Cell
 from ser_jax.workdir.recordings import Recording
 
 TOTAL_BYTES = 3_000_000  # of all clips of a page, as the page holds them
 LONGEST_S = 60.0
-SAME_S = 0.05  # resampling and rounding stay far below
+TOLERANCE_S = 0.05  # resampling and rounding stay far below
 
 
 def clips(
     utterances: Sequence[str],
     recordings: Mapping[str, Recording],
     total_bytes: int = TOTAL_BYTES,
-) -> list[Clip]:
+) -> list[Cell]:
     """A cell per utterance, in order: to be heard, or the reason why not.
 
     Args:
@@ -34,37 +34,33 @@ def clips(
     """
     cells = []
     for name in utterances:
-        uri, reason = _uri(recordings.get(name), total_bytes)
+        try:
+            uri, reason = _encode(recordings.get(name), total_bytes)
+        except (OSError, RuntimeError) as error:  # libsndfile's are RuntimeErrors
+            uri, reason = "", f"unreadable ({type(error).__name__})"
         total_bytes -= len(uri)
-        cells.append(Clip(reason or "in report.html", uri, name))
+        cells.append(Cell(reason or "in report.html", uri=uri, name=name))
     return cells
 
 
-def _uri(recording: Recording | None, left: int) -> tuple[str, str]:
+def _encode(recording: Recording | None, total_bytes: int) -> tuple[str, str]:
     """The address, or the reason for having none."""
     if recording is None:
         return "", "not in recordings.csv"
     if not os.path.isfile(recording.wav):
         return "", "file not here"
-    try:
-        return _encoded(recording, left)
-    except (OSError, RuntimeError) as error:  # libsndfile's errors are RuntimeErrors
-        return "", f"unreadable ({type(error).__name__})"
-
-
-def _encoded(recording: Recording, left: int) -> tuple[str, str]:
     with soundfile.SoundFile(recording.wav) as file:
-        seconds = file.frames / file.samplerate
+        seconds, tested_s = file.frames / file.samplerate, recording.duration_s
         if seconds > LONGEST_S:
             return "", f"longer than {LONGEST_S:.0f} s"
-        if abs(seconds - recording.duration_s) > SAME_S:
-            return "", (
-                f"another recording now: {seconds:.2f} s, tested "
-                f"{recording.duration_s:.2f} s"
-            )
+        if abs(seconds - tested_s) > TOLERANCE_S:
+            change = f"{seconds:.2f} s, tested {tested_s:.2f} s"
+            return "", f"another recording now: {change}"
         samples, rate_hz = file.read(dtype="float32", always_2d=True), file.samplerate
     flac = io.BytesIO()
     mono = samples.mean(axis=1)  # what the model heard
     soundfile.write(flac, mono, rate_hz, format="FLAC", subtype="PCM_16")
     uri = "data:audio/flac;base64," + base64.b64encode(flac.getvalue()).decode()
-    return (uri, "") if len(uri) <= left else ("", "the page holds no more sound")
+    return (
+        (uri, "") if len(uri) <= total_bytes else ("", "the page holds no more sound")
+    )

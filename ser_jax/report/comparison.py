@@ -1,10 +1,10 @@
 """Several trainings side by side as a document: scores, protocols, what differs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ser_jax.report import charts, config_diff, protocol, score_table, timing
+from ser_jax.report import diagnostics, figures, protocol, score_table, timing
 from ser_jax.report.document import (
     Document,
     Figure,
@@ -13,206 +13,233 @@ from ser_jax.report.document import (
     Table,
     Text,
     code,
-    counted,
     plain,
+    plural,
 )
-from ser_jax.report.phrases import BANNERS, LEGEND, percent, stamps
+from ser_jax.report.phrases import stamps
+from ser_jax.report.score_table import percent
 from ser_jax.scoring import metrics
 from ser_jax.workdir.contents import WorkdirContents
 
-SCORES = ("workdir", "model", "corpus", "stamps", "UA %", "WA %", "macro-F1 %")
+# Config keys on where and how fast, which change no score.
+SCORELESS = (
+    *("data.cache_dir", "data.num_workers", "data.device_share", "data.tfds_dir"),
+)
+_SCORES = ("workdir", "model", "corpus", "stamps", "UA %", "WA %", "macro-F1 %")
+_SELECTED = {"val": "best validation UA", "last": "last", "test": "best test UA"}
 
 
-def document(many: Sequence[WorkdirContents]) -> Document:
+def document(trainings: Sequence[WorkdirContents]) -> Document:
     """The comparison.
 
     Args:
-      many: At least two workdirs with names that differ, in the order of the rows.
+      trainings: At least two, with names that differ, in the order of the rows.
     """
-    paired = config_diff.same_tests(many)
-    corpora = sorted({found.results["corpus"] for found in many})
+    number = plural(len(trainings), "training")
+    models = sorted({training.results["model"] for training in trainings})
+    corpora = sorted({training.results["corpus"] for training in trainings})
+    paired = _are_paired(trainings)
     tested = "the same" if paired else "not the same"
+    pairing = f"runs {'can' if paired else 'cannot'} be paired"
     return Document(
-        title=f"{counted(len(many), 'training')} compared",
-        banners=_banners(many),
+        title=f"{number} compared",
+        banners=_banners(trainings),
         headline=(
-            f"{counted(len(many), 'training')} on {plain(', '.join(corpora))}; folds and test "
-            f"utterances are {tested}."
+            f"{number} on {plain(', '.join(corpora))}; folds and test utterances are "
+            f"{tested}."
         ),
         tiles=[
-            ("trainings", str(len(many)), ", ".join(sorted(_models(many)))),
+            ("trainings", str(len(trainings)), ", ".join(models)),
             ("corpora", str(len(corpora)), ", ".join(corpora)),
-            ("folds and test utterances", tested, _pairing(paired)),
+            ("folds and test utterances", tested, pairing),
         ],
         sections=[
-            _scores(many),
-            _protocols(many),
-            _differences(many, paired),
-            *([_pairs(many)] if paired else []),
-            _recalls(many),
-            _origins(many),
+            _scores(trainings),
+            _protocols(trainings),
+            _differences(trainings, paired),
+            *([_pairs(trainings)] if paired else []),
+            _recalls(trainings),
+            _origins(trainings),
         ],
     )
 
 
-def rows(many: Sequence[WorkdirContents]) -> list[tuple]:
-    """The table of scores, its header first."""
-    found = [(*SCORES, "pooled UA %", "pooled WA %", "runs", "n")]
-    for one in many:
-        results = one.results
+def _are_paired(trainings) -> bool:
+    """Whether all tested the same utterances, labels, folds and seeds."""
+    first, *others = [
+        {(p.fold, p.seed, p.utterance, p.label) for p in training.predictions}
+        for training in trainings
+    ]
+    return all(tests == first for tests in others)
+
+
+def _banners(trainings):
+    banners = []
+    for stamp, text in protocol.BANNERS.items():
+        names = [code(one.name) for one in trainings if stamp in stamps(one.results)]
+        if names:
+            banners.append(f"{text} Here: {', '.join(names)}.")
+    return banners
+
+
+def _scores(trainings):
+    rows = [(*_SCORES, "pooled UA %", "pooled WA %", "runs", "n")]
+    drawn = []
+    for training in trainings:
+        results, runs = training.results, training.results["runs"]
         pooled = results["pooled"]
-        found.append(
+        rows.append(
             (
-                *(code(one.name), results["model"], results["corpus"]),
+                *(code(training.name), results["model"], results["corpus"]),
                 "; ".join(stamps(results)) or "none",
                 *(score_table.spread(results, key) for key in score_table.SCORES),
                 *(percent(pooled["ua"]), percent(pooled["wa"])),
-                *(len(results["runs"]), int(np.sum(pooled["confusion"]))),
+                *(len(runs), int(np.sum(pooled["confusion"]))),
             )
         )
-    return found
-
-
-def _banners(many):
-    found = []
-    for stamp, text in BANNERS.items():
-        names = [code(one.name) for one in many if stamp in stamps(one.results)]
-        if names:
-            found.append(f"{text} Here: {', '.join(names)}.")
-    return found
-
-
-def _models(many):
-    return {found.results["model"] for found in many}
-
-
-def _pairing(paired):
-    return "runs can be paired" if paired else "runs cannot be paired"
-
-
-def _scores(many):
-    spreads = [
-        charts.Spread(
-            name=found.name,
-            values=[run["ua"] for run in found.results["runs"]],
-            mean=found.results["ua"]["mean"],
-            std=found.results["ua"]["std"],
-        )
-        for found in many
-    ]
-    chart = charts.spreads("UA of every run by training", spreads, "UA, %")
+        scores = [run["ua"] for run in runs]
+        drawn.append((training.name, scores, results["ua"], None))
+    svg = figures.svg(figures.scores(drawn, "UA, %"), "UA of every run by training")
     blocks = [
-        Figure([chart], "UA of every run"),
-        Table(rows(many), "Scores, percent: mean ± std over runs, and pooled", words=4),
-        Text(LEGEND),
+        Figure([svg], "UA of every run"),
+        Table(rows, "Scores, percent: mean ± std over runs, and pooled", words=4),
+        Text(score_table.LEGEND),
     ]
     return Section("results", "Results", blocks)
 
 
-def _protocols(many):
+def _protocols(trainings):
     fields = ("split", "validation", "epoch", "subset", "happy", "folds, seeds")
-    found = [("workdir", *fields, "classes")]
-    for one in many:
-        results, rules = one.results, one.results["protocol"]
-        found.append(
+    rows = [("workdir", *fields, "classes")]
+    for training in trainings:
+        results, rules = training.results, training.results["protocol"]
+        selection = results["selection"]
+        rows.append(
             (
-                code(one.name),
-                *_words(results),
-                *(str(rules.get(key, "not used")) for key in ("subset", "happy")),
+                code(training.name),
+                rules["split"],
+                rules.get("validation") if selection == "val" else "none",
+                _SELECTED.get(selection, selection),
+                *(rules.get(key, "not used") for key in ("subset", "happy")),
                 protocol.runs(results),
                 ", ".join(results["classes"]),
             )
         )
-    size = len(found[0])
-    return Section("protocols", "Protocols", [Table(found, "What was run", words=size)])
+    table = Table(rows, "What was run", words=len(rows[0]))
+    return Section("protocols", "Protocols", [table])
 
 
-def _words(results):
-    rules = results["protocol"]
-    validates = results["selection"] == "val"
-    return (
-        str(rules["split"]),
-        str(rules.get("validation")) if validates else "none",
-        {"val": "best validation UA", "last": "last", "test": "best test UA"}.get(
-            results["selection"], str(results["selection"])
-        ),
-    )
-
-
-def _differences(many, paired):
-    blocks = [Items(config_diff.scores(many, paired))]
-    keys, found = config_diff.config_keys(many)
-    if found:
-        header = ("key", *(code(one.name) for one in many))
+def _differences(trainings, paired):
+    blocks = [Items(_incomparable(trainings, paired))]
+    keys, values = _config_differences([training.config for training in trainings])
+    if values:
+        header = ("key", *(code(training.name) for training in trainings))
         caption = "Config keys whose values differ"
-        blocks.append(Table([header, *found], caption, words=len(header)))
+        blocks.append(Table([header, *values], caption, words=len(header)))
     elif keys:
         blocks.append(Text("No config key that all have differs."))
-    if len(_models(many)) > 1:
-        said = "Keys of `model` are named only where every training has them."
-        blocks.append(Text(said))
-    if not all(found.config for found in many):
-        names = [code(found.name) for found in many if not found.config]
+    if len({training.results["model"] for training in trainings}) > 1:
+        partly = "Keys of `model` are named only where every training has them."
+        blocks.append(Text(partly))
+    if names := [code(training.name) for training in trainings if not training.config]:
         blocks.append(Text(f"No config.json: {', '.join(names)}."))
     return Section("differences", "What differs", blocks)
 
 
-def _pairs(many):
-    """Differences run by run, in which what makes a fold hard cancels."""
-    base = _by_run(many[0])
-    found = [("workdir", "UA difference, points", "better in", "worse in", "runs")]
-    for one in many[1:]:
-        scores = _by_run(one)
-        gaps = [
-            100 * (scores[run] - base[run])
-            for run in base
-            if scores[run] is not None and base[run] is not None
-        ]
-        spread = np.std(gaps, ddof=1) if len(gaps) > 1 else 0.0
-        said = f"{np.mean(gaps):+.2f} ± {spread:.2f}" if gaps else "–"
-        better, worse = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
-        found.append((code(one.name), said, better, worse, len(gaps)))
-    said = (
-        f"UA of a run less that of {code(many[0].name)} in the same fold and seed: mean "
-        "± std. Runs share training data, so that this is no significance test."
+def _incomparable(trainings, paired) -> list[str]:
+    """What keeps the scores from standing beside each other, a line each."""
+    lines = []
+    for name in ("corpus", "classes", "split", "subset", "happy", "selection"):
+        values = {}  # a set that keeps the order
+        for training in trainings:
+            results = training.results
+            value = results.get(name, results["protocol"].get(name, "not used"))
+            values[", ".join(value) if name == "classes" else str(value)] = None
+        if len(values) > 1:
+            lines.append(plain(f"{name}: {' / '.join(values)}"))
+    if lines:
+        lines.insert(0, "The scores are not comparable where these differ:")
+    lines.append(
+        "Every training tested the same utterances in the same folds and seeds."
+        if paired
+        else "The trainings did not test the same utterances in the same folds."
     )
-    caption = f"Beside {code(many[0].name)}, run by run"
-    return Section("pairs", "Run by run", [Text(said), Table(found, caption)])
+    return lines
 
 
-def _by_run(found):
-    return {(run["fold"], run["seed"]): run["ua"] for run in found.results["runs"]}
+def _config_differences(configs: Sequence[Mapping]) -> tuple[list[str], list[tuple]]:
+    """All keys that every config has, and (key, values) of those that differ."""
+    flat = [dict(_flatten(config)) for config in configs]
+    keys = [
+        key
+        for key in sorted(set.intersection(*map(set, flat)))
+        if not key.startswith("published.") and key not in SCORELESS
+    ]
+    rows = [(key, *(str(config[key]) for config in flat)) for key in keys]
+    return keys, [row for row in rows if len(set(row[1:])) > 1]
 
 
-def _recalls(many):
-    classes = many[0].results["classes"]
+def _flatten(tree: Mapping, prefix: str = ""):
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _pairs(trainings):
+    """Differences run by run, in which what makes a fold hard cancels."""
+    base, *others = trainings
+    rows = [("workdir", "UA difference, points", "better in", "worse in", "runs")]
+    for training in others:
+        scores, base_scores = _scores_by_run(training), _scores_by_run(base)
+        shared = [run for run in base_scores if run in scores]
+        gaps = [100 * (scores[run] - base_scores[run]) for run in shared]
+        std = np.std(gaps, ddof=1) if len(gaps) > 1 else 0.0
+        gap = f"{np.mean(gaps):+.2f} ± {std:.2f}" if gaps else "–"
+        better, worse = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+        rows.append((code(training.name), gap, better, worse, len(gaps)))
+    text = (
+        f"UA of a run less that of {code(base.name)} in the same fold and seed: mean ± "
+        "std. Runs share training data, so that this is no significance test."
+    )
+    table = Table(rows, f"Beside {code(base.name)}, run by run")
+    return Section("pairs", "Run by run", [Text(text), table])
+
+
+def _scores_by_run(training):
+    runs = training.results["runs"]
+    return {(r["fold"], r["seed"]): r["ua"] for r in runs if r["ua"] is not None}
+
+
+def _recalls(trainings):
+    classes = trainings[0].results["classes"]
     title = "Recall of each class"
-    if any(found.results["classes"] != classes for found in many):
-        said = [Text("The classes differ; each training's own report has its recalls.")]
-        return Section("recalls", title, said)
-    cells, shades = [("workdir", *(f"{name} %" for name in classes))], []
-    for one in many:
-        recalls = metrics.recalls(one.results["pooled"]["confusion"])
-        cells.append((code(one.name), *map(percent, recalls)))
-        shades.append((None, *(None if np.isnan(r) else float(r) for r in recalls)))
-    caption = "Pooled over runs, percent"
-    return Section("recalls", title, [Table(cells, caption, shades=shades)])
+    if any(training.results["classes"] != classes for training in trainings):
+        text = "The classes differ; each training's own report has its recalls."
+        return Section("recalls", title, [Text(text)])
+    rows = [("workdir", *(f"{name} %" for name in classes))]
+    for training in trainings:
+        recalls = metrics.recalls(training.results["pooled"]["confusion"])
+        rows.append((code(training.name), *diagnostics.recall_cells(recalls)))
+    return Section("recalls", title, [Table(rows, "Pooled over runs, percent")])
 
 
-def _origins(many):
-    found = [("workdir", "device", "jax", "git commit", "seconds", "host peak, MiB")]
-    for one in many:
-        versions = one.results["versions"] or {}
-        peak = (one.results.get("memory") or {}).get("host_peak_bytes")
-        found.append(
+def _origins(trainings):
+    rows = [("workdir", "device", "jax", "git commit", "seconds", "host peak, MiB")]
+    for training in trainings:
+        results = training.results
+        versions = results["versions"] or {}
+        peak = (results.get("memory") or {}).get("host_peak_bytes")
+        rows.append(
             (
-                code(one.name),
+                code(training.name),
                 *(versions.get(key, "unknown") for key in ("device", "jax")),
-                (one.results["git_commit"] or "unknown")[:12],
-                timing.rows(one.results)[-1][2],
-                f"{peak / 2**20:,.0f}" if peak else "–",
+                (results["git_commit"] or "unknown")[:12],
+                timing.rows(results)[-1][2],
+                timing.mib(peak) if peak else "–",
             )
         )
-    blocks = [Table(found, "Where the numbers come from", words=4)]
-    commands = [code(found.command) for found in many if found.command]
-    return Section("origins", "Time and versions", [*blocks, Items(commands)])
+    table = Table(rows, "Where the numbers come from", words=4)
+    commands = [code(training.command) for training in trainings if training.command]
+    return Section("origins", "Time and versions", [table, Items(commands)])

@@ -1,11 +1,13 @@
 """The sections that look behind the scores: who, how long, when, and what went wrong."""
 
-import math
+from collections.abc import Sequence
 
-from ser_jax.report import analysis, charts
-from ser_jax.report import clips as sound
-from ser_jax.report.document import Clip, Figure, Section, Table, Text, code, counted
-from ser_jax.report.phrases import percent
+import numpy as np
+
+from ser_jax.report import analysis, clips, figures
+from ser_jax.report.document import Cell, Figure, Section, Table, Text, code, plural
+from ser_jax.report.score_table import percent
+from ser_jax.scoring import metrics
 from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.recordings import NAME
 
@@ -19,150 +21,159 @@ _GROUPED = (
     "All runs' decisions together: an utterance counts once per run that tested it. A "
     "dash is a class that does not occur, which UA leaves out."
 )
+_BINNED = (
+    "Bins hold about equally many decisions. Classes differ in how long they take to "
+    "say, so WA also follows the classes in a bin; UA does less."
+)
 
 
-def groups(found: WorkdirContents) -> Section:
+def groups(training: WorkdirContents) -> Section:
     """Recalls per speaker and per recording session."""
+    classes = training.results["classes"]
     blocks = [Text(_GROUPED)]
     for field in ("speaker", "session"):
-        scored = analysis.groups(found.predictions, found.results["classes"], field)
-        if len(scored) == 1:
-            name = code(scored[0].name)
+        counts = analysis.groups(training.predictions, classes, field)
+        caption = f"UA, WA and recall of each class by {field}"
+        if len(counts) == 1:
+            (name,) = map(code, counts)
             blocks.append(Text(f"There is one {field} only, {name}."))
-        elif scored:
-            blocks.append(_group_table(scored, found.results["classes"], field))
+            continue
+        if len(counts) > MOST_GROUPS:
+            caption += f"; the {MOST_GROUPS} with the most decisions of {len(counts)}"
+            often = sorted(counts, key=lambda name: -counts[name].sum())[:MOST_GROUPS]
+            counts = {name: counts[name] for name in counts if name in set(often)}
+        blocks.append(_recall_table(field, counts, classes, caption))
     return Section("groups", "Speakers and sessions", blocks)
 
 
-def curves(found: WorkdirContents, drawn: bool) -> Section:
-    """Loss and UA over epochs, and a row per run.
+def draw_curves(training: WorkdirContents) -> list[str]:
+    """The learning curves for the page: a chart for each panel."""
+    panels = analysis.curves(training.results, training.metrics)
+    svgs = []
+    for name, series in panels.items():
+        labels = ", ".join(line.label for line in series)
+        figure = figures.learning_curves({name: series}, training.results, titled=False)
+        svgs.append(figures.svg(figure, f"{name} over epochs: {labels}"))
+    return svgs
 
-    Args:
-      found: The workdir.
-      drawn: Whether the PNG is there for Markdown.
-    """
-    panels = analysis.curves(found.results, found.metrics)
+
+def curves(training: WorkdirContents, svgs: Sequence[str]) -> Section:
+    """Loss and UA over epochs, and a row per run."""
+    title = "Learning curves"
+    panels = analysis.curves(training.results, training.metrics)
     if not panels:
-        said = [Text("None: metrics.jsonl has no loss and no UA.")]
-        return Section("curves", "Learning curves", said)
-    chance = 1 / len(found.results["classes"])
-    drawings = [charts.curves(name, panels[name], chance) for name in panels]
+        text = Text("None: metrics.jsonl has no loss and no UA.")
+        return Section("curves", title, [text])
     caption = "Learning curves of all runs; the thick line is their mean."
-    figure = Figure(drawings, caption, CURVES_PNG if drawn else "")
-    return Section("curves", "Learning curves", [figure, _epochs(found, panels)])
+    blocks = [Figure(svgs, caption, CURVES_PNG), _epochs(training, panels)]
+    return Section("curves", title, blocks)
 
 
-def durations(found: WorkdirContents) -> Section:
-    """Scores against how long recordings are."""
-    title = "Duration"
-    classes = found.results["classes"]
-    bins = analysis.durations(found.predictions, found.seconds, classes)
+def draw_durations(training: WorkdirContents) -> list[str]:
+    """The chart of scores against duration; none where no duration is known."""
+    bins = _bins(training)
     if not bins:
-        return Section("duration", title, [Text(UNKNOWN)])
-    header = ("duration, s", "n", "UA %", "WA %", *_recall_names(classes))
-    rows, shades = [header], []
-    for low, high, group in bins:
-        scores = (group.ua, group.wa, *group.recalls)
-        name = f"{low:.2f} to {high:.2f}"
-        rows.append((name, group.n, *map(percent, scores)))
-        shades.append((None, None, *_shades(scores)))
-    said = (
-        "Bins hold about equally many decisions. Classes differ in how long they take "
-        "to say, so WA also follows the classes in a bin; UA does less."
-    )
+        return []
+    scores = [
+        (low, high, metrics.unweighted_accuracy(c), metrics.weighted_accuracy(c))
+        for low, high, c in bins
+    ]
+    alt = "UA and WA by duration of the recording"
+    return [figures.svg(figures.durations(scores), alt)]
+
+
+def durations(training: WorkdirContents, svgs: Sequence[str]) -> Section:
+    """Scores against how long recordings are."""
+    bins = _bins(training)
+    if not bins:
+        return Section("duration", "Duration", [Text(UNKNOWN)])
+    rows = {f"{low:.2f} to {high:.2f}": counts for low, high, counts in bins}
     caption = "UA, WA and recall of each class by duration of the recording"
-    chart = charts.by_duration(bins)
-    table = Table(rows, caption, shades=shades)
-    return Section("duration", title, [Text(said), Figure([chart], caption), table])
+    table = _recall_table("duration, s", rows, training.results["classes"], caption)
+    blocks = [Text(_BINNED), Figure(svgs, caption), table]
+    return Section("duration", "Duration", blocks)
 
 
-def mistakes(found: WorkdirContents) -> Section:
+def mistakes(training: WorkdirContents) -> Section:
     """The wrong decisions that the model was surest of, to be listened to."""
     title = "Most confident mistakes"
-    worst = analysis.mistakes(found.predictions, found.results["classes"])
+    worst = analysis.mistakes(training.predictions, training.results["classes"])
     if not worst:
         return Section("mistakes", title, [Text("None: every decision is right.")])
-    names = [record.utterance for record, _, _ in worst]
-    cells = [Clip("–")] * len(names)
-    if found.recordings:
-        cells = sound.clips(names, found.recordings)
+    text = "Wrong decisions by the probability of the class decided for. "
+    if training.recordings:
+        names = [record.utterance for record, _, _ in worst]
+        sounds = clips.clips(names, training.recordings)
+        text += _licence(sum(bool(cell.uri) for cell in sounds))
+    else:
+        sounds = ["–"] * len(worst)
+        text += f"No sound and no duration. {UNKNOWN}"
     header = ("utterance", "true", "decided", "listen")
     rows = [
         (*header, "p decided %", "p true %", "duration, s", "speaker", "fold, seed")
     ]
-    for (record, sure, true), cell in zip(worst, cells, strict=True):
-        seconds = found.seconds.get(record.utterance)
-        rows.append(
-            (
-                *(code(record.utterance), record.label, record.prediction, cell),
-                *(percent(sure), percent(true)),
-                "–" if seconds is None else f"{seconds:.2f}",
-                *(record.speaker, f"{record.fold}, {record.seed}"),
-            )
-        )
-    said = "Wrong decisions by the probability of the class decided for. "
-    said += (
-        _heard(cells) if found.recordings else f"No sound and no duration. {UNKNOWN}"
-    )
+    for (record, decided, true), sound in zip(worst, sounds, strict=True):
+        seconds = training.seconds.get(record.utterance)
+        duration = "–" if seconds is None else f"{seconds:.2f}"
+        words = (code(record.utterance), record.label, record.prediction, sound)
+        numbers = (percent(decided), percent(true), duration)
+        run = f"{record.fold}, {record.seed}"
+        rows.append((*words, *numbers, record.speaker, run))
     caption = "Wrong decisions, the surest first; an utterance only once"
     table = Table(rows, caption, words=len(header))
-    return Section("mistakes", title, [Text(said), table])
+    return Section("mistakes", title, [Text(text), table])
 
 
-def _heard(cells) -> str:
-    held = sum(bool(cell.uri) for cell in cells)
-    if not held:
+def recall_cells(recalls) -> list[Cell]:
+    """Percent on a colour; NaN, a class that does not occur, is a dash on none."""
+    return [
+        Cell(percent(recall), None if np.isnan(recall) else float(recall))
+        for recall in recalls
+    ]
+
+
+def _recall_table(field, counts, classes, caption) -> Table:
+    rows = [(field, "n", "UA %", "WA %", *(f"{name} %" for name in classes))]
+    for name, confusion in counts.items():
+        ua = metrics.unweighted_accuracy(confusion)
+        wa = metrics.weighted_accuracy(confusion)
+        scores = recall_cells([ua, wa, *metrics.recalls(confusion)])
+        rows.append((name, confusion.sum(), *scores))
+    return Table(rows, caption)
+
+
+def _bins(training):
+    classes = training.results["classes"]
+    return analysis.durations(training.predictions, training.seconds, classes)
+
+
+def _licence(num_sounds) -> str:
+    if not num_sounds:
         return "No recording could be put into report.html; the table says why."
     return (
-        f"report.html holds {counted(held, 'recording')} of the corpus; mind its "
+        f"report.html holds {plural(num_sounds, 'recording')} of the corpus; mind its "
         "licence before passing that page on."
     )
 
 
-def _recall_names(classes) -> list[str]:
-    return [f"{name} %" for name in classes]
-
-
-def _shades(scores) -> list[float | None]:
-    return [None if math.isnan(score) else score for score in scores]
-
-
-def _group_table(scored, classes, field) -> Table:
-    caption = f"UA, WA and recall of each class by {field}"
-    if len(scored) > MOST_GROUPS:
-        caption += f"; the {MOST_GROUPS} with the most decisions of {len(scored)}"
-        often = sorted(scored, key=lambda group: -group.n)[:MOST_GROUPS]
-        kept = {group.name for group in often}
-        scored = [group for group in scored if group.name in kept]
-    rows = [(field, "n", "UA %", "WA %", *_recall_names(classes))]
-    shades = []
-    for group in scored:
-        scores = (group.ua, group.wa, *group.recalls)
-        rows.append((group.name, group.n, *map(percent, scores)))
-        shades.append((None, None, *_shades(scores)))
-    return Table(rows, caption, shades=shades)
-
-
-def _epochs(found, panels) -> Table:
+def _epochs(training, panels) -> Table:
     """What each run had measured at the epoch it was scored at."""
     measured = {
-        (line["seed"], line["fold"], line["epoch"]): line for line in found.metrics
+        (line["seed"], line["fold"], line["epoch"]): line for line in training.metrics
     }
     keys = [series.key for panel in panels.values() for series in panel]
     names = [key.replace("_ua", "_UA %").replace("_", " ") for key in keys]
     rows = [("fold", "seed", "epochs", "epoch scored", *names)]
-    for run in found.results["runs"]:
-        epoch = run["best_epoch"] or run["epochs"]
-        line = measured.get((run["seed"], run["fold"], epoch), {})
-        cells = [_measured(key, line.get(key)) for key in keys]
-        ends = [
-            "–" if run[key] is None else run[key] for key in ("epochs", "best_epoch")
-        ]
-        rows.append((run["fold"], run["seed"], *ends, *cells))
+    for run in training.results["runs"]:
+        scored = run["best_epoch"] or run["epochs"]
+        line = measured.get((run["seed"], run["fold"], scored), {})
+        ends = ["–" if run[k] is None else run[k] for k in ("epochs", "best_epoch")]
+        values = [_measured(key, line.get(key)) for key in keys]
+        rows.append((run["fold"], run["seed"], *ends, *values))
     return Table(rows, "Loss and UA of each run at the epoch it was scored at")
 
 
 def _measured(key, value) -> str:
-    if not analysis.number(value):
+    if not analysis.is_number(value):
         return "–"
     return percent(value) if key.endswith("_ua") else f"{value:.3f}"

@@ -1,14 +1,12 @@
-"""What a report says, before it is Markdown or HTML: titles, texts, tables, charts.
+"""What a report says, before it is Markdown or HTML: titles, texts, tables, figures.
 
 Texts may hold `code` and **strong** as in Markdown, nothing else; what comes from files
-goes in by `code` or `plain`. A table's cell is shown as it is, or all of it is `code`.
+goes in through `code` or `plain`. A cell is shown as it is, or all of it is `code`.
 """
 
 import dataclasses
 import re
 from collections.abc import Sequence
-
-from ser_jax.report.charts import Chart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +31,18 @@ class Listing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Clip:
-    """A table's cell that can be heard.
+class Cell:
+    """A cell that HTML shows in another way than as plain text.
 
     Attributes:
-      text: What stands there where nothing can be played.
-      uri: `data:audio/...`; empty if the recording is not in the report.
-      name: Of what is heard.
+      text: What it says.
+      share: In [0, 1], colours the cell; None colours nothing.
+      uri: `data:audio/...`, to be played instead of the text; or empty.
+      name: Of the recording.
     """
 
     text: str
+    share: float | None = None
     uri: str = ""
     name: str = ""
 
@@ -55,30 +55,27 @@ class Table:
     """A table; its first row is the header, its first column names the rows.
 
     Attributes:
-      rows: Cells: `Clip`, or anything whose `str` is the text.
+      rows: Cells: `Cell`, or anything whose `str` is the text.
       caption: What is in it.
       words: How many columns, from the left, hold words; the others hold numbers.
-      shades: For every row below the header, for every column a share in [0, 1] that
-        colours the cell, or None; () colours nothing.
     """
 
     rows: Sequence[Sequence]
     caption: str
     words: int = 1
-    shades: Sequence[Sequence[float | None]] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """Charts beside each other.
+    """Charts side by side.
 
     Attributes:
-      charts: Drawn in HTML.
+      svgs: `<svg>` elements (`figures.svg`), in HTML only.
       caption: What they show.
-      png: The picture that Markdown links to; empty where a table says the same.
+      png: The file that Markdown links to; empty where a table says the same.
     """
 
-    charts: Sequence[Chart]
+    svgs: Sequence[str]
     caption: str
     png: str = ""
 
@@ -100,7 +97,7 @@ class Document:
       title: Of the page.
       banners: Warnings that stand above everything.
       headline: The result in a sentence.
-      tiles: The result as (name, value, what it is).
+      tiles: The result as (name, value, explanation).
       sections: In order.
     """
 
@@ -117,10 +114,10 @@ def code(text) -> str:
 
 
 def plain(text) -> str:
-    """A name whose marks are letters, on one line."""
+    """A name on one line, in which the marks of Markdown are letters."""
     return re.sub(r"([\\`*\[\]])", r"\\\1", " ".join(str(text).split()))
 
 
-def counted(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,89 +1,212 @@
-"""Pictures of a workdir: confusion matrix and learning curves, as PNG.
+"""The report's figures, drawn by matplotlib: PNG files, and SVG inside the page.
 
-Drawn with matplotlib's Agg canvas without pyplot, so no display and no global state.
-Colours are colour-blind safe: one hue for the matrix, blue and vermilion of Okabe & Ito
-for the curves, which differ in line style as well.
+A chart is 360 points wide, a phone's width, so that its letters are as large as the
+page's; wide pages put charts side by side. There is no pyplot, so no display and no
+global state. Colours are colour-blind safe: one hue for the matrix, blue and vermilion
+of Okabe & Ito for curves, which differ in line style as well.
 """
 
 import io
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from xml.etree import ElementTree
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from ser_jax import figure_style
-from ser_jax.report import analysis, phrases
+from ser_jax.figure_style import BLUE, GREY, INK, VERMILION
+from ser_jax.report.document import plural
+from ser_jax.report.phrases import stamps
 from ser_jax.scoring import metrics
-from ser_jax.workdir.results import write_atomically
+
+WIDTH_IN, HEIGHT_IN = 5.0, 3.6
+GRID = "#e6e6e6"
+RC = figure_style.RC | {"font.size": 12, "xtick.color": GREY, "ytick.color": GREY}
+# Drawn colour -> variable of report.css, which has a value for light and for dark.
+PAGE_COLOURS = {
+    BLUE: "--first",
+    VERMILION: "--second",
+    INK: "--ink",
+    GREY: "--quiet",
+    GRID: "--grid",
+    "#ffffff": "--card",
+}
+LONGEST_NAME = 46  # letters of 12 points that surely fit the width
+_SVG = "http://www.w3.org/2000/svg"
+_TIP = "tip: "  # an artist's id that starts so is what pointing at the mark shows
+_DOTTED, _DASHED = (0, (1, 1)), (0, (4, 1.5))
+ElementTree.register_namespace("", _SVG)
+ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 
 
-def confusion(results, path) -> None:
-    """Draws the pooled confusion matrix.
+def png(figure: Figure) -> bytes:
+    """The figure on white."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=figure_style.DPI, facecolor="white")
+    return buffer.getvalue()
+
+
+def svg(figure: Figure, alt: str) -> str:
+    """The figure as an element of an HTML page, in the page's font and colours.
+
+    Args:
+      figure: Drawn in `PAGE_COLOURS`.
+      alt: Text for those who do not see it; differs between figures of a page.
+    """
+    buffer = io.StringIO()
+    # The salt makes ids the same in every run and different between figures.
+    options = {"svg.fonttype": "none", "svg.hashsalt": alt}
+    with rc_context(options), warnings.catch_warnings():
+        # The page's font may well have the letters that matplotlib's has not.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format="svg", transparent=True)
+    root = ElementTree.fromstring(buffer.getvalue())
+    for tag in ("metadata", "defs"):  # a date; a style that would hold for the page
+        root.remove(root.find(f"{{{_SVG}}}{tag}"))
+    for element in root.iter():
+        if style := element.get("style"):
+            element.set("style", _page_style(style))
+        if element.tag == f"{{{_SVG}}}g":
+            tip = element.attrib.pop("id", "")  # the others are alike in all figures
+            if tip.startswith(_TIP):
+                title = ElementTree.Element(f"{{{_SVG}}}title")
+                title.text = tip.removeprefix(_TIP)
+                element.insert(0, title)
+    view = root.get("viewBox")
+    root.attrib.clear()
+    root.attrib |= {"viewBox": view, "role": "img", "aria-label": alt}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+@rc_context(figure_style.RC)
+def confusion(results: Mapping) -> Figure:
+    """The pooled confusion matrix.
 
     A cell's colour is the share of its true class (row); it shows that share in percent
     and the count. The diagonal is the recall of the class.
-
-    Args:
-      results: Content of results.json.
-      path: The PNG to write.
     """
     counts = np.array(results["pooled"]["confusion"], np.int64)
     support = counts.sum(axis=1)
     shares = counts / np.maximum(support, 1)[:, None]
-    size = len(counts)
-    with rc_context(figure_style.RC):
-        side = 0.85 * max(size, 4) + 1.0
-        figure = Figure(figsize=(side + 2.0, side + 1.0), layout="constrained")
-        axes = figure.add_subplot()
-        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for row, column in np.ndindex(size, size):
-            _write_cell(axes, row, column, shares[row, column], counts[row, column])
-        _name_axes(axes, results["classes"], support)
-        bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
-        bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-        bar.outline.set_visible(False)
-        bar.set_label("share of the true class (diagonal: recall)")
-        ua, wa = metrics.unweighted_accuracy(counts), metrics.weighted_accuracy(counts)
-        score = f"pooled UA {ua:.1%}, WA {wa:.1%}, n = {support.sum()}"
-        _title(figure, results, score)
-        _save(figure, path)
+    side = 0.85 * max(len(counts), 4) + 1.0
+    figure = Figure(figsize=(side + 2.0, side + 1.0), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        style = {"ha": "center", "va": "center"}
+        style["color"] = "white" if share > 0.55 else INK
+        weight = "bold" if row == column else "normal"
+        axes.text(column, row - 0.1, f"{share:.0%}", size=12, weight=weight, **style)
+        axes.text(column, row + 0.2, str(counts[row, column]), size=8.5, **style)
+    _name_classes(axes, results["classes"], support)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    bar.outline.set_visible(False)
+    bar.set_label("share of the true class (diagonal: recall)")
+    ua, wa = metrics.unweighted_accuracy(counts), metrics.weighted_accuracy(counts)
+    score = f"pooled UA {ua:.1%}, WA {wa:.1%}, n = {support.sum()}"
+    _set_title(figure, results, score)
+    return figure
 
 
-def learning_curves(results, lines, path) -> bool:
-    """Draws loss and UA over epochs: one thin line per run, a thick one for the mean.
+@rc_context(RC)
+def learning_curves(panels: Mapping, results: Mapping, *, titled: bool) -> Figure:
+    """Thin lines per run, a thick one for the mean, a ring where a run was scored.
 
     The mean stops at the last epoch that every run reached, so that early stopping does
-    not bend it. A dot marks the epoch each run was scored at.
+    not bend it.
 
     Args:
+      panels: Some of `analysis.curves`, drawn side by side.
       results: Content of results.json.
-      lines: Entries of metrics.jsonl (`results.read_metrics`): `epoch, fold, seed` and
-        any of `train_loss, val_loss, val_ua`; `test_loss, test_ua` in paper mode.
-      path: The PNG to write.
-
-    Returns:
-      False, and no file, if there is nothing to draw.
+      titled: Whether the figure says what was trained, as one outside a page must.
     """
-    panels = analysis.curves(results, lines)
-    if not panels:
-        return False
-    with rc_context(figure_style.RC):
-        figure = Figure(figsize=(1.0 + 4.6 * len(panels), 4.3), layout="constrained")
-        row = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (name, found) in zip(row, panels.items(), strict=True):
-            for series in found:
-                _curves(axes, series)
-            _dress(axes, name, found, results)
-        runs = max(len(series.runs) for found in panels.values() for series in found)
-        count = f"{runs} runs" if runs > 1 else "1 run"
-        _title(figure, results, f"learning curves, {count} and their mean")
-        _save(figure, path)
-    return True
+    height_in = HEIGHT_IN + 0.8 * titled
+    figure = Figure(figsize=(WIDTH_IN * len(panels), height_in), layout="constrained")
+    parts = figure.subfigures(1, len(panels), squeeze=False)[0]
+    for part, (name, series) in zip(parts, panels.items(), strict=True):
+        _draw_curves(part, name, series, 1 / len(results["classes"]))
+    if titled:
+        runs = max(len(line.runs) for series in panels.values() for line in series)
+        count = plural(runs, "run")
+        _set_title(figure, results, f"learning curves, {count} and their mean")
+    return figure
 
 
-def _name_axes(axes, names, support):
+@rc_context(RC)
+def scores(rows: Sequence[tuple], axis: str, reference: str = "") -> Figure:
+    """A dot per run, mean and standard deviation, and a published score.
+
+    Args:
+      rows: From the top: name, one score per run, their `{"mean", "std"}`, published
+        score. Scores are fractions; None is left out.
+      axis: Name of the axis.
+      reference: Name of the published scores.
+    """
+    height_in = (40 * len(rows) + 90) / 72
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    axes = figure.add_subplot()
+    # One mark of each kind, for the legend.
+    axes.plot([], [], "o", color=GREY, label="one run")
+    axes.plot([], [], lw=3, color=BLUE, label="mean ± std")
+    if any(published is not None for *_, published in rows):
+        axes.plot([], [], "|", ms=12, mew=3, color=VERMILION, label=reference)
+    for number, row in enumerate(rows):
+        _draw_scores(axes, -number, *row)
+    axes.set_ylim(0.4 - len(rows), 0.85)
+    axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
+    axes.set_yticks([])
+    axes.set_xlabel(axis, color=GREY)
+    axes.grid(axis="x", color=GRID)
+    _show_percent(axes.xaxis)
+    _finish(figure, axes)
+    return figure
+
+
+@rc_context(RC)
+def durations(bins: Sequence[tuple[float, float, float, float]]) -> Figure:
+    """UA and WA against how long recordings are.
+
+    Args:
+      bins: Shortest and longest recording in seconds, UA, WA.
+    """
+    figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([], [], lw=3, color=BLUE, label="UA")
+    axes.plot([], [], lw=3, color=VERMILION, ls=_DOTTED, label="WA")
+    longest_s = max(high for _, high, _, _ in bins)
+    room_s = longest_s / 150  # recordings of one length would be no line at all
+    for low, high, ua, wa in bins:
+        ends, lengths = (low - room_s, high + room_s), f"{low:.2f} to {high:.2f} s"
+        tip = f"{lengths}: WA {_percent(wa)} %"
+        _plot(axes, ends, (wa, wa), tip, lw=3, color=VERMILION, ls=_DOTTED)
+        tip = f"{lengths}: UA {_percent(ua)} %"
+        _plot(axes, ends, (ua, ua), tip, lw=3, color=BLUE)
+    _show_percent(axes.yaxis)
+    _label(axes, "duration, s", "score, %")
+    axes.set_xlim(0, max(longest_s, 1e-3))
+    _finish(figure, axes)
+    return figure
+
+
+def one_line(text: str, most: int = LONGEST_NAME) -> str:
+    """A name cut to the width, without control characters, which SVG does not know."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _page_style(style: str) -> str:
+    style = re.sub(r"font-family: [^;]*;? ?", "", style)  # the page has its own
+    for colour, variable in PAGE_COLOURS.items():
+        style = style.replace(colour.lower(), f"var({variable})")
+    return style
+
+
+def _name_classes(axes, names, support):
     rows = [
         f"{name}\nn = {number}" + ("" if number else " (no recall)")
         for name, number in zip(names, support, strict=True)
@@ -92,91 +215,98 @@ def _name_axes(axes, names, support):
     crowded = len(names) > 5 or max(map(len, names)) > 9
     axes.set_xticks(range(len(names)), names, **(turned if crowded else {}))
     axes.set_yticks(range(len(names)), rows)
-    axes.set_xticks(np.arange(len(names) - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(len(names) - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=2)
+    for axis in (axes.xaxis, axes.yaxis):  # white lines between the cells
+        axis.set_ticks(np.arange(len(names) - 1) + 0.5, minor=True)
+        axis.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
 
 
-def _write_cell(axes, row, column, share, count):
-    colour = "white" if share > 0.55 else figure_style.INK
-    weight = "bold" if row == column else "normal"
-    centred = {"ha": "center", "va": "center", "color": colour}
-    share = f"{share:.0%}"
-    axes.text(column, row - 0.1, share, fontsize=12, weight=weight, **centred)
-    axes.text(column, row + 0.2, str(count), fontsize=8.5, **centred)
+def _set_title(figure, results, second_line):
+    rules = results["protocol"]
+    parts = [f"{key} {rules[key]}" for key in ("subset", "split") if key in rules]
+    first_line = "  ·  ".join([results["model"], results["corpus"], *parts])
+    warned = [f"[ {stamp} ]" for stamp in stamps(results)]
+    title = "\n".join([first_line, second_line, *warned])
+    figure.suptitle(title, fontsize=11, color=INK)
 
 
-def _title(figure, results, second_line):
-    protocol = results["protocol"]
-    parts = [results["model"], results["corpus"]]
-    parts += [
-        f"{key} {protocol[key]}" for key in ("subset", "split") if key in protocol
-    ]
-    text = "  ·  ".join(parts) + f"\n{second_line}"
-    if said := phrases.stamps(results):
-        text += "".join(f"\n[ {stamp} ]" for stamp in said)
-    figure.suptitle(text, fontsize=11, color=figure_style.INK)
-
-
-def _style(key):
-    """Training is blue and dashed, what it is judged on vermilion and solid."""
-    return (
-        (figure_style.BLUE, (0, (4, 1.5)))
-        if key.startswith("train")
-        else (figure_style.VERMILION, "-")
-    )
-
-
-def _curves(axes, series):
-    colour, dashes = _style(series.key)
-    for run in series.runs:
-        epochs, values = list(run), list(run.values())
-        axes.plot(epochs, values, color=colour, lw=0.8, alpha=0.4, ls=dashes)
-    for dot in series.scored:
-        axes.plot(*dot, "o", ms=5, mfc="white", mec=colour, mew=1.4, zorder=4)
-    if series.mean:
-        epochs, values = list(series.mean), list(series.mean.values())
-        axes.plot(epochs, values, color=colour, lw=2.4, ls=dashes, zorder=3)
-
-
-def _dress(axes, name, found, results):
-    handles = []
-    for series in found:
-        colour, dashes = _style(series.key)
-        line = Line2D([], [], color=colour, lw=2.4, ls=dashes, label=series.label)
-        handles.append(line)
-    if analysis.CHOOSES & {series.key for series in found}:
-        dot = {
-            "marker": "o",
-            "ls": "",
-            "mfc": "white",
-            "mec": figure_style.VERMILION,
-            "mew": 1.4,
-        }
-        handles.append(Line2D([], [], **dot, label="epoch scored"))
-    axes.legend(handles=handles, frameon=False, fontsize=9)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss" if name == "loss" else "UA (mean of class recalls)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e6e6e6", linewidth=0.7)
-    axes.set_axisbelow(True)
+def _draw_curves(figure, name, series, chance):
+    axes = figure.add_subplot()
+    for curve in series:
+        training = curve.key.startswith("train")
+        colour, dashes = (BLUE, _DASHED) if training else (VERMILION, "-")
+        style = {"color": colour, "ls": dashes}
+        axes.plot([], [], lw=2.8, label=curve.label, **style)
+        for run in curve.runs:
+            _plot(axes, list(run), list(run.values()), lw=1, alpha=0.45, **style)
+        mean = curve.mean
+        _plot(axes, list(mean), list(mean.values()), lw=2.8, zorder=3, **style)
+    ring = {"mfc": "white", "mec": VERMILION, "mew": 1.6, "ms": 7, "zorder": 4}
+    rings = [point for curve in series for point in curve.scored]
+    if rings:
+        axes.plot([], [], "o", label="epoch scored", **ring)
+    for epoch, score in rings:
+        tip = f"epoch {epoch}: {_percent(score)} %"
+        _plot(axes, epoch, score, tip, marker="o", **ring)
     if name == "UA":
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        chance = 1 / len(results["classes"])
-        axes.axhline(chance, color=figure_style.GREY, lw=1, ls=":")
-        right = axes.get_yaxis_transform()
-        where = {"transform": right, "ha": "right", "va": "bottom"}
-        axes.text(
-            0.995, chance, "chance", fontsize=8.5, color=figure_style.GREY, **where
-        )
+        low, high = axes.get_ylim()
+        if low <= chance <= high:
+            axes.axhline(chance, color=GREY, lw=1, ls=":")
+            place = {"transform": axes.get_yaxis_transform(), "ha": "right"}
+            axes.text(1.0, chance, "chance", color=GREY, va="bottom", **place)
+        _show_percent(axes.yaxis)
+    _label(axes, "epoch", "UA, %" if name == "UA" else "loss")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    _finish(figure, axes)
 
 
-def _save(figure, path):
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=figure_style.DPI, facecolor="white")
-    write_atomically(path, png.getvalue())
+def _draw_scores(axes, y, name, values, summary, published):
+    name = one_line(name)
+    place = {"transform": axes.get_yaxis_transform(), "va": "center"}
+    axes.text(0.0, y + 0.5, name, color=INK, **place)
+    tick = {"marker": "|", "mew": 3}
+    if published is not None:
+        tip = f"{name}: {_percent(published)} %"
+        _plot(axes, published, y, tip, ms=18, color=VERMILION, **tick)
+    if summary["mean"] is not None:
+        mean, std = summary["mean"], summary["std"] or 0.0
+        ends = max(mean - std, 0.0), min(mean + std, 1.0)
+        tip = f"{name}: {_percent(mean)} ± {_percent(std)} %"
+        _plot(axes, ends, (y, y), tip, lw=3, color=BLUE)
+        _plot(axes, mean, y, tip, ms=14, color=BLUE, **tick)
+    dot = {"marker": "o", "ms": 8, "color": GREY, "mec": "white", "zorder": 3}
+    for value in values:
+        if value is not None:
+            _plot(axes, value, y, f"one run: {_percent(value)} %", **dot)
+
+
+def _plot(axes, x, y, tip="", **style):
+    """A line or mark that stays whole on the frame, and what pointing at it shows."""
+    axes.plot(x, y, clip_on=False, gid=_TIP + tip if tip else None, **style)
+
+
+def _percent(share) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _show_percent(axis):
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}"))
+
+
+def _label(axes, x_name, y_name):
+    axes.set_xlabel(x_name, color=GREY)
+    axes.set_title(y_name, loc="left", fontsize=12, color=GREY)
+    axes.margins(x=0.02)
+    axes.locator_params(nbins=5, steps=[1, 2, 5, 10])
+    axes.grid(axis="y", color=GRID)
+
+
+def _finish(figure, axes):
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_axisbelow(True)
+    where = {"loc": "outside lower left", "ncols": 2, "borderaxespad": 0}
+    figure.legend(frameon=False, handlelength=1.6, **where)

@@ -1,7 +1,8 @@
 """A document as one HTML page that needs nothing but itself.
 
 The page forbids its own network: its policy lets it load `data:` sounds and run the one
-script whose hash it names. Everything that comes from files is escaped by the template.
+script whose hash it names. The template escapes everything that comes from files;
+figures arrive as elements, escaped by `figures.svg`.
 """
 
 import base64
@@ -13,8 +14,7 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup, escape
 
-from ser_jax.report.charts import WIDTH
-from ser_jax.report.document import Clip, Document
+from ser_jax.report.document import Cell, Document
 
 # A letter behind a backslash, `code`, **strong**.
 _MARKS = re.compile(r"\\([\\`*\[\]])|`([^`]*)`|\*\*(.+?)\*\*")
@@ -30,27 +30,30 @@ def render(document: Document) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     return _template().render(
-        document=document,
-        policy=policy,
-        style=Markup(style),
-        script=Markup(script),
-        width=WIDTH,
+        document=document, policy=policy, style=Markup(style), script=Markup(script)
     )
 
 
 def inline(text: str) -> Markup:
     """`code` and **strong** of a text as HTML, all else escaped."""
     parts, end = [], 0
-    for found in _MARKS.finditer(text):
-        parts += [escape(text[end : found.start()]), _mark(found)]
-        end = found.end()
+    for match in _MARKS.finditer(text):
+        letter, code, strong = match.groups()
+        parts.append(escape(text[end : match.start()]))
+        if letter is not None:
+            parts.append(escape(letter))
+        elif code is not None:
+            parts.append(Markup("<code>{}</code>").format(code))
+        else:
+            parts.append(Markup("<strong>{}</strong>").format(inline(strong)))
+        end = match.end()
     return Markup("").join([*parts, escape(text[end:])])
 
 
 def cell(value) -> Markup:
     """A cell of a table: all of it `code`, or as it is."""
-    found = re.fullmatch("`([^`]*)`", str(value))
-    return Markup("<code>{}</code>").format(found[1]) if found else escape(value)
+    match = re.fullmatch("`([^`]*)`", str(value))
+    return Markup("<code>{}</code>").format(match[1]) if match else escape(value)
 
 
 @functools.cache
@@ -62,27 +65,17 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["inline"] = inline
-    environment.filters["cell"] = cell
-    environment.filters["points"] = _points
-    environment.tests["clip"] = lambda cell: isinstance(cell, Clip)
-    environment.tests["pair"] = lambda item: isinstance(item, tuple)
-    environment.filters["kind"] = lambda block: type(block).__name__
+    environment.filters |= {
+        "inline": inline,
+        "cell": cell,
+        "kind": lambda block: type(block).__name__,
+    }
+    environment.tests |= {
+        "rich": lambda value: isinstance(value, Cell),
+        "pair": lambda item: isinstance(item, tuple),
+    }
     return environment.get_template("report.html.jinja")
-
-
-def _mark(found: re.Match) -> Markup:
-    letter, code, strong = found.groups()
-    if letter is not None:
-        return escape(letter)
-    if code is not None:
-        return Markup("<code>{}</code>").format(code)
-    return Markup("<strong>{}</strong>").format(inline(strong))
 
 
 def _file(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text("utf-8")
-
-
-def _points(points) -> str:
-    return " ".join(f"{x:g},{y:g}" for x, y in points)

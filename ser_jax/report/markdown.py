@@ -1,6 +1,5 @@
 """A document as Markdown."""
 
-import functools
 import re
 
 from ser_jax.report.document import Document, Figure, Items, Listing, Table, Text, plain
@@ -17,39 +16,22 @@ def render(document: Document) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-@functools.singledispatch
 def _block(block) -> str:
+    match block:
+        case Text(text):
+            return _inline(text)
+        case Items(items):
+            return "\n".join(_items(items, ""))
+        case Table():
+            return _table(block)
+        case Figure(png=png):
+            return f"![{_inline(block.caption)}]({png})" if png else ""
+        case Listing(text):
+            # A fence must be longer than any run of backticks inside it.
+            longest = max(map(len, re.findall("`+", text)), default=0)
+            fence = "`" * max(3, longest + 1)
+            return f"{fence}\n{text}\n{fence}"
     raise TypeError(f"expected a block of ser_jax.report.document, got {block!r}")
-
-
-@_block.register
-def _(block: Text) -> str:
-    return _inline(block.text)
-
-
-@_block.register
-def _(block: Listing) -> str:
-    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", block.text)), default=0))
-    return f"{ticks}\n{block.text}\n{ticks}"
-
-
-@_block.register
-def _(block: Figure) -> str:
-    return f"![{_inline(block.caption)}]({block.png})" if block.png else ""
-
-
-@_block.register
-def _(block: Items) -> str:
-    return "\n".join(_items(block.items, ""))
-
-
-@_block.register
-def _(block: Table) -> str:
-    clean = [[_cell(cell) for cell in row] for row in block.rows]
-    lines = ["| " + " | ".join(row) + " |" for row in clean]
-    numbers = len(clean[0]) - block.words
-    rule = ["---"] * block.words + ["---:"] * numbers
-    return "\n".join([lines[0], "|" + "|".join(rule) + "|", *lines[1:]])
 
 
 def _items(items, indent):
@@ -59,6 +41,13 @@ def _items(items, indent):
         yield from _items(below, indent + "    ")
 
 
+def _table(table: Table) -> str:
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    rule = ["---"] * table.words + ["---:"] * (len(rows[0]) - table.words)
+    return "\n".join([lines[0], "|" + "|".join(rule) + "|", *lines[1:]])
+
+
 def _cell(cell) -> str:
     text = str(cell)
     text = text if re.fullmatch("`[^`]*`", text) else plain(text)
@@ -66,7 +55,7 @@ def _cell(cell) -> str:
 
 
 def _inline(text: str) -> str:
-    """Names from files must not become HTML where Markdown allows it."""
+    """Markdown passes HTML on, so names from files must not hold any."""
     parts = re.split(r"((?<!\\)`[^`]*`)", text)
     parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
     return "".join(parts)

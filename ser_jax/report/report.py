@@ -5,16 +5,17 @@ from collections.abc import Callable, Sequence
 
 from ser_jax.errors import InputError
 from ser_jax.report import (
+    analysis,
     comparison,
     figures,
     html,
     markdown,
     score_table,
-    sections,
     timing,
+    training_report,
 )
 from ser_jax.report.diagnostics import CURVES_PNG
-from ser_jax.report.sections import CONFUSION_PNG
+from ser_jax.report.training_report import CONFUSION_PNG
 from ser_jax.workdir import contents
 from ser_jax.workdir.results import write_atomically, write_results
 
@@ -35,17 +36,21 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
         score as results.json says.
     """
     workdir = contents.folder(workdir)
-    found = contents.read(workdir)
-    results = found.results
+    training = contents.read(workdir)
+    results = training.results
     (workdir / "figures").mkdir(parents=True, exist_ok=True)
-    figures.confusion(results, workdir / CONFUSION_PNG)
-    curves = figures.learning_curves(results, found.metrics, workdir / CURVES_PNG)
+    matrix = figures.confusion(results)
+    write_atomically(workdir / CONFUSION_PNG, figures.png(matrix))
+    if panels := analysis.curves(results, training.metrics):
+        curves = figures.learning_curves(panels, results, titled=True)
+        write_atomically(workdir / CURVES_PNG, figures.png(curves))
+    drawings = training_report.draw(training)
     if seconds:
         results["seconds"] = seconds()
         write_results(workdir / "results.json", results)
-    document = sections.document(found, curves=curves)
-    _write(document, workdir, "report")
-    return f"{score_table.text(results, found.published)}\n\n{timing.summary(results)}"
+    _write(training_report.document(training, drawings), workdir, "report")
+    table = score_table.text(results, training.published)
+    return f"{table}\n\n{timing.summary(results)}"
 
 
 def write_comparison(workdirs: Sequence, out: str = "") -> str:
@@ -67,25 +72,23 @@ def write_comparison(workdirs: Sequence, out: str = "") -> str:
             "report: expected every workdir once, got "
             f"{', '.join(map(str, workdirs))}; leave one out"
         )
-    many = [contents.read(path) for path in paths]
-    names = [path.name for path in paths]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in paths]
-    many = [
-        dataclasses.replace(found, name=name)
-        for found, name in zip(many, names, strict=True)
-    ]
+    trainings = [contents.read(path) for path in paths]
+    if len({path.name for path in paths}) < len(paths):
+        trainings = [
+            dataclasses.replace(training, name=str(path))
+            for training, path in zip(trainings, paths, strict=True)
+        ]
     folder = contents.folder(out) if out else paths[0].parent
     folder.mkdir(parents=True, exist_ok=True)
-    _write(comparison.document(many), folder, "comparison")
+    _write(comparison.document(trainings), folder, "comparison")
     lines = [
-        f"{found.name}: {score_table.headline(found.results)}".replace("**", "")
-        for found in many
+        f"{training.name}: {score_table.headline(training.results)}".replace("**", "")
+        for training in trainings
     ]
     return "\n".join([*lines, "", f"Written: {folder / 'comparison.html'}, .md"])
 
 
 def _write(document, folder, name):
-    """Both say the same: they are made from one document."""
+    """Both files say the same, because they are made from one document."""
     write_atomically(folder / f"{name}.md", markdown.render(document).encode())
     write_atomically(folder / f"{name}.html", html.render(document).encode())

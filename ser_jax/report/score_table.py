@@ -3,14 +3,20 @@
 from collections.abc import Mapping
 
 import numpy as np
+from tabulate import SEPARATING_LINE, tabulate
 
-from ser_jax.report import text_overlap
-from ser_jax.report.document import counted
-from ser_jax.report.phrases import percent, stamps
+from ser_jax.report import protocol
+from ser_jax.report.document import plural
+from ser_jax.report.phrases import stamps
 
 COMPARED = ("corpus", "subset", "happy", "split", "selection")
 HEADER = ("fold", "seed", "UA %", "WA %", "macro-F1 %", "n", "best epoch")
 SCORES = ("ua", "wa", "macro_f1")
+LEGEND = (
+    "Scores are percent. WA: accuracy. UA: mean of the class recalls. std: sample "
+    "standard deviation over runs (divisor n - 1). Pooled: all runs' decisions in one "
+    "matrix."
+)
 
 
 def text(results: Mapping, published: Mapping | None = None) -> str:
@@ -24,44 +30,57 @@ def text(results: Mapping, published: Mapping | None = None) -> str:
     Returns:
       Text without a final newline; scores are percent.
     """
-    cells = [HEADER, *rows(results, published)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER))]
-    lines = []
-    for row in cells:
-        padded = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        padded[0] = row[0].ljust(widths[0])
-        lines.append("  ".join(padded).rstrip())
-    rule = "-" * max(map(len, lines))
-    runs = len(results["runs"])
-    lines[1 + runs : 1 + runs] = [rule]
-    lines.insert(1, rule)
-    title = f"{results['model']} on {results['corpus']}, {_protocol_line(results)}"
-    stamped = [f"[{stamp}]" for stamp in stamps(results)]
-    if text_overlap.repeats(results):
-        stamped.append(f"warning: {text_overlap.repeated_line(results)}")
-    differs = differences(results, published) if has_paper(published) else []
-    if differs:
-        differs = ["differs from the paper:", *(f"  {line}" for line in differs)]
-    return "\n".join([title, *stamped, "", *lines, "", *differs]).rstrip()
+    body = rows(results, published)
+    body.insert(len(results["runs"]), SEPARATING_LINE)
+    table = tabulate(
+        body,
+        HEADER,
+        tablefmt="simple",
+        colalign=("left", *["right"] * (len(HEADER) - 1)),
+        disable_numparse=True,  # cells are formatted already
+    )
+    lines = [f"{results['model']} on {results['corpus']}, {_protocol(results)}"]
+    lines += [f"[{stamp}]" for stamp in stamps(results)]
+    if "test sentences also in training" in stamps(results):
+        lines.append(f"warning: {protocol.repeated_sentences(results)}")
+    lines += ["", table, ""]
+    if has_paper(published) and (differing := differences(results, published)):
+        lines.append("differs from the paper:")
+        lines += [f"  {line}" for line in differing]
+    return "\n".join(lines).rstrip()
 
 
 def rows(results: Mapping, published: Mapping | None) -> list[tuple[str, ...]]:
     """The rows below `HEADER`; a star marks a fold that lacks a class."""
-    found = []
+    table = []
     for run in results["runs"]:
+        name = str(run["fold"]) + ("*" if run.get("absent_classes") else "")
         scores = [percent(run[key]) for key in SCORES]
         epoch = "–" if run["best_epoch"] is None else str(run["best_epoch"])
-        name = str(run["fold"]) + ("*" if run.get("absent_classes") else "")
-        found.append((name, str(run["seed"]), *scores, str(run["n_test"]), epoch))
+        table.append((name, str(run["seed"]), *scores, str(run["n_test"]), epoch))
     means = [spread(results, key) for key in SCORES]
-    found.append(("mean ± std", "", *means, "", ""))
+    table.append(("mean ± std", "", *means, "", ""))
     pooled = results["pooled"]
+    scores = [percent(pooled[key]) for key in SCORES]
     tested = str(int(np.sum(pooled["confusion"])))
-    found.append(("pooled", "", *(percent(pooled[k]) for k in SCORES), tested, ""))
+    table.append(("pooled", "", *scores, tested, ""))
     if has_paper(published):
         scores = [percent(published.get(key)) for key in ("ua", "wa")]
-        found.append(("paper", "", *scores, "–", "", ""))
-    return found
+        table.append(("paper", "", *scores, "–", "", ""))
+    return table
+
+
+def percent(value) -> str:
+    """A fraction as percent with two decimals.
+
+    Text passes unchanged, None and NaN are a dash, and a number above 1, which cannot
+    be a fraction, counts as percent already.
+    """
+    if value is None or isinstance(value, str):
+        return value or "–"
+    if np.isnan(value):
+        return "–"
+    return f"{100 * value if abs(value) <= 1 else value:.2f}"
 
 
 def spread(results: Mapping, key: str) -> str:
@@ -74,7 +93,7 @@ def headline(results: Mapping) -> str:
     pooled = results["pooled"]
     return (
         f"UA **{spread(results, 'ua')} %**, WA {spread(results, 'wa')} % (mean ± std "
-        f"of {counted(len(results['runs']), 'run')}); pooled UA "
+        f"of {plural(len(results['runs']), 'run')}); pooled UA "
         f"{percent(pooled['ua'])} %, WA {percent(pooled['wa'])} %."
     )
 
@@ -85,7 +104,7 @@ def has_paper(published: Mapping | None) -> bool:
 
 
 def differences(results: Mapping, published: Mapping) -> list[str]:
-    """One line per protocol field that the paper has otherwise."""
+    """One line per protocol field in which the paper differs."""
     here = {**results["protocol"], **{k: results[k] for k in ("corpus", "selection")}}
     return [
         f"{field}: paper: {published[field]}, here: {here.get(field, 'not used')}"
@@ -94,7 +113,7 @@ def differences(results: Mapping, published: Mapping) -> list[str]:
     ]
 
 
-def _protocol_line(results):
-    protocol = results["protocol"]
-    said = [f"{key} {protocol[key]}" for key in COMPARED[1:4] if key in protocol]
-    return ", ".join([*said, f"selection {results['selection']}"])
+def _protocol(results):
+    rules = results["protocol"]
+    parts = [f"{key} {rules[key]}" for key in COMPARED[1:4] if key in rules]
+    return ", ".join([*parts, f"selection {results['selection']}"])

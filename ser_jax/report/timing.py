@@ -1,4 +1,4 @@
-"""Where a job's time and memory went, in words: for the terminal and for report.md."""
+"""Where a job's time and memory went, in words: for the terminal and the report."""
 
 import textwrap
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ PARTS = {
     "report": "figures",
     "other": "none of these",
 }
-EXPLAINED = (
+EXPLANATION = (
     "Wall-clock seconds, each in one part. Processes that were stopped count up to "
     "their last checkpoint."
 )
@@ -28,67 +28,65 @@ EXPLAINED = (
 
 def rows(results: Mapping) -> list[tuple[str, str, str, str]]:
     """Part, what it is, seconds, share of the total; the last row is the total."""
-    seconds, total = _ordered(results), _total(results)
-    found = [
+    seconds = _ordered(results)
+    total = max(sum(seconds.values()), 1e-9)
+    table = [
         (_name(part), PARTS.get(part, ""), f"{spent:.1f}", f"{spent / total:.0%}")
         for part, spent in seconds.items()
     ]
-    return [*found, ("total", "", f"{total:.1f}", "100%")]
+    return [*table, ("total", "", f"{total:.1f}", "100%")]
 
 
 def summary(results: Mapping) -> str:
     """The same as text of a few lines; leaves out what rounds to nothing."""
-    parts = [
-        f"{_name(part)} {spent:.1f}"
-        for part, spent in _ordered(results).items()
-        if spent >= 0.05
-    ]
-    said = f"time [s]: {', '.join(parts)}; total {_total(results):.1f}"
-    # No line breaks between a part and its number.
-    lines = textwrap.wrap(
-        said.replace(" ", "\xa0").replace(",\xa0", ", "), 79, subsequent_indent="  "
-    )
-    return "\n".join([*lines, *started(results)]).replace("\xa0", " ")
+    seconds = _ordered(results)
+    parts = [f"{_name(part)} {s:.1f}" for part, s in seconds.items() if s >= 0.05]
+    text = f"time [s]: {', '.join(parts)}; total {sum(seconds.values()):.1f}"
+    # Lines break behind commas only, never between a part and its number.
+    text = text.replace(" ", "\xa0").replace(",\xa0", ", ")
+    lines = textwrap.wrap(text, 79, subsequent_indent="  ")
+    return "\n".join([*lines, *start_up(results)]).replace("\xa0", " ")
 
 
-def started(results: Mapping) -> list[str]:
+def start_up(results: Mapping) -> list[str]:
     """How the last process came to its first step; empty for old results."""
-    found = results.get("start_up")
-    if not found:
+    start = results.get("start_up")
+    if not start:
         return []
-    said = (
-        f"{found['programs']} programs, {found['from_cache']} of them from the cache."
+    programs = (
+        f"{start['programs']} programs, {start['from_cache']} of them from the cache."
     )
-    if found["first_step_after_s"] is None:
-        return [said]
-    return [f"First step {found['first_step_after_s']:.1f} s after the start; {said}"]
-
-
-def _ordered(results: Mapping) -> dict[str, float]:
-    """The seconds in the order of `PARTS`, others after them."""
-    found = {k: v for k, v in results["seconds"].items() if v is not None}
-    found.pop("total", None)
-    return {k: found[k] for k in [*PARTS, *found] if k in found}
-
-
-def _total(results: Mapping) -> float:
-    return max(sum(_ordered(results).values()), 1e-9)
-
-
-def _name(part: str) -> str:
-    return part.replace("_", " ")
+    first_s = start["first_step_after_s"]
+    if first_s is None:
+        return [programs]
+    return [f"First step {first_s:.1f} s after the start; {programs}"]
 
 
 def memory(results: Mapping) -> str:
     """The most memory that was held, as a sentence; old results do not know it."""
-    found = results.get("memory") or {}
-    if not found.get("host_peak_bytes"):
+    peaks = results.get("memory") or {}
+    if not peaks.get("host_peak_bytes"):
         return "Memory: not recorded by the version that made this workdir."
-    said = f"Memory: at most {_mib(found['host_peak_bytes'])} on the host"
-    if found.get("device_peak_bytes"):
-        said += f", at most {_mib(found['device_peak_bytes'])} on one device"
-    return f"{said}. Of the process that tested; its workers are not counted."
+    places = [f"at most {mib(peaks['host_peak_bytes'])} MiB on the host"]
+    if peaks.get("device_peak_bytes"):
+        places.append(f"at most {mib(peaks['device_peak_bytes'])} MiB on one device")
+    return (
+        f"Memory: {', '.join(places)}. Of the process that tested; its workers are not "
+        "counted."
+    )
 
 
-def _mib(number: int) -> str:
-    return f"{number / 2**20:,.0f} MiB"
+def mib(num_bytes: int) -> str:
+    """Whole MiB with commas."""
+    return f"{num_bytes / 2**20:,.0f}"
+
+
+def _ordered(results: Mapping) -> dict[str, float]:
+    """The seconds in the order of `PARTS`, others after them."""
+    seconds = {k: v for k, v in results["seconds"].items() if v is not None}
+    seconds.pop("total", None)
+    return {k: seconds[k] for k in [*PARTS, *seconds] if k in seconds}
+
+
+def _name(part: str) -> str:
+    return part.replace("_", " ")

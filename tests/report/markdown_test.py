@@ -2,7 +2,7 @@
 
 from ser_jax.report import html, markdown
 from ser_jax.report.document import (
-    Clip,
+    Cell,
     Document,
     Figure,
     Items,
@@ -24,7 +24,7 @@ def test_blocks_by_hand():
     text = _render(
         Text("**a** `b`"),
         Items(["one", ("two", ["three"])]),
-        Table([("x", "y|z"), ("`q`", 3), (Clip("r", "data:,"), "4*")], "c"),
+        Table([("x", "y|z"), ("`q`", 3), (Cell("r", uri="data:,"), "4*")], "c"),
         Listing("run"),
         Figure([], "seen", "figures/a.png"),
         Figure([], "only drawn"),

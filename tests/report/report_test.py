@@ -9,9 +9,9 @@ import pytest
 
 from ser_jax.corpora.utterance import Exclusion
 from ser_jax.errors import InputError
-from ser_jax.report import markdown, report, sections, timing
+from ser_jax.report import markdown, report, timing, training_report
 from ser_jax.report import score_table as table
-from ser_jax.report.phrases import percent
+from ser_jax.report.score_table import percent
 from ser_jax.workdir import results
 from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.results import Prediction
@@ -75,10 +75,10 @@ def _workdir(folder, summary, **config):
 
 
 def _markdown(summary, published=None, command=""):
-    found = WorkdirContents(
+    training = WorkdirContents(
         summary, _predictions(), published=published or {}, command=command
     )
-    return markdown.render(sections.document(found))
+    return markdown.render(training_report.document(training))
 
 
 def test_table_by_hand():

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ser_jax.report import charts, diagnostics, protocol, score_table, timing
+from ser_jax.report import diagnostics, figures, protocol, score_table, timing
 from ser_jax.report.document import (
+    Cell,
     Document,
     Figure,
     Items,
@@ -14,82 +15,59 @@ from ser_jax.report.document import (
     Section,
     Table,
     Text,
-    counted,
     plain,
+    plural,
 )
-from ser_jax.report.phrases import BANNERS, LEGEND, percent, stamps
+from ser_jax.report.phrases import stamps
+from ser_jax.report.score_table import percent
 from ser_jax.scoring import metrics
 from ser_jax.workdir.contents import WorkdirContents
 
 CONFUSION_PNG = "figures/confusion.png"
+_NO_DRAWINGS = {"results": (), "curves": (), "duration": ()}
 
 
-def document(found: WorkdirContents, *, curves: bool = True) -> Document:
+def draw(training: WorkdirContents) -> dict[str, list[str]]:
+    """The page's charts: `<svg>` elements by the id of their section."""
+    return {
+        "results": [_draw_scores(training.results, training.published)],
+        "curves": diagnostics.draw_curves(training),
+        "duration": diagnostics.draw_durations(training),
+    }
+
+
+def document(training: WorkdirContents, drawings: Mapping = _NO_DRAWINGS) -> Document:
     """The whole report.
 
     Args:
-      found: The workdir.
-      curves: Whether the learning curves were drawn as PNG.
+      training: The workdir.
+      drawings: Of `draw`, which takes most of a report's time; Markdown needs none.
     """
-    results = found.results
+    results = training.results
     synthetic = " (synthetic)" if results["corpus_is_synthetic"] else ""
     return Document(
         title=f"{results['model']} on {results['corpus']}{synthetic}",
-        banners=[BANNERS[stamp] for stamp in stamps(results)],
+        banners=[protocol.BANNERS[stamp] for stamp in stamps(results)],
         headline=score_table.headline(results),
         tiles=_tiles(results),
         sections=[
             protocol.section(results),
-            _results(found),
-            _next_to_paper(results, found.published),
+            _results(results, training.published, drawings["results"]),
+            _next_to_paper(results, training.published),
             _confusion(results),
-            diagnostics.groups(found),
-            diagnostics.curves(found, curves),
-            diagnostics.durations(found),
-            diagnostics.mistakes(found),
+            diagnostics.groups(training),
+            diagnostics.curves(training, drawings["curves"]),
+            diagnostics.durations(training, drawings["duration"]),
+            diagnostics.mistakes(training),
             protocol.utterances(results["utterances"]),
             _time(results),
-            _origin(results, found.command),
+            _origin(results, training.command),
         ],
     )
 
 
-def fraction(value) -> float | None:
-    """A published score as a number to draw; text gives its first one."""
-    if isinstance(value, str):
-        first = re.search(r"\d+(\.\d+)?", value)
-        value = float(first.group()) if first else None
-    if value is None or np.isnan(value):
-        return None
-    value = value if abs(value) <= 1 else value / 100
-    return value if 0 <= value <= 1 else None
-
-
-def confusion_table(counts, names, caption: str) -> Table:
-    """Counts with the share of the true class, and its recall.
-
-    Args:
-      counts: [K, K], rows true.
-      names: K class names.
-      caption: What is counted.
-    """
-    counts = np.asarray(counts)
-    support = counts.sum(axis=1)
-    shares = counts / np.maximum(support, 1)[:, None]
-    rows = [("true \\ predicted", *names, "n", "recall %")]
-    shades = []
-    for number, recall in enumerate(metrics.recalls(counts)):
-        cells = [
-            f"{count} ({share:.0%})" if support[number] else f"{count}"
-            for count, share in zip(counts[number], shares[number], strict=True)
-        ]
-        rows.append((names[number], *cells, support[number], percent(recall)))
-        shades.append((None, *shares[number].tolist(), None, None))
-    return Table(rows, caption, shades=shades)
-
-
 def _tiles(results):
-    runs = counted(len(results["runs"]), "run")
+    runs = plural(len(results["runs"]), "run")
     tested = int(np.sum(results["pooled"]["confusion"]))
     pooled = [percent(results["pooled"][key]) for key in ("ua", "wa")]
     return [
@@ -100,13 +78,12 @@ def _tiles(results):
     ]
 
 
-def _results(found):
-    results, published = found.results, found.published
+def _results(results, published, svgs):
     rows = [score_table.HEADER, *score_table.rows(results, published)]
     blocks = [
-        Figure([_spreads(results, published)], "UA and WA of every run"),
-        Table(rows, "Scores of every run, percent", words=1),
-        Text(LEGEND),
+        Figure(svgs, "UA and WA of every run"),
+        Table(rows, "Scores of every run, percent"),
+        Text(score_table.LEGEND),
     ]
     gaps = {
         plain(f"{run['fold']} ({', '.join(run['absent_classes'])})"): None
@@ -119,28 +96,39 @@ def _results(found):
     return Section("results", "Results", blocks)
 
 
-def _spreads(results, published):
+def _draw_scores(results, published) -> str:
     paper = published if score_table.has_paper(published) else {}
     rows = [
-        charts.Spread(
-            name=name,
-            values=[run[key] for run in results["runs"]],
-            mean=results[key]["mean"],
-            std=results[key]["std"],
-            reference=fraction(paper.get(key)),
+        (
+            name,
+            [run[key] for run in results["runs"]],
+            results[key],
+            _published_share(paper.get(key)),
         )
         for key, name in (("ua", "UA"), ("wa", "WA"))
     ]
     differs = paper and score_table.differences(results, paper)
-    reference = "the paper's, under other conditions" if differs else "the paper's"
-    return charts.spreads("UA and WA of every run", rows, "score, %", reference)
+    reference = "paper, other conditions" if differs else "paper"
+    figure = figures.scores(rows, "score, %", reference)
+    return figures.svg(figure, "UA and WA of every run")
+
+
+def _published_share(score) -> float | None:
+    """The first number of a published score as a fraction; None if there is none."""
+    if isinstance(score, str):
+        match = re.search(r"\d+(\.\d+)?", score)
+        score = float(match.group()) if match else None
+    if score is None or np.isnan(score):
+        return None
+    share = score if abs(score) <= 1 else score / 100
+    return share if 0 <= share <= 1 else None
 
 
 def _next_to_paper(results, published: Mapping):
     title = "Next to the paper"
     if not score_table.has_paper(published):
-        said = [Text("The config gives no published number for this system.")]
-        return Section("paper", title, said)
+        text = Text("The config gives no published number for this system.")
+        return Section("paper", title, [text])
     ours = [score_table.spread(results, key) for key in ("ua", "wa")]
     theirs = [percent(published.get(key)) for key in ("ua", "wa")]
     rows = [("", "UA %", "WA %"), ("here, mean ± std", *ours), ("paper", *theirs)]
@@ -154,31 +142,36 @@ def _next_to_paper(results, published: Mapping):
         blocks.append(Text("What differs, so that the numbers are not comparable:"))
         blocks.append(Items([plain(line) for line in differences]))
     elif not unknown:
-        said = "Corpus and protocol are the paper's as far as it states them."
-        blocks.append(Text(said))
+        equal = "Corpus and protocol are the paper's as far as it states them."
+        blocks.append(Text(equal))
     if unknown:
         blocks.append(Text(f"Not stated for the paper: {', '.join(unknown)}."))
     return Section("paper", title, blocks)
 
 
 def _confusion(results):
+    counts, names = np.asarray(results["pooled"]["confusion"]), results["classes"]
+    support = counts.sum(axis=1)
+    shares = counts / np.maximum(support, 1)[:, None]
+    rows = [("true \\ predicted", *names, "n", "recall %")]
+    for number, recall in enumerate(metrics.recalls(counts)):
+        cells = [
+            Cell(f"{count} ({share:.0%})" if support[number] else f"{count}", share)
+            for count, share in zip(counts[number], shares[number], strict=True)
+        ]
+        rows.append((names[number], *cells, support[number], percent(recall)))
     caption = "Decisions of all runs: count and share of the true class (row)"
-    counts = results["pooled"]["confusion"]
-    return Section(
-        "confusion",
-        "Confusion",
-        [
-            confusion_table(counts, results["classes"], caption),
-            Figure([], "Confusion matrix", CONFUSION_PNG),
-        ],
-    )
+    blocks = [Table(rows, caption), Figure([], "Confusion matrix", CONFUSION_PNG)]
+    return Section("confusion", "Confusion", blocks)
 
 
 def _time(results):
     rows = [("part", "what it is", "seconds", "share"), *timing.rows(results)]
-    blocks = [Table(rows, "Wall-clock seconds of each part of the job", words=2)]
-    blocks.append(Text(" ".join([timing.EXPLAINED, *timing.started(results)])))
-    blocks.append(Text(timing.memory(results)))
+    blocks = [
+        Table(rows, "Wall-clock seconds of each part of the job", words=2),
+        Text(" ".join([timing.EXPLANATION, *timing.start_up(results)])),
+        Text(timing.memory(results)),
+    ]
     return Section("time", "Time and memory", blocks)
 
 
