@@ -17,13 +17,18 @@ def untrained(config, *, runs: int = 2, seed: int = 0) -> TrainedModel:
     spec = RECIPES[config.data.recipe]
     frames = segments.window_frames(spec, config.segment.window_s)
     shape = (frames, spec.num_bands, config.data.channels)
-    model = MODELS[config.model.name](
-        config.model,
-        input_shapes={"frames": shape},
-        num_classes=len(CLASSES),
-        rngs=nnx.Rngs(seed),
-    )
-    graphdef, params, stats = nnx.split(model, nnx.Param, ...)
+
+    @jax.jit  # operation by operation, a model compiles dozens of programs
+    def create():
+        model = MODELS[config.model.name](
+            config.model,
+            input_shapes={"frames": shape},
+            num_classes=len(CLASSES),
+            rngs=nnx.Rngs(seed),
+        )
+        return nnx.split(model, nnx.Param, ...)
+
+    graphdef, params, stats = create()
     rng = np.random.default_rng(seed)
 
     def drawn(scale):

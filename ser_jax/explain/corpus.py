@@ -1,139 +1,116 @@
-"""One pass over the test parts: the deletion test, and what classes look like."""
+"""One pass over the test parts: the deletion test and the mean maps of the classes."""
 
-import dataclasses
+import collections
+from collections.abc import Iterator
 
 import numpy as np
 from tqdm import tqdm
 
-from ser_jax.explain import canvas, deletion
-from ser_jax.explain.canvas import Canvas
-from ser_jax.explain.corpus_views import PartBatch, Parts
-from ser_jax.explain.viewer import View, Viewer
+from ser_jax.explain import grid
+from ser_jax.explain.corpus_segments import CorpusSegments
+from ser_jax.explain.deletion import (
+    CASES,
+    Case,
+    RunScores,
+    hidden_cells,
+    utterance_ua,
+)
+from ser_jax.explain.explainer import Explainer, Explanation, SegmentBatch
+from ser_jax.explain.grid import ColumnMean, SegmentGrid, UtteranceMaps
 
 BINS = 60  # of the relative time axis
 
 
-@dataclasses.dataclass(frozen=True)
-class RunScores:
-    """The deletion test of one run on its own test part.
-
-    Attributes:
-      fold: Its fold.
-      seed: Its seed.
-      utterances: Of the test part.
-      cells: Median number of cells of a window's attention grid.
-      plain: UA with nothing hidden.
-      hidden: UA of every case.
-    """
-
-    fold: str
-    seed: int
-    utterances: int
-    cells: int
-    plain: float
-    hidden: dict[deletion.Case, float]
-
-
-class ClassPictures:
+class ClassMaps:
     """Means over the test utterances of each true class, on a relative time axis.
 
     An utterance counts once for every run that tests it, however long it is.
 
     Attributes:
-      utterances: How many utterances of each class are in them.
+      utterances: Number of utterances of each class.
       bands: Edges of the attention's rows.
     """
 
     def __init__(self, num_classes: int):
-        """Nothing is drawn yet."""
-        self._classes: list[dict[str, Canvas]] = [{} for _ in range(num_classes)]
+        """Starts without an utterance."""
+        self._means: list[dict[str, ColumnMean]] = [{} for _ in range(num_classes)]
         self.utterances = [0] * num_classes
         self.bands: tuple[int, ...] = ()
 
-    def add(self, label: int, pictures: dict[str, Canvas]) -> None:
+    def add(self, label: int, maps: UtteranceMaps) -> None:
         """Adds one utterance."""
         self.utterances[label] += 1
-        for name, picture in pictures.items():
-            values = picture.mean()
-            seen = ~np.isnan(values).any(axis=0)
-            own = self._classes[label].setdefault(name, Canvas(len(values), BINS))
-            own.add(values[:, seen], np.flatnonzero(seen))
+        for name, values in maps.means().items():
+            # Short utterances have fewer frames than there are bins.
+            filled = ~np.isnan(values).any(axis=0)
+            own = self._means[label].setdefault(name, ColumnMean(len(values), BINS))
+            own.add(values[:, filled], np.flatnonzero(filled))
 
     def mean(self, label: int) -> dict[str, np.ndarray]:
-        """`features` and `saliency` [F, BINS], `attention` [H, BINS]; {} if unseen."""
-        return {name: own.mean() for name, own in self._classes[label].items()}
+        """`features` and `saliency` [F, BINS], `attention` [H, BINS]; {} if empty."""
+        return {name: own.mean() for name, own in self._means[label].items()}
 
 
-def examine(viewer: Viewer, parts: Parts) -> tuple[list[RunScores], ClassPictures]:
-    """Looks at the test part of every run of the viewer; never at training.
+def explain(
+    explainer: Explainer, segments: CorpusSegments
+) -> tuple[list[RunScores], ClassMaps]:
+    """Explains the test part of every run; never a training part.
 
     Args:
-      viewer: The runs; the model must attend.
-      parts: Their test parts.
+      explainer: The runs; the model must attend.
+      segments: Their test parts.
     """
-    trained = viewer.trained
-    pictures = ClassPictures(len(trained.classes))
-    scores = []
-    for r, (fold, seed) in enumerate(trained.runs):
-        rng = np.random.default_rng([seed, r])
-        found, cells = deletion.Scores(), []
-        utterances: dict[int, dict[str, Canvas]] = {}
-        batches = list(parts.batches(r))
-        for batch in tqdm(batches, f"explaining {fold}", unit="batch", delay=2):
-            view = viewer.look(r, batch.windows)
-            cells += _score(viewer, r, batch, view, found, rng)
-            _draw(batch, view, parts.num_frames, utterances, pictures)
-        for u, own in utterances.items():
-            pictures.add(int(parts.labels[u]), own)
-        rule = trained.config.segment.vote
-        plain, hidden = found.accuracies(parts.labels, rule)
-        tested = int(np.median(cells))
-        scores.append(RunScores(fold, seed, len(utterances), tested, plain, hidden))
-    return scores, pictures
+    class_maps = ClassMaps(len(explainer.trained.classes))
+    runs = range(len(explainer.trained.runs))
+    scores = [_explain_run(explainer, segments, r, class_maps) for r in runs]
+    return scores, class_maps
 
 
-def _score(viewer: Viewer, r: int, batch: PartBatch, view: View, found, rng):
-    """Adds a batch to the scores; gives the numbers of its windows' cells."""
-    whole, count = canvas.total(view.maps), batch.count
-    mass = np.asarray(whole.mass, np.float64)
-    if whole.over == "words":
-        owner, valid = None, np.asarray(batch.windows.others["word_mask"])
-    else:
-        owner = canvas.columns_of(view.maps, batch.windows.num_frames)
-        valid = np.arange(mass.shape[2]) <= owner.max(axis=1, initial=-1)[:, None]
-    slopes = canvas.cells_under(whole, view.saliency[whole.over], owner)
-    cases = deletion.hidden_cells(mass, slopes, valid, batch.utterance, rng)
-
-    def answer(cells: np.ndarray) -> np.ndarray:
-        length = batch.windows.frames.shape[1]
-        hidden = canvas.inputs_under(whole, cells, owner, length)
-        return viewer.answer(r, batch.windows, hidden)[:count]
-
-    found.add(batch.utterance[:count], view.probabilities[:count], cases, answer)
-    return (valid.sum(axis=1) * mass.shape[1])[:count].tolist()
-
-
-def _draw(batch: PartBatch, view: View, lengths, utterances, pictures) -> None:
-    """Lays a batch on the relative time axes of its utterances."""
-    whole = canvas.total(view.maps)
-    rows = {
-        "features": np.moveaxis(view.features, 1, 2),
-        "saliency": np.moveaxis(view.saliency["frames"], 1, 2),
+def _explain_run(
+    explainer: Explainer, segments: CorpusSegments, r: int, class_maps: ClassMaps
+) -> RunScores:
+    """Scores run number r under every case, and adds its utterances to the classes."""
+    fold, seed = explainer.trained.runs[r]
+    rng = np.random.default_rng([seed, r])
+    posteriors: dict[Case | None, list[np.ndarray]] = collections.defaultdict(list)
+    utterance, num_cells = [], []
+    maps: dict[int, UtteranceMaps] = {}
+    batches = list(segments.batches(r))
+    for batch in tqdm(batches, f"explaining {fold}", unit="batch", delay=2):
+        count = batch.count
+        explanation = explainer.explain(r, batch)
+        cells = SegmentGrid(explanation.maps, batch)
+        num_cells += cells.num_cells[:count].tolist()
+        utterance.append(batch.utterance[:count])
+        posteriors[None].append(explanation.posteriors[:count])
+        for case, hidden in _hidden_inputs(explanation, cells, batch, rng):
+            posteriors[case].append(explainer.posteriors(r, batch, hidden)[:count])
+        for u in set(batch.utterance.tolist()) - maps.keys():
+            maps[u] = UtteranceMaps(int(segments.num_frames[u]), BINS)
+        total = {"attention": cells.total}
+        grid.add_segments(maps, batch, explanation, cells, total)
+        class_maps.bands = cells.total.bands
+    for u, utterance_maps in maps.items():
+        class_maps.add(int(segments.labels[u]), utterance_maps)
+    utterance, rule = np.concatenate(utterance), explainer.trained.config.segment.vote
+    ua = {
+        case: utterance_ua(np.concatenate(x), utterance, segments.labels, rule)
+        for case, x in posteriors.items()
     }
-    num_frames = batch.windows.num_frames
-    everywhere = np.arange(view.features.shape[1]) < num_frames[:, None]
-    where = {"features": everywhere, "saliency": everywhere}
-    if whole.over == "frames":
-        owner = canvas.columns_of(view.maps, num_frames)
-        where["attention"] = owner >= 0
-        rows["attention"] = canvas.against_even(whole, owner)
-        pictures.bands = whole.bands
-    for i in range(batch.count):
-        u = int(batch.utterance[i])
-        own = utterances.setdefault(u, {})
-        for name, values in rows.items():
-            into = own.setdefault(name, Canvas(values.shape[1], BINS))
-            frames = np.flatnonzero(where[name][i])
-            place = (batch.start[i] + frames + 0.5) / lengths[u]
-            bins = np.minimum((place * BINS).astype(int), BINS - 1)
-            into.add(values[i][:, frames], bins)
+    plain, hidden = ua.pop(None), collections.defaultdict(list)
+    for case in CASES:
+        hidden[case.condition, case.share].append(ua[case])
+    return RunScores(fold, seed, len(maps), int(np.median(num_cells)), plain, hidden)
+
+
+def _hidden_inputs(
+    explanation: Explanation,
+    cells: SegmentGrid,
+    batch: SegmentBatch,
+    rng: np.random.Generator,
+) -> Iterator[tuple[Case, dict[str, np.ndarray]]]:
+    """The inputs that every case of the deletion test hides."""
+    slopes = cells.mean_per_cell(explanation.saliency[cells.total.over])
+    mass = np.asarray(cells.total.mass, np.float64)
+    for case, chosen in hidden_cells(mass, slopes, cells.valid, batch.utterance, rng):
+        yield case, cells.input_mask(chosen)

@@ -1,14 +1,15 @@
-"""The deletion test: does it matter more to lose what is attended to?
+"""The deletion test: does hiding attended cells cost more than hiding others?
 
-In every window the most attended cells of the model's own attention grid are set to the
-mean of the normalised input, and the test part is scored again; then as many cells at
-random, those that are attended to in another recording (as contiguous and as central as
-the own ones, but chosen for what is said elsewhere), the least attended and the most
-salient ones. Only the input is changed: the model attends afresh to what is left.
+In every segment the most attended cells of the model's attention grid are set to the
+mean of the normalised input, and the test part is scored again. The controls hide as
+many cells: random ones, those attended to in another recording (as contiguous and as
+central, but chosen for other speech), the least attended and the most salient ones. Only
+the input changes: the model recomputes its attention on what is left.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +23,7 @@ CONDITIONS = (ATTENDED, SALIENT, RANDOM, OTHER, LEAST)
 DRAWN = (RANDOM, OTHER)
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """One way to hide cells: which, how many of them, and which draw."""
 
     condition: str
@@ -39,6 +39,42 @@ CASES = tuple(
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class RunScores:
+    """The deletion test of one run on its own test part; UA in [0, 1].
+
+    Attributes:
+      fold: Its fold.
+      seed: Its seed.
+      utterances: Number of utterances in the test part.
+      cells: Median number of cells in a segment's attention grid.
+      plain: UA with nothing hidden.
+      hidden: UA per draw, by (condition, share).
+    """
+
+    fold: str
+    seed: int
+    utterances: int
+    cells: int
+    plain: float
+    hidden: dict[tuple[str, float], list[float]]
+
+    def mean_ua(self, condition: str, share: float) -> float:
+        """UA under a condition, the mean over its draws."""
+        return float(np.mean(self.hidden[condition, share]))
+
+    def drop_beyond(self, control: str, shares: Sequence[float] = SHARES) -> float:
+        """Drop of UA by the most attended cells less that by a control's cells.
+
+        Averaged over the shares.
+        """
+        differences = [
+            self.mean_ua(control, share) - self.mean_ua(ATTENDED, share)
+            for share in shares
+        ]
+        return float(np.mean(differences))
+
+
 def hidden_cells(
     mass: np.ndarray,
     slopes: np.ndarray,
@@ -46,13 +82,13 @@ def hidden_cells(
     utterance: np.ndarray,
     rng: np.random.Generator,
 ) -> Iterator[tuple[Case, np.ndarray]]:
-    """Which cells every case hides.
+    """Chooses the cells that every case hides.
 
     Args:
       mass: Attention [B, H, W].
-      slopes: Saliency of the cells, likewise.
+      slopes: Saliency of the cells [B, H, W].
       valid: bool [B, W], columns with input under them: the first ones of a row.
-      utterance: int [B], whose windows these are.
+      utterance: int [B], utterance of each segment.
       rng: Draws, and breaks ties.
 
     Yields:
@@ -65,18 +101,19 @@ def hidden_cells(
         count = np.maximum(1, np.round(share * number)).astype(int)
         attended[share] = _highest(mass, cells, count, rng)
     for case in CASES:
-        count = attended[case.share].sum(axis=(1, 2))
         if case.condition == ATTENDED:
             yield case, attended[case.share]
             continue
+        # Counted, because a segment without any cell hides none.
+        count = attended[case.share].sum(axis=(1, 2))
         score = {LEAST: -mass, SALIENT: slopes, RANDOM: np.zeros_like(mass)}
         if case.condition == OTHER:
-            score[OTHER] = mass[_others(utterance, rng)]
+            score[OTHER] = mass[_other_utterances(utterance, rng)]
         yield case, _highest(score[case.condition], cells, count, rng)
 
 
 def _highest(score, valid, count, rng) -> np.ndarray:
-    """The `count` [B] valid cells of the highest score; ties fall at random."""
+    """The `count` [B] valid cells of the highest score; ties are broken at random."""
     flat = np.where(valid, score, -np.inf).reshape(len(score), -1)
     order = np.lexsort((rng.random(flat.shape), -flat), axis=1)
     ranks = np.empty_like(order)
@@ -84,58 +121,26 @@ def _highest(score, valid, count, rng) -> np.ndarray:
     return (ranks < count[:, None]).reshape(score.shape) & valid
 
 
-def _others(utterance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For every window one of another recording; itself if there is none."""
+def _other_utterances(utterance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For every segment one of another utterance; itself if there is none."""
     differs = utterance[:, None] != utterance
     score = np.where(differs, rng.random(differs.shape), -1.0)
     return np.where(differs.any(axis=1), score.argmax(axis=1), np.arange(len(differs)))
 
 
-class Scores:
-    """Posteriors of one run under all cases, window by window."""
+def utterance_ua(
+    posteriors: np.ndarray, utterance: np.ndarray, labels: np.ndarray, rule: str
+) -> float:
+    """UA of the utterances that have segments.
 
-    def __init__(self):
-        """Nothing is scored yet."""
-        self._utterance: list[np.ndarray] = []
-        self._plain: list[np.ndarray] = []
-        self._hidden: dict[Case, list[np.ndarray]] = {case: [] for case in CASES}
-
-    def add(
-        self,
-        utterance: np.ndarray,
-        plain: np.ndarray,
-        cases: Iterator[tuple[Case, np.ndarray]],
-        answer: Callable[[np.ndarray], np.ndarray],
-    ) -> None:
-        """Scores a batch.
-
-        Args:
-          utterance: int [B], whose windows these are.
-          plain: Posteriors [B, K] with nothing hidden.
-          cases: What `hidden_cells` yields.
-          answer: Posteriors [B, K] with cells hidden.
-        """
-        self._utterance.append(utterance)
-        self._plain.append(plain)
-        for case, cells in cases:
-            self._hidden[case].append(answer(cells))
-
-    def accuracies(self, labels: np.ndarray, rule: str) -> tuple[float, dict]:
-        """UA with nothing hidden, and under every case.
-
-        Args:
-          labels: int [U], classes of the utterances.
-          rule: How windows vote, `segment.vote`.
-        """
-        utterance = np.concatenate(self._utterance)
-        tested = np.unique(utterance)
-
-        def ua(posteriors: list[np.ndarray]) -> float:
-            joined = np.concatenate(posteriors)
-            voted = voting.vote(joined, utterance, len(labels), rule)[tested]
-            confusion = metrics.confusion_matrix(
-                labels[tested], voted.argmax(axis=1), joined.shape[1]
-            )
-            return metrics.unweighted_accuracy(confusion)
-
-        return ua(self._plain), {case: ua(x) for case, x in self._hidden.items()}
+    Args:
+      posteriors: Of the segments, [S, K].
+      utterance: int [S], utterance of each segment.
+      labels: int [U], classes of the utterances.
+      rule: How segments vote, `segment.vote`.
+    """
+    tested = np.unique(utterance)
+    voted = voting.vote(posteriors, utterance, len(labels), rule)[tested]
+    predictions, num_classes = voted.argmax(axis=1), posteriors.shape[1]
+    confusion = metrics.confusion_matrix(labels[tested], predictions, num_classes)
+    return metrics.unweighted_accuracy(confusion)

@@ -1,4 +1,4 @@
-"""`explain` end to end: pictures, the answer, the test parts, errors."""
+"""`explain` end to end: figures, the answer, the test parts, errors."""
 
 import csv
 import dataclasses
@@ -13,18 +13,21 @@ from matplotlib.figure import Figure
 
 from ser_jax.errors import InputError
 from ser_jax.explain import explain
-from ser_jax.explain import recording as explaining
-from ser_jax.explain.viewer import Viewer
+from ser_jax.explain import recording as recording_lib
+from ser_jax.explain.corpus_segments import CorpusSegments
+from ser_jax.explain.explainer import Explainer
 from ser_jax.models import AreaAttn
-from ser_jax.predict import trained_model as trained_workdir
+from ser_jax.predict import trained_model
 from ser_jax.predict.recognizer import Recognizer
+from tests import workdirs as tiny
+from tests.untrained import untrained
 
 RATE_HZ = 16_000
 
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory):
-    """Noise of 1.3 s with a tone in it, which is more than one window."""
+    """Noise of 1.3 s with a tone in it, which is more than one segment."""
     path = tmp_path_factory.mktemp("speech") / "a b.wav"
     rng = np.random.default_rng(0)
     wave = 0.05 * rng.standard_normal(int(1.3 * RATE_HZ))
@@ -36,97 +39,107 @@ def speech(tmp_path_factory):
 @pytest.fixture
 def titles(monkeypatch):
     """Titles of the figures that are drawn."""
-    said, draw = [], Figure.suptitle
+    texts, draw = [], Figure.suptitle
 
     def suptitle(self, text, **options):
-        said.append(text)
+        texts.append(text)
         return draw(self, text, **options)
 
     monkeypatch.setattr(Figure, "suptitle", suptitle)
-    return said
+    return texts
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("area_attn", "grid"),
-        ("acrnn", "time"),
-        ("afcn", "grid"),
-        ("head_fusion", "grid"),
-        ("mscnn_spu", "words"),
-    ],
-)
-def test_a_recording_is_explained_with_the_answer_that_predict_gives(
-    workdirs, speech, name, kind
-):
-    recognizer = Recognizer.from_workdir(workdirs(name))
-    viewer = Viewer(recognizer.trained)
-    recording = recognizer.open(speech, "low unknown is")
-    found = explaining.explain(recognizer, viewer, "x", recording)
-    answer = next(recognizer.answers([("x", recording)]))[1]
-    np.testing.assert_allclose(found.probabilities, answer.probabilities, atol=1e-5)
-    frames = recognizer.trained.spec.num_frames(recording.num_samples)
-    bands = recognizer.trained.spec.num_bands
-    assert found.features.shape == found.saliency.shape == (bands, frames)
-    np.testing.assert_allclose(np.nanmean(found.saliency), 1, rtol=1e-6)
-    if kind == "words":
-        assert [word for word, _, _ in found.words] == ["low", "is"]
-        assert found.attention is None
-        sums = np.sum([row[1:] for row in found.words], axis=0)
-        np.testing.assert_allclose(sums, 1, rtol=1e-5)
-        return
-    attention = found.attention
-    assert attention.over_time == (kind == "time") and not found.words
+@pytest.fixture(scope="module")
+def explanation_of(workdirs, tones, datasets, speech):
+    """Explains the recording by a system, read from a workdir or made in memory."""
+
+    def run(name):
+        if name == "mscnn_spu":  # word vectors come with its workdir
+            recognizer = Recognizer.from_workdir(workdirs(name))
+        else:
+            config = tiny.CONFIGS[name](tones, datasets)
+            recognizer = Recognizer(untrained(config))
+        recording = recognizer.open(speech, "low unknown is")
+        explainer = Explainer(recognizer.trained)
+        explanation = recording_lib.explain(recognizer, explainer, "x", recording)
+        answer = next(recognizer.answers([("x", recording)]))[1]
+        np.testing.assert_array_equal(explanation.probabilities, answer.probabilities)
+        spec = recognizer.trained.spec
+        shape = spec.num_bands, spec.num_frames(recording.num_samples)
+        assert explanation.features.shape == explanation.saliency.shape == shape
+        np.testing.assert_allclose(np.nanmean(explanation.saliency), 1, rtol=1e-6)
+        return explanation
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["area_attn", "acrnn", "afcn", "head_fusion"])
+def test_attention_over_a_recording(explanation_of, name):
+    explanation = explanation_of(name)
+    attention = explanation.attention
+    assert attention.over_time == (name == "acrnn") and not explanation.words
     np.testing.assert_allclose(sum(attention.shares.values()), 1, atol=1e-5)
-    # Cells at the ends of a window are longer or shorter than the others.
+    # Cells at the ends of a segment are longer or shorter than the others.
     assert abs(np.nanmean(attention.total) - 1) < 0.15
+    frames = explanation.features.shape[1]
     assert attention.total.shape == (len(attention.bands) - 1, frames)
 
 
-def test_pictures_are_written_and_say_what_must_be_said(
+def test_attention_over_words(explanation_of):
+    explanation = explanation_of("mscnn_spu")
+    assert [word for word, _, _ in explanation.words] == ["low", "is"]
+    assert explanation.attention is None
+    sums = np.sum([row[1:] for row in explanation.words], axis=0)
+    np.testing.assert_allclose(sums, 1, rtol=1e-5)
+
+
+def test_figures_are_titled_and_bad_recordings_fail_alone(
     workdirs, speech, tmp_path, titles, monkeypatch
 ):
-    load = trained_workdir.load
+    load = trained_model.load
 
-    def stamped(*given):
-        found = load(*given)
+    def load_with_stamp(*args):
+        trained = load(*args)
         stamps = ["paper mode: epoch chosen on test data"]
-        return dataclasses.replace(
-            found, provenance={**found.provenance, "stamps": stamps}
-        )
+        provenance = {**trained.provenance, "stamps": stamps}
+        return dataclasses.replace(trained, provenance=provenance)
 
-    monkeypatch.setattr(trained_workdir, "load", stamped)
-    said, _ = explain.explain_files(
-        str(workdirs("area_attn")),
-        [str(speech), str(speech)],
-        out=str(tmp_path / "new"),
-    )
-    pictures = sorted((tmp_path / "new").iterdir())
-    assert [p.name for p in pictures] == ["a_b-2.explain.png", "a_b.explain.png"]
-    image = matplotlib.image.imread(pictures[0])
+    monkeypatch.setattr(trained_model, "load", load_with_stamp)
+    bad, long, huge = (tmp_path / f"{name}.wav" for name in ("bad", "long", "huge"))
+    bad.write_bytes(b"RIFF")
+    soundfile.write(long, np.zeros(121 * 8000), 8000)
+    soundfile.write(huge, np.full(RATE_HZ, 1e30), RATE_HZ, subtype="FLOAT")
+    folder, workdir = tmp_path / "new", str(workdirs("area_attn"))
+    names = [str(path) for path in (bad, speech, long, huge, speech)]
+    summary, failed = explain.explain_files(workdir, names, out=str(folder))
+    assert len(failed) == 3 and failed[0].startswith(f"{bad}: ")
+    assert "at most 120 s" in failed[1] and "unusable samples" in failed[2]
+    figures = sorted(folder.iterdir())
+    assert [p.name for p in figures] == ["a_b-2.explain.png", "a_b.explain.png"]
+    image = matplotlib.image.imread(figures[0])
     assert min(image.shape[:2]) > 500 and image[..., :3].std() > 0.1
     whole = [title for title in titles if "a b.wav" in title]
     assert whole and all("paper mode" in title for title in whole)
     assert "area_attn trained on" in whole[0] and "mean of" in whole[0]
-    assert str(workdirs("area_attn")) in whole[0]
-    assert len(said.splitlines()) == 3
+    assert workdir in whole[0]
+    assert len(summary.splitlines()) == 3
 
 
 def test_the_corpus_is_scored_as_the_evaluation_did(workdirs, tmp_path, titles):
     workdir = workdirs("area_attn")
-    said = explain.explain_corpus(str(workdir), out=str(tmp_path))
+    table = explain.explain_corpus(str(workdir), out=str(tmp_path))
     results = json.loads((workdir / "results.json").read_text())
-    known = {(run["fold"], run["seed"]): run for run in results["runs"]}
-    found = json.loads((tmp_path / "deletion.json").read_text())
-    assert len(found["runs"]) == len(known)
-    for run in found["runs"]:
-        want = known[run["fold"], run["seed"]]
+    evaluated = {(run["fold"], run["seed"]): run for run in results["runs"]}
+    summary = json.loads((tmp_path / "deletion.json").read_text())
+    assert len(summary["runs"]) == len(evaluated)
+    for run in summary["runs"]:
+        want = evaluated[run["fold"], run["seed"]]
         np.testing.assert_allclose(run["ua"], want["ua"], atol=1e-9)
         assert run["utterances"] == want["n_test"]
     with (tmp_path / "deletion.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["share"] for row in rows} == {"0", "0.1", "0.3", "0.5"}
-    assert found["conclusion"] in said and "Deletion test of area_attn" in said
+    assert summary["conclusion"] in table and "Deletion test of area_attn" in table
     for name in ("deletion.png", "classes.png"):
         assert (tmp_path / name).stat().st_size > 10_000
     assert any("deletion test" in title for title in titles)
@@ -134,7 +147,7 @@ def test_the_corpus_is_scored_as_the_evaluation_did(workdirs, tmp_path, titles):
 
 def test_one_run_and_words_and_a_corpus_that_moved(workdirs, tones, tmp_path):
     workdir = workdirs("mscnn_spu")
-    fold, seed = trained_workdir.load(workdir).runs[1]
+    fold, seed = trained_model.load(workdir).runs[1]
     moved = tmp_path / tones.parent.name
     shutil.copytree(tones.parent, moved)
     explain.explain_corpus(
@@ -143,8 +156,8 @@ def test_one_run_and_words_and_a_corpus_that_moved(workdirs, tones, tmp_path):
         out=str(tmp_path / "out"),
         data=str(moved / "said.csv"),
     )
-    found = json.loads((tmp_path / "out" / "deletion.json").read_text())
-    assert [run["fold"] for run in found["runs"]] == [fold]
+    summary = json.loads((tmp_path / "out" / "deletion.json").read_text())
+    assert [run["fold"] for run in summary["runs"]] == [fold]
 
 
 def test_other_labels_are_refused(workdirs, tones, tmp_path):
@@ -153,21 +166,25 @@ def test_other_labels_are_refused(workdirs, tones, tmp_path):
     text = (moved / "manifest.csv").read_text()
     text = text.replace("s1_low_0.wav,low", "s1_low_0.wav,mid")
     (moved / "manifest.csv").write_text(text)
+    trained = trained_model.load(workdirs("area_attn"))
     with pytest.raises(InputError, match="--data="):
-        explain.explain_corpus(
-            str(workdirs("area_attn")),
-            out=str(tmp_path),
-            data=str(moved / "manifest.csv"),
-        )
+        CorpusSegments(trained, str(moved / "manifest.csv"))
+
+
+def test_another_corpus_is_refused(workdirs):
+    trained = trained_model.load(workdirs("area_attn"))
+    folds = tuple({**fold, "test": fold["test"][1:]} for fold in trained.folds)
+    with pytest.raises(InputError, match="expected the corpus it was trained on"):
+        CorpusSegments(dataclasses.replace(trained, folds=folds))
 
 
 def test_a_model_that_does_not_attend_says_so(workdirs, speech, tmp_path, monkeypatch):
     monkeypatch.setattr(AreaAttn, "attention_maps", lambda self, state, batch: {})
     workdir = str(workdirs("area_attn"))
-    said, _ = explain.explain_files(workdir, [str(speech)], out=str(tmp_path))
-    assert "does not attend" in said and (tmp_path / "a_b.explain.png").exists()
-    said = explain.explain_corpus(workdir, out=str(tmp_path / "corpus"))
-    assert "does not attend" in said and "\n" not in said
+    summary, _ = explain.explain_files(workdir, [str(speech)], out=str(tmp_path))
+    assert "does not attend" in summary and (tmp_path / "a_b.explain.png").exists()
+    line = explain.explain_corpus(workdir, out=str(tmp_path / "corpus"))
+    assert "does not attend" in line and "\n" not in line
     assert not (tmp_path / "corpus").exists()
 
 
@@ -185,40 +202,3 @@ def test_bad_input_is_one_line(workdirs, speech, tmp_path):
         with pytest.raises(InputError, match=words) as error:
             call()
         assert "\n" not in str(error.value)
-
-
-def test_what_is_too_long_to_draw_is_refused(workdirs, tmp_path):
-    path = tmp_path / "long.wav"
-    soundfile.write(path, np.zeros(121 * 8000), 8000)
-    workdir = str(workdirs("area_attn"))
-    _, failed = explain.explain_files(workdir, [str(path)], out=str(tmp_path))
-    assert len(failed) == 1 and "at most 120 s" in failed[0]
-    assert not list(tmp_path.glob("*.png"))
-
-
-def test_one_bad_file_does_not_stop_the_others(workdirs, speech, tmp_path):
-    bad = tmp_path / "bad.wav"
-    bad.write_bytes(b"RIFF")
-    _, failed = explain.explain_files(
-        str(workdirs("area_attn")), [str(bad), str(speech)], out=str(tmp_path)
-    )
-    assert len(failed) == 1 and failed[0].startswith(f"{bad}: ")
-    assert (tmp_path / "a_b.explain.png").exists()
-
-
-def test_another_corpus_is_refused(workdirs):
-    workdir = workdirs("area_attn")
-    found = trained_workdir.load(workdir)
-    folds = tuple({**fold, "test": fold["test"][1:]} for fold in found.folds)
-    changed = dataclasses.replace(found, folds=folds)
-    with pytest.raises(InputError, match="expected the corpus it was trained on"):
-        explain.corpus_views.Parts(changed)
-
-
-def test_samples_beyond_all_measure_fail_alone(workdirs, speech, tmp_path):
-    bad = tmp_path / "huge.wav"
-    soundfile.write(bad, np.full(16_000, 1e30), 16_000, subtype="FLOAT")
-    _, failed = explain.explain_files(
-        str(workdirs("area_attn")), [str(bad), str(speech)], out=str(tmp_path)
-    )
-    assert len(failed) == 1 and "unusable samples" in failed[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.explain.attention import answer_and_maps
+from ser_jax.explain.explainer import logits_and_maps
 from ser_jax.layers import attention_grid, strided
 from ser_jax.layers.strided import POOL, Window
 from ser_jax.models import MODELS
@@ -61,7 +61,7 @@ def batch_of(shapes, valid, words=(7, 4), seed=0):
     return jax.tree.map(jnp.asarray, batch)
 
 
-look = nnx.jit(answer_and_maps)
+look = nnx.jit(logits_and_maps)
 
 
 def total(maps):

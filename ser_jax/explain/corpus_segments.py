@@ -1,0 +1,115 @@
+"""The test part of every run of a workdir, segment by segment."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from etils import epath
+
+from ser_jax.data import batches
+from ser_jax.errors import InputError
+from ser_jax.explain.explainer import SegmentBatch
+from ser_jax.predict.trained_model import TrainedModel
+from ser_jax.training import experiment
+from ser_jax.workdir.results import read_json
+
+
+class CorpusSegments:
+    """The corpus that a workdir was trained on, split and segmented as it was then.
+
+    Attributes:
+      labels: int [U], class of each utterance.
+      num_frames: int [U].
+    """
+
+    def __init__(self, trained: TrainedModel, data: str = ""):
+        """Reads (or builds) the dataset of the workdir's config.
+
+        Args:
+          trained: The runs.
+          data: Manifest or folder of the corpus, if it has moved.
+
+        Raises:
+          InputError: The corpus is not there or has changed since.
+        """
+        self._trained = trained
+        try:
+            self._experiment = experiment.prepare(_relocate(trained.config, data))
+        except AttributeError as error:  # ml_collections reports a missing key so
+            raise InputError(
+                f"{trained.provenance['workdir']}: expected a config of this version of "
+                f"ser_jax; {error}. Use the version that trained it, or train again."
+            ) from error
+        self.labels = self._experiment.labels
+        buffer, runs = self._experiment.buffer, self._experiment.runs
+        # The buffer holds every utterance once per copy.
+        self.num_frames = np.diff(buffer.base) // len(buffer.offset)
+        self._runs = {(run.fold.name, run.fold.seed): run for run in runs}
+        for fold in trained.folds:
+            self._check(fold)
+
+    def batches(self, r: int, size: int = 32) -> Iterator[SegmentBatch]:
+        """The test segments of run number r, in batches of `size`."""
+        prepared, run = self._experiment, self._runs[self._trained.runs[r]]
+        indices, orders = batches.evaluation_order(
+            run.test,
+            prepared.buffer,
+            prepared.labels,
+            batch_size=size,
+            sizes=prepared.sizes,
+        )
+        for bucket, order, frames in zip(indices, orders, prepared.sizes, strict=True):
+            for step, start in enumerate(bucket.start):
+                utterance = bucket.utterance[step]
+                segment = np.resize(order[step * size : (step + 1) * size], size)
+                yield SegmentBatch(
+                    frames=prepared.buffer.windows(start, frames),
+                    num_frames=bucket.num_frames[step],
+                    start_frame=run.test.start_frame[segment],
+                    utterance=utterance,
+                    count=int(bucket.weight[step].sum()),
+                    side_inputs=self._side_inputs(utterance),
+                )
+
+    def _side_inputs(self, utterance: np.ndarray) -> dict[str, np.ndarray]:
+        tables, inputs = self._experiment.tables, {}
+        if tables.tokens is not None:
+            tokens = np.asarray(tables.tokens)[utterance]
+            inputs["words"] = np.asarray(tables.word_vectors)[tokens]
+            inputs["word_mask"] = tokens > 0
+        if tables.speaker_embeddings is not None:
+            inputs["speaker_embedding"] = tables.speaker_embeddings[utterance]
+        return inputs
+
+    def _check(self, fold: dict) -> None:
+        """Raises InputError unless the corpus gives the fold's test part and labels."""
+        run = self._runs.get((fold["name"], fold["seed"]))
+        positions = () if run is None else run.fold.test
+        ids = {self._experiment.utterances[u].id for u in positions}
+        same_classes = self._experiment.classes == self._trained.classes
+        if ids == set(fold["test"]) and same_classes and self._has_same_labels():
+            return
+        raise InputError(
+            f"{self._trained.provenance['workdir']}: expected the corpus it was trained "
+            f"on, with {len(fold['test'])} test utterances in fold "
+            f"{fold['name']}; got {len(ids)}, others, or other labels. "
+            "--data=... says where the corpus is now: its manifest or folder."
+        )
+
+    def _has_same_labels(self) -> bool:
+        path = epath.Path(self._trained.provenance["workdir"]) / "splits.json"
+        if not path.exists():
+            return True
+        prepared = self._experiment
+        pairs = zip(prepared.utterances, prepared.labels, strict=True)
+        labels = {utterance.id: prepared.classes[k] for utterance, k in pairs}
+        return read_json(path)["labels"] == labels
+
+
+def _relocate(config, data: str):
+    """The config with its corpus at `data`, if that is given."""
+    if not data:
+        return config
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.data["manifest" if config.data.corpus == "manifest" else "root"] = data
+    return config

@@ -1,0 +1,174 @@
+"""Posteriors, attention maps and saliency of segments, from every run of a workdir."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from ser_jax.layers.attention_grid import Maps
+from ser_jax.predict import forward
+from ser_jax.predict.trained_model import TrainedModel
+
+PREDICTED = -1  # as a target: the most probable class of each segment
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentBatch:
+    """Segments of one or more utterances, filled up to a fixed batch size.
+
+    Attributes:
+      frames: float32 [B, T, F, C], features before normalisation.
+      num_frames: int [B], real frames; the rest is padding.
+      start_frame: int [B], first frame of the segment in its utterance.
+      utterance: int [B], index of the utterance.
+      count: Number of segments; later rows only fill the batch.
+      side_inputs: `words`, `word_mask` and `speaker_embedding` if the model reads them.
+    """
+
+    frames: np.ndarray
+    num_frames: np.ndarray
+    start_frame: np.ndarray
+    utterance: np.ndarray
+    count: int
+    side_inputs: Mapping[str, np.ndarray]
+
+
+class Explanation(NamedTuple):
+    """Outputs of one run for a batch of segments.
+
+    Attributes:
+      posteriors: [B, K].
+      maps: Attention maps by name; {} if the model does not attend.
+      saliency: See `saliency`.
+      features: Normalised static features [B, T, F].
+    """
+
+    posteriors: np.ndarray
+    maps: Maps
+    saliency: dict[str, np.ndarray]
+    features: np.ndarray
+
+
+class Explainer:
+    """Evaluates segments with the runs of a workdir; all runs share one compilation.
+
+    Attributes:
+      trained: The runs.
+    """
+
+    def __init__(self, trained: TrainedModel):
+        """Copies the weights to the device."""
+        self.trained = trained
+        runs = range(len(trained.runs))
+        self._runs = [jax.device_put(trained.run_weights(r)) for r in runs]
+        self._posteriors = jax.jit(self._compute_posteriors)
+        self._explanation = jax.jit(self._compute_explanation)
+
+    def posteriors(
+        self,
+        r: int,
+        batch: SegmentBatch,
+        hidden: Mapping[str, np.ndarray] | None = None,
+    ) -> np.ndarray:
+        """Posteriors [B, K] of run number r.
+
+        Args:
+          r: Index of the run.
+          batch: The segments.
+          hidden: True where the normalised input is replaced by its mean, 0: `frames`
+            [B, T, F] or `words` [B, L].
+        """
+        return np.asarray(
+            self._posteriors(self._runs[r], *_arrays(batch), dict(hidden or {}))
+        )
+
+    def explain(
+        self, r: int, batch: SegmentBatch, target: int = PREDICTED
+    ) -> Explanation:
+        """Posteriors, attention and saliency of run number r.
+
+        Args:
+          r: Index of the run.
+          batch: The segments.
+          target: The class whose logit is differentiated for the saliency.
+        """
+        # The target is traced, so that another class needs no second compilation.
+        explanation = self._explanation(
+            self._runs[r], *_arrays(batch), np.int32(target)
+        )
+        return jax.device_get(explanation)
+
+    def _model_and_inputs(self, run, frames, num_frames, side_inputs):
+        weights, mean, std = run
+        data = self.trained.config.data
+        inputs = forward.model_inputs(frames, num_frames, mean, std, data)
+        return self.trained.merge(weights), inputs | side_inputs
+
+    def _compute_posteriors(self, run, frames, num_frames, side_inputs, hidden):
+        model, inputs = self._model_and_inputs(run, frames, num_frames, side_inputs)
+        for name, cells in hidden.items():
+            inputs[name] = jnp.where(cells[..., None], 0.0, inputs[name])
+        return forward.posteriors(model, inputs)
+
+    def _compute_explanation(self, run, frames, num_frames, side_inputs, target):
+        model, inputs = self._model_and_inputs(run, frames, num_frames, side_inputs)
+        logits, maps = logits_and_maps(model, inputs)
+        target = jnp.where(target < 0, jnp.argmax(logits, axis=1), target)
+        slopes = saliency(model, inputs, target)
+        return Explanation(
+            jax.nn.softmax(logits), maps, slopes, inputs["frames"][..., 0]
+        )
+
+
+def _arrays(batch: SegmentBatch) -> tuple:
+    return batch.frames, batch.num_frames, dict(batch.side_inputs)
+
+
+def logits_and_maps(
+    model: nnx.Module, inputs: Mapping[str, Array]
+) -> tuple[Float[Array, "B K"], Maps]:
+    """Logits of a batch and the attention maps behind them; can be jitted.
+
+    Args:
+      model: One of MODELS, in evaluation mode.
+      inputs: The batch that it reads.
+
+    Returns:
+      The logits; the maps by name, whose masses sum to 1 per example over all maps (to
+      0 without a valid frame or word). {} if the model does not attend.
+    """
+    capture = nnx.capture(nnx.Intermediate)(lambda model, inputs: model(inputs))
+    # Layers sow their maps on request only: streaming attention never holds them.
+    model.set_attributes(sow_maps=True, raise_if_not_found=False)
+    logits, state = capture(model, inputs)
+    model.set_attributes(sow_maps=False, raise_if_not_found=False)
+    return logits, model.attention_maps(state, inputs)
+
+
+def saliency(
+    model: nnx.Module, inputs: Mapping[str, Array], target: Array
+) -> dict[str, Array]:
+    """|d logit of the target class / d input|, summed over the last axis.
+
+    Args:
+      model: In evaluation mode.
+      inputs: The batch that it reads.
+      target: int [B], a class per example.
+
+    Returns:
+      `frames` [B, T, F], and `words` [B, L] if the model reads words.
+    """
+    differentiated = {k: inputs[k] for k in ("frames", "words") if k in inputs}
+
+    def sum_of_logits(differentiated):
+        # Examples do not interact in evaluation, so one gradient serves the batch.
+        logits = model({**inputs, **differentiated})
+        return jnp.take_along_axis(logits, target[:, None], axis=1).sum()
+
+    slopes = jax.grad(sum_of_logits)(differentiated)
+    return {name: jnp.abs(slope).sum(axis=-1) for name, slope in slopes.items()}
