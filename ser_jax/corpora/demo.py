@@ -2,7 +2,7 @@
 
 It has one of each pitfall of the release (AppleDouble files, rater sub-folders, a
 suffix dialog, `xxx`, turns without label, a labelled turn without wav, ...), so that
-the reader meets them. Scores on it say that the code works, nothing about emotion.
+the reader meets them. Scores on it show that the code works, nothing about emotion.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from ser_jax.corpora.demo_script import Turn, plan
 from ser_jax.corpora.iemocap import SYNTHETIC_MARKER
 from ser_jax.errors import InputError
 
-_VERSION = 1  # of what is spoken; another version is made anew
+_VERSION = 1  # increase it when the contents change: old trees are then replaced
 _HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n"
 _CATEGORIES = {
     "neu": "Neutral state",
@@ -61,7 +61,7 @@ def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
             f"data.demo_turns: expected 2 or more turns per dialog, got {turns}."
         )
     marker = _marker(turns, seed)
-    if _complete(folder, marker):
+    if _is_complete(folder, marker):
         return folder
     if importlib.util.find_spec("espeakng_loader") is None:
         raise InputError(
@@ -70,14 +70,17 @@ def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Built beside its place and renamed, so that no half-made tree is found.
+        # Built in a scratch folder and renamed, so that a tree is complete or absent.
         with tempfile.TemporaryDirectory(
             dir=folder.parent, prefix=f".{folder.name}-"
         ) as scratch:
             tree = Path(scratch) / "tree"
             _build(tree, turns=turns, seed=seed)
             (tree / SYNTHETIC_MARKER).write_text(marker, encoding="utf-8")
-            _move(tree, folder, marker)
+            if not _is_complete(folder, marker):  # another process may have been faster
+                if folder.exists():
+                    folder.rename(tree.with_name("old"))
+                tree.rename(folder)
     except OSError as error:
         raise InputError(
             f"cannot write the demo corpus to {folder}: {error}. Expected a folder that "
@@ -87,17 +90,17 @@ def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
 
 
 def _marker(turns: int, seed: int) -> str:
-    facts = {
+    contents = {
         "corpus": "ser_jax demo",
         "licence": "synthetic speech (espeak NG); no recording of a person",
         "turns": turns,
         "seed": seed,
         "version": _VERSION,
     }
-    return json.dumps(facts, indent=2) + "\n"
+    return json.dumps(contents, indent=2) + "\n"
 
 
-def _complete(folder: Path, marker: str) -> bool:
+def _is_complete(folder: Path, marker: str) -> bool:
     """Whether the very corpus is there; refuses a folder that holds something else."""
     file = folder / SYNTHETIC_MARKER
     if file.is_file():
@@ -109,14 +112,6 @@ def _complete(folder: Path, marker: str) -> bool:
             "--config.data.tfds_dir to another folder."
         )
     return False
-
-
-def _move(tree: Path, folder: Path, marker: str) -> None:
-    if _complete(folder, marker):
-        return  # another process was faster
-    if folder.exists():
-        folder.rename(tree.with_name("old"))  # vanishes with the scratch folder
-    tree.rename(folder)
 
 
 def _build(root: Path, *, turns: int, seed: int) -> None:
@@ -143,8 +138,8 @@ def _wav(root: Path, session: int, turn: Turn) -> Path:
 
 
 def _speak(jobs: list, file: Path) -> None:
-    """Speaks all `Job`s in one fresh process (see `demo_speech`)."""
     file.write_text(json.dumps([dataclasses.asdict(job) for job in jobs]), "utf-8")
+    # A fresh process, so that the same jobs give the same bytes (see `demo_speech`).
     home = str(Path(__file__).parents[2])  # the package need not be installed
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
@@ -165,12 +160,12 @@ def _speak(jobs: list, file: Path) -> None:
 
 def _write_dialog(root: Path, session: int, turns: list[Turn]) -> None:
     dialog = turns[0].dialog
-    blocks, transcript, clock_s = [], [], 1.0
+    blocks, transcript, time_s = [], [], 1.0
     for turn in turns:
-        start_s = clock_s + turn.pause_s
-        clock_s = start_s + soundfile.info(_wav(root, session, turn)).duration
-        blocks.append(_block(turn, start_s, clock_s))
-        transcript.append(f"{turn.id} [{start_s:08.4f}-{clock_s:08.4f}]: {turn.text}\n")
+        start_s = time_s + turn.pause_s
+        time_s = start_s + soundfile.info(_wav(root, session, turn)).duration
+        blocks.append(_block(turn, start_s, time_s))
+        transcript.append(f"{turn.id} [{start_s:08.4f}-{time_s:08.4f}]: {turn.text}\n")
     # As in the release: label blocks in no order; turns nobody rated; stray lines.
     blocks = blocks[1::2] + blocks[::2]
     transcript.insert(1, f"{dialog}_FXX0 [000.1000-000.9000]: Hm.\n")
@@ -184,7 +179,7 @@ def _write_dialog(root: Path, session: int, turns: list[Turn]) -> None:
         ("Self-evaluation", "f1_cat", ":Neutral state; ()"),
     ):
         text = "".join(f"{turn.id} {value}\n" for turn in turns)
-        # One rater's file looks like a label file and says something else.
+        # A rater's file may look like a label file and have other labels.
         text += f"[0.0000 - 1.0000]\t{turns[0].id}\toth\t[1.0000, 1.0000, 1.0000]\n"
         _write(folder / "EmoEvaluation" / kind / f"{dialog}_{suffix}.txt", text)
 
@@ -195,17 +190,17 @@ def _write(file: Path, text: str) -> None:
 
 
 def _block(turn: Turn, start_s: float, end_s: float) -> str:
-    """A summary line and what the raters said: three evaluators and the actor."""
-    said = [turn.emotion] * 3
+    """A summary line and one line per rater: three evaluators and the actor."""
+    votes = [turn.emotion] * 3
     if turn.emotion == "xxx":  # no majority
-        said = ["neu", "fru", "ang"]
+        votes = ["neu", "fru", "ang"]
     elif turn.ratings[0][0] == turn.ratings[1][0]:
-        said[2] = "neu" if turn.emotion != "neu" else "fru"  # one may disagree
+        votes[2] = "neu" if turn.emotion != "neu" else "fru"  # one may disagree
     means = (sum(scores) / 2 for scores in zip(*turn.ratings, strict=True))
     average = ", ".join(f"{mean:.4f}" for mean in means)
     lines = [f"[{start_s:.4f} - {end_s:.4f}]\t{turn.id}\t{turn.emotion}\t[{average}]"]
-    lines += [f"C-E{n}:\t{_CATEGORIES[e]};\t()" for n, e in enumerate(said, start=1)]
-    lines.append(f"C-F1:\t{_CATEGORIES[said[0]]};\t()")
+    lines += [f"C-E{n}:\t{_CATEGORIES[e]};\t()" for n, e in enumerate(votes, start=1)]
+    lines.append(f"C-F1:\t{_CATEGORIES[votes[0]]};\t()")
     for name, (v, a, d) in zip(("E3", "E4"), turn.ratings, strict=True):
         lines.append(f"A-{name}:\tval {v}; act {a}; dom  {d};\t()")
     lines.append("A-F1:\tval 3; act 3; dom  3;\t()")

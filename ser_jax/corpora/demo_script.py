@@ -1,8 +1,8 @@
 """What the speakers of the synthetic corpus say, and how.
 
-Emotion is in the prosody everywhere. In improvised dialogs about half of the sentences
-also tell it; scripted dialogs have the same sentences in every session, whatever the
-emotion, so that words say nothing there.
+Prosody always carries the emotion. In improvised dialogs about half of the sentences do
+so, too; scripted dialogs have the same sentences in every session, whatever the emotion,
+so that words carry nothing there.
 """
 
 import dataclasses
@@ -67,7 +67,7 @@ _FOUR = {"F": ("neu", "ang", "sad", "hap", "", "neu", "ang", "sad", "exc", "")}
 _FOUR["M"] = ("neu", "ang", "sad", "exc", "", "neu", "ang", "sad", "hap", "")
 _OTHERS = ("fru", "xxx", "sur", "fea", "dis", "oth")
 _EMOTION_WORDS = {"exc": "hap", "fru": "ang", "sur": "hap", "fea": "sad", "dis": "ang"}
-_WORDS_TELL = 0.5  # share of improvised turns whose words tell the emotion
+_TELLING_SHARE = 0.5  # of improvised turns whose words tell the emotion
 
 _PLAIN = (
     "I came here by the early bus.",
@@ -137,10 +137,7 @@ _SCRIPTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Turn:
-    """One planned turn; what is spoken and what the raters see.
-
-    `speech` holds the fields of `demo_speech.Job` but the path of the wav.
-    """
+    """One planned turn: what is spoken and what the raters see."""
 
     id: str
     dialog: str
@@ -148,7 +145,7 @@ class Turn:
     text: str
     pause_s: float
     ratings: tuple[tuple[int, int, int], ...]  # per evaluator: V, A, D in 1..5
-    speech: dict[str, str | int | float]
+    speech: dict[str, str | int | float]  # fields of `demo_speech.Job` but `wav`
 
 
 def plan(session: int, *, turns: int, seed: int) -> Iterator[Turn]:
@@ -159,22 +156,23 @@ def plan(session: int, *, turns: int, seed: int) -> Iterator[Turn]:
       turns: Labelled turns per dialog; the speakers take turns.
       seed: Of the corpus.
     """
+    # The order of the draws is part of the corpus: another order, another corpus.
     rng = np.random.default_rng([seed, session])
-    taken = {"F": 0, "M": 0}
+    num_turns = {"F": 0, "M": 0}
     for index, (side, name) in enumerate(DIALOGS):
         dialog = f"Ses0{session}{side}_{name}"
         dialog += SUFFIXES.get(dialog, "")
-        spoken = [[], []]  # this dialog's emotions of the two speakers
-        first = side == "M"
+        letters = [side, "FM".replace(side, "")]  # who wears the markers begins
+        emotions = {"F": [], "M": []}
         for place in range(turns):
-            letter = "FM"[(place + first) % 2]
-            spoken[place % 2].append(_emotion(session, letter, taken[letter]))
-            taken[letter] += 1
-        for emotions in spoken:
-            rng.shuffle(emotions)
+            letter = letters[place % 2]
+            emotions[letter].append(_emotion(session, letter, num_turns[letter]))
+            num_turns[letter] += 1
+        for letter in letters:
+            rng.shuffle(emotions[letter])
         for place in range(turns):
-            letter = "FM"[(place + first) % 2]
-            emotion = spoken[place % 2][place // 2]
+            letter = letters[place % 2]
+            emotion = emotions[letter][place // 2]
             if "script" in name:
                 text = _SCRIPTS[index % 2][place % len(_SCRIPTS[0])]
             else:
@@ -200,7 +198,7 @@ def _emotion(session: int, letter: str, count: int) -> str:
 
 def _improvise(emotion: str, rng: np.random.Generator) -> str:
     telling = _TELLING.get(_EMOTION_WORDS.get(emotion, emotion), _PLAIN)
-    pool = telling if rng.random() < _WORDS_TELL else _PLAIN
+    pool = telling if rng.random() < _TELLING_SHARE else _PLAIN
     return pool[rng.integers(len(pool))]
 
 

@@ -1,8 +1,8 @@
 """Speaks a list of sentences with espeak NG; run as a program by `demo.make`.
 
-espeak's state is global, and the same call twice in one process differs by a few
-samples, but fresh processes that speak the same list give the same bytes. So one whole
-corpus is one process: `python -m ser_jax.corpora.demo_speech jobs.json`.
+The same call twice in one process differs by a few samples, because espeak keeps global
+state, but fresh processes that speak the same list give the same bytes. So one process
+speaks a whole corpus: `python -m ser_jax.corpora.demo_speech jobs.json`.
 """
 
 import ctypes
@@ -27,32 +27,18 @@ _CALLBACK = ctypes.CFUNCTYPE(
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One sentence and how it is spoken and recorded.
+    """One sentence and how it is spoken and recorded."""
 
-    Attributes:
-      wav: Path of the file to write.
-      text: What to say.
-      voice: espeak voice with variant, e.g. `en-us+f2`.
-      rate_wpm: Words per minute, 80 to 450.
-      pitch: 0 to 99, espeak's scale.
-      pitch_range: 0 (monotone) to 100.
-      word_gap: Extra pause between words, units of 10 ms.
-      level_db: RMS of the speech below full scale.
-      tilt: First-order high-frequency emphasis (> 0) or damping (< 0), in (-1, 1).
-      snr_db: Level of the speech above that of the room noise.
-      noise_seed: Seed of the room noise.
-    """
-
-    wav: str
+    wav: str  # path of the file to write
     text: str
-    voice: str
-    rate_wpm: int
-    pitch: int
-    pitch_range: int
-    word_gap: int
-    level_db: float
-    tilt: float
-    snr_db: float
+    voice: str  # espeak voice with variant, e.g. `en-us+f2`
+    rate_wpm: int  # words per minute, 80 to 450
+    pitch: int  # 0 to 99, espeak's scale
+    pitch_range: int  # 0 (monotone) to 100
+    word_gap: int  # extra pause between words, units of 10 ms
+    level_db: float  # RMS of the speech below full scale
+    tilt: float  # first-order high-frequency emphasis (> 0) or damping, in (-1, 1)
+    snr_db: float  # level of the speech above that of the room noise
     noise_seed: int
 
 

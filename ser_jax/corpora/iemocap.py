@@ -39,10 +39,10 @@ def find_root(root: str) -> Path:
     Raises:
       InputError: If neither holds a session; says how to get the corpus.
     """
-    given = root or os.environ.get("IEMOCAP_ROOT", "")
-    if not given:
+    root = root or os.environ.get("IEMOCAP_ROOT", "")
+    if not root:
         raise InputError(_how_to_get("nowhere: data.root and IEMOCAP_ROOT are empty"))
-    folder = Path(given).expanduser().absolute()
+    folder = Path(root).expanduser().absolute()
     for candidate in (folder, folder / "IEMOCAP_full_release"):
         if any((candidate / name).is_dir() for name in _SESSIONS):
             return candidate
@@ -93,44 +93,32 @@ def read(
     """
     folder = find_root(str(root))
     left_out: list[Exclusion] = []
-    found: dict[str, tuple[Utterance, Path]] = {}
+    turns: dict[str, tuple[Utterance, Path]] = {}
     for name in _present_sessions(folder, strict=strict):
         for utterance, file in _read_session(folder / name, left_out):
-            if utterance.id in found:
+            if utterance.id in turns:
                 raise InputError(
-                    f"turn {utterance.id} is labelled twice: in {found[utterance.id][1]}"
+                    f"turn {utterance.id} is labelled twice: in {turns[utterance.id][1]}"
                     f" and in {file}; expected one label line per turn. Remove one."
                 )
-            found[utterance.id] = utterance, file
-    utterances = [found[key][0] for key in sorted(found)]
-    _finish(folder, utterances, left_out, strict=strict)
-    if excluded is not None:
-        excluded.extend(left_out)
-    return iter(utterances)
-
-
-def _finish(
-    folder: Path,
-    utterances: list[Utterance],
-    left_out: list[Exclusion],
-    *,
-    strict: bool,
-) -> None:
+            turns[utterance.id] = utterance, file
     if left_out:
         logging.getLogger(__name__).warning(
             "IEMOCAP: %d labelled lines left out, first %s (%s)",
-            len(left_out),
-            left_out[0].id,
-            left_out[0].reason,
+            *(len(left_out), left_out[0].id, left_out[0].reason),
         )
-    if not utterances:
+    if not turns:
         raise InputError(
             f"{folder} holds no usable turn: expected label files in "
             "Session*/dialog/EmoEvaluation and wavs in Session*/sentences/wav, got "
             f"{len(left_out)} labelled lines without one. Unpack the release again."
         )
+    utterances = [turns[key][0] for key in sorted(turns)]
     if not is_synthetic(folder):
         check_counts(utterances, strict=strict)
+    if excluded is not None:
+        excluded.extend(left_out)
+    return iter(utterances)
 
 
 def _present_sessions(folder: Path, *, strict: bool) -> list[str]:
@@ -156,10 +144,8 @@ def _read_session(
             try:
                 utterance = iemocap_lines.parse(line, raters, folder, texts)
             except ValueError as error:
-                where = (
-                    f"{folder.name}/dialog/EmoEvaluation/{file.name}: {line.strip()}"
-                )
-                left_out.append(Exclusion(where, "malformed label line", str(error)))
+                name = f"{folder.name}/dialog/EmoEvaluation/{file.name}: {line.strip()}"
+                left_out.append(Exclusion(name, "malformed label line", str(error)))
                 continue
             if utterance.emotion not in LABELS:
                 detail = f"expected one of {LABELS}, got {utterance.emotion!r}"

@@ -1,7 +1,7 @@
-"""What the full IEMOCAP release holds, and the check that a tree holds it.
+"""Class counts of the full IEMOCAP release, and the check that a tree has them.
 
-Class counts per session and style of the five emotions that published systems use
-(7.5 h, 5531 turns); other labels are not checked.
+Of the five emotions that published systems use (7.5 h, 5531 turns), per session and
+style, as EmoBox lists them; other labels are not checked.
 """
 
 import collections

@@ -33,6 +33,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def transcript(file: Path) -> Iterator[tuple[str, str]]:
+    """(Turn, text) of every turn that may have a label."""
     for line in _lines(file):
         head, bracket, text = line.partition("]:")  # the text may hold colons, too
         name = head.split(maxsplit=1)[0] if head.strip() else ""

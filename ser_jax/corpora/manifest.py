@@ -45,19 +45,19 @@ def read(
     """
     file = Path(path).expanduser().absolute()
     left_out: list[Exclusion] = []
-    found: dict[str, Utterance] = {}
+    utterances: dict[str, Utterance] = {}
     sessions: dict[str, str] = {}
     for row in _rows(file):
         item = _parse(row, file.parent)
-        if isinstance(item, Utterance) and item.id in found:
+        if isinstance(item, Utterance) and item.id in utterances:
             detail = f"expected unique ids, got {item.id!r} again for {item.wav}"
             item = Exclusion(item.id, "duplicate id", detail)
         if isinstance(item, Exclusion):
             left_out.append(item)
             continue
-        found[item.id] = item
-        _claim_session(sessions, item.session, row.get("session", ""), file)
-    if not found:
+        utterances[item.id] = item
+        _check_session(sessions, item.session, row.get("session", ""), file)
+    if not utterances:
         reasons = collections.Counter(item.reason for item in left_out)
         raise InputError(
             f"{file} has no usable row: expected at least one with an existing "
@@ -66,7 +66,7 @@ def read(
         )
     if excluded is not None:
         excluded.extend(left_out)
-    return iter([found[key] for key in sorted(found)])
+    return iter([utterances[key] for key in sorted(utterances)])
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
@@ -114,14 +114,13 @@ def _parse(row: Mapping[str, str], folder: Path) -> Utterance | Exclusion:
             detail = f"expected a value in column {name}, got an empty cell"
             return Exclusion(row.get("id") or row["path"], f"empty {noun}", detail)
     home = folder.resolve()
-    wav = (home / row["path"]).resolve()
+    wav = (home / row["path"]).resolve()  # follows links, which may lead outside, too
     name = row.get("id") or row["path"]
     if not wav.is_relative_to(home):
         detail = f"expected a path inside {home}, got {row['path']} ({wav})"
         return Exclusion(name, "path outside the folder", detail)
     if not wav.is_file():
         return Exclusion(name, "missing wav", f"expected {wav}, got no file")
-    known = {*REQUIRED, *OPTIONAL}
     default_id = Path(os.path.relpath(home / row["path"], home)).with_suffix("")
     return Utterance(
         id=row.get("id") or default_id.as_posix(),
@@ -133,7 +132,7 @@ def _parse(row: Mapping[str, str], folder: Path) -> Utterance | Exclusion:
         language=row.get("language", ""),
         gender=_GENDERS.get(row.get("gender", "").lower(), ""),
         split=row.get("split", ""),
-        extra={key: cell for key, cell in row.items() if key not in known},
+        extra={key: row[key] for key in row if key not in REQUIRED + OPTIONAL},
     )
 
 
@@ -145,8 +144,8 @@ def _session_name(raw: str) -> str:
     return "session_all" if name == "all" else name
 
 
-def _claim_session(sessions: dict[str, str], name: str, raw: str, file: Path) -> None:
-    """Two session values must not fall together when they become split names."""
+def _check_session(sessions: dict[str, str], name: str, raw: str, file: Path) -> None:
+    """Raises if another session value has become the same split name."""
     first = sessions.setdefault(name, raw.strip())
     if first != raw.strip():
         raise InputError(

@@ -7,49 +7,31 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-    """A spoken turn with its labels, as a corpus reader found it.
+    """A spoken turn with its labels, as a corpus reader returns it.
 
-    Attributes:
-      id: Unique in the corpus, e.g. `Ses01F_impro01_F000`.
-      wav: Absolute path of the recording (WAV or FLAC, any rate, any channels).
-      speaker: Who speaks, e.g. `1F` (IEMOCAP) or the manifest's column.
-      session: Recording session; TFDS splits are sessions. `session1` ... in IEMOCAP.
-      emotion: The corpus's own label, unmapped (`hap`, `exc`, `xxx`, ...).
-      text: Transcript, empty if there is none.
-      start_s: Start of the turn in its dialog, seconds.
-      end_s: End of the turn in its dialog, seconds.
-      gender: `F`, `M` or empty.
-      language: Language tag or empty.
-      split: The corpus's own split name or empty.
-      dialog: Dialog the turn belongs to, e.g. `Ses01F_impro01`.
-      style: `improvised`, `scripted` or empty.
-      mocap_side: `F` or `M`, the actor who wears the motion-capture markers.
-      valence: Mean rating in [1, 5]; NaN where there is none.
-      activation: Mean rating in [1, 5]; NaN where there is none.
-      dominance: Mean rating in [1, 5]; NaN where there is none.
-      rater_labels: One `rater: label` entry per rater line, in file order.
-      extra: Further manifest columns by name.
+    A turn is part of a dialog; `start_s`, `end_s`, `dialog`, `style`, `mocap_side`, the
+    ratings and `rater_labels` are IEMOCAP's.
     """
 
-    id: str
-    wav: str
-    speaker: str
-    session: str
-    emotion: str
-    text: str = ""
-    start_s: float = 0.0
+    id: str  # unique in the corpus, e.g. `Ses01F_impro01_F000`
+    wav: str  # absolute path; WAV or FLAC, any rate, any channels
+    speaker: str  # e.g. `1F` (IEMOCAP) or the manifest's column
+    session: str  # recording session, a TFDS split; `session1` ... in IEMOCAP
+    emotion: str  # the corpus's own label, unmapped (`hap`, `exc`, `xxx`, ...)
+    text: str = ""  # transcript
+    start_s: float = 0.0  # of the turn in its dialog, seconds
     end_s: float = 0.0
-    gender: str = ""
-    language: str = ""
-    split: str = ""
-    dialog: str = ""
-    style: str = ""
-    mocap_side: str = ""
-    valence: float = math.nan
+    gender: str = ""  # `F`, `M` or empty
+    language: str = ""  # language tag
+    split: str = ""  # the corpus's own split name
+    dialog: str = ""  # e.g. `Ses01F_impro01`
+    style: str = ""  # `improvised`, `scripted` or empty
+    mocap_side: str = ""  # `F` or `M`, who wears the motion-capture markers
+    valence: float = math.nan  # mean rating in [1, 5]; NaN where there is none
     activation: float = math.nan
     dominance: float = math.nan
-    rater_labels: tuple[str, ...] = ()
-    extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rater_labels: tuple[str, ...] = ()  # `rater: label`, in file order
+    extra: Mapping[str, str] = dataclasses.field(default_factory=dict)  # more columns
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,23 +1,27 @@
 """Builds a dataset on first use and finds it afterwards."""
 
 import contextlib
-import fcntl
 import importlib.util
 import io
 import logging
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from ser_jax import clock
-from ser_jax.datasets import transcription
+from ser_jax.datasets import locking, transcription
 from ser_jax.errors import InputError
 from ser_jax.features.spec import RECIPES
 
-_MODES = ("textbook", "nlpaug")
-_FORMATS = ("tfrecord", "array_record")
-_INCOMPLETE = "incomplete."  # how TFDS names what it is writing
+_CHOICES = {
+    "corpus": ("iemocap", "manifest", "demo"),
+    "recipe": tuple(RECIPES),
+    "vtlp_mode": ("textbook", "nlpaug"),
+    "file_format": ("tfrecord", "array_record"),
+    "text": ("none", "transcript", "asr"),
+    "recognizer": ("", *transcription.SPEECH_RECOGNIZERS),
+}
+_SETTING = "--config.data.tfds_dir or TFDS_DATA_DIR"  # where all of it is written
 
 
 def ensure_built(data, *, samples: bool = False) -> str:
@@ -27,28 +31,28 @@ def ensure_built(data, *, samples: bool = False) -> str:
     want the same dataset at once wait for the first one.
 
     Args:
-      data: The group `data` of the config (see `configs/base.py`).
-      samples: Whether the recordings' samples are stored too. VTLP copies are not
-        stored then, whatever `data.vtlp_copies` says: the samples are for making them
-        in every step.
+      data: The group `data` of the config (see `configs/base.py`), which has passed
+        `check_data`.
+      samples: Whether the recordings' samples are stored too, from which VTLP copies are
+        made in every step; then no copies are stored, whatever `data.vtlp_copies` is.
 
     Returns:
       The dataset's folder, for `ser_jax.datasets.store.load`.
 
     Raises:
-      InputError: A value, the corpus, the folder or TensorFlow is missing or wrong,
-        or the corpus is not the one the dataset was built from.
+      InputError: The corpus, the folder or TensorFlow is missing, or the corpus is not
+        the one the dataset was built from.
     """
-    check_data(data)
     builder, root = _builder(data, samples)
     target = Path(builder.data_dir)
     # A dataset appears by one rename, so what is there is complete.
     if not target.exists():
-        with lock(target):
+        with locking.lock(target, _SETTING):
             if not target.exists():
                 _build(builder, root, data)
                 return str(target)
-        builder, root = _builder(data, samples)  # another process built it meanwhile
+        # Another process built it meanwhile: only a new builder reads its metadata.
+        builder, root = _builder(data, samples)
     _check_unchanged(builder, root)
     return str(target)
 
@@ -57,19 +61,11 @@ def check_data(data) -> None:
     """Checks the choices and ranges of `config.data` that decide what is built.
 
     Raises:
-      InputError: Names the key, what it takes and what came.
+      InputError: Names the key, the values it takes and the one it has.
     """
-    choices = {
-        "corpus": ("iemocap", "manifest", "demo"),
-        "recipe": tuple(RECIPES),
-        "vtlp_mode": _MODES,
-        "file_format": _FORMATS,
-        "text": ("none", "transcript", "asr"),
-        "recognizer": ("", *transcription.RECOGNIZERS),
-    }
-    for key, allowed in choices.items():
-        if data[key] not in allowed:
-            names = ", ".join(name or "''" for name in allowed)
+    for key, choices in _CHOICES.items():
+        if data[key] not in choices:
+            names = ", ".join(name or "''" for name in choices)
             raise InputError(
                 f"data.{key}: expected one of {names}, got {data[key]!r}; set "
                 f"--config.data.{key}"
@@ -87,10 +83,11 @@ def check_data(data) -> None:
             "--config.data.manifest=/path/to/manifest.csv"
         )
     if data.text == "asr" and not data.recognizer:
+        first = next(iter(transcription.SPEECH_RECOGNIZERS))
         raise InputError(
             "data.text=asr: expected a recognizer to make the text when the dataset is "
             "built, got data.recognizer=''; set --config.data.recognizer="
-            f"{next(iter(transcription.RECOGNIZERS))} or --config.data.text=transcript"
+            f"{first} or --config.data.text=transcript"
         )
 
 
@@ -122,19 +119,18 @@ def _builder(data, samples: bool):
     if data.corpus == "demo":
         name = f"turns{data.demo_turns}_seed{data.demo_seed}"
         folder = os.path.join(folder, "demo", name)
-        root = _demo_root(data, folder)
+        root = _demo_root(data, Path(folder) / "corpus")
     builder = iemocap_builder.Iemocap(
         config=speech_builder.SpeechConfig(**features), data_dir=folder, **common
     )
     return builder, root or _iemocap_root(data, builder)
 
 
-def _demo_root(data, folder: str) -> str:
+def _demo_root(data, folder: Path) -> str:
     from ser_jax.corpora import demo
 
-    corpus = Path(folder) / "corpus"
-    with lock(corpus):
-        return str(demo.make(corpus, turns=data.demo_turns, seed=data.demo_seed))
+    with locking.lock(folder, _SETTING):
+        return str(demo.make(folder, turns=data.demo_turns, seed=data.demo_seed))
 
 
 def _iemocap_root(data, builder) -> str | None:
@@ -154,12 +150,12 @@ def _check_unchanged(builder, root: str | None) -> None:
         return
     from ser_jax.datasets import iemocap_builder
 
-    wanted = iemocap_builder.corpus_fingerprint(root)
-    built = builder.info.metadata["fingerprint"]
-    if wanted != built:
+    current = iemocap_builder.corpus_fingerprint(root)
+    stored = builder.info.metadata["fingerprint"]
+    if current != stored:
         raise InputError(
             f"{builder.data_dir} was built from another corpus than {root}: expected "
-            f"fingerprint {built}, got {wanted} (files came, went or changed size). "
+            f"fingerprint {stored}, got {current} (files came, went or changed size). "
             "Delete that folder to build again, or set --config.data.tfds_dir."
         )
 
@@ -177,7 +173,11 @@ def _build(builder, root: str | None, data) -> None:
     if data.recognizer:
         transcription.versions(data.recognizer)  # missing packages show at once
     target = Path(builder.data_dir)
-    _remove_leftovers(target)
+    # TFDS writes to `incomplete.<random>_<version>`. We hold the dataset's lock, so such
+    # a folder was left by a killed build.
+    for folder in target.parent.glob(f"incomplete.*_{target.name}"):
+        logging.getLogger(__name__).warning("removing unfinished build %s", folder)
+        shutil.rmtree(folder)
     try:
         # TFDS prints that it downloads something of unknown size.
         with contextlib.redirect_stdout(io.StringIO()):
@@ -190,37 +190,3 @@ def _build(builder, root: str | None, data) -> None:
             f"cannot write the dataset {target}: {error}. Free space there or point "
             "--config.data.tfds_dir at another folder."
         ) from error
-
-
-def _remove_leftovers(target: Path) -> None:
-    """Removes what a killed build of this dataset left (we hold its lock)."""
-    for folder in target.parent.glob(f"{_INCOMPLETE}*_{target.name}"):
-        logging.getLogger(__name__).warning("removing unfinished build %s", folder)
-        shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def lock(
-    target: Path, key: str = "--config.data.tfds_dir or TFDS_DATA_DIR"
-) -> Iterator[None]:
-    """Holds `target` for this process; the system lets go even after SIGKILL.
-
-    Args:
-      target: A file or folder that is to be written.
-      key: What says where it lies, for the error.
-
-    Raises:
-      InputError: Nothing can be written there.
-    """
-    path = target.parent / f".{target.name}.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise InputError(
-            f"expected a folder to write to, got {path.parent}: {error.strerror}. Set "
-            f"{key}."
-        ) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

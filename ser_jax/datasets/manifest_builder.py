@@ -21,7 +21,7 @@ class ManifestConfig(speech_builder.SpeechConfig):
 
     Attributes:
       manifest: The CSV file.
-      fingerprint: Of the CSV and its recordings; made when empty.
+      fingerprint: Of the CSV and its recordings; computed when empty.
     """
 
     manifest: str = ""
@@ -56,13 +56,7 @@ class Manifest(speech_builder.SpeechBuilder):
 
 
 def manifest_fingerprint(path: str | os.PathLike) -> str:
-    """Changes with the CSV's content and the size of any recording it names.
-
-    Args:
-      path: The CSV file.
-
-    Returns:
-      16 hex digits.
+    """16 hex digits that change with the CSV's content and any recording's size.
 
     Raises:
       InputError: See `ser_jax.corpora.manifest.read`.

@@ -11,14 +11,13 @@ import numpy as np
 from tqdm import tqdm
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
-from ser_jax.datasets import frame_cache as flat
-from ser_jax.datasets import records
+from ser_jax.datasets import frame_cache, records
 from ser_jax.errors import InputError
 from ser_jax.features.spec import RECIPES, FeatureSpec
 
 
 class _Views(Sequence):
-    """A sequence whose items are made when asked for."""
+    """A sequence whose items are views that are made on access."""
 
     def __init__(self, view: Callable[[int], np.ndarray], length: int):
         self._view, self._length = view, length
@@ -32,7 +31,7 @@ class _Views(Sequence):
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """A whole dataset; its features stay in a mapped file (`ser_jax.datasets.frame_cache`).
+    """A whole dataset; its features stay in a mapped file (see `frame_cache`).
 
     Attributes:
       utterances: Labels of U utterances, sorted by id.
@@ -47,7 +46,7 @@ class Store:
       resampled: How many recordings came at another rate.
       directory: Where it was read from.
       asr_text: Recognized text of each utterance; all empty without a recognizer.
-      asr: What is known of it: recognizer, versions, word error rate, ...; or {}.
+      asr: Recognizer, versions, word error rate, ...; or {}.
     """
 
     utterances: tuple[Utterance, ...]
@@ -79,7 +78,7 @@ class Store:
         return block.reshape(1 + copies, num, *self.flat.shape[1:])
 
     def take(self, positions: Sequence[int]) -> "Store":
-        """The dataset with only some of its utterances, in the given order."""
+        """The dataset with only some of its utterances, in the order of `positions`."""
         return dataclasses.replace(
             self,
             utterances=tuple(self.utterances[u] for u in positions),
@@ -100,26 +99,24 @@ def load(
 ) -> Store:
     """Opens all splits of a built dataset.
 
-    The first time, the features are copied to a flat file of 4 (V + 1) T F C bytes per
-    utterance; the dataset is not read again while it is as it was.
+    The first time, the features are copied to a file of 4 (V + 1) T F C bytes per
+    utterance; the records are not read again until the dataset changes.
 
     Args:
       directory: What `ser_jax.datasets.build.ensure_built` returned.
       channels: C, 1 static, 2 + delta, 3 + delta-delta; None = all that are stored.
       copies: Whether to keep the VTLP copies; without them V = 0.
-      cache_dir: Where flat files are kept; empty = in the dataset's own folder.
+      cache_dir: Where the copied features are kept; empty = in the dataset's folder.
 
     Raises:
       InputError: There is no complete dataset of this version in `directory`, its
-        recipe stores fewer channels, or the flat file cannot be written.
+        recipe stores fewer channels, or the features cannot be copied.
       ValueError: `channels` is not 1, 2 or 3.
     """
     if channels not in (None, 1, 2, 3):
         raise ValueError(f"expected channels 1, 2 or 3, got {channels}")
     directory = os.fspath(directory)
-    builder = _open(directory)
-    metadata = builder.info.metadata
-    spec = _check_spec(metadata["spec"], directory)
+    builder, spec = _open(directory)
     channels = spec.num_channels if channels is None else channels
     if channels > spec.num_channels:
         raise InputError(
@@ -127,17 +124,18 @@ def load(
             f"{spec.name} stores, got {channels}; set --config.data.channels"
         )
     name = f"flat_channels{channels}{'_copies' if copies else ''}"
-    found = flat.ensure(
-        _flat_folder(directory, cache_dir, name),
-        {"dataset": flat.files(directory)},
-        lambda: _blocks(builder, channels, copies),
+    cache = frame_cache.open_or_write(
+        _cache_folder(directory, cache_dir, name),
+        directory,
+        lambda: _feature_blocks(builder, channels, copies),
     )
-    rows, first = found.entries, _first_frames(found.entries)
+    rows, first = cache.entries, _first_frames(cache.entries)
     order = sorted(range(len(rows)), key=lambda u: rows[u]["utterance"]["id"])
     rows = [rows[u] for u in order]
+    metadata = builder.info.metadata
     return Store(
         utterances=tuple(_utterance(row["utterance"]) for row in rows),
-        flat=found.frames,
+        flat=cache.frames,
         first=first[order],
         num_frames=np.array([row["num_frames"] for row in rows], np.int64),
         warp_factors=np.array([row["warp_factors"] for row in rows], np.float32),
@@ -151,7 +149,9 @@ def load(
     )
 
 
-def load_samples(directory: str | os.PathLike, *, cache_dir: str = "") -> flat.Flat:
+def load_samples(
+    directory: str | os.PathLike, *, cache_dir: str = ""
+) -> frame_cache.FrameCache:
     """Opens the recordings' samples, in rows of one hop, each padded to whole rows.
 
     Args:
@@ -162,53 +162,58 @@ def load_samples(directory: str | os.PathLike, *, cache_dir: str = "") -> flat.F
       int16 [N, 1, hop] and for each recording `id`, `num_samples` and `log_peak`.
 
     Raises:
-      InputError: It holds no samples, or the flat file cannot be written.
+      InputError: It holds no samples, or they cannot be copied.
     """
     directory = os.fspath(directory)
-    builder = _open(directory)
+    builder, spec = _open(directory)
     if "samples" not in builder.info.features:
         raise InputError(
             f"augment.vtlp=online: expected a dataset with samples, got {directory}, "
             "which holds features only. Build it with "
             "--config.augment.vtlp=online, or set --config.augment.vtlp=one."
         )
-    hop = _check_spec(builder.info.metadata["spec"], directory).hop_samples
-
-    def blocks() -> flat.Blocks:
-        for example in records.examples(builder):
-            values = example["samples"]
-            rows = np.pad(values, (0, -len(values) % hop)).reshape(-1, 1, hop)
-            entry = {
-                "id": _text(example["id"]),
-                "num_samples": len(values),
-                "log_peak": float(example["log_peak"]),
-            }
-            yield entry, [rows]
-
-    folder = _flat_folder(directory, cache_dir, "flat_samples")
-    return flat.ensure(folder, {"dataset": flat.files(directory)}, blocks)
+    return frame_cache.open_or_write(
+        _cache_folder(directory, cache_dir, "flat_samples"),
+        directory,
+        lambda: _sample_blocks(builder, spec.hop_samples),
+    )
 
 
-def _flat_folder(directory: str, cache_dir: str, name: str) -> Path:
+def _open(directory: str):
+    """The dataset and its recipe, which must still be what it was built with."""
+    if not (Path(directory) / "dataset_info.json").exists():
+        raise InputError(
+            f"expected a built dataset in {directory}, got no dataset_info.json there; "
+            "build it with `python run.py` or `tfds build`"
+        )
+    import tensorflow_datasets as tfds  # half a second
+
+    builder = tfds.builder_from_directory(directory)
+    stored = builder.info.metadata["spec"]
+    spec = RECIPES.get(stored["name"])
+    if spec is None or dataclasses.asdict(spec) != stored:
+        raise InputError(
+            f"{directory} was built by another version of recipe {stored['name']!r}: "
+            f"expected {spec}, got {stored}. Delete the folder and run again."
+        )
+    return builder, spec
+
+
+def _cache_folder(directory: str, cache_dir: str, name: str) -> Path:
     if not cache_dir:
         return Path(directory) / name
-    whole = os.path.abspath(directory)
-    key = hashlib.sha256(whole.encode()).hexdigest()[:8]
-    dataset = f"{Path(whole).parent.name}_{key}"
+    # Datasets of the same name in other folders must not share a cache.
+    path = os.path.abspath(directory)
+    key = hashlib.sha256(path.encode()).hexdigest()[:8]
+    dataset = f"{Path(path).parent.name}_{key}"
     return Path(cache_dir).expanduser() / dataset / name
 
 
-def _blocks(builder, channels: int, copies: bool) -> flat.Blocks:
-    """What the flat file holds of each example, in the order of the records."""
+def _feature_blocks(builder, channels: int, copies: bool) -> frame_cache.Blocks:
     total = sum(split.num_examples for split in builder.info.splits.values())
-    # The bar shows only when reading takes longer than a breath.
+    options = {"unit": "utt", "delay": 2, "leave": False}  # no bar for small corpora
     for example in tqdm(
-        records.examples(builder),
-        "Reading features",
-        total,
-        delay=2,
-        unit="utt",
-        leave=False,
+        records.examples(builder), "Reading features", total, **options
     ):
         frames = example["log_mel"][..., :channels]
         warped, factors = [], []
@@ -220,58 +225,46 @@ def _blocks(builder, channels: int, copies: bool) -> flat.Blocks:
             "num_frames": len(frames),
             "num_samples": int(example["num_samples"]),
             "warp_factors": factors,
-            "asr_text": _text(example.get("asr_text", "")),
+            "asr_text": _plain(example.get("asr_text", "")),
         }
         yield entry, [frames, *warped]
 
 
+def _sample_blocks(builder, hop_samples: int) -> frame_cache.Blocks:
+    for example in records.examples(builder):
+        samples = example["samples"]
+        rows = np.pad(samples, (0, -len(samples) % hop_samples))
+        entry = {
+            "id": _plain(example["id"]),
+            "num_samples": len(samples),
+            "log_peak": float(example["log_peak"]),
+        }
+        yield entry, [rows.reshape(-1, 1, hop_samples)]
+
+
 def _first_frames(entries: list[dict]) -> np.ndarray:
     """First frame of every block, in the order of the file: int64."""
-    blocks = [row["num_frames"] * (1 + len(row["warp_factors"])) for row in entries]
-    return np.cumsum([0, *blocks], dtype=np.int64)[:-1]
-
-
-def _open(directory: str):
-    if not (Path(directory) / "dataset_info.json").exists():
-        raise InputError(
-            f"expected a built dataset in {directory}, got no dataset_info.json there; "
-            "build it with `python run.py` or `tfds build`"
-        )
-    import tensorflow_datasets as tfds  # half a second
-
-    return tfds.builder_from_directory(directory)
-
-
-def _check_spec(stored: dict, directory: str) -> FeatureSpec:
-    """The recipe as it is now must be the one the features were made by."""
-    spec = RECIPES.get(stored["name"])
-    if spec is None or dataclasses.asdict(spec) != stored:
-        raise InputError(
-            f"{directory} was built by another version of recipe {stored['name']!r}: "
-            f"expected {spec}, got {stored}. Delete the folder and run again."
-        )
-    return spec
+    sizes = [row["num_frames"] * (1 + len(row["warp_factors"])) for row in entries]
+    return np.cumsum([0, *sizes], dtype=np.int64)[:-1]
 
 
 def _labels(example: dict) -> dict:
     """The labels as the reader gave them (numbers rounded to float32), as JSON."""
-    fields = {}
-    for field in dataclasses.fields(Utterance):
-        value = example[field.name]
-        if field.name == "rater_labels":
-            fields[field.name] = [_text(label) for label in value]
-        elif field.name == "extra":
-            fields[field.name] = json.loads(_text(value))
-        elif field.type in (float, "float"):
-            fields[field.name] = float(value)
-        else:
-            fields[field.name] = _text(value)
-    return fields
+    names = [field.name for field in dataclasses.fields(Utterance)]
+    labels = {name: _plain(example[name]) for name in names}
+    return labels | {"extra": json.loads(labels["extra"])}
 
 
 def _utterance(labels: dict) -> Utterance:
     return Utterance(**labels | {"rater_labels": tuple(labels["rater_labels"])})
 
 
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _plain(value):
+    """Texts, numbers and lists of texts as JSON has them, whatever the format gives."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, str):
+        return str(value)
+    if np.ndim(value):
+        return [_plain(item) for item in value]
+    return float(value)

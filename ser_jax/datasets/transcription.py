@@ -1,7 +1,7 @@
-"""Speech recognition when a dataset is built: what a machine hears, and how wrongly.
+"""Speech recognition when a dataset is built, and its word error rate.
 
 Nothing is downloaded: the weights come with a package, and the texts are stored in the
-dataset, so that training needs none of it.
+dataset, so that training needs no recognizer.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ class WhisperTinyEn:
     (beam 1, temperature 0) without context from one utterance to the next: the same
     recording gives the same words, whatever the number of threads.
 
-    Differs from the paper: beam 1 in place of 5, and no second try at a higher
+    Differs from the paper: beam 1 in place of 5, and no second decoding at a higher
     temperature where the words repeat themselves.
     """
 
@@ -80,7 +80,7 @@ class WhisperTinyEn:
         return " ".join(piece.text.strip() for piece in pieces)
 
 
-RECOGNIZERS = {"whisper-tiny.en": WhisperTinyEn}  # by `config.data.recognizer`
+SPEECH_RECOGNIZERS = {"whisper-tiny.en": WhisperTinyEn}  # by `config.data.recognizer`
 
 
 def versions(name: str) -> dict[str, str]:
@@ -89,7 +89,7 @@ def versions(name: str) -> dict[str, str]:
     Raises:
       InputError: One is missing.
     """
-    packages = (*RECOGNIZERS[name].PACKAGES, "jiwer")
+    packages = (*SPEECH_RECOGNIZERS[name].PACKAGES, "jiwer")
     try:
         return {package: importlib.metadata.version(package) for package in packages}
     except importlib.metadata.PackageNotFoundError as error:
@@ -101,64 +101,69 @@ def transcribe(
 ) -> tuple[dict[str, str], dict]:
     """Recognizes every utterance, one after the other, with one loaded model.
 
-    Every text is kept in `folder` as soon as it is there, under a hash of the samples
-    and of the recognizer's versions. So a killed build goes on where it was, and another
+    Every text is appended to a journal at once, under a hash of the samples and of the
+    recognizer's versions. So a killed build continues where it stopped, and another
     recipe of the same corpus recognizes nothing again.
 
     Args:
       utterances: With readable recordings.
-      name: Key of `RECOGNIZERS`.
-      folder: Where `<name>.jsonl` is kept; None keeps nothing.
+      name: Key of `SPEECH_RECOGNIZERS`.
+      folder: Where the journal `<name>.jsonl` is kept; None keeps nothing.
       num_threads: Of the CPU; 0 = all cores.
 
     Returns:
-      (Text by utterance id, facts for the metadata: `recognizer`, `versions` and what
-      `word_errors` says; `empty` texts; `seconds` of recognition, kept texts included.)
+      (Text by utterance id, metadata: `recognizer`, `versions`, the entries of
+      `word_errors`; `empty` texts; `seconds` of recognition, texts of the journal
+      included.)
 
     Raises:
-      InputError: A package is missing.
+      InputError: A package is missing, or the journal cannot be written.
     """
-    used = versions(name)
-    recognize = RECOGNIZERS[name](num_threads)
-    identity = json.dumps([name, [used[p] for p in RECOGNIZERS[name].PACKAGES]])
-    journal = _Journal(folder / f"{name}.jsonl" if folder else None)
+    packages = versions(name)
+    recognize = SPEECH_RECOGNIZERS[name](num_threads)
+    # jiwer, which only counts errors, is no part of the identity.
+    used = [packages[package] for package in SPEECH_RECOGNIZERS[name].PACKAGES]
+    identity = json.dumps([name, used]).encode()
+    path = folder / f"{name}.jsonl" if folder else None
+    journal = _read_journal(path)
     texts, seconds = {}, 0.0
     for utterance in tqdm(utterances, f"Recognizing, {name}", unit="utt"):
         samples, _ = audio.load(utterance.wav, SAMPLE_RATE_HZ)
-        digest = hashlib.sha256(identity.encode() + samples.tobytes()).hexdigest()
+        digest = hashlib.sha256(identity + samples.tobytes()).hexdigest()
         if digest not in journal:
             started = time.monotonic()
             text = recognize(samples)
-            journal.add(digest, text, time.monotonic() - started)
+            journal[digest] = text, time.monotonic() - started
+            _append_to_journal(path, digest, *journal[digest])
         texts[utterance.id], spent = journal[digest]
         seconds += spent
-    facts = {
+    metadata = {
         "recognizer": name,
-        "versions": used,
+        "versions": packages,
         **word_errors([u.text for u in utterances], [texts[u.id] for u in utterances]),
         "empty": sum(not plain(text) for text in texts.values()),
         "seconds": round(seconds, 1),
     }
-    _log(facts, len(texts))
-    return texts, facts
+    _log(metadata, len(texts))
+    return texts, metadata
 
 
-def word_errors(references: Sequence[str], heard: Sequence[str]) -> dict:
+def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> dict:
     """Word error rate over the utterances whose transcript has words.
 
     Substituted, deleted and inserted words over the number of transcribed words, all
     utterances together, by `jiwer`. Both sides without case, punctuation and noises
-    (`ser_jax.features.sentences.plain`); nothing else is evened out, so that `5` for
-    `five` is an error.
+    (`ser_jax.features.sentences.plain`) but otherwise as they are: `5` for `five` is an
+    error.
 
     Args:
       references: Transcripts; empty where there is none.
-      heard: Recognized texts.
+      hypotheses: Recognized texts.
 
     Returns:
       `wer` (None without a transcript), `num_words` transcribed, `transcripts` compared.
     """
-    pairs = [(plain(r), plain(h)) for r, h in zip(references, heard, strict=True)]
+    pairs = [(plain(r), plain(h)) for r, h in zip(references, hypotheses, strict=True)]
     pairs = [(reference, text) for reference, text in pairs if reference]
     rate = None
     if pairs:
@@ -172,48 +177,35 @@ def word_errors(references: Sequence[str], heard: Sequence[str]) -> dict:
     }
 
 
-class _Journal(Mapping[str, tuple[str, float]]):
-    """(Text, seconds it took) by hash; every addition is on the disk at once."""
-
-    def __init__(self, path: Path | None):
-        self._path = path
-        self._kept: dict[str, tuple[str, float]] = {}
-        if path is not None and path.exists():
-            self._kept = dict(_entries(path.read_text(encoding="utf-8").split("\n")))
-
-    def __getitem__(self, digest: str) -> tuple[str, float]:
-        return self._kept[digest]
-
-    def __iter__(self):
-        return iter(self._kept)
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def add(self, digest: str, text: str, seconds: float) -> None:
-        self._kept[digest] = text, seconds
-        if self._path is None:
-            return
-        line = json.dumps({"sha256": digest, "text": text, "seconds": seconds})
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                # A line of its own even behind one that a kill cut short.
-                file.write(f"\n{line}")
-        except OSError as error:
-            raise InputError(
-                f"cannot keep recognized texts in {self._path}: {error.strerror}. Free "
-                "space there or set --config.data.tfds_dir."
-            ) from error
+def _read_journal(path: Path | None) -> dict[str, tuple[str, float]]:
+    """(Text, seconds of recognition) by hash."""
+    journal = {}
+    if path is not None and path.exists():
+        for line in path.read_text(encoding="utf-8").split("\n"):
+            try:
+                entry = json.loads(line)
+                journal[entry["sha256"]] = entry["text"], entry["seconds"]
+            except (json.JSONDecodeError, KeyError, TypeError):
+                continue  # empty, or cut short by a kill
+    return journal
 
 
-def _entries(lines: Iterable[str]) -> Iterator[tuple[str, tuple[str, float]]]:
-    for line in lines:
-        try:
-            entry = json.loads(line)
-            yield entry["sha256"], (entry["text"], entry["seconds"])
-        except (json.JSONDecodeError, KeyError, TypeError):
-            continue  # empty, or cut short by a kill
+def _append_to_journal(
+    path: Path | None, digest: str, text: str, seconds: float
+) -> None:
+    if path is None:
+        return
+    line = json.dumps({"sha256": digest, "text": text, "seconds": seconds})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            # The newline comes first: a line that a kill cut short must end before it.
+            file.write(f"\n{line}")
+    except OSError as error:
+        raise InputError(
+            f"cannot keep recognized texts in {path}: {error.strerror}. Free "
+            "space there or set --config.data.tfds_dir."
+        ) from error
 
 
 def _missing(error: Exception) -> InputError:
@@ -224,11 +216,12 @@ def _missing(error: Exception) -> InputError:
     )
 
 
-def _log(facts: dict, total: int) -> None:
+def _log(metadata: dict, total: int) -> None:
     rate = "no transcripts to compare with"
-    if facts["wer"] is not None:
-        rate = f"word error rate {facts['wer']:.1%} of {facts['num_words']} words"
+    if metadata["wer"] is not None:
+        words = metadata["num_words"]
+        rate = f"word error rate {metadata['wer']:.1%} of {words} words"
     logging.getLogger(__name__).info(
         "%s heard %d utterances, %d of them without a word: %s",
-        *(facts["recognizer"], total, facts["empty"], rate),
+        *(metadata["recognizer"], total, metadata["empty"], rate),
     )

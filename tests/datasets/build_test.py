@@ -211,12 +211,12 @@ def test_wrong_values_name_the_key(tmp_path, key, value):
     with pytest.raises(
         InputError, match=rf"data\.{key}.*expected|expected.*data\.{key}"
     ):
-        build.ensure_built(data)
+        build.check_data(data)
 
 
 def test_manifest_without_file_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="expected a CSV file, got none"):
-        build.ensure_built(manifest_config("", tmp_path))
+        build.check_data(manifest_config("", tmp_path))
 
 
 def test_folder_that_cannot_be_written_is_an_input_error(tree, tmp_path):

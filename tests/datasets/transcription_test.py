@@ -46,7 +46,7 @@ class Fake:
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setitem(transcription.RECOGNIZERS, NAME, Fake)
+    monkeypatch.setitem(transcription.SPEECH_RECOGNIZERS, NAME, Fake)
     monkeypatch.setattr(Fake, "calls", 0)
     monkeypatch.setattr(Fake, "fails_at", 0)
     return Fake

@@ -1,0 +1,131 @@
+"""From recordings to features: which recordings are usable, and their features."""
+
+import collections
+import concurrent.futures
+import itertools
+import logging
+from collections.abc import Iterator
+
+import joblib
+import numpy as np
+from joblib.externals import loky
+
+from ser_jax.corpora.utterance import Exclusion, Utterance
+from ser_jax.errors import InputError
+from ser_jax.features import audio
+
+# Utterances in flight per worker: bounds memory, keeps the workers busy.
+_IN_FLIGHT_PER_WORKER = 8
+
+
+def check_recordings(
+    utterances: list[Utterance], config, excluded: list[Exclusion]
+) -> tuple[list[Utterance], int]:
+    """Reads every recording once, before anything is written.
+
+    Sessions without a usable recording must be known before their split is opened.
+
+    Args:
+      utterances: What the reader found.
+      config: A `SpeechConfig`.
+      excluded: What the reader left out; unusable recordings are appended.
+
+    Returns:
+      (Utterances whose audio can be used, how many of them need resampling.)
+
+    Raises:
+      InputError: Nothing is left.
+    """
+
+    def rate_or_exclusion(utterance: Utterance) -> int | Exclusion:
+        try:
+            _, rate_hz = audio.read(utterance.wav, config.min_duration_s)
+        except audio.AudioError as error:
+            return Exclusion(utterance.id, error.reason, error.detail)
+        return rate_hz
+
+    # Threads: reading files waits for the disk and libsndfile frees the GIL.
+    results = joblib.Parallel(n_jobs=-1, prefer="threads")(
+        joblib.delayed(rate_or_exclusion)(utterance) for utterance in utterances
+    )
+    excluded += [result for result in results if isinstance(result, Exclusion)]
+    usable = [
+        (utterance, rate_hz)
+        for utterance, rate_hz in zip(utterances, results, strict=True)
+        if not isinstance(rate_hz, Exclusion)
+    ]
+    counts = collections.Counter(exclusion.reason for exclusion in excluded)
+    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items()))
+    if not usable:
+        raise InputError(_nothing_usable(excluded, reasons))
+    if excluded:
+        logging.getLogger(__name__).warning(
+            "%d recordings are left out: %s", len(excluded), reasons
+        )
+    resampled = sum(rate_hz != config.spec.sample_rate_hz for _, rate_hz in usable)
+    return [utterance for utterance, _ in usable], resampled
+
+
+def _nothing_usable(excluded: list[Exclusion], reasons: str) -> str:
+    if not excluded:
+        return "expected at least one utterance, got an empty corpus; check the path"
+    first = excluded[0]
+    return (
+        f"expected at least one usable recording, got none of {len(excluded)} "
+        f"({reasons}; first: {first.id}: {first.detail}). Check the corpus's "
+        "files and --config.data.min_duration_s."
+    )
+
+
+def extract(
+    utterances: list[Utterance], config, num_workers: int
+) -> Iterator[tuple[Utterance, dict[str, np.ndarray]]]:
+    """Features of utterances, in order, on all cores, in bounded memory.
+
+    Args:
+      utterances: With usable recordings.
+      config: A `SpeechConfig`.
+      num_workers: 0 = all cores.
+
+    Yields:
+      An utterance and its `vtlp.recording_features`.
+    """
+    from ser_jax.features import vtlp  # librosa, which a built dataset does not need
+
+    def submit(utterance: Utterance):
+        factors = vtlp.warp_factors(
+            utterance.id, config.vtlp_copies, config.vtlp_low, config.vtlp_high
+        )
+        job = executor.submit(
+            vtlp.recording_features,
+            utterance.wav,
+            config.spec,
+            factors,
+            config.vtlp_mode,
+            config.min_duration_s,
+            config.samples,
+        )
+        return utterance, job
+
+    num_workers = num_workers or joblib.cpu_count()
+    executor = _executor(config, num_workers)
+    jobs = map(submit, utterances)
+    in_flight = collections.deque(
+        itertools.islice(jobs, _IN_FLIGHT_PER_WORKER * num_workers)
+    )
+    try:
+        while in_flight:
+            utterance, job = in_flight.popleft()
+            yield utterance, job.result()
+            in_flight.extend(itertools.islice(jobs, 1))
+    finally:
+        for _, job in in_flight:
+            job.cancel()
+
+
+def _executor(config, num_workers: int) -> concurrent.futures.Executor:
+    # FFT, filterbanks and logarithms release the GIL, and sending features from process
+    # to process takes longer than computing them. librosa's part of nlpaug holds it.
+    if config.vtlp_copies and config.vtlp_mode == "nlpaug":
+        return loky.get_reusable_executor(num_workers)
+    return concurrent.futures.ThreadPoolExecutor(num_workers, "features")

@@ -1,0 +1,34 @@
+"""One process at a time writes a dataset or a cache; the others wait for it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from ser_jax.errors import InputError
+
+
+@contextlib.contextmanager
+def lock(target: Path, setting: str) -> Iterator[None]:
+    """Makes other processes that lock the same target wait.
+
+    Args:
+      target: A file or folder that is to be written.
+      setting: What decides where `target` lies, for the error.
+
+    Raises:
+      InputError: Nothing can be written there.
+    """
+    path = target.parent / f".{target.name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The operating system releases it, even when this process is killed.
+        held = filelock.FileLock(path).acquire()
+    except OSError as error:
+        raise InputError(
+            f"expected a folder to write to, got {path.parent}: {error.strerror}. Set "
+            f"{setting}."
+        ) from error
+    with held:
+        yield
