@@ -25,7 +25,24 @@ from ser_jax.scoring import metrics
 
 WIDTH_IN, HEIGHT_IN = 5.0, 3.6
 GRID = "#e6e6e6"
-RC = figure_style.RC | {"font.size": 12, "xtick.color": GREY, "ytick.color": GREY}
+# Charts, which have a grid instead of a frame; the matrix keeps matplotlib's defaults.
+RC = figure_style.RC | {
+    "font.size": 12,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": GREY,
+    "axes.titlecolor": GREY,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "axes.xmargin": 0.02,
+    "grid.color": GRID,
+    "legend.borderaxespad": 0,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+}
 # Drawn colour -> variable of report.css, which has a value for light and for dark.
 PAGE_COLOURS = {
     BLUE: "--first",
@@ -158,12 +175,10 @@ def scores(rows: Sequence[tuple], axis: str, reference: str = "") -> Figure:
     for number, row in enumerate(rows):
         _draw_scores(axes, -number, *row)
     axes.set_ylim(0.4 - len(rows), 0.85)
-    axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
-    axes.set_yticks([])
-    axes.set_xlabel(axis, color=GREY)
-    axes.grid(axis="x", color=GRID)
-    _show_percent(axes.xaxis)
-    _finish(figure, axes)
+    axes.yaxis.set_visible(False)
+    axes.grid(axis="x")
+    axes.set_xlabel(axis)
+    _finish(figure, axes, axes.xaxis)
     return figure
 
 
@@ -182,14 +197,11 @@ def durations(bins: Sequence[tuple[float, float, float, float]]) -> Figure:
     room_s = longest_s / 150  # recordings of one length would be no line at all
     for low, high, ua, wa in bins:
         ends, lengths = (low - room_s, high + room_s), f"{low:.2f} to {high:.2f} s"
-        tip = f"{lengths}: WA {_percent(wa)} %"
-        _plot(axes, ends, (wa, wa), tip, lw=3, color=VERMILION, ls=_DOTTED)
-        tip = f"{lengths}: UA {_percent(ua)} %"
-        _plot(axes, ends, (ua, ua), tip, lw=3, color=BLUE)
-    _show_percent(axes.yaxis)
-    _label(axes, "duration, s", "score, %")
-    axes.set_xlim(0, max(longest_s, 1e-3))
-    _finish(figure, axes)
+        dots = {"lw": 3, "color": VERMILION, "ls": _DOTTED}
+        _plot(axes, ends, (wa, wa), f"{lengths}: WA {wa:.2%}", **dots)
+        _plot(axes, ends, (ua, ua), f"{lengths}: UA {ua:.2%}", lw=3, color=BLUE)
+    axes.set(xlabel="duration, s", title="score, %", xlim=(0, longest_s or 1))
+    _finish(figure, axes, axes.yaxis)
     return figure
 
 
@@ -249,18 +261,16 @@ def _draw_curves(figure, name, series, chance):
     if rings:
         axes.plot([], [], "o", label="epoch scored", **ring)
     for epoch, score in rings:
-        tip = f"epoch {epoch}: {_percent(score)} %"
-        _plot(axes, epoch, score, tip, marker="o", **ring)
-    if name == "UA":
-        low, high = axes.get_ylim()
-        if low <= chance <= high:
-            axes.axhline(chance, color=GREY, lw=1, ls=":")
-            place = {"transform": axes.get_yaxis_transform(), "ha": "right"}
-            axes.text(1.0, chance, "chance", color=GREY, va="bottom", **place)
-        _show_percent(axes.yaxis)
-    _label(axes, "epoch", "UA, %" if name == "UA" else "loss")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    _finish(figure, axes)
+        _plot(axes, epoch, score, f"epoch {epoch}: {score:.2%}", marker="o", **ring)
+    scored = name == "UA"
+    low, high = axes.get_ylim()
+    if scored and low <= chance <= high:  # far away it would squeeze the curves
+        axes.axhline(chance, color=GREY, lw=1, ls=":")
+        place = {"transform": axes.get_yaxis_transform(), "ha": "right"}
+        axes.text(1.0, chance, "chance", color=GREY, va="bottom", **place)
+    axes.set(xlabel="epoch", title="UA, %" if scored else name)
+    _finish(figure, axes, axes.yaxis if scored else None)
+    axes.locator_params(axis="x", integer=True)
 
 
 def _draw_scores(axes, y, name, values, summary, published):
@@ -269,18 +279,18 @@ def _draw_scores(axes, y, name, values, summary, published):
     axes.text(0.0, y + 0.5, name, color=INK, **place)
     tick = {"marker": "|", "mew": 3}
     if published is not None:
-        tip = f"{name}: {_percent(published)} %"
+        tip = f"{name}: {published:.2%}"
         _plot(axes, published, y, tip, ms=18, color=VERMILION, **tick)
     if summary["mean"] is not None:
         mean, std = summary["mean"], summary["std"] or 0.0
         ends = max(mean - std, 0.0), min(mean + std, 1.0)
-        tip = f"{name}: {_percent(mean)} ± {_percent(std)} %"
+        tip = f"{name}: {mean:.2%} ± {std:.2%}"
         _plot(axes, ends, (y, y), tip, lw=3, color=BLUE)
         _plot(axes, mean, y, tip, ms=14, color=BLUE, **tick)
     dot = {"marker": "o", "ms": 8, "color": GREY, "mec": "white", "zorder": 3}
     for value in values:
         if value is not None:
-            _plot(axes, value, y, f"one run: {_percent(value)} %", **dot)
+            _plot(axes, value, y, f"one run: {value:.2%}", **dot)
 
 
 def _plot(axes, x, y, tip="", **style):
@@ -288,25 +298,11 @@ def _plot(axes, x, y, tip="", **style):
     axes.plot(x, y, clip_on=False, gid=_TIP + tip if tip else None, **style)
 
 
-def _percent(share) -> str:
-    return f"{100 * share:.2f}"
-
-
-def _show_percent(axis):
-    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}"))
-
-
-def _label(axes, x_name, y_name):
-    axes.set_xlabel(x_name, color=GREY)
-    axes.set_title(y_name, loc="left", fontsize=12, color=GREY)
-    axes.margins(x=0.02)
-    axes.locator_params(nbins=5, steps=[1, 2, 5, 10])
-    axes.grid(axis="y", color=GRID)
-
-
-def _finish(figure, axes):
+def _finish(figure, axes, percent_axis):
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_axisbelow(True)
-    where = {"loc": "outside lower left", "ncols": 2, "borderaxespad": 0}
-    figure.legend(frameon=False, handlelength=1.6, **where)
+    axes.locator_params(nbins=5, steps=[1, 2, 5, 10])
+    if percent_axis:
+        percent = FuncFormatter(lambda share, _: f"{100 * share:g}")
+        percent_axis.set_major_formatter(percent)
+    figure.legend(loc="outside lower left", ncols=2)

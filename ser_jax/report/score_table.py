@@ -19,13 +19,13 @@ LEGEND = (
 )
 
 
-def text(results: Mapping, published: Mapping | None = None) -> str:
+def text(results: Mapping, published: Mapping) -> str:
     """The table for the terminal.
 
     Args:
       results: Content of results.json.
       published: `paper, wa, ua, protocol` of the config (fractions, text or None) and
-        optionally the fields of `COMPARED`; None where nothing is published.
+        optionally the fields of `COMPARED`; empty where nothing is published.
 
     Returns:
       Text without a final newline; scores are percent.
@@ -44,13 +44,13 @@ def text(results: Mapping, published: Mapping | None = None) -> str:
     if "test sentences also in training" in stamps(results):
         lines.append(f"warning: {protocol.repeated_sentences(results)}")
     lines += ["", table, ""]
-    if has_paper(published) and (differing := differences(results, published)):
+    if differing := differences(results, published):
         lines.append("differs from the paper:")
         lines += [f"  {line}" for line in differing]
     return "\n".join(lines).rstrip()
 
 
-def rows(results: Mapping, published: Mapping | None) -> list[tuple[str, ...]]:
+def rows(results: Mapping, published: Mapping) -> list[tuple[str, ...]]:
     """The rows below `HEADER`; a star marks a fold that lacks a class."""
     table = []
     for run in results["runs"]:
@@ -64,7 +64,7 @@ def rows(results: Mapping, published: Mapping | None) -> list[tuple[str, ...]]:
     scores = [percent(pooled[key]) for key in SCORES]
     tested = str(int(np.sum(pooled["confusion"])))
     table.append(("pooled", "", *scores, tested, ""))
-    if has_paper(published):
+    if published.get("paper"):
         scores = [percent(published.get(key)) for key in ("ua", "wa")]
         table.append(("paper", "", *scores, "–", "", ""))
     return table
@@ -98,13 +98,10 @@ def headline(results: Mapping) -> str:
     )
 
 
-def has_paper(published: Mapping | None) -> bool:
-    """Whether there is a published number to stand beside."""
-    return bool(published and published.get("paper"))
-
-
 def differences(results: Mapping, published: Mapping) -> list[str]:
-    """One line per protocol field in which the paper differs."""
+    """One line per protocol field in which the paper differs; none without a paper."""
+    if not published.get("paper"):
+        return []
     here = {**results["protocol"], **{k: results[k] for k in ("corpus", "selection")}}
     return [
         f"{field}: paper: {published[field]}, here: {here.get(field, 'not used')}"

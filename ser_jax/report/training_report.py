@@ -97,7 +97,7 @@ def _results(results, published, svgs):
 
 
 def _draw_scores(results, published) -> str:
-    paper = published if score_table.has_paper(published) else {}
+    paper = published if published.get("paper") else {}
     rows = [
         (
             name,
@@ -107,7 +107,7 @@ def _draw_scores(results, published) -> str:
         )
         for key, name in (("ua", "UA"), ("wa", "WA"))
     ]
-    differs = paper and score_table.differences(results, paper)
+    differs = score_table.differences(results, published)
     reference = "paper, other conditions" if differs else "paper"
     figure = figures.scores(rows, "score, %", reference)
     return figures.svg(figure, "UA and WA of every run")
@@ -126,7 +126,7 @@ def _published_share(score) -> float | None:
 
 def _next_to_paper(results, published: Mapping):
     title = "Next to the paper"
-    if not score_table.has_paper(published):
+    if not published.get("paper"):
         text = Text("The config gives no published number for this system.")
         return Section("paper", title, [text])
     ours = [score_table.spread(results, key) for key in ("ua", "wa")]

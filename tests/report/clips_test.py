@@ -4,12 +4,9 @@ import base64
 import io
 
 import numpy as np
-import pytest
 import soundfile
 
-from ser_jax.errors import InputError
 from ser_jax.report import clips
-from ser_jax.workdir import recordings
 from ser_jax.workdir.recordings import Recording
 
 RATE_HZ = 8000
@@ -48,14 +45,14 @@ def test_channels_are_averaged_as_for_the_model(tmp_path):
 
 def test_what_cannot_be_heard_says_why(tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
-    known = {
+    recordings = {
         "gone": Recording("gone", 1.0, str(tmp_path / "gone.wav")),
         "folder": Recording("folder", 1.0, str(tmp_path)),
         "text": Recording("text", 1.0, str(tmp_path / "text.wav")),
         "changed": _write(tmp_path / "changed.wav", _noise(800), duration_s=0.2),
         "long": _write(tmp_path / "long.wav", np.zeros(61 * RATE_HZ)),
     }
-    cells = clips.clips([*known, "unheard of"], known)
+    cells = clips.clips([*recordings, "unheard of"], recordings)
     assert not any(cell.uri for cell in cells)
     assert [cell.text for cell in cells] == [
         "file not here",
@@ -69,26 +66,7 @@ def test_what_cannot_be_heard_says_why(tmp_path):
 
 def test_the_page_holds_no_more_than_the_limit(tmp_path):
     sizes = {"a": 900, "b": 30_000, "c": 500}
-    known = {n: _write(tmp_path / f"{n}.wav", _noise(s)) for n, s in sizes.items()}
-    first, second, third = clips.clips(list(known), known, total_bytes=9000)
+    recordings = {n: _write(tmp_path / f"{n}.wav", _noise(s)) for n, s in sizes.items()}
+    first, second, third = clips.clips(list(recordings), recordings, total_bytes=9000)
     assert first.uri and third.uri and len(first.uri) + len(third.uri) <= 9000
     assert not second.uri and second.text == "the page holds no more sound"
-
-
-def test_recordings_survive_a_round_trip(tmp_path):
-    items = [Recording('a,"b"', 1.25, "/x/ü, y.wav"), Recording("c\nd", 0.125, "z")]
-    recordings.write(tmp_path / "r.csv", items)
-    assert list(recordings.read(tmp_path / "r.csv").values()) == items
-
-
-def test_a_workdir_without_recordings_has_none(tmp_path):
-    assert recordings.read(tmp_path / recordings.NAME) == {}
-
-
-@pytest.mark.parametrize(
-    "text", ["utterance,wav\na,b\n", "utterance,duration_s,wav\na,long,b\n"]
-)
-def test_damaged_recordings_are_an_input_error(tmp_path, text):
-    (tmp_path / "r.csv").write_text(text)
-    with pytest.raises(InputError, match=r"duration_s.*evaluate"):
-        recordings.read(tmp_path / "r.csv")

@@ -1,15 +1,13 @@
 """Several workdirs beside each other, against examples worked by hand."""
 
-import json
 import re
 
 import pytest
 
 from ser_jax.errors import InputError
 from ser_jax.report import report
-from ser_jax.workdir import contents, results
-from ser_jax.workdir.results import Prediction
-from tests.report import hostile
+from ser_jax.workdir import contents
+from tests.report import hostile, workdirs
 from tests.report.page import Page
 
 CLASSES = ("angry", "sad")
@@ -18,32 +16,27 @@ RIGHT = {"s1": ("angry", "sad"), "s2": ("angry", "sad")}
 
 def _workdir(folder, decided, config=None, *, tested="ab", corpus="tones", **protocol):
     """Two folds of two utterances; `decided` by fold, in the order angry, sad."""
-    predictions = [
-        Prediction(f"{name}{fold}", fold, 0, "1F", fold, label, said, (0.5, 0.5))
+    predictions = workdirs.predictions(
+        (f"{name}{fold}", fold, label, decision)
         for fold, pair in decided.items()
-        for name, label, said in zip(tested, CLASSES, pair, strict=True)
-    ]
-    runs = [{"fold": f, "seed": 0, "best_epoch": 1, "epochs": 1} for f in decided]
+        for name, label, decision in zip(tested, CLASSES, pair, strict=True)
+    )
     rules = {"split": "group", "selection": "val", "validation": "random"} | protocol
-    about = {
-        "corpus": corpus,
-        "corpus_is_synthetic": False,
-        "model": folder.name,
-        "protocol": rules,
-        "utterances": results.count_utterances(4, []),
-        "seconds": {"training": 7.0},
-        "versions": {"jax": "0.10.2", "device": "1 x cpu"},
-        "git_commit": "0123456789abcdef",
-        "memory": {"host_peak_bytes": 3 * 2**30, "device_peak_bytes": None},
-    }
-    folder.mkdir()
-    content = results.summarise(predictions, runs, CLASSES, about)
-    results.write_results(folder / "results.json", content)
-    results.write_predictions(folder / "predictions.csv", predictions, CLASSES)
+    summary = workdirs.summarise(
+        predictions,
+        CLASSES,
+        corpus=corpus,
+        model=folder.name,
+        protocol=rules,
+        seconds={"training": 7.0},
+        versions={"jax": "0.10.2", "device": "1 x cpu"},
+        git_commit="0123456789abcdef",
+        memory={"host_peak_bytes": 3 * 2**30, "device_peak_bytes": None},
+    )
+    stored = {}
     if config is not None:
         stored = {"config": config, "published": None, "command": "python run.py"}
-        (folder / "config.json").write_text(json.dumps(stored))
-    return folder
+    return workdirs.write(folder, summary, predictions, **stored)
 
 
 def _compare(*folders):
@@ -129,10 +122,10 @@ def test_out_and_folders_of_one_name(tmp_path):
         (tmp_path / parent).mkdir()
     one = _workdir(tmp_path / "x" / "w", RIGHT)
     two = _workdir(tmp_path / "y" / "w", RIGHT)
-    said = report.write_comparison([one, two], str(tmp_path / "new" / "place"))
+    printed = report.write_comparison([one, two], str(tmp_path / "new" / "place"))
     page = Page((tmp_path / "new" / "place" / "comparison.html").read_text())
     names = [row[0] for row in _table(page, "Scores")[1:]]
-    assert names == [str(one), str(two)] and str(one) in said
+    assert names == [str(one), str(two)] and str(one) in printed
     with pytest.raises(InputError, match="every workdir once"):
         report.write_comparison([one, one])
 

@@ -123,7 +123,7 @@ def test_curves_have_a_line_per_run_a_mean_and_the_scored_epoch():
     np.testing.assert_allclose(mean.get_ydata(), [0.5, 0.6, 0.7])
     (ring,) = [line for line in ua.lines if line.get_marker() == "o" and line.get_gid()]
     assert (*ring.get_xdata(), *ring.get_ydata()) == (2, pytest.approx(0.6))
-    assert ring.get_gid().endswith("epoch 2: 60.00 %")
+    assert ring.get_gid().endswith("epoch 2: 60.00%")
     assert _legend(figure.subfigs[0]) == ["training", "validation"]
     assert _legend(figure.subfigs[1]) == ["validation", "epoch scored"]
     assert "chance" not in _texts(ua)  # a third lies below what was measured
@@ -175,7 +175,7 @@ def test_scores_show_runs_mean_std_and_the_published_one():
     std, mean = _marks(axes, BLUE)
     np.testing.assert_allclose(std.get_xdata(), [0.4, 0.6])
     assert mean.get_xdata()[0] == 0.5
-    assert std.get_gid().endswith("one: 50.00 ± 10.00 %")
+    assert std.get_gid().endswith("one: 50.00% ± 10.00%")
     (published,) = _marks(axes, VERMILION)
     assert published.get_xdata()[0] == 0.8
     assert _legend(figure) == ["one run", "mean ± std", "paper"]
@@ -188,7 +188,7 @@ def test_durations_span_their_bins():
     figure = figures.durations([(1.0, 2.0, 0.5, 0.6), (3.0, 3.0, 0.9, 0.9)])
     first, last = _marks(figure.axes[0], BLUE)
     np.testing.assert_allclose(first.get_xdata(), [1.0, 2.0], atol=0.03)
-    assert first.get_gid().endswith("1.00 to 2.00 s: UA 50.00 %")
+    assert first.get_gid().endswith("1.00 to 2.00 s: UA 50.00%")
     low, high = last.get_xdata()
     assert high - low > 0.03  # one length is still seen
     assert [line.get_ydata()[0] for line in _marks(figure.axes[0], VERMILION)] == [

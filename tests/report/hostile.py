@@ -1,7 +1,5 @@
 """A workdir that tries to break a report: hostile names, gaps, many of everything."""
 
-import json
-
 import numpy as np
 import soundfile
 
@@ -9,6 +7,7 @@ from ser_jax.corpora.utterance import Exclusion
 from ser_jax.workdir import recordings, results
 from ser_jax.workdir.recordings import Recording
 from ser_jax.workdir.results import Prediction
+from tests.report import workdirs
 
 SCRIPT = "<script>window.broken = 1</script>"
 CLASSES = (
@@ -24,12 +23,12 @@ SPEAKERS, RUNS, RATE_HZ = 40, 10, 8000
 def predictions() -> list[Prediction]:
     """40 speakers in 10 runs, 12 classes of which one is never true."""
     generator = np.random.default_rng(11)
-    found = []
+    records = []
     for number in range(360):
         label = number % len(CLASSES)
         label = 0 if label == NEVER else label
         scores = generator.dirichlet(np.ones(len(CLASSES)))
-        found.append(
+        records.append(
             Prediction(
                 utterance=f"{SCRIPT}/u|`{number}`&amp;\n",
                 fold=f"fold<{number % RUNS}>",
@@ -41,7 +40,7 @@ def predictions() -> list[Prediction]:
                 posteriors=tuple(scores.tolist()),
             )
         )
-    return found
+    return records
 
 
 def workdir(folder):
@@ -52,33 +51,32 @@ def workdir(folder):
         for run in range(RUNS)
     ]
     excluded = [Exclusion(f"{SCRIPT}`{n}", "label <i>", SCRIPT) for n in range(5)]
-    about = {
-        "corpus": f"corpus {SCRIPT}",
-        "corpus_is_synthetic": True,
-        "model": "model</title>" + SCRIPT,
-        "protocol": {"split": "<u>", "selection": "test", "promises": [SCRIPT]},
-        "utterances": results.count_utterances(360, excluded),
-        "seconds": {"training": None, "a </script>": 2.0},
-        "versions": {"numpy": SCRIPT},
-        "git_commit": None,
-    }
-    content = results.summarise(tested, runs, CLASSES, about)
-    content["runs"][0]["ua"] = None  # as an older or foreign tool may leave it
-    content["ua"] = {"mean": None, "std": None}
-    results.write_results(folder / "results.json", content)
-    results.write_predictions(folder / "predictions.csv", tested, CLASSES)
-    lines = [
+    summary = workdirs.summarise(
+        tested,
+        CLASSES,
+        runs=runs,
+        corpus=f"corpus {SCRIPT}",
+        corpus_is_synthetic=True,
+        model="model</title>" + SCRIPT,
+        protocol={"split": "<u>", "selection": "test", "promises": [SCRIPT]},
+        utterances=results.count_utterances(360, excluded),
+        seconds={"training": None, "a </script>": 2.0},
+        versions={"numpy": SCRIPT},
+    )
+    summary["runs"][0]["ua"] = None  # as an older or foreign tool may leave it
+    summary["ua"] = {"mean": None, "std": None}
+    metrics = [
         {"fold": run["fold"], "seed": 0, "epoch": epoch, "train_loss": 2.0 / epoch}
         | {"test_ua": None if epoch == 2 else 0.1 * epoch, "val_loss": float("inf")}
         for run in runs
         for epoch in (1, 2, 3)
     ]
-    text = "".join(json.dumps(line) + "\n" for line in lines) + '{"torn'
-    (folder / "metrics.jsonl").write_text(text)
     published = {"paper": SCRIPT, "ua": "about 70 <b>", "wa": None, "split": SCRIPT}
     command = "python run.py </code></pre>" + SCRIPT
     config = {"config": {}, "published": published, "command": command}
-    (folder / "config.json").write_text(json.dumps(config))
+    workdirs.write(folder, summary, tested, metrics=metrics, **config)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"torn')
     _record(folder, tested)
     return folder
 

@@ -1,13 +1,15 @@
 """report.html says what report.md says, needs nothing else, and believes no name."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
 
 import pytest
 
-from ser_jax.report import html, report
+from ser_jax.report import html, markdown, report, training_report
+from ser_jax.workdir import contents
 from tests.report import hostile
 from tests.report.page import Page
 
@@ -104,9 +106,9 @@ def test_both_reports_hold_the_same_tables_and_words(page, folder):
     words = "".join(page.text.split())
     lines = re.sub(r"(?:^\|.*\n)+|^!\[.*$|^```$", "", text, flags=re.MULTILINE)
     for line in lines.splitlines():
-        said = _seen(re.sub(r"^(#+|>|\s*-) ", "", line))
-        if not said.startswith("UA –"):  # HTML has tiles for this sentence
-            assert "".join(said.split()) in words, line
+        words_here = _seen(re.sub(r"^(#+|>|\s*-) ", "", line))
+        if not words_here.startswith("UA –"):  # HTML has tiles for this sentence
+            assert "".join(words_here.split()) in words, line
 
 
 def test_numbers_are_those_of_the_results(page, folder):
@@ -136,27 +138,24 @@ def test_stamps_are_on_the_page(page):
 
 
 def test_inline_marks_become_tags_and_nothing_else_does():
-    said = html.inline("**a** `<b>` <c> \\* `**d**`")
-    assert said == (
+    markup = html.inline("**a** `<b>` <c> \\* `**d**`")
+    assert markup == (
         "<strong>a</strong> <code>&lt;b&gt;</code> &lt;c&gt; * <code>**d**</code>"
     )
 
 
-def test_a_corpus_of_many_speakers_keeps_its_table_short(monkeypatch, tmp_path):
+def test_a_corpus_of_many_speakers_keeps_its_table_short(monkeypatch, folder):
     monkeypatch.setattr("ser_jax.report.diagnostics.MOST_GROUPS", 7)
-    folder = hostile.workdir(tmp_path)
-    report.write_report(folder)
-    page = Page((folder / "report.html").read_text())
+    page = Page(html.render(training_report.document(contents.read(folder))))
     assert "the 7 with the most decisions of 40" in page.text
     assert len(page.tables[3]) == 1 + 7
 
 
-def test_a_workdir_without_recordings_says_so(page, tmp_path):
-    folder = hostile.workdir(tmp_path)
-    (folder / "recordings.csv").unlink()
-    report.write_report(folder)
-    older = Page((folder / "report.html").read_text())
-    for text in (older.text, (folder / "report.md").read_text()):
+def test_a_workdir_without_recordings_says_so(page, folder):
+    training = dataclasses.replace(contents.read(folder), recordings={})
+    document = training_report.document(training)
+    older = Page(html.render(document))
+    for text in (older.text, markdown.render(document)):
         assert "the workdir has no recordings.csv" in text
     assert not older.named("audio")
     assert {row[6] for row in older.tables[6][1:]} == {"–"}

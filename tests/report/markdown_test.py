@@ -37,7 +37,7 @@ def test_blocks_by_hand():
 
 
 def test_a_name_s_marks_cannot_hide_what_follows():
-    said = f"{plain('x`y')} <script> {code('z`<i>')}"
-    assert _render(Text(said)).endswith("x\\`y &lt;script> `z'<i>`\n")
-    assert html.inline(said) == "x`y &lt;script&gt; <code>z&#39;&lt;i&gt;</code>"
+    text = f"{plain('x`y')} <script> {code('z`<i>')}"
+    assert _render(Text(text)).endswith("x\\`y &lt;script> `z'<i>`\n")
+    assert html.inline(text) == "x`y &lt;script&gt; <code>z&#39;&lt;i&gt;</code>"
     assert plain("[a](b) **c**\n\\d") == "\\[a\\](b) \\*\\*c\\*\\* \\\\d"

@@ -1,9 +1,6 @@
 """The table, report.md and the report of a whole workdir."""
 
-import json
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -14,7 +11,7 @@ from ser_jax.report import score_table as table
 from ser_jax.report.score_table import percent
 from ser_jax.workdir import results
 from ser_jax.workdir.contents import WorkdirContents
-from ser_jax.workdir.results import Prediction
+from tests.report import workdirs
 
 CLASSES = ("angry", "sad")
 PUBLISHED = {
@@ -33,16 +30,13 @@ EXCLUDED = [
 ]
 
 
-def _predictions():
-    table = [
+TESTED = workdirs.predictions(
+    [
         *[("a", "s1", "angry", "angry"), ("b", "s1", "sad", "angry")],
         *[("c", "s2", "angry", "angry"), ("d", "s2", "sad", "sad")],
         ("e", "s2", "sad", "angry"),
     ]
-    return [
-        Prediction(name, fold, 0, "1F", fold, label, decided, (0.5, 0.5))
-        for name, fold, label, decided in table
-    ]
+)
 
 
 def _results(*, synthetic=False, selection="val", excluded=(), text=None, **protocol):
@@ -52,32 +46,19 @@ def _results(*, synthetic=False, selection="val", excluded=(), text=None, **prot
         {"fold": "s1", "seed": 0, "best_epoch": 4, "epochs": 9},
         {"fold": "s2", "seed": 0, "best_epoch": None, "epochs": 9},
     ]
-    about = {
-        "corpus": "demo",
-        "corpus_is_synthetic": synthetic,
-        "model": "area_attn",
-        "text": text,
-        "protocol": rules | protocol,
-        "utterances": results.count_utterances(5, excluded, padded_short=3),
-        "seconds": {"train": 12.34},
-        "versions": {"numpy": "2"},
-        "git_commit": None,
-    }
-    return results.summarise(_predictions(), runs, CLASSES, about)
+    utterances = results.count_utterances(5, excluded, padded_short=3)
+    about = {"utterances": utterances, "text": text, "protocol": rules | protocol}
+    about["corpus_is_synthetic"] = synthetic
+    return workdirs.summarise(TESTED, CLASSES, runs=runs, **about)
 
 
-def _workdir(folder, summary, **config):
-    results.write_results(folder / "results.json", summary)
-    results.write_predictions(folder / "predictions.csv", _predictions(), CLASSES)
-    if config:
-        (folder / "config.json").write_text(json.dumps(config))
-    return folder
+def _workdir(folder, **more):
+    return workdirs.write(folder, _results(), TESTED, **more)
 
 
 def _markdown(summary, published=None, command=""):
-    training = WorkdirContents(
-        summary, _predictions(), published=published or {}, command=command
-    )
+    published = published or {}
+    training = WorkdirContents(summary, TESTED, published=published, command=command)
     return markdown.render(training_report.document(training))
 
 
@@ -97,7 +78,7 @@ def test_table_by_hand():
 
 
 def test_table_without_a_paper_has_no_paper_row():
-    for published in (None, {}, {"paper": None, "ua": None}):
+    for published in ({}, {"paper": None, "ua": None}):
         assert "paper" not in table.text(_results(), published)
 
 
@@ -114,9 +95,9 @@ def test_table_without_a_paper_has_no_paper_row():
 )
 def test_banners_are_there_exactly_when_they_apply(options, short, long):
     summary, honest = _results(**options), _results()
-    assert f"[{short}]" in table.text(summary)
+    assert f"[{short}]" in table.text(summary, {})
     assert f"> {long}" in _markdown(summary)
-    assert short not in table.text(honest)
+    assert short not in table.text(honest, {})
     assert long not in _markdown(honest)
 
 
@@ -189,7 +170,7 @@ def _text(mean, *, scripts=False, **more):
 )
 def test_text_that_repeats_is_warned_of(text, warns):
     summary = _results(text=text)
-    short, long = table.text(summary), _markdown(summary)
+    short, long = table.text(summary, {}), _markdown(summary)
     assert ("[test sentences also in training]" in short) == warns
     assert ("> **Test sentences also in training.**" in long) == warns
     assert ("--config.protocol.split=session5_script" in long) == warns
@@ -219,7 +200,7 @@ def test_report_says_what_was_read():
 
 def test_rescoring_keeps_what_was_read():
     summary = _results(text=_text(0.3))
-    again = results.rescore(summary, _predictions(), CLASSES)
+    again = results.rescore(summary, TESTED, CLASSES)
     assert again["text"] == summary["text"]
 
 
@@ -246,7 +227,7 @@ def test_exclusions_are_counted_and_the_first_listed():
 def test_fold_without_a_class_is_marked():
     summary = _results()
     summary["runs"][0]["absent_classes"] = ["sad"]
-    assert "s1*" in table.text(summary)
+    assert "s1*" in table.text(summary, {})
     assert "leaves out: s1 (sad)." in _markdown(summary)
 
 
@@ -266,7 +247,7 @@ def test_percent():
 
 
 def test_workdir_report_needs_results_and_predictions_only(tmp_path):
-    printed = report.write_report(_workdir(tmp_path, _results()))
+    printed = report.write_report(_workdir(tmp_path))
     assert "pooled" in printed
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "metrics.jsonl has no loss" in text
@@ -277,9 +258,9 @@ def test_workdir_report_needs_results_and_predictions_only(tmp_path):
 
 def test_workdir_report_uses_config_and_metrics(tmp_path):
     line = {"epoch": 1, "fold": "s1", "seed": 0, "train_loss": 0.5}
-    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     config = {"config": {}, "published": PUBLISHED, "command": "python run.py --x"}
-    printed = report.write_report(_workdir(tmp_path, _results(), **config))
+    folder = _workdir(tmp_path, metrics=[line], **config)
+    printed = report.write_report(folder)
     assert "77.54 ± 1.20" in printed
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "python run.py --x" in text
@@ -288,7 +269,7 @@ def test_workdir_report_uses_config_and_metrics(tmp_path):
 
 
 def test_writing_the_report_again_changes_nothing(tmp_path):
-    report.write_report(_workdir(tmp_path, _results()))
+    report.write_report(_workdir(tmp_path))
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     report.write_report(tmp_path)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
@@ -296,7 +277,7 @@ def test_writing_the_report_again_changes_nothing(tmp_path):
 
 @pytest.mark.parametrize("name", ["results.json", "predictions.csv"])
 def test_missing_file_is_an_input_error(tmp_path, name):
-    (_workdir(tmp_path, _results()) / name).unlink()
+    (_workdir(tmp_path) / name).unlink()
     with pytest.raises(InputError, match=name):
         report.write_report(tmp_path)
 
@@ -305,22 +286,11 @@ def test_missing_file_is_an_input_error(tmp_path, name):
     ("old", "new"), [("angry,angry", "angry,sad"), ("s2", "s3"), ("p_sad", "p_glad")]
 )
 def test_predictions_of_another_training_are_refused(tmp_path, old, new):
-    path = _workdir(tmp_path, _results()) / "predictions.csv"
+    path = _workdir(tmp_path) / "predictions.csv"
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(InputError, match=r"evaluate"):
         report.write_report(tmp_path)
     assert not (tmp_path / "report.md").exists()
-
-
-def test_report_needs_no_jax_and_no_tensorflow():
-    code = (
-        "import sys; from ser_jax.report import report; from ser_jax.scoring import voting; "
-        "print({'jax', 'flax', 'tensorflow'} & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "set()"
 
 
 def test_times_by_part_in_the_job_s_order_with_shares():
@@ -343,7 +313,7 @@ def test_times_by_part_in_the_job_s_order_with_shares():
 
 
 def test_the_figures_time_is_added_to_the_results(tmp_path):
-    folder = _workdir(tmp_path, _results())
+    folder = _workdir(tmp_path)
     printed = report.write_report(folder, lambda: {"report": 2.5, "total": 2.5})
     assert printed.splitlines()[-1] == "time [s]: report 2.5; total 2.5"
     again = report.write_report(folder)  # and kept
