@@ -1,4 +1,4 @@
-"""Which utterances a protocol uses, and which class each of them has. NumPy only."""
+"""Which utterances a protocol uses, and the class of each of them. NumPy only."""
 
 import collections
 import dataclasses
@@ -9,22 +9,13 @@ import numpy as np
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.errors import InputError
 
-CHOICES = {
-    "subset": ("improvised", "scripted", "all"),
-    "happy": ("hap", "exc", "hap+exc"),
-    "split": (
-        *("session5", "session5_script", "speaker10"),
-        *("random_811", "random_80_20", "group"),
-    ),
-    "selection": ("val", "last", "test"),
-    "validation": ("speaker", "group", "random"),
-}
-CORPORA = ("iemocap", "demo", "manifest")
 IEMOCAP_CLASSES = ("neutral", "happy", "sad", "angry")
+SUBSETS = ("improvised", "scripted", "all")
+HAPPY_POLICIES = ("hap", "exc", "hap+exc")
 
 
 @dataclasses.dataclass(frozen=True)
-class Labelled:
+class Labelling:
     """The classes of a protocol, and the class of every utterance.
 
     Attributes:
@@ -38,21 +29,7 @@ class Labelled:
     excluded: list[Exclusion]
 
 
-def check_protocol(protocol) -> None:
-    """Checks the named choices of `config.protocol`; cheap, call it before building.
-
-    Raises:
-      InputError: A choice is unknown; lists the valid ones.
-    """
-    for key, valid in CHOICES.items():
-        value = getattr(protocol, key)
-        if value not in valid:
-            raise InputError(
-                f"protocol.{key}: expected one of {', '.join(valid)}; got {value!r}."
-            )
-
-
-def assign_classes(utterances: Sequence[Utterance], data, protocol) -> Labelled:
+def assign_classes(utterances: Sequence[Utterance], data, protocol) -> Labelling:
     """Chooses the utterances a protocol uses and gives each its class.
 
     IEMOCAP and the demo have the classes neutral, happy, sad, angry in this order;
@@ -66,29 +43,22 @@ def assign_classes(utterances: Sequence[Utterance], data, protocol) -> Labelled:
       protocol: `config.protocol`; `subset` and `happy` are read.
 
     Raises:
-      InputError: An unknown choice, a choice that does not fit the corpus, a label map
-        that names an absent label, or no utterance is left.
+      InputError: A choice does not fit the corpus, a label map names an absent label,
+        or a class has no utterance.
     """
-    check_protocol(protocol)
-    if data.corpus not in CORPORA:
-        raise InputError(
-            f"data.corpus: expected one of {', '.join(CORPORA)}; got {data.corpus!r}."
-        )
-    if data.corpus == "manifest":
-        classes, class_of, excluded = _manifest_rule(utterances, data, protocol)
-    else:
-        classes, class_of, excluded = _iemocap_rule(utterances, data, protocol)
+    rule = _manifest_rule if data.corpus == "manifest" else _iemocap_rule
+    classes, class_of, excluded = rule(utterances, data, protocol)
     labels = np.full(len(utterances), -1, np.int32)
     for position, utterance in enumerate(utterances):
         if utterance.id not in excluded:
             labels[position] = classes.index(class_of[utterance.emotion])
     if not (labels >= 0).any():
         raise InputError(_nothing_left(utterances, data, protocol, class_of))
-    unheard = sorted(set(range(len(classes))) - set(labels.tolist()))
-    if unheard:
+    absent = sorted(set(range(len(classes))) - set(labels.tolist()))
+    if absent:
         raise InputError(
             f"Expected utterances of every class; got none of "
-            f"{', '.join(classes[k] for k in unheard)} (subset {protocol.subset!r}, "
+            f"{', '.join(classes[k] for k in absent)} (subset {protocol.subset!r}, "
             f"happy {protocol.happy!r}). Choose another subset or happy policy, or "
             "check data.root."
         )
@@ -97,29 +67,30 @@ def assign_classes(utterances: Sequence[Utterance], data, protocol) -> Labelled:
             f"Expected two or more classes; got only {classes[0]!r}. Correct the "
             "emotion column or data.label_map."
         )
-    return Labelled(classes, labels, list(excluded.values()))
+    return Labelling(classes, labels, list(excluded.values()))
 
 
 def _iemocap_rule(utterances, data, protocol):
     if data.label_map is not None:
         raise InputError(
             "data.label_map: expected None for IEMOCAP and the demo, whose classes "
-            f"follow protocol.happy; got {dict(data.label_map)}. Use it with "
+            f"follow protocol.happy; got {_read_label_map(data)}. Use it with "
             "data.corpus='manifest'."
         )
     class_of = {"neu": "neutral", "sad": "sad", "ang": "angry"}
     class_of |= dict.fromkeys(protocol.happy.split("+"), "happy")
     excluded = {}
     for utterance in utterances:
-        reason = detail = ""
-        if protocol.subset not in ("all", utterance.style):
+        emotion, style = utterance.emotion, utterance.style
+        if protocol.subset not in ("all", style):
             reason = "outside the subset"
-            detail = f"expected style {protocol.subset}, got {utterance.style!r}"
-        elif utterance.emotion not in class_of:
-            reason = f"label {utterance.emotion}"
-            detail = f"expected one of {', '.join(class_of)}, got {utterance.emotion}"
-        if reason:
-            excluded[utterance.id] = Exclusion(utterance.id, reason, detail)
+            detail = f"expected style {protocol.subset}, got {style!r}"
+        elif emotion not in class_of:
+            reason = f"label {emotion}"
+            detail = f"expected one of {', '.join(class_of)}, got {emotion}"
+        else:
+            continue
+        excluded[utterance.id] = Exclusion(utterance.id, reason, detail)
     return IEMOCAP_CLASSES, class_of, excluded
 
 
@@ -132,14 +103,7 @@ def _manifest_rule(utterances, data, protocol):
     present = sorted({utterance.emotion for utterance in utterances})
     if data.label_map is None:
         return tuple(present), {label: label for label in present}, {}
-    try:
-        named = dict(data.label_map)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            "data.label_map: expected None, a mapping such as {'happiness': 'happy'}, "
-            f"or pairs (('happiness', 'happy'),); got {data.label_map!r}."
-        ) from error
-    class_of = {str(raw): str(name) for raw, name in named.items()}
+    class_of = _read_label_map(data)
     absent = sorted(set(class_of) - set(present))
     if absent:
         raise InputError(
@@ -154,19 +118,29 @@ def _manifest_rule(utterances, data, protocol):
     return tuple(sorted(set(class_of.values()))), class_of, excluded
 
 
+def _read_label_map(data) -> dict[str, str]:
+    try:
+        return {str(raw): str(name) for raw, name in dict(data.label_map).items()}
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "data.label_map: expected None, a mapping such as {'happiness': 'happy'}, "
+            f"or pairs (('happiness', 'happy'),); got {data.label_map!r}."
+        ) from error
+
+
 def _nothing_left(utterances, data, protocol, class_of: Iterable[str]) -> str:
-    present = collections.Counter(u.emotion for u in utterances)
-    styles = collections.Counter(u.style or "no style" for u in utterances)
-    asked = f"labels {', '.join(class_of) or 'none'}"
+    expected = f"labels {', '.join(class_of) or 'none'}"
     remedy = "Check the manifest and data.label_map."
     if data.corpus != "manifest":
-        asked += f" in the subset {protocol.subset!r}"
+        expected += f" in the subset {protocol.subset!r}"
         remedy = "Choose another protocol.subset or check data.root."
     return (
-        f"Expected utterances with {asked}; got none. Of {len(utterances)} utterances "
-        f"the labels are {_counts(present)}; the styles {_counts(styles)}. {remedy}"
+        f"Expected utterances with {expected}; got none. Of {len(utterances)} utterances "
+        f"the labels are {_counts(u.emotion for u in utterances)}; the styles "
+        f"{_counts(u.style or 'no style' for u in utterances)}. {remedy}"
     )
 
 
-def _counts(counter: collections.Counter) -> str:
-    return ", ".join(f"{key} {count}" for key, count in sorted(counter.items())) or "-"
+def _counts(names: Iterable[str]) -> str:
+    counts = sorted(collections.Counter(names).items())
+    return ", ".join(f"{name} {count}" for name, count in counts) or "-"

@@ -10,20 +10,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser_jax.corpora.utterance import Utterance
-from ser_jax.data import split_rules
-from ser_jax.data.classes import Labelled, assign_classes, check_protocol
-from ser_jax.data.split_rules import RANDOM_RULES, Corpus
+from ser_jax.data.classes import HAPPY_POLICIES, SUBSETS
+from ser_jax.data.split_rules import (
+    IMPROVISED,
+    RANDOM_RULES,
+    RULES,
+    VALIDATIONS,
+    Corpus,
+)
 from ser_jax.errors import InputError
 
-__all__ = [
-    "Fold",
-    "Labelled",
-    "assign_classes",
-    "check_protocol",
-    "make_folds",
-    "promises",
-    "splits_json",
-]
+CHOICES = {  # of `config.protocol`
+    "subset": SUBSETS,
+    "happy": HAPPY_POLICIES,
+    "split": tuple(RULES),
+    "selection": ("val", "last", "test"),
+    "validation": VALIDATIONS,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,18 +75,16 @@ def make_folds(
     Args:
       utterances: U utterances, any order.
       labels: int [U], class or -1 for utterances that are not used.
-      protocol: `config.protocol`.
+      protocol: `config.protocol`, whose choices are among CHOICES.
 
     Raises:
       InputError: The rule does not fit the corpus, or a fold cannot be used.
     """
-    check_protocol(protocol)
     corpus = Corpus(utterances, labels)
-    rule = split_rules.RULES.get(protocol.split, split_rules.leave_out)
     folds = []
     for seed in _seeds(protocol):
-        for name, train, val, test in rule(corpus, protocol, seed):
-            parts = (tuple(sorted(int(i) for i in part)) for part in (train, val, test))
+        for name, *parts in RULES[protocol.split](corpus, protocol, seed):
+            parts = (tuple(sorted(int(i) for i in part)) for part in parts)
             folds.append(Fold(name, seed, *parts))
     for fold in folds:
         _check_usable(fold, corpus, protocol)
@@ -93,60 +94,50 @@ def make_folds(
 
 def promises(protocol) -> tuple[str, ...]:
     """What a reader may rely on, in the words of the report."""
-    words = ["no utterance is in two parts; segments and copies follow their utterance"]
-    if protocol.split in RANDOM_RULES:
-        words.append("speakers and sessions are SHARED by training and test")
-    elif protocol.split in ("session5", "speaker10"):
-        words.append("no speaker and no session is in both training and test")
-    elif protocol.split == "session5_script":
-        words.append(
-            "no speaker, no session and no script is in both training and test"
-        )
-    else:
-        words.append(f"no {protocol.group_by} is in both training and test")
-    if protocol.split == "speaker10" and protocol.selection == "val":
-        words.append("validation: the other speaker of the test session")
-    elif protocol.split == "speaker10":
-        words.append("the other speaker of the test session does not train")
-    elif protocol.selection != "val":
-        words.append("no validation part: it trains as well")
-    elif protocol.split in RANDOM_RULES:
-        words.append("validation: random utterances, speakers shared with training")
-    else:
-        following = "fold"
-        if protocol.split == "session5_script":
-            following = "session, without the tested script"
-        words.append(
-            {
-                "speaker": f"validation: one whole speaker of the next {following}",
-                "group": f"validation: all of the next {following}",
-                "random": "validation: random utterances, speakers shared with "
-                "training",
-            }[protocol.validation]
-        )
+    kept_apart = {
+        "session5": "no speaker and no session",
+        "session5_script": "no speaker, no session and no script",
+        "speaker10": "no speaker and no session",
+        "group": f"no {protocol.group_by}",
+    }
+    shared = "speakers and sessions are SHARED by training and test"
+    sentences = [
+        "no utterance is in two parts; segments and copies follow their utterance",
+        shared
+        if protocol.split in RANDOM_RULES
+        else f"{kept_apart[protocol.split]} is in both training and test",
+        _validation_promise(protocol),
+    ]
     if protocol.selection == "test":
-        words.append("PAPER MODE: the epoch is chosen on the test part")
-    return tuple(words)
+        sentences.append("PAPER MODE: the epoch is chosen on the test part")
+    return tuple(sentences)
+
+
+def _validation_promise(protocol) -> str:
+    if protocol.split == "speaker10" and protocol.selection == "val":
+        return "validation: the other speaker of the test session"
+    if protocol.split == "speaker10":
+        return "the other speaker of the test session does not train"
+    if protocol.selection != "val":
+        return "no validation part: it trains as well"
+    if protocol.split in RANDOM_RULES or protocol.validation == "random":
+        return "validation: random utterances, speakers shared with training"
+    next_part = "fold"
+    if protocol.split == "session5_script":
+        next_part = "session, without the tested script"
+    who = {"speaker": "one whole speaker", "group": "all"}[protocol.validation]
+    return f"validation: {who} of the next {next_part}"
 
 
 def splits_json(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> dict:
     """The content of splits.json: utterance ids of every fold's parts."""
-
-    def ids(part):
-        return sorted(utterances[i].id for i in part)
-
-    return {
-        "folds": [
-            {
-                "name": fold.name,
-                "seed": fold.seed,
-                "train": ids(fold.train),
-                "val": ids(fold.val),
-                "test": ids(fold.test),
-            }
-            for fold in folds
-        ]
-    }
+    entries = []
+    for fold in folds:
+        entry = dataclasses.asdict(fold)
+        for part in ("train", "val", "test"):
+            entry[part] = sorted(utterances[i].id for i in entry[part])
+        entries.append(entry)
+    return {"folds": entries}
 
 
 def _seeds(protocol) -> list[int]:
@@ -163,28 +154,22 @@ def _check_usable(fold: Fold, corpus: Corpus, protocol) -> None:
     """Raises InputError where the corpus is too small for the fold."""
     where = f"protocol.split={protocol.split!r}, fold {fold.name}, seed {fold.seed}"
     trained = {int(corpus.labels[i]) for i in fold.train}
-    absent = sorted({int(corpus.labels[i]) for i in corpus.used} - trained)
-    if absent:
-        raw = sorted(
-            {
-                corpus.utterances[i].emotion
-                for i in corpus.used
-                if corpus.labels[i] in absent
-            }
-        )
+    untrained = [i for i in corpus.used if int(corpus.labels[i]) not in trained]
+    if untrained:
+        labels = sorted({corpus.utterances[i].emotion for i in untrained})
         raise InputError(
             f"{where}: expected every class in the training part "
             f"({len(fold.train)} utterances); got none of the class with label "
-            f"{', '.join(raw)}. Use fewer parts for validation (protocol.validation), "
+            f"{', '.join(labels)}. Use fewer parts for validation (protocol.validation), "
             "another split, or leave the class out."
         )
-    needed = ["test"]
+    needed = {"test": fold.test}
     if protocol.selection == "val" or protocol.split == "speaker10":
-        needed.append("val")
-    for part in needed:
-        if not getattr(fold, part):
+        needed["val"] = fold.val
+    for name, part in needed.items():
+        if not part:
             raise InputError(
-                f"{where}: expected utterances in the {part} part; got none of "
+                f"{where}: expected utterances in the {name} part; got none of "
                 f"{len(corpus.used)}. Use more speech or another split."
             )
 
@@ -192,20 +177,21 @@ def _check_usable(fold: Fold, corpus: Corpus, protocol) -> None:
 def _check_promises(fold: Fold, corpus: Corpus, protocol) -> None:
     """Checks what `promises` says; a corpus can break it, e.g. a speaker who moves."""
     parts = (fold.train, fold.val, fold.test)
-    if len({i for part in parts for i in part}) != sum(map(len, parts)):
+    if len(set().union(*parts)) != sum(map(len, parts)):
         raise AssertionError(
             f"fold {fold.name}: expected every utterance in one part; got some in two"
         )
-    by_session = (("speaker", True), ("session", True))
-    held_apart = {
-        "session5": by_session,
-        "session5_script": by_session,
-        "speaker10": (("speaker", True), ("session", False)),
-        "group": ((protocol.group_by, True),),
+    columns = {
+        "session5": ("speaker", "session"),
+        "session5_script": ("speaker", "session"),
+        "speaker10": ("speaker", "session"),
+        "group": (protocol.group_by,),
     }.get(protocol.split, ())
-    for name, from_val in held_apart:
+    for name in columns:
         value = corpus.values(name)
-        others = {value[i] for i in fold.train + fold.val * from_val}
+        # The other speaker of a session validates in `speaker10`, so it is shared.
+        val = () if (protocol.split, name) == ("speaker10", "session") else fold.val
+        others = {value[i] for i in (*fold.train, *val)}
         shared = sorted(others & {value[i] for i in fold.test})
         if shared:
             raise InputError(
@@ -214,7 +200,7 @@ def _check_promises(fold: Fold, corpus: Corpus, protocol) -> None:
                 f"Use split='group' with group_by={name!r}."
             )
     if protocol.split == "session5_script":
-        acted = corpus.scripts()
-        others = {acted[i] for i in fold.train + fold.val} - {split_rules.IMPROVISED}
-        if others & {acted[i] for i in fold.test}:
+        scripts = corpus.scripts()
+        others = {scripts[i] for i in fold.train + fold.val} - {IMPROVISED}
+        if others & {scripts[i] for i in fold.test}:
             raise AssertionError(f"fold {fold.name}: a script is in two parts")

@@ -16,7 +16,7 @@ def load(path: str | os.PathLike, ids: Sequence[str]) -> np.ndarray:
     Args:
       path: An .npz file (`numpy.savez(path, id=ids, vector=vectors)`) with `id`,
         strings [N], and `vector`, numbers [N, X]; the order does not matter, and
-        utterances that nobody asks for are ignored.
+        other utterances are ignored.
       ids: Of U utterances.
 
     Returns:
@@ -30,54 +30,47 @@ def load(path: str | os.PathLike, ids: Sequence[str]) -> np.ndarray:
     path = Path(path).expanduser()
     names, vectors = _read(path)
     if names.ndim != 1 or vectors.ndim != 2 or len(names) != len(vectors):
-        raise _refused(
-            path, "id [N] and vector [N, X]", f"{names.shape} and {vectors.shape}"
-        )
+        got = f"{names.shape} and {vectors.shape}"
+        raise _error(path, "id [N] and vector [N, X]", got)
     if vectors.shape[1] < 1 or vectors.dtype.kind not in "fiu":
-        raise _refused(
-            path,
-            "vectors of one number or more",
-            f"{vectors.dtype} {list(vectors.shape)}",
-        )
+        got = f"{vectors.dtype} {list(vectors.shape)}"
+        raise _error(path, "vectors of one number or more", got)
     texts = [x.decode() if isinstance(x, bytes) else str(x) for x in names]
     row = {name: i for i, name in enumerate(texts)}
-    if len(row) < len(texts):
-        twice = sorted({x for i, x in enumerate(texts) if row[x] != i})
-        raise _refused(path, "every id once", f"{_some(twice)} more than once")
+    twice = sorted({x for i, x in enumerate(texts) if row[x] != i})
+    if twice:
+        raise _error(path, "every id once", f"{_some(twice)} more than once")
     missing = [name for name in ids if name not in row]
     if missing:
-        raise _refused(
-            path,
-            f"vectors of all {len(ids)} utterances",
-            f"none for {len(missing)}: {_some(missing)}",
-        )
-    found = vectors[[row[name] for name in ids]].astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
-    if bad.size:
-        what = f"NaN or infinity in {bad.size}: {_some([ids[i] for i in bad])}"
-        raise _refused(path, "finite numbers", what)
-    return found
+        got = f"none for {len(missing)}: {_some(missing)}"
+        raise _error(path, f"vectors of all {len(ids)} utterances", got)
+    chosen = vectors[[row[name] for name in ids]].astype(np.float32)
+    bad = [ids[i] for i in np.flatnonzero(~np.isfinite(chosen).all(axis=1))]
+    if bad:
+        got = f"NaN or infinity in {len(bad)}: {_some(bad)}"
+        raise _error(path, "finite numbers", got)
+    return chosen
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    expected = "an .npz file with `id` (strings) and `vector` (numbers)"
     if not path.is_file():
-        raise _refused(path, "an .npz file with `id` and `vector`", "no such file")
+        raise _error(path, expected, "no such file")
     try:
         with np.load(path, allow_pickle=False) as file:
             return np.asarray(file["id"]), np.asarray(file["vector"])
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise _refused(
-            path, "an .npz file with `id` (strings) and `vector` (numbers)", error
-        ) from error
-    except (TypeError, AttributeError, IndexError) as error:  # a single .npy array
-        raise _refused(path, "an .npz file", "another kind of NumPy file") from error
+        raise _error(path, expected, error) from error
+    # What a single array from an .npy file raises.
+    except (TypeError, AttributeError, IndexError) as error:
+        raise _error(path, expected, "another kind of NumPy file") from error
 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _refused(path: Path, expected: str, got) -> InputError:
+def _error(path: Path, expected: str, got) -> InputError:
     return InputError(
         f"data.speaker_embeddings: expected {expected}, got {got} ({path}); set "
         "--config.data.speaker_embeddings"

@@ -4,7 +4,6 @@ A rule yields (name, train, val, test) for one seed, as positions in any order.
 """
 
 import collections
-import itertools
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ COLUMNS = [
     *("speaker", "session", "gender", "language", "dialog", "style", "split", "text")
 ]
 IMPROVISED = "improvised"
+VALIDATIONS = ("speaker", "group", "random")
 _DIALOG = re.compile(r"Ses\d+[FM]_(?:(script\d+)_\w+|impro\w+)")
 Parts = Iterator[tuple[str, list[int], list[int], list[int]]]
 
@@ -28,11 +28,6 @@ class Corpus:
     def __init__(self, utterances: Sequence[Utterance], labels: np.ndarray):
         self.utterances = utterances
         self.labels = np.asarray(labels)
-        if len(self.labels) != len(utterances):
-            raise ValueError(
-                f"expected {len(utterances)} labels, one per utterance; got "
-                f"{len(self.labels)}"
-            )
         by_id = sorted(range(len(utterances)), key=lambda i: utterances[i].id)
         self.used = [i for i in by_id if self.labels[i] >= 0]
 
@@ -45,8 +40,8 @@ class Corpus:
         value = {i: _cell(self.utterances[i], name) for i in self.used}
         empty = [self.utterances[i].id for i, cell in value.items() if not cell]
         if empty:
-            names = {n for i in self.used for n in self.utterances[i].extra}
-            names = sorted(names - set(COLUMNS)) + COLUMNS
+            extra = {n for i in self.used for n in self.utterances[i].extra}
+            names = sorted(extra - set(COLUMNS)) + COLUMNS
             full = [
                 n for n in names if all(_cell(self.utterances[i], n) for i in self.used)
             ]
@@ -77,13 +72,13 @@ class Corpus:
 
     def stratified(self, part, fraction: float, rng) -> list[int]:
         """Draws a fraction of each class; at least one of two or more, never all."""
-        chosen = []
+        drawn = []
         for label in sorted({int(self.labels[i]) for i in part}):
             members = [i for i in part if self.labels[i] == label]
             count = max(1, round(fraction * len(members)))
             count = min(count, len(members) - 1)
-            chosen.extend(members[j] for j in rng.permutation(len(members))[:count])
-        return chosen
+            drawn.extend(members[j] for j in rng.permutation(len(members))[:count])
+        return drawn
 
 
 def script(dialog: str) -> str:
@@ -103,12 +98,13 @@ def _cell(utterance: Utterance, name: str) -> str:
 
 
 def _rng(seed: int, name: str) -> np.random.Generator:
+    # Seeded by the fold's name: another fold more or less leaves its draws alone.
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
-def _minus(part, *others) -> list[int]:
-    gone = set(itertools.chain(*others))
-    return [i for i in part if i not in gone]
+def _without(part, excluded) -> list[int]:
+    excluded = set(excluded)
+    return [i for i in part if i not in excluded]
 
 
 def _val_fraction(protocol, below: float) -> float:
@@ -124,10 +120,10 @@ def random_811(corpus: Corpus, protocol, seed: int) -> Parts:
     """8:1:1 per class; the tenth for validation is cut after the test's."""
     rng = _rng(seed, "random_811")
     test = corpus.stratified(corpus.used, 0.1, rng)
-    train, val = _minus(corpus.used, test), []
+    train, val = _without(corpus.used, test), []
     if protocol.selection == "val":
         val = corpus.stratified(train, 1 / 9, rng)
-    yield "split", _minus(train, val), val, test
+    yield "split", _without(train, val), val, test
 
 
 def random_80_20(corpus: Corpus, protocol, seed: int) -> Parts:
@@ -141,22 +137,19 @@ def random_80_20(corpus: Corpus, protocol, seed: int) -> Parts:
     yield "split", order[num_test + num_val :], val, test
 
 
-RANDOM_RULES = {"random_811": random_811, "random_80_20": random_80_20}
-
-
 def leave_out(corpus: Corpus, protocol, seed: int) -> Parts:
     """`session5`, `speaker10` and `group`: each part is tested once."""
     parts = list(_test_parts(corpus, protocol).items())
     for number, (name, test) in enumerate(parts):
-        rest = _minus(corpus.used, test)
-        following = parts[(number + 1) % len(parts)][1]
+        rest = _without(corpus.used, test)
+        next_part = parts[(number + 1) % len(parts)][1]
         if protocol.split == "speaker10":
             session = corpus.utterances[test[0]].session
             val = [i for i in rest if corpus.utterances[i].session == session]
         else:
             rng = _rng(seed, f"val {name}")
-            val = _validation(corpus, protocol, rest, following, number + seed, rng)
-        yield name, _minus(rest, val), val, test
+            val = _validation(corpus, protocol, rest, next_part, number + seed, rng)
+        yield name, _without(rest, val), val, test
 
 
 def leave_out_scripts(corpus: Corpus, protocol, seed: int) -> Parts:
@@ -167,84 +160,86 @@ def leave_out_scripts(corpus: Corpus, protocol, seed: int) -> Parts:
     """
     scripts = corpus.scripts()
     parts = list(_test_parts(corpus, protocol).items())
-    for number, (session, session_test) in enumerate(parts):
-        others = _minus(corpus.used, session_test)
-        for acted in sorted({scripts[i] for i in session_test}):
-            name = f"{session}_{acted}"
-            test = [i for i in session_test if scripts[i] == acted]
-            rest = [i for i in others if acted == IMPROVISED or scripts[i] != acted]
-            following = set(rest).intersection(parts[(number + 1) % len(parts)][1])
+    for number, (session, session_part) in enumerate(parts):
+        others = _without(corpus.used, session_part)
+        for tested in sorted({scripts[i] for i in session_part}):
+            name = f"{session}_{tested}"
+            test = [i for i in session_part if scripts[i] == tested]
+            rest = [i for i in others if tested == IMPROVISED or scripts[i] != tested]
+            next_part = set(rest).intersection(parts[(number + 1) % len(parts)][1])
             rng = _rng(seed, f"val {name}")
-            val = _validation(corpus, protocol, rest, following, number + seed, rng)
-            yield name, _minus(rest, val), val, test
+            val = _validation(corpus, protocol, rest, next_part, number + seed, rng)
+            yield name, _without(rest, val), val, test
 
 
-RULES = {**RANDOM_RULES, "session5_script": leave_out_scripts}  # others: leave_out
+RULES = {
+    "session5": leave_out,
+    "session5_script": leave_out_scripts,
+    "speaker10": leave_out,
+    "random_811": random_811,
+    "random_80_20": random_80_20,
+    "group": leave_out,
+}
+RANDOM_RULES = ("random_811", "random_80_20")
 
 
-def _validation(corpus, protocol, rest, following, turn: int, rng) -> list[int]:
-    """Who of `rest` chooses the epoch; `following` is the next fold's part of it."""
+def _validation(corpus, protocol, rest, next_part, turn: int, rng) -> list[int]:
+    """Who of `rest` chooses the epoch; `next_part` is the next fold's share of it."""
     if protocol.selection != "val":
         return []
     if protocol.validation == "group":
-        return list(following)
+        return list(next_part)
     if protocol.validation == "random":
         return corpus.stratified(rest, _val_fraction(protocol, 1.0), rng)
     speaker = corpus.values("speaker")
-    candidates = sorted({speaker[i] for i in following})
+    candidates = sorted({speaker[i] for i in next_part})
     chosen = candidates[turn % len(candidates)] if candidates else None
     return [i for i in rest if speaker[i] == chosen]
 
 
 def _test_parts(corpus, protocol) -> dict[str, list[int]]:
     """Test utterances by fold name, in fold order."""
-    columns = {"speaker10": "speaker"}
-    columns |= dict.fromkeys(("session5", "session5_script"), "session")
-    by = columns.get(protocol.split, protocol.group_by)
-    value = corpus.values(by)
+    columns = {"session5": "session", "session5_script": "session"}
+    column = {**columns, "speaker10": "speaker"}.get(protocol.split, protocol.group_by)
+    value = corpus.values(column)
     names = sorted(set(value.values()))
     if len(names) < 2:
         raise InputError(
-            f"protocol.split={protocol.split!r}: expected two or more values of {by} "
-            f"among the used utterances; got {', '.join(names)}. Choose another split, "
-            "or split='group' with another group_by."
+            f"protocol.split={protocol.split!r}: expected two or more values of "
+            f"{column} among the used utterances; got {', '.join(names)}. Choose "
+            "another split, or split='group' with another group_by."
         )
     if protocol.split == "speaker10":
         _check_pairs(corpus)
     if protocol.split == "group" and protocol.groups:
-        kind = _speaker_genders(corpus) if by == "speaker" else {}
+        kind = _speaker_genders(corpus) if column == "speaker" else {}
         number = _deal(list(value.values()), kind, protocol.groups)
-        value = {
-            i: f"group{number[v] + 1:0{len(str(protocol.groups))}d}"
-            for i, v in value.items()
-        }
+        width = len(str(protocol.groups))
+        value = {i: f"group{number[v] + 1:0{width}d}" for i, v in value.items()}
         names = sorted(set(value.values()))
     return {name: [i for i in corpus.used if value[i] == name] for name in names}
 
 
 def _check_pairs(corpus) -> None:
     speaker, session = corpus.values("speaker"), corpus.values("session")
-    pairs = {}
-    for i in corpus.used:
-        pairs.setdefault(session[i], set()).add(speaker[i])
-    for name, who in pairs.items():
-        if len(who) != 2:
+    for name in dict.fromkeys(session.values()):
+        speakers = sorted({speaker[i] for i in corpus.used if session[i] == name})
+        if len(speakers) != 2:
             raise InputError(
                 "protocol.split='speaker10': expected two speakers in every session; "
-                f"got {', '.join(sorted(who))} in {name}. Use split='group' with "
+                f"got {', '.join(speakers)} in {name}. Use split='group' with "
                 "group_by='speaker'."
             )
 
 
 def _speaker_genders(corpus) -> dict[str, str]:
     """Gender by speaker, or empty unless each speaker has exactly one."""
-    known = {}
-    for i in corpus.used:
-        utterance = corpus.utterances[i]
-        known.setdefault(utterance.speaker, set()).add(utterance.gender)
-    if any(len(kinds) != 1 or "" in kinds for kinds in known.values()):
-        return {}
-    return {speaker: next(iter(kinds)) for speaker, kinds in known.items()}
+    pairs = {
+        (corpus.utterances[i].speaker, corpus.utterances[i].gender) for i in corpus.used
+    }
+    genders = dict(pairs)
+    unambiguous = len(genders) == len(pairs) and all(genders.values())
+    return genders if unambiguous else {}
 
 
 def _deal(values: Sequence[str], kind: Mapping[str, str], groups: int):
@@ -265,6 +260,7 @@ def _deal(values: Sequence[str], kind: Mapping[str, str], groups: int):
     kinds, total = [collections.Counter() for _ in range(groups)], [0] * groups
     number = {}
     for value in sorted(size, key=lambda v: (kind.get(v, ""), -size[v], v)):
+        # Without genders every value is a kind of its own: size alone decides.
         own = kind.get(value, "") if kind else value
         best = min(range(groups), key=lambda g: (kinds[g][own], total[g], g))
         number[value] = best

@@ -18,19 +18,18 @@ def sentence_shares(
 
     Args:
       folds: Positions of the utterances in the columns.
-      *columns: Each has one sentence per utterance, such as what was said and what a
-        recognizer heard; an utterance counts if it repeats in any of them.
+      *columns: Each has one sentence per utterance, such as the transcript and the
+        output of a speech recognizer; an utterance counts if it repeats in any of them.
     """
     plain_columns = [[plain(text) for text in column] for column in columns]
-    return tuple(_share(fold, plain_columns) for fold in folds)
-
-
-def _share(fold: Fold, columns: Sequence[Sequence[str]]) -> float:
-    repeated = set()
-    for column in columns:
-        trained = {column[i] for i in fold.train} - {""}
-        repeated |= {i for i in fold.test if column[i] in trained}
-    return len(repeated) / max(1, len(fold.test))
+    shares = []
+    for fold in folds:
+        repeated = set()
+        for column in plain_columns:
+            trained = {column[i] for i in fold.train} - {""}
+            repeated |= {i for i in fold.test if column[i] in trained}
+        shares.append(len(repeated) / max(1, len(fold.test)))
+    return tuple(shares)
 
 
 def scripts_shared(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> bool:
@@ -40,9 +39,9 @@ def scripts_shared(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> bo
     exact repetition finds.
     """
     scripts = [script(utterance.dialog) for utterance in utterances]
-    played = {i for i, name in enumerate(scripts) if name not in ("", IMPROVISED)}
+    unscripted = {"", IMPROVISED}
     return any(
-        {scripts[i] for i in played.intersection(fold.train)}
-        & {scripts[i] for i in played.intersection(fold.test)}
+        ({scripts[i] for i in fold.train} & {scripts[i] for i in fold.test})
+        - unscripted
         for fold in folds
     )

@@ -21,6 +21,7 @@ CHOICES = {
     "data.pad": ("after_norm", "before_norm"),
     "model.dtype": ("float32", "bfloat16"),
     "model.name": tuple(MODELS),
+    **{f"protocol.{key}": values for key, values in protocols.CHOICES.items()},
     "segment.rule": segments.RULES,
     "segment.short": segments.SHORT,
     "segment.vote": ("mean", "max"),
@@ -84,7 +85,6 @@ def check_config(config) -> None:
         if _get(config, key) <= 0:
             _refuse(key, "more than 0", _get(config, key))
     build.check_data(config.data)
-    protocols.check_protocol(config.protocol)
     side_inputs.check(config.data)
     _check_together(config)
     _check_model(config)

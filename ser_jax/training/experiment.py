@@ -11,6 +11,7 @@ from ser_jax import clock
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.data import batches, normalize, protocols, side_inputs
 from ser_jax.data.batches import RunWindows, Tables
+from ser_jax.data.classes import assign_classes
 from ser_jax.data.frame_table import FrameBuffer
 from ser_jax.data.sample_table import SampleBuffer
 from ser_jax.datasets import build, store
@@ -90,7 +91,7 @@ def prepare(config) -> Experiment:
         copies=config.augment.vtlp in ("all", "one"),
         cache_dir=config.data.cache_dir,
     )
-    chosen = protocols.assign_classes(whole.utterances, config.data, config.protocol)
+    chosen = assign_classes(whole.utterances, config.data, config.protocol)
     corpus, labels, dropped = _usable(whole, chosen.labels, config)
     folds = protocols.make_folds(corpus.utterances, labels, config.protocol)
     dense = _dense(labels, chosen.classes, config.segment)

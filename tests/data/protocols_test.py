@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ser_jax.data import protocols
+from ser_jax.data.classes import assign_classes
 from ser_jax.errors import InputError
 from tests.data.turns import (
     COUNTS,
@@ -29,7 +30,7 @@ def small():
 
 def folds_of(utterances, **changes):
     protocol = config(**changes)
-    labels = protocols.assign_classes(utterances, source(), protocol).labels
+    labels = assign_classes(utterances, source(), protocol).labels
     return protocols.make_folds(utterances, labels, protocol)
 
 
@@ -55,8 +56,8 @@ def test_every_rule_uses_each_utterance_once_whatever_the_order(small, rule):
         parts = fold.train + fold.val + fold.test
         assert sorted(parts) == list(range(len(small)))
         assert fold.train and fold.test
-        wanted = rule["selection"] == "val" or rule["split"] == "speaker10"
-        assert bool(fold.val) == wanted
+        validates = rule["selection"] == "val" or rule["split"] == "speaker10"
+        assert bool(fold.val) == validates
     mixed = [small[i] for i in np.random.default_rng(5).permutation(len(small))]
     again = folds_of(mixed, seeds=(3, 1), **rule)
     assert protocols.splits_json(again, mixed) == protocols.splits_json(folds, small)
@@ -68,7 +69,7 @@ def test_session5_leaves_a_session_out_and_one_speaker_of_the_next_validates(iem
     assert [(f.name, f.seed) for f in folds] == [
         (f"session{n}", seed) for seed in (0, 1) for n in range(1, 6)
     ]
-    # Table of 6.5, both styles, hap+exc.
+    # EmoBox's totals of the sessions, both styles, hap+exc.
     assert [len(f.test) for f in folds[:5]] == [1085, 1023, 1151, 1031, 1241]
     validates = [field(iemocap, f.val, "speaker") for f in folds]
     # Fold i of seed s takes speaker number (i + s) mod 2 of the next session.
@@ -319,9 +320,6 @@ def test_speaker10_needs_pairs(small):
     turns = [u for u in small if u.speaker != "3M"]
     with pytest.raises(InputError, match="got 3F in session3"):
         folds_of(turns, split="speaker10")
-
-
-# Report ----------------------------------------------------------------------------
 
 
 def test_splits_json_holds_ids(small):

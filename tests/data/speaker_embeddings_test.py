@@ -18,13 +18,13 @@ def _save(path, ids=IDS, vectors=VECTORS):
 def test_vectors_come_in_the_order_of_the_utterances(tmp_path):
     for ids in (IDS, [name.encode() for name in IDS]):
         path = _save(tmp_path / "x.npz", ids)
-        found = speaker_embeddings.load(path, ["a", "b"])
-        np.testing.assert_array_equal(found, VECTORS[[1, 3]])
-        assert found.dtype == np.float32
+        vectors = speaker_embeddings.load(path, ["a", "b"])
+        np.testing.assert_array_equal(vectors, VECTORS[[1, 3]])
+        assert vectors.dtype == np.float32
 
 
 @pytest.mark.parametrize(
-    ("ids", "vectors", "wanted", "message"),
+    ("ids", "vectors", "asked_for", "message"),
     [
         (IDS, VECTORS, ["v", "w", "x", "y", "a"], "none for 4: v, w, x, ..."),
         (IDS, VECTORS[:, 0], ["a"], r"expected id \[N\] and vector \[N, X\]"),
@@ -35,12 +35,14 @@ def test_vectors_come_in_the_order_of_the_utterances(tmp_path):
         (IDS, np.where(VECTORS == 4, np.nan, VECTORS), ["b", "a"], "in 1: a"),
     ],
 )
-def test_contents_that_do_not_fit_are_refused(tmp_path, ids, vectors, wanted, message):
+def test_contents_that_do_not_fit_are_refused(
+    tmp_path, ids, vectors, asked_for, message
+):
     with pytest.raises(InputError, match=message):
-        speaker_embeddings.load(_save(tmp_path / "x.npz", ids, vectors), wanted)
+        speaker_embeddings.load(_save(tmp_path / "x.npz", ids, vectors), asked_for)
 
 
-def test_a_bad_vector_that_nobody_needs_is_no_matter(tmp_path):
+def test_a_bad_vector_of_an_unused_utterance_is_ignored(tmp_path):
     path = _save(tmp_path / "x.npz", vectors=np.where(VECTORS == 4, np.inf, VECTORS))
     assert speaker_embeddings.load(path, ["b"]).shape == (1, 3)
 

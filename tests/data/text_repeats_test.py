@@ -10,11 +10,18 @@ from ser_jax.data.split_rules import script
 from ser_jax.data.text_repeats import scripts_shared, sentence_shares
 from tests.data.turns import config, turn
 
-SAID = ("Excuse me.", "So what?", "[LAUGHTER]", "excuse  me", "Oh, no!", "[LAUGHTER]")
+TRANSCRIPTS = (
+    "Excuse me.",
+    "So what?",
+    "[LAUGHTER]",
+    "excuse  me",
+    "Oh, no!",
+    "[LAUGHTER]",
+)
 
 
 def demo_turns(style):
-    """The demo corpus as it is planned, nothing of it spoken."""
+    """The demo corpus as it is planned, without any speech."""
     turns = []
     for session in range(1, 6):
         for planned in demo_script.plan(session, turns=12, seed=0):
@@ -36,16 +43,16 @@ def test_sentences_are_compared_without_case_marks_and_noises():
         Fold("b", 0, train=(4,), val=(0,), test=(3,)),  # validation does not train
         Fold("c", 0, train=(0,), val=(), test=()),
     ]
-    assert sentence_shares(folds, SAID) == pytest.approx((1 / 3, 0.0, 0.0))
+    assert sentence_shares(folds, TRANSCRIPTS) == pytest.approx((1 / 3, 0.0, 0.0))
 
 
-def test_a_sentence_repeats_if_it_was_said_or_heard_before():
-    heard = ("Execute me", "Oh no", "", "excuse me", "oh, no", "hm")
+def test_a_sentence_repeats_if_its_transcript_or_its_recognition_does():
+    recognized = ("Execute me", "Oh no", "", "excuse me", "oh, no", "hm")
     folds = [Fold("a", 0, train=(0, 1, 2), val=(), test=(3, 4, 5))]
-    # Said: the fourth. Heard: the fifth.
-    assert sentence_shares(folds, SAID) == pytest.approx((1 / 3,))
-    assert sentence_shares(folds, heard) == pytest.approx((1 / 3,))
-    assert sentence_shares(folds, SAID, heard) == pytest.approx((2 / 3,))
+    # By transcript the fourth, by recognition the fifth.
+    assert sentence_shares(folds, TRANSCRIPTS) == pytest.approx((1 / 3,))
+    assert sentence_shares(folds, recognized) == pytest.approx((1 / 3,))
+    assert sentence_shares(folds, TRANSCRIPTS, recognized) == pytest.approx((2 / 3,))
 
 
 @pytest.mark.parametrize(
@@ -66,12 +73,12 @@ def test_script_of_a_dialog(dialog, name):
 
 def test_scripted_dialogs_leak_under_session5_and_not_under_session5_script():
     turns = demo_turns("scripted")
-    said = [u.text for u in turns]
+    texts = [u.text for u in turns]
     leaving_sessions = folds_of(turns, split="session5")
-    assert sentence_shares(leaving_sessions, said) == (1.0,) * 5
+    assert sentence_shares(leaving_sessions, texts) == (1.0,) * 5
     assert scripts_shared(leaving_sessions, turns)
     leaving_scripts = folds_of(turns, split="session5_script")
-    assert sentence_shares(leaving_scripts, said) == (0.0,) * 10
+    assert sentence_shares(leaving_scripts, texts) == (0.0,) * 10
     assert not scripts_shared(leaving_scripts, turns)
 
 

@@ -5,7 +5,7 @@ import types
 
 from ser_jax.corpora.utterance import Utterance
 
-# systems.md 6.5: neu, hap, exc, sad, ang of each speaker, improvised | both styles.
+# IEMOCAP's turns by EmoBox's list: neu, hap, exc, sad, ang of each speaker, improvised | both styles.
 COUNTS = {
     "1F": ((119, 18, 54, 43, 37), (171, 69, 63, 78, 147)),
     "1M": ((104, 15, 45, 61, 25), (213, 66, 80, 116, 82)),

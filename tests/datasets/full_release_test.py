@@ -11,6 +11,7 @@ import pytest
 
 from configs import area_attn
 from ser_jax.data import protocols, text_repeats
+from ser_jax.data.classes import assign_classes
 from ser_jax.datasets import build, store
 from tests.corpora import iemocap_tree
 
@@ -61,7 +62,7 @@ def release(tmp_path_factory):
 def _choose(release, subset, happy):
     found, config = release
     config.protocol.subset, config.protocol.happy = subset, happy
-    chosen = protocols.assign_classes(found.utterances, config.data, config.protocol)
+    chosen = assign_classes(found.utterances, config.data, config.protocol)
     return found.utterances, chosen, config.protocol
 
 

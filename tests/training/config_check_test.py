@@ -51,7 +51,7 @@ def test_every_preset_passes(system, preset):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("augment.vtlp", "some", "all, one, online, none; got 'some'"),
         ("augment.mixup_alpha", -0.1, "0 or more; got -0.1"),
@@ -69,7 +69,12 @@ def test_every_preset_passes(system, preset):
         ("model.name", "aacnn", "area_attn, asrnn"),
         ("model.pools", (True,), "pools"),
         ("model.width", 0.0, "more than 0"),
-        ("protocol.selection", "best", "val"),
+        ("data.corpus", "emodb", "iemocap, manifest, demo"),
+        ("protocol.subset", "impro", "improvised, scripted, all"),
+        ("protocol.happy", "happy", "hap, exc, hap+exc"),
+        ("protocol.split", "loso", "session5, session5_script, speaker10"),
+        ("protocol.selection", "best", "val, last, test"),
+        ("protocol.validation", "none", "speaker, group, random"),
         ("segment.vote", "median", "mean, max; got 'median'"),
         ("segment.window_s", 0.01, "cell after pooling"),
         ("train.batch_size", 0, "1 or more; got 0"),
@@ -84,13 +89,13 @@ def test_every_preset_passes(system, preset):
         ("train.warmup_epochs", 100.0, "less than train.epochs"),
     ],
 )
-def test_a_bad_value_is_named_with_what_it_takes(key, value, said):
+def test_a_bad_value_is_named_with_what_it_takes(key, value, message):
     config = area_attn.get_config()
     group, name = key.split(".")
     config[group][name] = value
     with pytest.raises(InputError) as caught:
         check_config(config)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert name in str(caught.value) or "config.model" in str(caught.value)
 
 
