@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from area_attention import AreaAttention
 from torch import nn
 
-from ser_jax.layers.width import scaled
+from ser_jax.layers.dense import scale_width
 
 
 class ConvBlock(nn.Module):
@@ -80,7 +80,7 @@ class AreaAttn(nn.Module):
     def __init__(self, config, shape, num_classes, *, channels_last):
         super().__init__()
         frames, bands, channels = shape
-        widths = [scaled(c, config.width) for c in (16, 32, 48, 64, 80)]
+        widths = [scale_width(c, config.width) for c in (16, 32, 48, 64, 80)]
         common = {"slope": 0.0, "norm": True}
         self.conv1a = ConvBlock(channels, widths[0], (10, 2), **common)
         self.conv1b = ConvBlock(channels, widths[0], (2, 8), **common)
@@ -124,7 +124,7 @@ class Acrnn(nn.Module):
         super().__init__()
         _, bands, channels = shape
         first, rest, size, cells, hidden = (
-            scaled(c, config.width) for c in (128, 256, 768, 128, 64)
+            scale_width(c, config.width) for c in (128, 256, 768, 128, 64)
         )
         widths = [channels, first, *[rest] * (config.convs - 1)]
         pool = tuple(config.pool)
@@ -164,8 +164,8 @@ class Adsrnn(nn.Module):
     def __init__(self, config, shape, num_classes, *, channels_last):
         super().__init__()
         frames, bands, channels = shape
-        first, cells = (scaled(c, config.width) for c in (128, 256))
-        block = [scaled(c, config.width) for c in config.block_features]
+        first, cells = (scale_width(c, config.width) for c in (128, 256))
+        block = [scale_width(c, config.width) for c in config.block_features]
         self.pools = [tuple(pool) for pool in config.pools]
         rows, steps = bands, frames
         for pool in self.pools:

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ser_jax.layers.attention_grid import Maps
+from ser_jax.layers.attention_grid import AttentionMaps
 from ser_jax.predict import forward
 from ser_jax.predict.trained_model import TrainedModel
 
@@ -49,7 +49,7 @@ class Explanation(NamedTuple):
     """
 
     posteriors: np.ndarray
-    maps: Maps
+    maps: AttentionMaps
     saliency: dict[str, np.ndarray]
     features: np.ndarray
 
@@ -131,7 +131,7 @@ def _arrays(batch: SegmentBatch) -> tuple:
 
 def logits_and_maps(
     model: nnx.Module, inputs: Mapping[str, Array]
-) -> tuple[Float[Array, "B K"], Maps]:
+) -> tuple[Float[Array, "B K"], AttentionMaps]:
     """Logits of a batch and the attention maps behind them; can be jitted.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ser_jax.explain.explainer import Explanation, SegmentBatch
-from ser_jax.layers.attention_grid import AttentionMap, Maps
+from ser_jax.layers.attention_grid import AttentionMap, AttentionMaps
 
 
 class SegmentGrid:
@@ -18,7 +18,7 @@ class SegmentGrid:
       valid: bool [B, W], columns with inputs under them.
     """
 
-    def __init__(self, maps: Maps, batch: SegmentBatch):
+    def __init__(self, maps: AttentionMaps, batch: SegmentBatch):
         """Finds the column of every frame; `maps` must not be empty."""
         first = next(iter(maps.values()))
         mass = sum(attention.mass for attention in maps.values())
@@ -148,7 +148,7 @@ def add_segments(
     batch: SegmentBatch,
     explanation: Explanation,
     grid: SegmentGrid | None,
-    maps: Maps,
+    maps: AttentionMaps,
 ) -> None:
     """Adds `features`, `saliency` and the attention maps of a batch to its utterances.
 

@@ -12,9 +12,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import strided
-from ser_jax.layers.dense import check_mode
-from ser_jax.layers.strided import POOL, Window
-from ser_jax.layers.width import scaled
+from ser_jax.layers.dense import check_mode, scale_width
+from ser_jax.layers.strided import POOL, Geometry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,31 +22,31 @@ class Stage:
 
     Attributes:
         features: channels that leave.
-        window: kernel, stride and zero padding.
+        geometry: kernel, stride and zero padding.
         response_norm: local response normalization follows.
         pool: max-pooling 3x3, stride 2, follows.
     """
 
     features: int
-    window: Window
+    geometry: Geometry
     response_norm: bool = False
     pool: bool = False
 
 
 SIZES = {
     "original": (
-        Stage(96, Window(11, 4), response_norm=True, pool=True),
-        Stage(256, Window(5, 1, 2), response_norm=True, pool=True),
-        Stage(384, Window(3, 1, 1)),
-        Stage(384, Window(3, 1, 1)),
-        Stage(256, Window(3, 1, 1), pool=True),
+        Stage(96, Geometry(11, 4), response_norm=True, pool=True),
+        Stage(256, Geometry(5, 1, 2), response_norm=True, pool=True),
+        Stage(384, Geometry(3, 1, 1)),
+        Stage(384, Geometry(3, 1, 1)),
+        Stage(256, Geometry(3, 1, 1), pool=True),
     ),
     "torchvision": (
-        Stage(64, Window(11, 4, 2), pool=True),
-        Stage(192, Window(5, 1, 2), pool=True),
-        Stage(384, Window(3, 1, 1)),
-        Stage(256, Window(3, 1, 1)),
-        Stage(256, Window(3, 1, 1), pool=True),
+        Stage(64, Geometry(11, 4, 2), pool=True),
+        Stage(192, Geometry(5, 1, 2), pool=True),
+        Stage(384, Geometry(3, 1, 1)),
+        Stage(256, Geometry(3, 1, 1)),
+        Stage(256, Geometry(3, 1, 1), pool=True),
     ),
 }
 
@@ -105,10 +104,10 @@ class AlexNet(nnx.Module):
         """
         check_mode("size", size, tuple(SIZES))
         self.stages = SIZES[size]
-        outs = [scaled(stage.features, width) for stage in self.stages]
+        outs = [scale_width(stage.features, width) for stage in self.stages]
         self.convs = nnx.List(
             [
-                strided.conv(i, o, stage.window, dtype=dtype, rngs=rngs)
+                strided.conv(i, o, stage.geometry, dtype=dtype, rngs=rngs)
                 for i, o, stage in zip(
                     [features_in, *outs[:-1]], outs, self.stages, strict=True
                 )
@@ -118,17 +117,17 @@ class AlexNet(nnx.Module):
         self.dtype = dtype
 
     @property
-    def windows(self) -> list[Window]:
+    def geometries(self) -> list[Geometry]:
         """Kernels, strides and padding of all layers, from the first to the last."""
-        windows = []
+        geometries = []
         for stage in self.stages:
-            windows += [stage.window, POOL] if stage.pool else [stage.window]
-        return windows
+            geometries += [stage.geometry, POOL] if stage.pool else [stage.geometry]
+        return geometries
 
     @property
     def shortest(self) -> int:
         """Bands and frames of the smallest map that leaves a cell."""
-        return strided.shortest_axis(self.windows)
+        return strided.shortest_axis(self.geometries)
 
     def named_convs(self) -> dict[str, nnx.Conv]:
         """The convolutions: conv1 ... conv5."""
@@ -149,10 +148,10 @@ class AlexNet(nnx.Module):
         Raises:
             ValueError: if the map has fewer bands than `shortest`.
         """
-        x, lengths = strided.begin(x, mask, self.shortest)
+        x, lengths = strided.mask_and_pad(x, mask, self.shortest)
         x = x.astype(self.dtype)
         for conv, stage in zip(self.convs, self.stages, strict=True):
-            x, lengths = nnx.relu(conv(x)), stage.window.count(lengths)
+            x, lengths = nnx.relu(conv(x)), stage.geometry.count(lengths)
             x = response_norm(x) if stage.response_norm else x
             if stage.pool:
                 x, lengths = strided.overlap_pool(x), POOL.count(lengths)

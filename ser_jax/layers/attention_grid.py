@@ -35,10 +35,10 @@ class AttentionMap:
     over: str = struct.field(pytree_node=False, default="frames")
 
 
-Maps = dict[str, AttentionMap]
+AttentionMaps = dict[str, AttentionMap]
 
 
-def sown(state: Mapping, *path: str) -> tuple[Array, ...]:
+def read_sown(state: Mapping, *path: str) -> tuple[Array, ...]:
     """What was sown under the modules of a path, its last part the name, in order."""
     for name in path:
         state = state[name]
@@ -94,7 +94,7 @@ def spread(
     return jnp.einsum("bm,bml->bl", shares, covers.astype(mass.dtype))
 
 
-def grouped(mass: Float[Array, "B L"], size: int) -> Float[Array, "B G"]:
+def sum_groups(mass: Float[Array, "B L"], size: int) -> Float[Array, "B G"]:
     """Adds up every `size` neighbors; the last group may have fewer."""
     missing = -mass.shape[1] % size
     mass = jnp.pad(mass, ((0, 0), (0, missing)))
@@ -126,7 +126,7 @@ def fold_rows(
     return folded, whole(edges(len(share), stride, bands), bands)
 
 
-def normalized(
+def normalize_mass(
     mass: Float[Array, "B M *S"],
 ) -> Float[Array, "B M *S"]:
     """Divides every example's masses by their sum; zeros stay zeros."""

@@ -2,7 +2,7 @@
 
 Wen, Zhang, Li, Qiao: A Discriminative Feature Learning Approach for Deep Face
 Recognition, ECCV 2016. Beside the cross-entropy stands lambda * sum_i `center_loss`_i;
-after every step the centers move by `updated_centers`, which no gradient reaches.
+after every step the centers move by `update_centers`, which no gradient reaches.
 """
 
 import jax
@@ -27,7 +27,7 @@ def center_loss(
     return 0.5 * jnp.square(features.astype(jnp.float32) - own).sum(axis=-1)
 
 
-def updated_centers(
+def update_centers(
     centers: Float[Array, "K D"],
     features: Float[Array, "B D"],
     label: Int[Array, " B"],

@@ -117,3 +117,8 @@ def check_mode(name: str, given: str, allowed: tuple[str, ...]) -> None:
     """Raises a ValueError that names the choices, unless `given` is one of them."""
     if given not in allowed:
         raise ValueError(f"{name}: expected one of {allowed}, got {given!r}")
+
+
+def scale_width(count: int, width: float) -> int:
+    """Channels of a layer when a system is shrunk evenly (`model.width`); at least 1."""
+    return max(1, round(count * width))

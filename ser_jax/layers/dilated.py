@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from ser_jax.layers.conv import ConvBlock, ConvSpec
+from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec
 
 
 class DilatedResidualBlock(nnx.Module):

@@ -9,10 +9,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import strided
-from ser_jax.layers.strided import POOL, Window
-from ser_jax.layers.width import scaled
+from ser_jax.layers.dense import scale_width
+from ser_jax.layers.strided import POOL, Geometry
 
-STEM = Window(3, 2)
+STEM = Geometry(3, 2)
 # Name, squeeze channels, channels of each expand convolution, pooled before it.
 FIRES = (
     ("fire2", 16, 64, True),
@@ -48,9 +48,9 @@ class Fire(nnx.Module):
             rngs: stream `params`.
         """
         common = {"dtype": dtype, "rngs": rngs}
-        self.squeeze1x1 = strided.conv(features_in, squeeze, Window(1), **common)
-        self.expand1x1 = strided.conv(squeeze, expand, Window(1), **common)
-        self.expand3x3 = strided.conv(squeeze, expand, Window(3, 1, 1), **common)
+        self.squeeze1x1 = strided.conv(features_in, squeeze, Geometry(1), **common)
+        self.expand1x1 = strided.conv(squeeze, expand, Geometry(1), **common)
+        self.expand3x3 = strided.conv(squeeze, expand, Geometry(3, 1, 1), **common)
 
     def __call__(
         self, x: Float[Array, "B H W C"], columns: Bool[Array, "B W"]
@@ -92,7 +92,7 @@ class SqueezeNet(nnx.Module):
         """
 
         def wide(features: int) -> int:
-            return scaled(features, width)
+            return scale_width(features, width)
 
         common = {"dtype": dtype, "rngs": rngs}
         self.conv1 = strided.conv(features_in, wide(64), STEM, **common)
@@ -106,18 +106,18 @@ class SqueezeNet(nnx.Module):
         self.features = ins[-1]
         self.head = nnx.data(None)
         if classes:
-            self.head = strided.conv(self.features, classes, Window(1), **common)
+            self.head = strided.conv(self.features, classes, Geometry(1), **common)
         self.dtype = dtype
 
     @property
-    def windows(self) -> list[Window]:
+    def geometries(self) -> list[Geometry]:
         """Kernels, strides and padding of the layers that shrink the map, in order."""
         return [STEM, *(POOL for *_, pool in FIRES if pool)]
 
     @property
     def shortest(self) -> int:
         """Bands and frames of the smallest map that leaves a cell."""
-        return strided.shortest_axis(self.windows)
+        return strided.shortest_axis(self.geometries)
 
     def named_convs(self) -> dict[str, nnx.Conv]:
         """The convolutions: conv1, fire2/squeeze1x1 ... fire9/expand3x3, conv10."""
@@ -144,7 +144,7 @@ class SqueezeNet(nnx.Module):
         Raises:
             ValueError: if the map has fewer bands than `shortest`.
         """
-        x, lengths = strided.begin(x, mask, self.shortest)
+        x, lengths = strided.mask_and_pad(x, mask, self.shortest)
         x = nnx.relu(self.conv1(x.astype(self.dtype)))
         lengths = STEM.count(lengths)
         columns = strided.columns_within(lengths, x.shape[2])

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from ser_jax.layers.convolution import conv_general_dilated
+from ser_jax.layers.conv_gradients import conv_general_dilated
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
+class Geometry:
     """Kernel, stride and zero padding of a layer, the same on both axes."""
 
     size: int
@@ -37,38 +37,45 @@ class Window:
         return (count - 1) * self.stride + self.size - 2 * self.padding
 
 
-POOL = Window(3, 2)
+POOL = Geometry(3, 2)
 
 
-def shortest_axis(windows: Iterable[Window]) -> int:
+def shortest_axis(geometries: Iterable[Geometry]) -> int:
     """Cells an axis needs so that layers one after the other leave one of them."""
     length = 1
-    for window in reversed(list(windows)):
-        length = max(1, window.shortest(length))
+    for layer in reversed(list(geometries)):
+        length = max(1, layer.shortest(length))
     return length
 
 
-def placement(windows: Iterable[Window]) -> tuple[int, int]:
+def placement(geometries: Iterable[Geometry]) -> tuple[int, int]:
     """Where the last map's cells lie: the first tile's start, and tiles' length.
 
     A cell's tile is as long as all strides together and lies about the middle of what
     the cell reads. It may start before the map.
     """
     middle, stride = 0, 1
-    for window in windows:
-        middle += (window.size // 2 - window.padding) * stride
-        stride *= window.stride
+    for layer in geometries:
+        middle += (layer.size // 2 - layer.padding) * stride
+        stride *= layer.stride
     return middle - stride // 2, stride
 
 
-def conv(features_in: int, features_out: int, window: Window, *, dtype, rngs: nnx.Rngs):
+def conv(
+    features_in: int,
+    features_out: int,
+    geometry: Geometry,
+    *,
+    dtype,
+    rngs: nnx.Rngs,
+):
     """A convolution with bias; kernels start as He et al. (2015) have it for ReLU."""
     return nnx.Conv(
         features_in,
         features_out,
-        (window.size, window.size),
-        strides=(window.stride, window.stride),
-        padding=((window.padding, window.padding),) * 2,
+        (geometry.size, geometry.size),
+        strides=(geometry.stride, geometry.stride),
+        padding=((geometry.padding, geometry.padding),) * 2,
         kernel_init=nnx.initializers.he_normal(),
         conv_general_dilated=conv_general_dilated,
         dtype=dtype,
@@ -76,7 +83,7 @@ def conv(features_in: int, features_out: int, window: Window, *, dtype, rngs: nn
     )
 
 
-def begin(
+def mask_and_pad(
     x: Float[Array, "B H W D"], mask: Bool[Array, "B W"], shortest: int
 ) -> tuple[Float[Array, "B H V D"], Int[Array, " B"]]:
     """The map with zeros where it is not valid, and every row's length.

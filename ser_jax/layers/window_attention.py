@@ -32,7 +32,7 @@ def combination_weights(windows: int, rule: str) -> tuple[float, ...]:
     return tuple(0.5 ** min(windows - m, windows - 1) for m in range(windows))
 
 
-def combined(
+def combine_logits(
     logits: Float[Array, "B M K"],
     asked: Bool[Array, "B M"],
     shares: tuple[float, ...],

@@ -11,11 +11,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.conv import ConvBlock, ConvSpec, columns
-from ser_jax.layers.dense import DenseBlock
+from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns
+from ser_jax.layers.dense import DenseBlock, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
-from ser_jax.layers.width import scaled
 
 KERNEL = (3, 5)  # bands x frames; the paper writes 5x3, time first
 ATTENTIONS = ("linear", "sigmoid")
@@ -52,7 +51,7 @@ class ConvSteps(nnx.Module):
                 f"pool: expected at most {bands} bands and {shape[0]} frames, got "
                 f"{tuple(config.pool)}; pool less or use longer windows"
             )
-        first, rest, self.size = (scaled(c, config.width) for c in (128, 256, 768))
+        first, rest, self.size = (scale_width(c, config.width) for c in (128, 256, 768))
         widths = [channels, first, *[rest] * (config.convs - 1)]
         specs = [
             ConvSpec(
@@ -143,7 +142,7 @@ class Acrnn(nnx.Module):
             )
         dtype = jnp.dtype(config.dtype)
         common = {"dtype": dtype, "rngs": rngs}
-        cells, hidden = (scaled(c, config.width) for c in (128, 64))
+        cells, hidden = (scale_width(c, config.width) for c in (128, 64))
         self.steps = ConvSteps(config, input_shapes["frames"], **common)
         self.lstm = BiLSTM(self.steps.size, cells, **common)
         linear = config.attention == "linear"
@@ -185,14 +184,14 @@ class Acrnn(nnx.Module):
 
     def attention_maps(
         self, state: Mapping, batch: Mapping[str, Array]
-    ) -> attention_grid.Maps:
+    ) -> attention_grid.AttentionMaps:
         """What was attended to, as `time`: one weight per pooled time step.
 
         Args:
             state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
             batch: the inputs it was received from.
         """
-        (weights,) = attention_grid.sown(state, "attention", "weights")
+        (weights,) = attention_grid.read_sown(state, "attention", "weights")
         shape = batch["frames"].shape
         return {"time": attention_grid.over_time(weights, shape, self.steps.stride)}
 

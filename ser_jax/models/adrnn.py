@@ -11,12 +11,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.conv import ConvBlock, ConvSpec, columns
-from ser_jax.layers.dense import DenseBlock
+from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns
+from ser_jax.layers.dense import DenseBlock, scale_width
 from ser_jax.layers.dilated import DilatedResidualBlock
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
-from ser_jax.layers.width import scaled
 
 
 class Adrnn(nnx.Module):
@@ -67,9 +66,9 @@ class Adrnn(nnx.Module):
         dtype = jnp.dtype(config.dtype)
         common = {"dtype": dtype, "rngs": rngs}
         first, *block, step, hidden = (
-            scaled(c, config.width) for c in (128, 128, 128, 256, 768, 64)
+            scale_width(c, config.width) for c in (128, 128, 128, 256, 768, 64)
         )
-        lstm = scaled(config.lstm_features, config.width)
+        lstm = scale_width(config.lstm_features, config.width)
         spec = ConvSpec((3, 3), pool=pool, norm="none", activation="leaky_relu")
         self.conv = ConvBlock(channels, first, spec, **common)
         norm = {"bn_momentum": config.bn_momentum, **common}
@@ -81,7 +80,7 @@ class Adrnn(nnx.Module):
         self.lstm = BiLSTM(step, lstm, **common)
         self.attention = AttentionPool(
             2 * lstm,
-            hidden=scaled(config.attention_hidden, config.width),
+            hidden=scale_width(config.attention_hidden, config.width),
             activation="relu",
             combine=config.attention_combine,
             **common,
@@ -114,14 +113,14 @@ class Adrnn(nnx.Module):
 
     def attention_maps(
         self, state: Mapping, batch: Mapping[str, Array]
-    ) -> attention_grid.Maps:
+    ) -> attention_grid.AttentionMaps:
         """What was attended to, as `time`: one weight per pooled time step.
 
         Args:
             state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
             batch: the inputs it was received from.
         """
-        (weights,) = attention_grid.sown(state, "attention", "weights")
+        (weights,) = attention_grid.read_sown(state, "attention", "weights")
         stride = self.conv.spec.pool[1]
         shape = batch["frames"].shape
         return {"time": attention_grid.over_time(weights, shape, stride)}

@@ -11,16 +11,15 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.conv import ConvBlock, ConvSpec, columns, pool
-from ser_jax.layers.dense import check_mode
+from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns, pool
+from ser_jax.layers.dense import check_mode, scale_width
 from ser_jax.layers.dilated import DilatedResidualBlock
 from ser_jax.layers.recurrent import SlidingBiLSTM
-from ser_jax.layers.width import scaled
 from ser_jax.layers.window_attention import (
     WindowAttention,
     WindowHeads,
     combination_weights,
-    combined,
+    combine_logits,
 )
 
 TRAIN_LOGITS = ("log", "probability")
@@ -72,8 +71,8 @@ class Adsrnn(nnx.Module):
         channels = input_shapes["frames"][2]
         windows, rows = _windows(config, input_shapes["frames"])
         self.dtype = jnp.dtype(config.dtype)
-        first, cells = (scaled(c, config.width) for c in (128, 256))
-        block = tuple(scaled(c, config.width) for c in config.block_features)
+        first, cells = (scale_width(c, config.width) for c in (128, 256))
+        block = tuple(scale_width(c, config.width) for c in config.block_features)
         common = {"dtype": self.dtype, "rngs": rngs}
         spec = ConvSpec((3, 3), norm="none", activation="leaky_relu")
         self.conv1 = ConvBlock(channels, first, spec, **common)
@@ -151,20 +150,20 @@ class Adsrnn(nnx.Module):
     def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
         """Logarithms of the combined posteriors, float32: softmax gives them back.
 
-        Windows without speech have no say (see `combined`). In training with
+        Windows without speech have no say (see `combine_logits`). In training with
         `train_logits="probability"` the posteriors themselves, of which the loss takes
         a second softmax.
         """
         count = self.heads.windows
         x = embedding[:, :-count].reshape(embedding.shape[0], count, -1)
-        logits = combined(self.heads(x), embedding[:, -count:] > 0.5, self.shares)
+        logits = combine_logits(self.heads(x), embedding[:, -count:] > 0.5, self.shares)
         if self.train_logits == "probability" and not self.deterministic:
             return jnp.exp(logits)
         return logits
 
     def attention_maps(
         self, state: Mapping, batch: Mapping[str, Array]
-    ) -> attention_grid.Maps:
+    ) -> attention_grid.AttentionMaps:
         """What was attended to, as `time`: one weight per window.
 
         Window m's answer attends over windows 1 to m; those weights are added up by
@@ -174,9 +173,9 @@ class Adsrnn(nnx.Module):
             state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
             batch: the inputs it was received from.
         """
-        (weights,) = attention_grid.sown(state, "attention", "attention")
+        (weights,) = attention_grid.read_sown(state, "attention", "attention")
         asked = weights.sum(axis=2)  # 1, or 0 for a window of padding
-        shares = attention_grid.normalized(asked * jnp.array(self.shares))
+        shares = attention_grid.normalize_mass(asked * jnp.array(self.shares))
         mass = jnp.einsum("bm,bmn->bn", shares, weights)
         stride = self.sliding.size * attention_grid.strides(self.pools)[1]
         shape = batch["frames"].shape

@@ -12,10 +12,9 @@ from jaxtyping import Array, Float
 
 from ser_jax.layers import attention_grid, strided
 from ser_jax.layers.alexnet import AlexNet
-from ser_jax.layers.dense import DenseBlock, check_mode
+from ser_jax.layers.dense import DenseBlock, check_mode, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.squeezenet import SqueezeNet
-from ser_jax.layers.width import scaled
 from ser_jax.models import pretrained
 
 TRUNKS = ("alexnet_original", "alexnet_torchvision", "squeezenet")
@@ -83,14 +82,14 @@ class Afcn(nnx.Module):
         features = self.trunk.features
         self.attention = AttentionPool(
             features,
-            hidden=scaled(config.attention_hidden, config.width),
+            hidden=scale_width(config.attention_hidden, config.width),
             activation="tanh",
             scale=config.attention_scale,
             **common,
         )
         self.hidden = nnx.data(None)
         if config.hidden:
-            hidden = scaled(config.hidden, config.width)
+            hidden = scale_width(config.hidden, config.width)
             self.hidden = DenseBlock(features, hidden, activation="relu", **common)
             features = hidden
         self.dropout = nnx.Dropout(config.dropout)
@@ -120,7 +119,7 @@ class Afcn(nnx.Module):
 
     def attention_maps(
         self, state: Mapping, batch: Mapping[str, Array]
-    ) -> attention_grid.Maps:
+    ) -> attention_grid.AttentionMaps:
         """What was attended to, as `map`: a weight per cell of the trunk's last map.
 
         None with `attention_scale=0`, which is a mean.
@@ -131,13 +130,13 @@ class Afcn(nnx.Module):
         """
         if self.attention.scale == 0:
             return {}
-        (weights,) = attention_grid.sown(state, "attention", "weights")
+        (weights,) = attention_grid.read_sown(state, "attention", "weights")
         _, frames, bands, _ = batch["frames"].shape
         rows = bands
-        for window in self.trunk.windows:
-            rows = window.count(rows)
+        for layer in self.trunk.geometries:
+            rows = layer.count(rows)
         mass = weights.reshape(weights.shape[0], rows, -1)
-        first, stride = strided.placement(self.trunk.windows)
+        first, stride = strided.placement(self.trunk.geometries)
         rows = attention_grid.edges(mass.shape[1], stride, bands, first)
         columns = attention_grid.edges(mass.shape[2], stride, frames, first)
         rows, columns = attention_grid.whole(rows, bands), attention_grid.whole(columns)

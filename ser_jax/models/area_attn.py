@@ -12,9 +12,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.area_module import AreaAttention, AreaSpec
-from ser_jax.layers.conv import ConvBlock, ConvSpec, pool
-from ser_jax.layers.width import scaled
+from ser_jax.layers.area_attention import AreaAttention, AreaSpec
+from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, pool
+from ser_jax.layers.dense import scale_width
 
 MERGES = ("freq", "channel")
 HEADS = ("flatten", "mean", "time_mean")
@@ -63,7 +63,7 @@ class AreaAttn(nnx.Module):
                 raise ValueError(f"{name}: expected one of {allowed}, got {given!r}")
         frames, bands, channels = input_shapes["frames"]
         dtype = jnp.dtype(config.dtype)
-        widths = [scaled(c, config.width) for c in (16, 32, 48, 64, 80)]
+        widths = [scale_width(c, config.width) for c in (16, 32, 48, 64, 80)]
         common = {"dtype": dtype, "rngs": rngs}
         spec = functools.partial(ConvSpec, bn_momentum=config.bn_momentum)
         self.conv1a = ConvBlock(channels, widths[0], spec((10, 2)), **common)
@@ -128,7 +128,7 @@ class AreaAttn(nnx.Module):
 
     def attention_maps(
         self, state: Mapping, batch: Mapping[str, Array]
-    ) -> attention_grid.Maps:
+    ) -> attention_grid.AttentionMaps:
         """What was attended to, one map per area size: `area 2x3`, bands x frames.
 
         An area's weight is shared evenly among its cells, so a map adds up to the
@@ -139,7 +139,7 @@ class AreaAttn(nnx.Module):
             state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
             batch: the inputs it was received from.
         """
-        (mass,) = attention_grid.sown(state, "attention", "mass")
+        (mass,) = attention_grid.read_sown(state, "attention", "mass")
         _, frames, bands, _ = batch["frames"].shape
         sizes = self.attention.sizes(mass.shape[2:])
         mass, rows = attention_grid.fold_rows(mass, bands, self.strides[0])

@@ -13,11 +13,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.conv import ConvBlock, ConvSpec, columns, pool_mask
-from ser_jax.layers.dense import DenseBlock, batch_norm, normalize
+from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns, pool_mask
+from ser_jax.layers.dense import DenseBlock, batch_norm, normalize, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import LSTM, SlidingBiLSTM
-from ser_jax.layers.width import scaled
 
 SUMMARIES = ("final", "last_step")
 
@@ -83,7 +82,7 @@ class Asrnn(nnx.Module):
         self.fresh = config.window_size - config.window_step
         self.summary = config.window_summary
         sizes = {
-            name: scaled(c, config.width)
+            name: scale_width(c, config.width)
             for name, c in {
                 "conv1": 64,
                 "conv": 128,
@@ -131,7 +130,7 @@ class Asrnn(nnx.Module):
         self.lstm = LSTM(window, sizes["windows"], **common)
         self.attention = AttentionPool(
             window,
-            hidden=scaled(config.attention_hidden, config.width),
+            hidden=scale_width(config.attention_hidden, config.width),
             activation="relu",
             combine=config.attention_combine,
             **common,
@@ -199,7 +198,7 @@ class Asrnn(nnx.Module):
 
     def attention_maps(
         self, state: Mapping, batch: Mapping[str, Array]
-    ) -> attention_grid.Maps:
+    ) -> attention_grid.AttentionMaps:
         """What was attended to, as `time`: windows laid over time.
 
         A window's weight is shared among its valid steps; cells are as long as the
@@ -209,12 +208,12 @@ class Asrnn(nnx.Module):
             state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
             batch: the inputs it was received from.
         """
-        (weights,) = attention_grid.sown(state, "attention", "weights")
+        (weights,) = attention_grid.read_sown(state, "attention", "weights")
         pool, sliding = self.conv1.spec.pool[1], self.sliding
         mask = pool_mask(batch["frame_mask"], pool)
         mass = attention_grid.spread(weights, mask, sliding.size, sliding.step)
         cell = math.gcd(sliding.size, sliding.step)
-        mass = attention_grid.grouped(mass, cell)
+        mass = attention_grid.sum_groups(mass, cell)
         shape = batch["frames"].shape
         return {"time": attention_grid.over_time(mass, shape, pool * cell)}
 

@@ -11,8 +11,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from ser_jax.layers import attention_grid
+from ser_jax.layers.dense import scale_width
 from ser_jax.layers.pooling import AttentionPool
-from ser_jax.layers.width import scaled
 from ser_jax.models.acrnn import ConvSteps
 
 
@@ -57,7 +57,7 @@ class Cnn3dAttn(nnx.Module):
         self.steps = ConvSteps(config, input_shapes["frames"], **common)
         self.attention = AttentionPool(
             self.steps.size,
-            hidden=scaled(config.attention_features, config.width),
+            hidden=scale_width(config.attention_features, config.width),
             activation="tanh",
             scale=config.attention_scale,
             **common,
@@ -84,7 +84,7 @@ class Cnn3dAttn(nnx.Module):
 
     def attention_maps(
         self, state: Mapping, batch: Mapping[str, Array]
-    ) -> attention_grid.Maps:
+    ) -> attention_grid.AttentionMaps:
         """What was attended to, as `time`: one weight per pooled time step.
 
         None with `attention_scale=0`, which is a mean.
@@ -95,7 +95,7 @@ class Cnn3dAttn(nnx.Module):
         """
         if self.attention.scale == 0:
             return {}
-        (weights,) = attention_grid.sown(state, "attention", "weights")
+        (weights,) = attention_grid.read_sown(state, "attention", "weights")
         shape = batch["frames"].shape
         return {"time": attention_grid.over_time(weights, shape, self.steps.stride)}
 

@@ -13,10 +13,9 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.conv import ConvBlock, ConvSpec, pool
-from ser_jax.layers.dense import check_mode
+from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, pool
+from ser_jax.layers.dense import check_mode, scale_width
 from ser_jax.layers.pooling import masked_softmax
-from ser_jax.layers.width import scaled
 
 HEADS = ("macnn", "acnn")
 SOFTMAXES = ("channels", "positions")
@@ -109,7 +108,7 @@ class HeadFusion(nnx.Module):
         _check_pools(self.pools, input_shapes["frames"])
         self.dtype = jnp.dtype(config.dtype)
         common = {"dtype": self.dtype, "rngs": rngs}
-        first, *widths = (scaled(c, config.width) for c in CHANNELS)
+        first, *widths = (scale_width(c, config.width) for c in CHANNELS)
         channels = input_shapes["frames"][2]
         self.conv1a, self.conv1b = (
             ConvBlock(channels, first, _spec(config, k, padding="floor"), **common)
@@ -130,7 +129,7 @@ class HeadFusion(nnx.Module):
                 widths[-1] + 1, num_classes, use_bias=False, rngs=rngs
             )
         else:
-            hidden = scaled(config.hidden, config.width)
+            hidden = scale_width(config.hidden, config.width)
             triple = (3, config.heads, hidden)  # query, key and value of every head
             self.attention = nnx.LinearGeneral(widths[-1], triple, **common)
             self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
@@ -184,7 +183,7 @@ class HeadFusion(nnx.Module):
 
     def attention_maps(
         self, state: Mapping, batch: Mapping[str, Array]
-    ) -> attention_grid.Maps:
+    ) -> attention_grid.AttentionMaps:
         """What was attended to: `head 1` ..., or `map` of `acnn`.
 
         `positions`: P, the mean over channels. `channels`: P adds up to 1 in every
@@ -197,12 +196,12 @@ class HeadFusion(nnx.Module):
         """
         name = "answers" if self.softmax == "channels" else "weights"
         if self.head == "acnn":
-            (weights,) = attention_grid.sown(state, "weights")
+            (weights,) = attention_grid.read_sown(state, "weights")
             mass = jnp.abs(weights)[..., None]
         else:
-            (weights,) = attention_grid.sown(state, name)
+            (weights,) = attention_grid.read_sown(state, name)
             mass = weights.mean(axis=-1)
-        mass = attention_grid.normalized(mass)
+        mass = attention_grid.normalize_mass(mass)
         _, frames, bands, _ = batch["frames"].shape
         stride = attention_grid.strides(self.pools)
         rows = attention_grid.edges(mass.shape[1], stride[0], bands)

@@ -11,9 +11,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.dense import check_mode
+from ser_jax.layers.dense import check_mode, scale_width
 from ser_jax.layers.pooling import cross_attention, cross_weights, statistics
-from ser_jax.layers.width import scaled
 
 MODALITIES = ("audio", "text", "both")
 ATTENTIONS = ("none", "all_pairs", "matched")
@@ -140,8 +139,8 @@ class MscnnSpu(nnx.Module):
         _check(config, input_shapes)
         dtype = jnp.dtype(config.dtype)
         common = {"dtype": dtype, "rngs": rngs}
-        features = scaled(FILTERS, config.width)
-        hidden = scaled(HIDDEN, config.width)
+        features = scale_width(FILTERS, config.width)
+        hidden = scale_width(HIDDEN, config.width)
         self.audio, self.text = nnx.data(None), nnx.data(None)
         size = 0
         if config.modality != "text":
@@ -212,7 +211,7 @@ class MscnnSpu(nnx.Module):
 
     def attention_maps(
         self, state: Mapping, batch: Mapping[str, Array]
-    ) -> attention_grid.Maps:
+    ) -> attention_grid.AttentionMaps:
         """What was attended to: words, one map per text kernel, `2 words` ...
 
         The weights of a kernel's positions are the mean over the audio statistics that
@@ -226,7 +225,7 @@ class MscnnSpu(nnx.Module):
         if self.attention == "none":
             return {}
         maps, mask = {}, batch["word_mask"]
-        found = attention_grid.sown(state, "weights")
+        found = attention_grid.read_sown(state, "weights")
         for size, weights in zip(self.text.kernels, found, strict=True):
             mass = weights.mean(axis=1) / len(found)
             mass = attention_grid.spread(mass, mask, size, 1)[:, None]

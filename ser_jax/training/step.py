@@ -158,7 +158,7 @@ def _extra_losses(train, embedding, logits, targets, state: TrainState, index):
 def _updated_centers(train, embedding, state: TrainState, index):
     if not train.center_weight:
         return state.centers
-    return center_loss.updated_centers(
+    return center_loss.update_centers(
         state.centers, embedding, index.label, index.weight, train.center_rate
     )
 

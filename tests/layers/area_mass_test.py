@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.layers.area_attention import area_mass, attention_map
-from ser_jax.layers.area_module import AreaFeatures
+from ser_jax.layers.area_attention import AreaFeatures, area_mass, attention_map
 from tests.area_inputs import TOLERANCE, inputs, some_mask
 
 

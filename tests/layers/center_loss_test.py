@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ser_jax.layers.center_loss import center_loss, updated_centers
+from ser_jax.layers.center_loss import center_loss, update_centers
 
 K, B, D = 4, 6, 3  # classes, examples, features
 LABEL = jnp.array([0, 2, 2, 0, 2, 1])
@@ -41,7 +41,7 @@ def test_gradient_pulls_the_features_and_leaves_the_centers():
 
 def test_centers_move_to_their_members_and_the_others_stay():
     centers, features = numbers()
-    moved = jax.jit(updated_centers)(centers, features, LABEL, WEIGHT, 0.25)
+    moved = jax.jit(update_centers)(centers, features, LABEL, WEIGHT, 0.25)
     for k, members in {0: [0, 3], 2: [1, 2, 4]}.items():
         mean = np.asarray(features)[members].mean(axis=0)
         expected = 0.75 * centers[k] + 0.25 * mean
@@ -53,15 +53,15 @@ def test_centers_move_to_their_members_and_the_others_stay():
 def test_rate_one_puts_a_center_at_the_weighted_mean():
     centers, features = numbers()
     weight = jnp.array([3.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    moved = updated_centers(centers, features, LABEL, weight, 1.0)
+    moved = update_centers(centers, features, LABEL, weight, 1.0)
     expected = 0.75 * features[0] + 0.25 * features[3]
     np.testing.assert_allclose(moved[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_runs_stack():
     centers, features = numbers()
-    stacked = jax.vmap(updated_centers, in_axes=(0, None, None, None, None))(
+    stacked = jax.vmap(update_centers, in_axes=(0, None, None, None, None))(
         jnp.stack([centers, 2 * centers]), features, LABEL, WEIGHT, 0.5
     )
-    alone = updated_centers(2 * centers, features, LABEL, WEIGHT, 0.5)
+    alone = update_centers(2 * centers, features, LABEL, WEIGHT, 0.5)
     np.testing.assert_allclose(stacked[1], alone, rtol=1e-6)

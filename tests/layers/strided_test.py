@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 from ser_jax.layers import strided
-from ser_jax.layers.strided import POOL, Window
+from ser_jax.layers.strided import POOL, Geometry
 
-WINDOWS = [Window(11, 4, 2), Window(11, 4), Window(5, 1, 2), Window(3, 2), Window(1)]
+WINDOWS = [
+    Geometry(11, 4, 2),
+    Geometry(11, 4),
+    Geometry(5, 1, 2),
+    Geometry(3, 2),
+    Geometry(1),
+]
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -35,8 +41,8 @@ def test_shortest_is_the_first_length_with_a_count(window):
 
 def test_shortest_axis_of_layers_in_a_row():
     assert strided.shortest_axis([POOL, POOL]) == 7  # 7 -> 3 -> 1
-    assert strided.shortest_axis([Window(3, 1, 1), POOL]) == 3
-    assert strided.shortest_axis([Window(3, 1, 2)]) == 1  # never an empty map
+    assert strided.shortest_axis([Geometry(3, 1, 1), POOL]) == 3
+    assert strided.shortest_axis([Geometry(3, 1, 2)]) == 1  # never an empty map
 
 
 @pytest.mark.parametrize("shape", [(2, 7, 9, 3), (1, 8, 10, 2), (2, 3, 4, 1)])
@@ -59,13 +65,13 @@ def test_overlap_pool_is_a_window_maximum(shape):
 def test_begin_clears_padding_and_lengthens_short_rows():
     x = jnp.full((3, 8, 5, 2), 7.0)
     mask = jnp.arange(5) < jnp.array([5, 2, 0])[:, None]
-    found, lengths = strided.begin(x, mask, 7)
+    found, lengths = strided.mask_and_pad(x, mask, 7)
     assert found.shape == (3, 8, 7, 2)
     np.testing.assert_array_equal(lengths, [7, 7, 7])
     np.testing.assert_array_equal((found[:, 0, :, 0] == 7).sum(axis=1), [5, 2, 0])
-    np.testing.assert_array_equal(strided.begin(x, mask, 4)[1], [5, 4, 4])
+    np.testing.assert_array_equal(strided.mask_and_pad(x, mask, 4)[1], [5, 4, 4])
 
 
 def test_too_few_bands_are_refused():
     with pytest.raises(ValueError, match="at least 7 bands.*got 6"):
-        strided.begin(jnp.zeros((1, 6, 9, 1)), jnp.ones((1, 9), bool), 7)
+        strided.mask_and_pad(jnp.zeros((1, 6, 9, 1)), jnp.ones((1, 9), bool), 7)

@@ -10,7 +10,7 @@ from ser_jax.layers.window_attention import (
     WindowAttention,
     WindowHeads,
     combination_weights,
-    combined,
+    combine_logits,
 )
 
 # Sums of a handful of float32 products.
@@ -118,14 +118,14 @@ def test_the_cascade_is_the_running_average_of_the_windows_that_count():
             want = (want + p[0, m]) / 2
         shares = combination_weights(6, "cascade")
         asked = jnp.arange(6)[None] < count
-        got = combined(jnp.log(jnp.asarray(p, jnp.float32)), asked, shares)
+        got = combine_logits(jnp.log(jnp.asarray(p, jnp.float32)), asked, shares)
         np.testing.assert_allclose(np.exp(got)[0], want, rtol=1e-5)
 
 
 def test_softmax_gives_the_combined_posteriors_back():
     logits = drawn(2, 4, 3)
     asked = jnp.arange(4) < jnp.array([[4], [3]])
-    logs = combined(logits, asked, combination_weights(4, "sum"))
+    logs = combine_logits(logits, asked, combination_weights(4, "sum"))
     posteriors = np.asarray(jax.nn.softmax(logits))
     want = np.stack([posteriors[0].mean(axis=0), posteriors[1, :3].mean(axis=0)])
     np.testing.assert_allclose(jax.nn.softmax(logs), want, rtol=1e-5)
@@ -137,7 +137,9 @@ def test_sure_and_unasked_windows_keep_the_gradient_finite():
     asked = jnp.array([[True, True, False], [False, False, False]])
 
     def loss(logits):
-        return -combined(logits, asked, combination_weights(3, "cascade"))[:, 2].sum()
+        return -combine_logits(logits, asked, combination_weights(3, "cascade"))[
+            :, 2
+        ].sum()
 
     value, grads = jax.value_and_grad(loss)(logits)
     assert np.isfinite(value) and np.all(np.isfinite(grads))

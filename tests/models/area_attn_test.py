@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ser_jax.layers.area_module import AreaAttention, AreaSpec
-from ser_jax.layers.conv import pool_mask
+from ser_jax.layers.area_attention import AreaAttention, AreaSpec
+from ser_jax.layers.conv_blocks import pool_mask
 from ser_jax.models.area_attn import AreaAttn
 from tests.models.common import answer, check_trains_and_evaluates, count, random_batch
 

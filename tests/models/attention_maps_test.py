@@ -8,7 +8,7 @@ from flax import nnx
 
 from ser_jax.explain.explainer import logits_and_maps
 from ser_jax.layers import attention_grid, strided
-from ser_jax.layers.strided import POOL, Window
+from ser_jax.layers.strided import POOL, Geometry
 from ser_jax.models import MODELS
 from tests.models.entries import ENTRIES
 
@@ -231,13 +231,20 @@ def test_spreading_by_hand():
     want = [[0.2, 0.2, 0.2 + 0.4 / 3, 0.4 / 3, 0.4 / 3], [0.5, 0.5, 0, 0, 0]]
     np.testing.assert_allclose(got, want, rtol=1e-6)
     np.testing.assert_allclose(
-        attention_grid.grouped(got, 2)[1], [1.0, 0, 0], rtol=1e-6
+        attention_grid.sum_groups(got, 2)[1], [1.0, 0, 0], rtol=1e-6
     )
 
 
 def test_strided_tiles_lie_about_what_they_read():
     # torchvision's AlexNet: the first cell reads about frame 31, the next 32 further.
-    windows = [Window(11, 4, 2), POOL, Window(5, 1, 2), POOL, Window(3, 1, 1), POOL]
+    windows = [
+        Geometry(11, 4, 2),
+        POOL,
+        Geometry(5, 1, 2),
+        POOL,
+        Geometry(3, 1, 1),
+        POOL,
+    ]
     assert strided.placement(windows) == (31 - 16, 32)
-    assert strided.placement([Window(3, 2)]) == (0, 2)
-    assert strided.placement([Window(3, 1, 1)]) == (0, 1)
+    assert strided.placement([Geometry(3, 2)]) == (0, 2)
+    assert strided.placement([Geometry(3, 1, 1)]) == (0, 1)

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from configs import head_fusion
-from ser_jax.layers.conv import ConvBlock, ConvSpec
+from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec
 from ser_jax.models.head_fusion import HeadFusion, fuse_heads
 from tests.models.common import answer, random_batch
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.layers.conv import ConvBlock, ConvSpec, columns, max_pool, pool
+from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns, max_pool, pool
 
 H, W, C, D = 6, 9, 2, 3  # bands, frames, channels in and out
 # Sums of up to 70 float32 products.

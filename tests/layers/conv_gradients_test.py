@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ser_jax.layers import convolution, winograd
+from ser_jax.layers import conv_gradients, winograd
 
 # map, kernel, padding, dilation
 CASES = {
@@ -52,8 +52,8 @@ def both(case, function):
 @pytest.mark.parametrize("block", [1, 20_000, 4 << 20])
 @pytest.mark.parametrize("case", CASES)
 def test_output_and_gradients_are_those_of_lax(case, block, monkeypatch):
-    monkeypatch.setattr(convolution, "BLOCK_BYTES", block)
-    ours = both(case, convolution.conv_general_dilated)
+    monkeypatch.setattr(conv_gradients, "BLOCK_BYTES", block)
+    ours = both(case, conv_gradients.conv_general_dilated)
     for mine, theirs in zip(
         ours, both(case, jax.lax.conv_general_dilated), strict=True
     ):
@@ -64,7 +64,7 @@ def test_output_and_gradients_are_those_of_lax(case, block, monkeypatch):
 def test_gradient_of_one_cell_is_a_sum_a_person_can_do():
     x = jnp.arange(2 * 3 * 4, dtype=jnp.float32).reshape(1, 2, 3, 4).repeat(2, -1)
     gradient = jnp.ones((1, 2, 3, 1))
-    found = convolution.kernel_gradient(
+    found = conv_gradients.kernel_gradient(
         x, gradient, (1, 3), padding=((0, 0), (1, 1)), dilation=(1, 1)
     )
     # The left cell never meets the last column, the right one never the first.
@@ -75,7 +75,7 @@ def test_gradient_of_one_cell_is_a_sum_a_person_can_do():
 
 def test_strides_and_groups_are_left_to_lax():
     x, kernel = jnp.ones((1, 8, 9, 8)), jnp.ones((3, 3, 4, 6))
-    out = convolution.conv_general_dilated(
+    out = conv_gradients.conv_general_dilated(
         x,
         kernel,
         window_strides=(2, 3),
@@ -117,7 +117,7 @@ def test_only_what_is_trained_goes_by_winograd():
         return str(jax.make_jaxpr(function)(x, kernel)).count("conv_general_dilated[")
 
     def convolve(x, kernel):
-        return convolution.conv_general_dilated(
+        return conv_gradients.conv_general_dilated(
             x,
             kernel,
             window_strides=(1, 1),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from ser_jax.layers.convolution import conv_general_dilated
+from ser_jax.layers.conv_gradients import conv_general_dilated
 from ser_jax.layers.dense import (
     ACTIVATIONS,
     NORMS,
