@@ -69,6 +69,7 @@ def durations(
     if not timed:
         return []
     lengths = np.array([seconds[record.utterance] for record in timed])
+    # Quantiles that coincide are one edge, so that equal lengths share a bin.
     edges = np.unique(np.quantile(lengths, np.arange(1, bins) / bins))
     place = np.searchsorted(edges, lengths, side="left")
     table = []
@@ -92,7 +93,7 @@ def mistakes(
     index = {name: number for number, name in enumerate(classes)}
     wrong = [record for record in predictions if record.label != record.prediction]
     wrong.sort(key=lambda r: -r.posteriors[index[r.prediction]])  # stable
-    surest = {}
+    surest = {}  # of each utterance, over the runs that tested it
     for record in wrong:
         surest.setdefault(record.utterance, record)
     return [
@@ -132,6 +133,7 @@ def _series(part, quantity, lines, best) -> Series:
     scored = [
         (best[run], points[best[run]])
         for run, points in runs.items()
+        # The epoch was chosen by this very curve; on others a ring would mislead.
         if key in CHOOSES and best.get(run) in points
     ]
     mean = {}

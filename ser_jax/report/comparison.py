@@ -150,7 +150,7 @@ def _incomparable(trainings, paired) -> list[str]:
     """What keeps the scores from standing beside each other, a line each."""
     lines = []
     for name in ("corpus", "classes", "split", "subset", "happy", "selection"):
-        values = {}  # a set that keeps the order
+        values = {}  # as a set that keeps the order of the rows
         for training in trainings:
             results = training.results
             value = results.get(name, results["protocol"].get(name, "not used"))
@@ -170,6 +170,7 @@ def _incomparable(trainings, paired) -> list[str]:
 def _config_differences(configs: Sequence[Mapping]) -> tuple[list[str], list[tuple]]:
     """All keys that every config has, and (key, values) of those that differ."""
     flat = [dict(_flatten(config)) for config in configs]
+    # Models and versions have keys of their own, which nothing here could answer.
     keys = [
         key
         for key in sorted(set.intersection(*map(set, flat)))
@@ -193,6 +194,7 @@ def _pairs(trainings):
     rows = [("workdir", "UA difference, points", "better in", "worse in", "runs")]
     for training in others:
         scores, base_scores = _scores_by_run(training), _scores_by_run(base)
+        # A run without a score has no pair; workdirs of other tools may hold some.
         shared = [run for run in base_scores if run in scores]
         gaps = [100 * (scores[run] - base_scores[run]) for run in shared]
         std = np.std(gaps, ddof=1) if len(gaps) > 1 else 0.0
@@ -235,7 +237,7 @@ def _origins(trainings):
             (
                 code(training.name),
                 *(versions.get(key, "unknown") for key in ("device", "jax")),
-                (results["git_commit"] or "unknown")[:12],
+                (results["git_commit"] or "unknown")[:12],  # is unique enough
                 timing.rows(results)[-1][2],
                 timing.mib(peak) if peak else "–",
             )

@@ -34,7 +34,7 @@ def groups(training: WorkdirContents) -> Section:
     for field in ("speaker", "session"):
         counts = analysis.groups(training.predictions, classes, field)
         caption = f"UA, WA and recall of each class by {field}"
-        if len(counts) == 1:
+        if len(counts) == 1:  # corpora without sessions
             (name,) = map(code, counts)
             blocks.append(Text(f"There is one {field} only, {name}."))
             continue
@@ -100,6 +100,8 @@ def mistakes(training: WorkdirContents) -> Section:
     worst = analysis.mistakes(training.predictions, training.results["classes"])
     if not worst:
         return Section("mistakes", title, [Text("None: every decision is right.")])
+    # What cannot be understood from numbers is often heard at once: noise, a wrong
+    # label, an emotion that a listener would not hear either.
     text = "Wrong decisions by the probability of the class decided for. "
     if training.recordings:
         names = [record.utterance for record, _, _ in worst]
@@ -165,6 +167,7 @@ def _epochs(training, panels) -> Table:
     names = [key.replace("_ua", "_UA %").replace("_", " ") for key in keys]
     rows = [("fold", "seed", "epochs", "epoch scored", *names)]
     for run in training.results["runs"]:
+        # Without selection the last epoch is scored.
         scored = run["best_epoch"] or run["epochs"]
         line = measured.get((run["seed"], run["fold"], scored), {})
         ends = ["–" if run[k] is None else run[k] for k in ("epochs", "best_epoch")]

@@ -110,6 +110,7 @@ class Document:
 
 def code(text) -> str:
     """A name as `code`, on one line whatever it holds."""
+    # A backtick cannot be escaped inside of code.
     return f"`{' '.join(str(text).replace('`', chr(39)).split())}`"
 
 

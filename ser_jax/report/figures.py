@@ -87,6 +87,9 @@ def svg(figure: Figure, alt: str) -> str:
     for element in root.iter():
         if style := element.get("style"):
             element.set("style", _page_style(style))
+        if path := element.get("d"):
+            # A hundredth of a point cannot be seen, and paths are most of a page.
+            element.set("d", re.sub(r"(\.\d\d)\d+", r"\1", path))
         if element.tag == f"{{{_SVG}}}g":
             tip = element.attrib.pop("id", "")  # the others are alike in all figures
             if tip.startswith(_TIP):
@@ -109,13 +112,13 @@ def confusion(results: Mapping) -> Figure:
     counts = np.array(results["pooled"]["confusion"], np.int64)
     support = counts.sum(axis=1)
     shares = counts / np.maximum(support, 1)[:, None]
-    side = 0.85 * max(len(counts), 4) + 1.0
+    side = 0.85 * max(len(counts), 4) + 1.0  # inches; cells keep their size
     figure = Figure(figsize=(side + 2.0, side + 1.0), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
         style = {"ha": "center", "va": "center"}
-        style["color"] = "white" if share > 0.55 else INK
+        style["color"] = "white" if share > 0.55 else INK  # on dark and light blue
         weight = "bold" if row == column else "normal"
         axes.text(column, row - 0.1, f"{share:.0%}", size=12, weight=weight, **style)
         axes.text(column, row + 0.2, str(counts[row, column]), size=8.5, **style)
@@ -144,6 +147,7 @@ def learning_curves(panels: Mapping, results: Mapping, *, titled: bool) -> Figur
     """
     height_in = HEIGHT_IN + 0.8 * titled
     figure = Figure(figsize=(WIDTH_IN * len(panels), height_in), layout="constrained")
+    # A legend of a figure stands below the axes; each panel needs one of its own.
     parts = figure.subfigures(1, len(panels), squeeze=False)[0]
     for part, (name, series) in zip(parts, panels.items(), strict=True):
         _draw_curves(part, name, series, 1 / len(results["classes"]))
@@ -164,10 +168,10 @@ def scores(rows: Sequence[tuple], axis: str, reference: str = "") -> Figure:
       axis: Name of the axis.
       reference: Name of the published scores.
     """
-    height_in = (40 * len(rows) + 90) / 72
+    height_in = (40 * len(rows) + 90) / 72  # points: rows; axis and legend
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     axes = figure.add_subplot()
-    # One mark of each kind, for the legend.
+    # Marks without data: the legend shows each kind once, whatever is drawn.
     axes.plot([], [], "o", color=GREY, label="one run")
     axes.plot([], [], lw=3, color=BLUE, label="mean ± std")
     if any(published is not None for *_, published in rows):
@@ -276,6 +280,7 @@ def _draw_curves(figure, name, series, chance):
 def _draw_scores(axes, y, name, values, summary, published):
     name = one_line(name)
     place = {"transform": axes.get_yaxis_transform(), "va": "center"}
+    # Above its marks, not beside them: a phone has no room for names on the left.
     axes.text(0.0, y + 0.5, name, color=INK, **place)
     tick = {"marker": "|", "mew": 3}
     if published is not None:
@@ -283,7 +288,7 @@ def _draw_scores(axes, y, name, values, summary, published):
         _plot(axes, published, y, tip, ms=18, color=VERMILION, **tick)
     if summary["mean"] is not None:
         mean, std = summary["mean"], summary["std"] or 0.0
-        ends = max(mean - std, 0.0), min(mean + std, 1.0)
+        ends = max(mean - std, 0.0), min(mean + std, 1.0)  # scores end there
         tip = f"{name}: {mean:.2%} ± {std:.2%}"
         _plot(axes, ends, (y, y), tip, lw=3, color=BLUE)
         _plot(axes, mean, y, tip, ms=14, color=BLUE, **tick)

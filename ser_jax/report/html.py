@@ -23,6 +23,7 @@ _MARKS = re.compile(r"\\([\\`*\[\]])|`([^`]*)`|\*\*(.+?)\*\*")
 def render(document: Document) -> str:
     """The whole page."""
     style, script = _file("report.css"), _file("report.js")
+    # A name from a file that got past the escaping could still not run or load.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         "default-src 'none'; media-src data:; img-src data:; "
@@ -63,7 +64,7 @@ def _template() -> jinja2.Template:
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+        undefined=jinja2.StrictUndefined,  # a wrong field fails, not an empty page
     )
     environment.filters |= {
         "inline": inline,

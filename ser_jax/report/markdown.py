@@ -57,5 +57,6 @@ def _cell(cell) -> str:
 def _inline(text: str) -> str:
     """Markdown passes HTML on, so names from files must not hold any."""
     parts = re.split(r"((?<!\\)`[^`]*`)", text)
+    # Code is shown as it is; only what stands outside of it could be a tag.
     parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
     return "".join(parts)

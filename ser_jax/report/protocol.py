@@ -118,6 +118,7 @@ def utterances(counts: Mapping) -> Section:
 def runs(results: Mapping) -> str:
     """`5 (5 folds; seeds 0)`."""
     folds = {run["fold"] for run in results["runs"]}
+    # In the order of the table, which a set would lose.
     seeds = list(dict.fromkeys(str(run["seed"]) for run in results["runs"]))
     return f"{len(results['runs'])} ({len(folds)} folds; seeds {', '.join(seeds)})"
 

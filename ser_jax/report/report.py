@@ -45,7 +45,7 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
         curves = figures.learning_curves(panels, results, titled=True)
         write_atomically(workdir / CURVES_PNG, figures.png(curves))
     drawings = training_report.draw(training)
-    if seconds:
+    if seconds:  # with the time of the drawing, so not earlier
         results["seconds"] = seconds()
         write_results(workdir / "results.json", results)
     _write(training_report.document(training, drawings), workdir, "report")
@@ -73,6 +73,7 @@ def write_comparison(workdirs: Sequence, out: str = "") -> str:
             f"{', '.join(map(str, workdirs))}; leave one out"
         )
     trainings = [contents.read(path) for path in paths]
+    # Workdirs are often called by their config, in folders of different experiments.
     if len({path.name for path in paths}) < len(paths):
         trainings = [
             dataclasses.replace(training, name=str(path))

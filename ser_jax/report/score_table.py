@@ -54,6 +54,7 @@ def rows(results: Mapping, published: Mapping) -> list[tuple[str, ...]]:
     """The rows below `HEADER`; a star marks a fold that lacks a class."""
     table = []
     for run in results["runs"]:
+        # UA leaves absent classes out, so that such a fold is easier than it looks.
         name = str(run["fold"]) + ("*" if run.get("absent_classes") else "")
         scores = [percent(run[key]) for key in SCORES]
         epoch = "–" if run["best_epoch"] is None else str(run["best_epoch"])

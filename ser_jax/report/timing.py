@@ -29,7 +29,7 @@ EXPLANATION = (
 def rows(results: Mapping) -> list[tuple[str, str, str, str]]:
     """Part, what it is, seconds, share of the total; the last row is the total."""
     seconds = _ordered(results)
-    total = max(sum(seconds.values()), 1e-9)
+    total = max(sum(seconds.values()), 1e-9)  # a job that only reports takes none
     table = [
         (_name(part), PARTS.get(part, ""), f"{spent:.1f}", f"{spent / total:.0%}")
         for part, spent in seconds.items()
@@ -84,7 +84,7 @@ def mib(num_bytes: int) -> str:
 def _ordered(results: Mapping) -> dict[str, float]:
     """The seconds in the order of `PARTS`, others after them."""
     seconds = {k: v for k, v in results["seconds"].items() if v is not None}
-    seconds.pop("total", None)
+    seconds.pop("total", None)  # is recomputed: parts and total must agree
     return {k: seconds[k] for k in [*PARTS, *seconds] if k in seconds}
 
 

@@ -85,7 +85,7 @@ def _results(results, published, svgs):
         Table(rows, "Scores of every run, percent"),
         Text(score_table.LEGEND),
     ]
-    gaps = {
+    gaps = {  # once per fold, however many seeds
         plain(f"{run['fold']} ({', '.join(run['absent_classes'])})"): None
         for run in results["runs"]
         if run.get("absent_classes")
@@ -107,6 +107,7 @@ def _draw_scores(results, published) -> str:
         )
         for key, name in (("ua", "UA"), ("wa", "WA"))
     ]
+    # Side by side in one chart, both numbers look comparable even if they are not.
     differs = score_table.differences(results, published)
     reference = "paper, other conditions" if differs else "paper"
     figure = figures.scores(rows, "score, %", reference)
@@ -120,6 +121,7 @@ def _published_share(score) -> float | None:
         score = float(match.group()) if match else None
     if score is None or np.isnan(score):
         return None
+    # Papers give percent or fractions; a config holds what the paper prints.
     share = score if abs(score) <= 1 else score / 100
     return share if 0 <= share <= 1 else None
 
@@ -161,6 +163,7 @@ def _confusion(results):
         ]
         rows.append((names[number], *cells, support[number], percent(recall)))
     caption = "Decisions of all runs: count and share of the true class (row)"
+    # In HTML the table is the picture: its cells are coloured.
     blocks = [Table(rows, caption), Figure([], "Confusion matrix", CONFUSION_PNG)]
     return Section("confusion", "Confusion", blocks)
 
