@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ser_jax.errors import InputError
-from ser_jax.features import audio_stream, online_segments
+from ser_jax.features import audio, online_segments
 from ser_jax.features.audio import AudioError
 from ser_jax.predict import answers, forward, segment_reader, trained_model
 from ser_jax.predict import spoken_words as texts
@@ -81,7 +81,7 @@ class Recognizer:
         if not len(chunk):
             raise InputError("Expected one sample or more; got none.")
         rate_hz = self.sample_rate_hz
-        blocks = list(audio_stream.resample([chunk], sample_rate_hz, rate_hz))
+        blocks = list(audio.resample([chunk], sample_rate_hz, rate_hz))
         recording = SpeechInput(blocks, sum(map(len, blocks)), text)
         return next(self.answers([(0, recording)]))[1]
 
@@ -91,7 +91,7 @@ class Recognizer:
         Raises:
           AudioError: It cannot be used.
         """
-        stream = audio_stream.AudioStream(path, self.sample_rate_hz)
+        stream = audio.AudioStream(path, self.sample_rate_hz)
         return SpeechInput(stream, stream.num_samples, text)
 
     def words_of(self, recording: SpeechInput) -> list[str]:
@@ -191,7 +191,7 @@ class Recognizer:
                 f"{hop_s:g} s."
             )
         mono = (_mono(chunk) for chunk in chunks)
-        blocks = audio_stream.resample(mono, sample_rate_hz, rate_hz)
+        blocks = audio.resample(mono, sample_rate_hz, rate_hz)
         for found in answers.sliding(blocks, window, hop):
             recordings = ((start, SpeechInput([x], len(x))) for start, x in found)
             for start, answer in self.answers(recordings):

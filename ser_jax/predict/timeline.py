@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ser_jax import figure_style
 from ser_jax.errors import InputError
-from ser_jax.features import audio_stream
+from ser_jax.features import audio
 from ser_jax.features.audio import AudioError
 from ser_jax.predict import answer_tables, output_paths
 from ser_jax.predict.answers import Answer
@@ -78,7 +78,7 @@ def write_all(
 
 
 def _write(recognizer: Recognizer, source: Source, stem, window_s, hop_s):
-    stream = audio_stream.AudioStream(source.path, recognizer.sample_rate_hz)
+    stream = audio.AudioStream(source.path, recognizer.sample_rate_hz)
     waveform = _Waveform(recognizer.sample_rate_hz)
     answers = list(
         recognizer.stream(

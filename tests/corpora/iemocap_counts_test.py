@@ -19,8 +19,8 @@ def turns(tmp_path_factory):
 
 
 def select(turns, subset, happy):
-    wanted = {"neu", "sad", "ang"} | HAPPY[happy]
-    return [u for u in turns if u.emotion in wanted and subset in ("all", u.style)]
+    labels = {"neu", "sad", "ang"} | HAPPY[happy]
+    return [u for u in turns if u.emotion in labels and subset in ("all", u.style)]
 
 
 # Published totals; the last column of each table.

@@ -151,11 +151,11 @@ def test_empty_root_takes_the_environment(root, monkeypatch):
 def test_absent_corpus_says_how_to_get_it(tmp_path, monkeypatch, where):
     monkeypatch.delenv("IEMOCAP_ROOT", raising=False)
     (tmp_path / "empty").mkdir()
-    given = str(tmp_path / where) if where else ""
+    root = str(tmp_path / where) if where else ""
     with pytest.raises(InputError) as caught:
-        iemocap.find_root(given)
+        iemocap.find_root(root)
     message = str(caught.value)
-    assert given in message
+    assert root in message
     assert "https://sail.usc.edu/iemocap/" in message
     assert "--config.data.root=" in message
     assert "IEMOCAP_ROOT" in message

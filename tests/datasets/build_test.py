@@ -12,12 +12,12 @@ import soundfile
 from configs import base
 from ser_jax.datasets import build, speech_builder, store
 from ser_jax.errors import InputError
-from tfds_iemocap import dummy_data_generation
+from tests.corpora import dummy_data
 
 
 def dummy_tree(folder):
-    dummy_data_generation.write(folder)
-    return folder
+    """A copy of TFDS's dummy data, which tests may change."""
+    return shutil.copytree(dummy_data.FOLDER, folder)
 
 
 def config_for(root, tfds_dir):
@@ -60,6 +60,14 @@ def datasets(tfds_dir):
 @pytest.fixture
 def tree(tmp_path):
     return dummy_tree(tmp_path / "corpus")
+
+
+def test_dummy_data_is_what_its_script_writes(tmp_path):
+    dummy_data.write(tmp_path)
+    names = [p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()]
+    assert len(names) == 1 + 5 * (2 + 1 + 1)
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (dummy_data.FOLDER / name).read_bytes()
 
 
 def test_second_call_reuses_the_dataset(tree, tmp_path, monkeypatch):
@@ -273,5 +281,5 @@ def test_workers_do_without_jax_and_tensorflow(tree, tmp_path):
     with joblib.Parallel(n_jobs=2) as parallel:
         job = joblib.delayed(vtlp.recording_features)
         parallel(job(wav, spec, np.ones(1), "textbook", 0.1) for _ in range(4))
-        seen = parallel(joblib.delayed(loaded_modules)(n) for n in range(4))
-    assert seen == [[], [], [], []]
+        modules = parallel(joblib.delayed(loaded_modules)(n) for n in range(4))
+    assert modules == [[], [], [], []]

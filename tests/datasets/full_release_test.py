@@ -1,7 +1,7 @@
 """5531 turns in IEMOCAP's layout, built and read back: the published counts, all of them.
 
-The counts below are the totals of systems.md 6.5 (EmoBox's list); the tree is written
-from the per-speaker table of the same section.
+The counts below are totals of EmoBox's list of turns (Ma et al., Interspeech 2024); the
+tree is written from the counts per speaker in the same list.
 """
 
 import collections
@@ -60,25 +60,25 @@ def release(tmp_path_factory):
 
 
 def _choose(release, subset, happy):
-    found, config = release
+    corpus, config = release
     config.protocol.subset, config.protocol.happy = subset, happy
-    chosen = assign_classes(found.utterances, config.data, config.protocol)
-    return found.utterances, chosen, config.protocol
+    chosen = assign_classes(corpus.utterances, config.data, config.protocol)
+    return corpus.utterances, chosen, config.protocol
 
 
 def test_all_turns_are_built_and_nothing_is_left_out(release):
-    found, _ = release
-    assert len(found.utterances) == 5531 and not found.excluded
-    assert {len(x) for x in found.frames} == {found.spec.num_frames(3200)}
+    corpus, _ = release
+    assert len(corpus.utterances) == 5531 and not corpus.excluded
+    assert {len(x) for x in corpus.frames} == {corpus.spec.num_frames(3200)}
 
 
 @pytest.mark.parametrize(("subset", "happy"), CLASS_TOTALS)
 def test_classes(release, subset, happy):
     _, chosen, _ = _choose(release, subset, happy)
     assert chosen.classes == ("neutral", "happy", "sad", "angry")
-    found = np.bincount(chosen.labels[chosen.labels >= 0])
-    assert tuple(found) == CLASS_TOTALS[subset, happy]
-    assert found.sum() + len(chosen.excluded) == 5531
+    counts = np.bincount(chosen.labels[chosen.labels >= 0])
+    assert tuple(counts) == CLASS_TOTALS[subset, happy]
+    assert counts.sum() + len(chosen.excluded) == 5531
 
 
 @pytest.mark.parametrize(("subset", "happy"), SESSION_TOTALS)
@@ -123,8 +123,8 @@ def test_script_folds(release):
 
 
 def test_speakers_are_those_of_the_turns_not_of_the_dialogs(release):
-    found, _ = release
-    spoken = collections.Counter(u.speaker for u in found.utterances)
+    corpus, _ = release
+    spoken = collections.Counter(u.speaker for u in corpus.utterances)
     assert spoken == {name: totals[1] for name, totals in SPEAKER_TOTALS.items()}
-    sides = {u.mocap_side for u in found.utterances if u.speaker == "3F"}
+    sides = {u.mocap_side for u in corpus.utterances if u.speaker == "3F"}
     assert sides == {"F", "M"}

@@ -143,7 +143,7 @@ def test_asr_text_needs_a_recognizer(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "heard", "rate", "num_words"),
+    ("references", "hypotheses", "rate", "num_words"),
     [
         (["Don't go!"], ["dont go"], 0.0, 2),
         (["[LAUGHTER] I know"], ["I know."], 0.0, 2),
@@ -158,10 +158,10 @@ def test_asr_text_needs_a_recognizer(tmp_path):
         (["", ""], ["x", ""], None, 0),
     ],
 )
-def test_word_errors_by_hand(said, heard, rate, num_words):
-    found = transcription.word_errors(said, heard)
-    assert found["wer"] == (rate if rate is None else pytest.approx(rate))
-    assert found["num_words"] == num_words
+def test_word_errors_by_hand(references, hypotheses, rate, num_words):
+    errors = transcription.word_errors(references, hypotheses)
+    assert errors["wer"] == (rate if rate is None else pytest.approx(rate))
+    assert errors["num_words"] == num_words
 
 
 def test_whisper_hears_espeak(tmp_path):

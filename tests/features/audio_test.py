@@ -1,10 +1,14 @@
+"""Recordings, read whole and in blocks, and why bad ones are refused."""
+
 import pickle
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
 
 from ser_jax.features import audio
+from ser_jax.features.audio import AudioError, AudioStream
 
 
 def noise(*shape):
@@ -16,13 +20,6 @@ def wav(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, noise(8000), 16000, subtype="PCM_16")
     return path
-
-
-def reason(path, min_duration_s=0.1):
-    with pytest.raises(audio.AudioError) as caught:
-        audio.load(path, 16000, min_duration_s)
-    assert str(caught.value) == f"{caught.value.reason}: {caught.value.detail}"
-    return caught.value.reason, caught.value.detail
 
 
 def test_sound_recording_comes_back_as_it_was(wav):
@@ -52,69 +49,102 @@ def test_other_rates_are_resampled(tmp_path, rate_hz):
     np.testing.assert_allclose(samples[800:-800], expected[800:-800], atol=2e-3)
 
 
-def test_missing_file(tmp_path):
-    assert reason(tmp_path / "none.wav")[0] == "unreadable"
+@pytest.mark.parametrize("rate_hz", [22_050, 48_000])
+def test_resampled_blocks_are_librosas_whole_to_the_bit(rate_hz):
+    samples = np.random.default_rng(3).normal(size=9_999).astype(np.float32)
+    expected = librosa.resample(samples, orig_sr=rate_hz, target_sr=16_000)
+    for cuts in ([], [1], range(500, 9_999, 333)):
+        blocks = audio.resample(np.split(samples, cuts), rate_hz, 16_000)
+        np.testing.assert_array_equal(np.concatenate(list(blocks)), expected)
 
 
-def test_not_audio(tmp_path):
-    path = tmp_path / "text.wav"
-    path.write_text("this is no recording, whatever its name says")
-    assert reason(path)[0] == "unreadable"
+@pytest.mark.parametrize(
+    ("rate_hz", "channels", "size"),
+    [(16_000, 1, 50_000), (44_100, 2, 100_001), (8_000, 3, 7_777), (22_050, 1, 3)],
+)
+def test_a_stream_is_the_whole_recording_to_the_bit(
+    rate_hz, channels, size, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(audio, "BLOCK_S", 0.37)
+    path = tmp_path / "x.wav"
+    soundfile.write(path, noise(size, channels), rate_hz)
+    whole, _ = audio.load(path, 16_000)
+    stream = AudioStream(path, 16_000)
+    assert stream.num_samples == len(whole) and stream.rate_hz == rate_hz
+    for _ in range(2):  # it can be read again
+        blocks = list(stream)
+        assert size < 20_000 or len(blocks) > 5
+        np.testing.assert_array_equal(np.concatenate(blocks), whole)
 
 
-def test_empty_file(tmp_path):
-    path = tmp_path / "empty.wav"
-    path.touch()
-    assert reason(path)[0] == "empty audio"
+def _non_finite(path):
+    samples = noise(40_000)
+    samples[[5, 17, 99]] = np.nan, np.inf, -np.inf
+    soundfile.write(path, samples, 16_000, format="WAV", subtype="FLOAT")
 
 
-def test_header_without_samples(tmp_path):
-    path = tmp_path / "header.wav"
-    soundfile.write(path, np.zeros(0), 16000)
-    assert reason(path)[0] == "empty audio"
-
-
-def test_truncated_wav_names_both_sizes(wav):
-    whole = wav.read_bytes()
-    wav.write_bytes(whole[: len(whole) // 2])
-    got = reason(wav)
-    assert got[0] == "truncated audio"
-    # 8000 samples of 2 bytes; half of 16044 bytes less the header of 44.
-    assert "expected 16000 bytes" in got[1] and "got 7978" in got[1]
-
-
-def test_stream_of_unknown_length_is_read(wav):
-    whole = bytearray(wav.read_bytes())
-    whole[40:44] = b"\xff" * 4  # what a recorder that writes to a pipe leaves
-    wav.write_bytes(whole)
-    assert audio.load(wav, 16000, 0.1)[0].shape == (8000,)
-
-
-def test_truncated_flac(tmp_path):
-    path = tmp_path / "cut.flac"
-    soundfile.write(path, noise(80000), 16000)
+def _cut_wav(path):
+    soundfile.write(path, noise(8000), 16_000, format="WAV", subtype="PCM_16")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert reason(path)[0] == "truncated audio"
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_non_finite_samples_are_counted(tmp_path, bad):
-    samples = noise(4000)
-    samples[[5, 17, 99]] = bad
-    path = tmp_path / "bad.wav"
-    soundfile.write(path, samples, 16000, subtype="FLOAT")
-    got = reason(path)
-    assert got[0] == "non-finite samples" and "got 3 NaN or Inf of 4000" in got[1]
+def _cut_flac(path):
+    soundfile.write(path, noise(40_000), 16_000, format="FLAC")
+    path.write_bytes(path.read_bytes()[:30_000])
+
+
+def _header_alone(path):
+    soundfile.write(path, np.zeros(0), 16_000, format="WAV")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "make", "reason", "detail"),
+    [
+        ("x.wav", _non_finite, "non-finite samples", "got 3 NaN or Inf of 40000"),
+        # 8000 samples of 2 bytes; half of 16044 bytes less the header of 44.
+        ("x.wav", _cut_wav, "truncated audio", "expected 16000 bytes"),
+        ("x.wav", _cut_wav, "truncated audio", "got 7978"),
+        ("x.flac", _cut_flac, "truncated audio", "expected 40000 samples, got"),
+        ("x.wav", lambda path: path.touch(), "empty audio", "got a file of 0 bytes"),
+        ("x.wav", _header_alone, "empty audio", "got a file without any"),
+        ("x.wav", lambda path: path.write_text("no sound"), "unreadable", "WAV or"),
+        ("x.wav", lambda path: None, "unreadable", "No such file"),
+        # Names that libsndfile and the system refuse.
+        ("x.raw", lambda path: path.write_bytes(bytes(99)), "unreadable", "WAV or"),
+        ("x\0.wav", lambda path: None, "unreadable", "null byte"),
+    ],
+)
+def test_a_bad_recording_says_why(name, make, reason, detail, streamed, tmp_path):
+    path = tmp_path / name
+    make(path)
+    with pytest.raises(AudioError) as caught:
+        list(AudioStream(path, 16_000)) if streamed else audio.load(path, 16_000)
+    assert caught.value.reason == reason and detail in caught.value.detail
+    assert str(caught.value) == f"{reason}: {caught.value.detail}"
+
+
+@pytest.mark.parametrize("size", [0x7FFFF000, 0x80000000, 0xFFFFFFFF])
+def test_a_recorders_header_without_a_size_is_read(wav, size):
+    """What recorders write into a pipe, before they know where it will end."""
+    content = bytearray(wav.read_bytes())
+    content[40:44] = size.to_bytes(4, "little")
+    wav.write_bytes(content)
+    assert audio.load(wav, 16000, 0.1)[0].shape == (8000,)
+    assert sum(map(len, AudioStream(wav, 16_000))) == 8000
 
 
 def test_clip_of_30_ms_is_too_short(tmp_path):
     path = tmp_path / "short.wav"
     soundfile.write(path, noise(480), 16000)
-    assert reason(path) == ("too short", "expected at least 0.1 s, got 0.030 s")
+    with pytest.raises(
+        AudioError, match=r"too short: expected at least 0\.1 s, got 0\.030 s"
+    ):
+        audio.load(path, 16000, 0.1)
     assert audio.load(path, 16000, 0.03)[0].shape == (480,)
 
 
 def test_error_survives_the_way_back_from_a_worker():
-    error = pickle.loads(pickle.dumps(audio.AudioError("too short", "why")))
+    error = pickle.loads(pickle.dumps(AudioError("too short", "why")))
     assert (error.reason, error.detail) == ("too short", "why")

@@ -126,9 +126,9 @@ def test_gradients_follow_differences_and_spare_padding(recipe):
     assert not by_samples[1, 1300:].any() and by_samples[1, :1300].any()
     step = 1e-2
     f = jax.jit(loss)
-    found = (f(samples + step * way, alpha) - f(samples - step * way, alpha)) / step / 2
+    slope = (f(samples + step * way, alpha) - f(samples - step * way, alpha)) / step / 2
     # The difference is taken in float32.
-    assert found == pytest.approx(float(np.sum(by_samples * way)), rel=0.05, abs=1e-4)
+    assert slope == pytest.approx(float(np.sum(by_samples * way)), rel=0.05, abs=1e-4)
 
 
 @pytest.mark.parametrize("recipe", ["logmel40_3d", "mfcc26"])

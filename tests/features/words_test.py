@@ -23,8 +23,8 @@ def glove(tmp_path):
 
 
 def _needs(package):
-    found = importlib.util.find_spec(package.replace("-", "_"))
-    return pytest.mark.skipif(found is None, reason=f"needs the package {package}")
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    return pytest.mark.skipif(spec is None, reason=f"needs the package {package}")
 
 
 def _cosine(table, a, b):
@@ -92,24 +92,24 @@ def test_texts_that_say_nothing_are_refused(glove, texts, max_words, message):
 
 
 def test_files_may_be_zipped_and_have_a_header(tmp_path, glove):
-    wanted = ["angry", "do", "missing"]
-    plain = word_vectors.find(wanted, glove)
+    names = ["angry", "do", "missing"]
+    plain = word_vectors.find(names, glove)
     assert plain.words == ("angry", "do")
     header = _write(tmp_path / "header.txt", ("5 3", *LINES, ""), end=" \r\n")
     zipped = tmp_path / "tiny.txt.gz"
     with gzip.open(zipped, "wb") as file:
         file.write("\n".join(LINES).encode())
     for source in (header, str(zipped)):
-        found = word_vectors.find(wanted, source)
-        assert found.words == plain.words
-        np.testing.assert_array_equal(found.vectors, plain.vectors)
+        same = word_vectors.find(names, source)
+        assert same.words == plain.words
+        np.testing.assert_array_equal(same.vectors, plain.vectors)
 
 
 def test_words_with_spaces_and_repeated_words_do_no_harm(tmp_path):
     lines = ("the 1 2 3", ". . . 7 8 9", "at a@b.c 4 5 6", "do 1 1 1", "do 2 2 2")
-    found = word_vectors.find(["do", "at"], _write(tmp_path / "crawl.txt", lines))
-    assert found.words == ("do",)
-    np.testing.assert_array_equal(found.vectors, [[1, 1, 1]])
+    result = word_vectors.find(["do", "at"], _write(tmp_path / "crawl.txt", lines))
+    assert result.words == ("do",)
+    np.testing.assert_array_equal(result.vectors, [[1, 1, 1]])
 
 
 @pytest.mark.parametrize(

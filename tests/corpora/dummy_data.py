@@ -1,7 +1,7 @@
-"""Writes `dummy_data/`: two turns in each of five sessions, laid out as IEMOCAP is.
+"""Writes `tfds_iemocap/dummy_data/`: two turns in each of five sessions of IEMOCAP.
 
-Run `python -m tfds_iemocap.dummy_data_generation` from the repository's root; the same
-bytes come out every time. Tones, not speech: nothing of the corpus is in here.
+Run `python -m tests.corpora.dummy_data` from the repository's root; the same bytes come
+out every time. Tones, not speech: nothing of the corpus is in there.
 """
 
 from pathlib import Path
@@ -11,16 +11,12 @@ import soundfile
 
 from ser_jax.corpora.iemocap import SYNTHETIC_MARKER
 
+FOLDER = Path(__file__).parents[2] / "tfds_iemocap" / "dummy_data"
 _RATE_HZ = 16000
 _LABELS = ("neu", "hap", "exc", "sad", "ang", "fru", "sur", "xxx", "oth", "dis")
 
 
 def write(root: Path) -> None:
-    """Writes the tree.
-
-    Args:
-      root: Folder to write to; made if it is missing.
-    """
     generator = np.random.default_rng(0)
     root.mkdir(parents=True, exist_ok=True)
     (root / SYNTHETIC_MARKER).write_text('{"corpus": "dummy data"}\n')
@@ -55,4 +51,4 @@ def write(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(__file__).parent / "dummy_data")
+    write(FOLDER)
