@@ -1,26 +1,19 @@
-"""Windows cut from whole-utterance features, as index arrays. NumPy only.
+"""Segments cut from whole-utterance features, as index arrays.
 
-The rules, after their sources (systems.md 1.3, 3.2, 2.2, 5):
-
-- `slide`: AACNN's released code. A window that starts at sample `k * step` is valid
-  while `start + window` is strictly less than the utterance's length, so what lies
-  behind the last step is unread.
-- `tile`: windows every step until the utterance is covered; the last one is padded (the
-  3 s segments with zero padding of the ACRNN paper, with step = window).
-- `first_last`: the first and the last window, one padded window if the utterance fits
-  (ACRNN's code, whose training windows of the class happy slide instead).
-- `first`: the first window; what is longer is cut (MSCNN-SPU).
-- `whole`: the utterance as it is, up to `window_s` (AFCN).
+`RULES` says for each rule how many segments an utterance has and where they start. The
+formulas take integer arrays of NumPy or JAX: training, `predict` and `explain` cut with
+them through `cut`, and exported programs compute them from a traced length.
 
 Differs from the papers: with `slide`, utterances of `window_s` or less, which have no
-such window, are padded by default instead of dropped from training and from the score;
-steps are whole frames (0.4 s = 6400 samples, not 6399 by float truncation); windows are
-cut from the features of the whole utterance, so only utterance ends see edge padding.
+segment, are padded by default instead of dropped from training and from the score;
+steps are whole frames (0.4 s = 6400 samples, not 6399 by float truncation); segments
+are cut from the features of the whole utterance, so only utterance ends see edge
+padding.
 """
 
 import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,19 +21,112 @@ from ser_jax.errors import InputError
 from ser_jax.features.spec import FeatureSpec
 
 SHORT = ("pad", "drop")
-RULES = ("slide", "tile", "first_last", "first", "whole")
+
+
+class Layout(NamedTuple):
+    """Sizes of the segments of one recipe and config.
+
+    Attributes:
+      frames: Of a full segment.
+      step: Frames from one start to the next.
+      samples: Of a full segment.
+      hop: Samples from one frame to the next.
+    """
+
+    frames: int
+    step: int
+    samples: int
+    hop: int
+
+    @classmethod
+    def of(cls, spec: FeatureSpec, window_s: float, step_s: float) -> "Layout":
+        """The step is rounded to whole frames, at least one."""
+        rate_hz, hop = spec.sample_rate_hz, spec.hop_samples
+        return cls(
+            frames=window_frames(spec, window_s),
+            step=max(1, round(step_s * rate_hz / hop)),
+            samples=round(window_s * rate_hz),
+            hop=hop,
+        )
+
+
+class Rule(NamedTuple):
+    """Where an utterance is cut. All numbers are integer arrays, NumPy's or JAX's.
+
+    Attributes:
+      count: (num_samples, num_frames, layout) -> how many segments it has; 0 if it
+        fills none, which `segment.short` then pads or drops.
+      start: (number, num_frames, layout) -> first frame of segment `number`, from 0.
+    """
+
+    count: Callable
+    start: Callable
+
+
+def _slide_count(num_samples, _, layout: Layout):
+    # ceil((num_samples - samples) / step), by floor division of the negated number.
+    step_samples = layout.step * layout.hop
+    return (-((layout.samples - num_samples) // step_samples)).clip(0)
+
+
+def _tile_count(_, num_frames, layout: Layout):
+    rest = layout.frames - num_frames
+    return (rest <= 0) * (1 - rest // _tile_step(layout))
+
+
+def _tile_step(layout: Layout) -> int:
+    # 3 s are 299 frames but 300 steps: without this a frame would be left out.
+    return min(layout.step, layout.frames)
+
+
+def _first_last_count(_, num_frames, layout: Layout):
+    return 1 * (num_frames >= layout.frames) + (num_frames > layout.frames)
+
+
+def _dense_count(_, num_frames, layout: Layout):
+    spare = num_frames - layout.frames
+    return (spare >= 0) * (1 + spare // layout.step)
+
+
+def _by_step(number, _, layout: Layout):
+    return number * layout.step
+
+
+RULES = {
+    # AACNN's released code: a segment that starts at sample k * step is valid while
+    # start + window is strictly less than the length; what is behind stays unread.
+    "slide": Rule(_slide_count, _by_step),
+    # Every step until the utterance is covered, the last one padded: the 3 s segments
+    # with zero padding of the ACRNN paper, with step = window.
+    "tile": Rule(_tile_count, lambda number, _, layout: number * _tile_step(layout)),
+    # ACRNN's code: the first and the last window, if the utterance is longer than one.
+    "first_last": Rule(
+        _first_last_count,
+        lambda number, num_frames, layout: (
+            number * (num_frames - layout.frames).clip(0)
+        ),
+    ),
+    # MSCNN-SPU: what is longer than a window is cut off.
+    "first": Rule(
+        lambda _, num_frames, layout: 1 * (num_frames >= layout.frames), _by_step
+    ),
+    # AFCN: the utterance as it is, up to `window_s`.
+    "whole": Rule(lambda _, num_frames, layout: 1 * (num_frames > 0), _by_step),
+}
+# ACRNN's code cuts training utterances of the class happy this way, not `first_last`.
+_DENSE = Rule(_dense_count, _by_step)
 
 
 @dataclasses.dataclass(frozen=True)
 class Segments:
-    """S windows, sorted by utterance, then by start.
+    """S segments, sorted by utterance, then by start.
 
     Attributes:
       utterance: int32 [S], position of the utterance among those that were cut.
       start_frame: int32 [S], first frame inside the utterance.
       num_frames: int32 [S], real frames; less than a window only in padded utterances.
-      padded: int32 [P], utterances that got one window of their own frames because they
-        fill no whole one; none with the rule `whole`, which has no fixed window.
+      padded: int32 [P], utterances that got one segment of their own frames because
+        they fill no whole one; none with the rule `whole`, which has no fixed length.
     """
 
     utterance: np.ndarray
@@ -49,7 +135,7 @@ class Segments:
     padded: np.ndarray
 
     def take(self, utterances: Sequence[int]) -> "Segments":
-        """The windows of some utterances; positions keep their meaning."""
+        """The segments of some utterances; positions keep their meaning."""
         chosen = np.asarray(utterances, np.int32)
         keep = np.isin(self.utterance, chosen)
         return Segments(
@@ -61,7 +147,7 @@ class Segments:
 
 
 def window_frames(spec: FeatureSpec, window_s: float) -> int:
-    """Frames of one window: 2 s of `logmel128` are 81.
+    """Frames of a full segment: 2 s of `logmel128` are 81.
 
     Raises:
       InputError: The window is shorter than one sample.
@@ -83,56 +169,45 @@ def cut(
     step_s: float,
     dense: Sequence[int] = (),
 ) -> Segments:
-    """Cuts every utterance into windows.
+    """Cuts every utterance into segments.
 
     Args:
       num_samples: int [U], lengths at the recipe's rate.
       spec: The feature recipe.
       segment: `config.segment`; `rule`, `window_s` and `short` are read.
-      step_s: Seconds between starts (rules `slide` and `tile`, and dense utterances),
-        rounded to whole frames, at least one.
-      dense: Utterances that slide although the rule is `first_last`: starts every step
-        while a whole window fits.
+      step_s: Seconds between starts, rounded to whole frames, at least one.
+      dense: Utterances that slide whatever the rule: starts every step while a whole
+        window fits.
 
     Raises:
       InputError: The rule, `short`, the window or the step is none that can be used.
     """
     _check(segment, step_s)
-    full = window_frames(spec, segment.window_s)
-    window = round(segment.window_s * spec.sample_rate_hz)
-    step = max(1, round(step_s * spec.sample_rate_hz / spec.hop_samples))
-    dense = set(dense)
-    rows, padded = [], []
-    for u, samples in enumerate(np.asarray(num_samples).tolist()):
-        frames = spec.num_frames(samples)
-        if segment.rule == "slide":
-            beyond = max(0, samples - window)  # k * step < beyond: so many starts
-            count = math.ceil(beyond / (step * spec.hop_samples))
-            starts = [k * step for k in range(count)]
-        else:
-            starts = _starts(segment.rule, frames, full, step, u in dense)
-        if not starts and segment.short == "pad":
-            starts = [0]
-            padded.append(u)
-        rows.extend((u, start, min(full, frames - start)) for start in starts)
-    table = np.array(rows, np.int32).reshape(-1, 3)
-    return Segments(*table.T, padded=np.array(padded, np.int32))
-
-
-def _starts(rule: str, frames: int, full: int, step: int, dense: bool) -> list[int]:
-    """First frames of an utterance's windows; none if it fills no whole window."""
-    if rule == "whole":
-        return [0]
-    if frames < full:
-        return []
-    if rule == "tile":
-        step = min(step, full)  # 3 s are 299 frames, but 300 steps
-        return [k * step for k in range(1 + math.ceil((frames - full) / step))]
-    if rule == "first_last" and dense:
-        return list(range(0, frames - full + 1, step))
-    if rule == "first_last" and frames > full:
-        return [0, frames - full]
-    return [0]
+    layout = Layout.of(spec, segment.window_s, step_s)
+    num_samples = np.asarray(num_samples, np.int64)
+    frames = np.array([spec.num_frames(n) for n in num_samples.tolist()], np.int64)
+    rule, is_dense = RULES[segment.rule], np.isin(np.arange(len(frames)), dense)
+    count = np.where(
+        is_dense,
+        _DENSE.count(num_samples, frames, layout),
+        rule.count(num_samples, frames, layout),
+    )
+    is_padded = (count == 0) & (segment.short == "pad")
+    count += is_padded
+    utterance = np.repeat(np.arange(len(frames)), count)
+    number = np.arange(len(utterance)) - np.repeat(count.cumsum() - count, count)
+    frames, is_dense = frames[utterance], is_dense[utterance]
+    start = np.where(
+        is_dense,
+        _DENSE.start(number, frames, layout),
+        rule.start(number, frames, layout),
+    )
+    return Segments(
+        utterance=utterance.astype(np.int32),
+        start_frame=start.astype(np.int32),
+        num_frames=np.minimum(layout.frames, frames - start).astype(np.int32),
+        padded=np.flatnonzero(is_padded).astype(np.int32),
+    )
 
 
 def _check(segment, step_s: float) -> None:
@@ -150,15 +225,15 @@ def _check(segment, step_s: float) -> None:
 
 
 def bucket_sizes(num_frames: np.ndarray, full: int, buckets: int) -> tuple[int, ...]:
-    """Sizes to which windows of different lengths are padded, ascending.
+    """Sizes to which segments of different lengths are padded, ascending.
 
     Args:
-      num_frames: int [S], lengths of all windows.
-      full: Frames of the longest window that can occur.
+      num_frames: int [S], lengths of all segments.
+      full: Frames of the longest segment that can occur.
       buckets: How many sizes at most; their borders are quantiles of the lengths.
 
     Returns:
-      Multiples of 8 (of `full`, if that is shorter), the last one holds every window.
+      Multiples of 8 (of `full`, if that is shorter), the last one holds every segment.
     """
     shares = np.arange(1, buckets + 1) / buckets
     borders = np.quantile(num_frames, shares, method="higher").astype(int)

@@ -1,6 +1,31 @@
 """From the posteriors of segments to one posterior per utterance. NumPy only."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
+
+
+class Rule(NamedTuple):
+    """How the posteriors of an utterance's segments become one.
+
+    Attributes:
+      ufunc: Accumulates them; the name of a ufunc of `numpy` and of `jax.numpy`, so
+        that exported programs vote by this table too.
+      total: (accumulated [..., K], number of segments [...]) -> divisor [...].
+    """
+
+    ufunc: str
+    total: Callable
+
+
+RULES = {
+    # Xu et al. 2021, AACNN, decide by the mean.
+    "mean": Rule("add", lambda accumulated, count: count),
+    # The largest probability of each class, made a distribution again: dividing changes
+    # no decision.
+    "max": Rule("maximum", lambda accumulated, count: accumulated.sum(-1)),
+}
 
 
 def vote(posteriors, utterance, num_utterances: int, rule: str = "mean") -> np.ndarray:
@@ -13,10 +38,7 @@ def vote(posteriors, utterance, num_utterances: int, rule: str = "mean") -> np.n
       posteriors: [S, K] class probabilities per segment, finite and not negative.
       utterance: Integers [S] in [0, num_utterances): the segment's utterance.
       num_utterances: U.
-      rule: `mean` averages the segments (Xu et al. 2021, AACNN, decide this way);
-        `max` takes the largest probability of each class over the segments and divides
-        by their sum, so that a row is a distribution again. Dividing changes no
-        decision.
+      rule: A key of `RULES`.
 
     Returns:
       float64 [U, K]; rows sum to 1 if those of `posteriors` do. The row of an utterance
@@ -30,18 +52,15 @@ def vote(posteriors, utterance, num_utterances: int, rule: str = "mean") -> np.n
     _check(posteriors, utterance, num_utterances, rule)
     utterance = utterance.astype(np.int64)
     voted = np.zeros((num_utterances, posteriors.shape[1]))
-    if rule == "mean":
-        np.add.at(voted, utterance, posteriors)
-        total = np.bincount(utterance, minlength=num_utterances)[:, None]
-    else:
-        np.maximum.at(voted, utterance, posteriors)
-        total = voted.sum(axis=1, keepdims=True)
+    getattr(np, RULES[rule].ufunc).at(voted, utterance, posteriors)
+    count = np.bincount(utterance, minlength=num_utterances)
+    total = RULES[rule].total(voted, count)[:, None]
     return np.divide(voted, total, out=np.full_like(voted, np.nan), where=total > 0)
 
 
 def _check(posteriors, utterance, num_utterances, rule):
-    if rule not in ("mean", "max"):
-        raise ValueError(f"expected segment.vote 'mean' or 'max', got {rule!r}")
+    if rule not in RULES:
+        raise ValueError(f"expected segment.vote of {', '.join(RULES)}; got {rule!r}")
     if posteriors.ndim != 2 or utterance.shape != posteriors.shape[:1]:
         raise ValueError(
             "expected posteriors [S, K] and utterance [S], got "

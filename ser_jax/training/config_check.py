@@ -11,12 +11,14 @@ from ser_jax.errors import InputError
 from ser_jax.features import segments
 from ser_jax.features.spec import RECIPES
 from ser_jax.models import MODELS
+from ser_jax.predict import forward
+from ser_jax.scoring import voting
 from ser_jax.training import experiment, feeder, optim, runs
 
 CHOICES = {
     "augment.vtlp": ("all", "one", "online", "none"),
     "data.channels": (1, 2, 3),
-    "data.normalize": ("none", "fold"),
+    "data.normalize": forward.NORMALIZERS,
     "data.frames_on": feeder.FRAMES_ON,
     "data.pad": ("after_norm", "before_norm"),
     "model.dtype": ("float32", "bfloat16"),
@@ -24,7 +26,7 @@ CHOICES = {
     **{f"protocol.{key}": values for key, values in protocols.CHOICES.items()},
     "segment.rule": segments.RULES,
     "segment.short": segments.SHORT,
-    "segment.vote": ("mean", "max"),
+    "segment.vote": voting.RULES,
     "train.class_weights": ("none", "balanced"),
     "train.runs_per_device": runs.MODES,
     "train.sampling": batches.SAMPLING,
