@@ -5,6 +5,7 @@ import importlib.util
 from collections.abc import Callable
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 
 from ser_jax.errors import InputError
@@ -13,6 +14,7 @@ from ser_jax.predict.trained_model import TrainedModel
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 INPUTS, OUTPUTS = ("samples", "lengths"), ("probabilities",)
+OPSET = 17  # of ONNX; the oldest that has all we need
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +72,25 @@ def stablehlo(trained: TrainedModel, num_samples: int = 0) -> bytes:
 
 def onnx(trained: TrainedModel, num_samples: int) -> bytes:
     """An ONNX model for one recording of at most N samples."""
-    from ser_jax.export.onnx import graph  # needs the extra `onnx`
+    import jax2onnx  # extra `onnx`
 
-    program = wave_model.unrolled(trained, num_samples)
-    return graph.to_bytes(program, INPUTS, OUTPUTS)
+    # jax2onnx traces with functions of its own in the place of jax.numpy's and Flax's,
+    # and some of 0.17.1's are wrong (`clip` of unequal shapes, `Dropout` with `rngs`):
+    # it gets a program that is traced already, of primitives alone.
+    shapes = [
+        jax.ShapeDtypeStruct((1, num_samples), jnp.float32),
+        jax.ShapeDtypeStruct((1,), jnp.int32),
+    ]
+    program = jax.make_jaxpr(wave_model.make(trained, plain=True))(*shapes)
+    answer = jax.extend.core.jaxpr_as_fun(program)
+    model = jax2onnx.to_onnx(
+        lambda samples, lengths: answer(samples, lengths)[0],
+        shapes,
+        opset=OPSET,
+        input_names=INPUTS,
+        output_names=OUTPUTS,
+    )
+    return model.SerializeToString()
 
 
 def tflite(trained: TrainedModel, num_samples: int) -> bytes:
@@ -119,7 +136,7 @@ version = "ai-edge-litert " + importlib.metadata.version("ai-edge-litert")
     ),
     "onnx": Format(
         suffix=".onnx",
-        packages={"onnx": "onnx", "onnxruntime": "onnx"},
+        packages={"jax2onnx": "onnx", "onnxruntime": "onnx"},
         write=onnx,
         load="""
 sys.modules["jax"] = None
@@ -131,6 +148,6 @@ answer = lambda samples, lengths: session.run(
 version = "onnxruntime " + onnxruntime.__version__
 """,
         is_fixed=True,
-        limits=(_PLAIN, "operator set 17"),
+        limits=(_PLAIN, f"operator set {OPSET}"),
     ),
 }

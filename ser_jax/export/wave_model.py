@@ -1,10 +1,9 @@
 """A trained workdir as one pure function: samples and lengths in, probabilities out.
 
-Windows, padding and votes are those of the evaluation. Every row is worked on alone:
-neither what lies behind its length nor the other rows change its answer.
+Segments, padding and votes are those of the evaluation. Rows are independent: neither
+what a row holds behind its length nor the other rows change its answer.
 """
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -16,83 +15,23 @@ from jaxtyping import Array, Float, Int
 from ser_jax.features import online, segments
 from ser_jax.predict import forward
 from ser_jax.predict.trained_model import TrainedModel
+from ser_jax.scoring import voting
 
-_TOGETHER = 8  # windows that overlap go through the model together, at most so many
-
-
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """Where the windows of a recording lie; `segments.cut` in JAX, short = pad.
-
-    Attributes:
-      rule: `config.segment.rule`.
-      frames: Of a window.
-      step: From one start to the next, frames.
-      samples: Of a window.
-      hop: From one frame to the next, samples.
-    """
-
-    rule: str
-    frames: int
-    step: int
-    samples: int
-    hop: int
-
-    @classmethod
-    def of(cls, trained: TrainedModel) -> "Windows":
-        """The windows that a workdir was tested with."""
-        spec, segment = trained.spec, trained.config.segment
-        frames = segments.window_frames(spec, segment.window_s)
-        rate = spec.sample_rate_hz
-        step = max(1, round(segment.test_step_s * rate / spec.hop_samples))
-        if segment.rule == "tile":
-            step = min(step, frames)
-        samples = round(segment.window_s * rate)
-        return cls(segment.rule, frames, step, samples, spec.hop_samples)
-
-    @property
-    def together(self) -> int:
-        """Windows that go through the model at once: what lies in two of them."""
-        if self.rule != "slide":
-            return 1
-        return min(max(self.frames // self.step, 1), _TOGETHER)
-
-    def count(self, length, num_frames):
-        """How many windows a recording has, at least 1; NumPy or JAX integers.
-
-        Args:
-          length: Samples.
-          num_frames: Frames.
-        """
-        if self.rule == "slide":
-            found = -((self.samples - length) // (self.step * self.hop))
-        elif self.rule == "tile":
-            found = 1 - (self.frames - num_frames) // self.step
-        elif self.rule == "first_last":
-            found = 1 + (num_frames > self.frames)
-        else:
-            found = num_frames * 0 + 1
-        return found.clip(1)
-
-    def start(self, number, num_frames):
-        """First frame of the windows with these numbers."""
-        if self.rule == "first_last":
-            return number * (num_frames - self.frames).clip(0)
-        return number * self.step
+_TOGETHER = 8  # segments at most that go through the model at once
 
 
 def make(trained: TrainedModel, *, plain: bool = False) -> Callable:
     """Returns `f(samples float32 [B, N], lengths int32 [B]) -> float32 [B, K]`.
 
     Samples are at the recipe's rate; lengths beyond 1 ... N count as the nearer of the
-    two. The posteriors of a row's windows are joined as `segment.vote` says, then the
+    two. The posteriors of a row's segments are joined as `segment.vote` says, then the
     runs are averaged.
 
     Args:
       trained: The workdir.
-      plain: False: loops over rows, runs and windows, so that the program has one size
-        for any B and N, which may be symbolic, and its memory grows with N alone.
-        True: for converters: B and N are fixed, all windows that N holds are computed,
+      plain: False: loops over rows, runs and segments, so that the program has one
+        size for any B and N, which may be symbolic, and its memory grows with N alone.
+        True: for converters: B and N are fixed, all segments that N holds are computed,
         and there is no loop around the model and no FFT.
     """
 
@@ -120,92 +59,94 @@ def unrolled(trained: TrainedModel, num_samples: int) -> jax.extend.core.ClosedJ
 def _looped(
     trained: TrainedModel, samples: Float[Array, " N"], length: Int[Array, ""]
 ) -> Float[Array, " K"]:
-    """Probabilities of one recording; as many windows as it has."""
-    windows, vote = Windows.of(trained), trained.config.segment.vote
+    """Probabilities of one recording; as many segments as it has."""
+    rule, layout = _segments(trained)
     frames, num_frames = _features(trained, samples, length, fft=True)
-    count = windows.count(length, num_frames)
+    count = rule.count(length, num_frames, layout).clip(1)  # short ones are padded
+    in_two = rule.count(
+        np.int64(2 * layout.samples), np.int64(2 * layout.frames), layout
+    )
+    together = int(in_two.clip(1, _TOGETHER))  # they overlap, or are few
 
     def run(weights):
         def step(carry):
             first, votes = carry
-            number = first + jnp.arange(windows.together)
-            start = windows.start(number, num_frames)
+            number = first + jnp.arange(together)
+            start = rule.start(number, num_frames, layout)
             cut = jax.vmap(
-                lambda at: jax.lax.dynamic_slice_in_dim(frames, at, windows.frames)
+                lambda at: jax.lax.dynamic_slice_in_dim(frames, at, layout.frames)
             )(jnp.minimum(start, num_frames))
-            scores = posteriors(trained, weights, cut, num_frames - start)
-            scores = jnp.where((number < count)[:, None], scores, 0.0)
-            return first + windows.together, _joined(vote, votes, scores)
+            scores = _posteriors(trained, weights, cut, num_frames - start)
+            return first + together, _vote(trained, votes, scores, number < count)
 
         start = jnp.int32(0), jnp.zeros(len(trained.classes))
         votes = jax.lax.while_loop(lambda carry: carry[0] < count, step, start)[1]
-        return votes / votes.sum()
+        return _finish(trained, votes, count)
 
-    return jax.lax.map(run, _runs(trained)).mean(axis=0)
+    stacked = trained.weights, trained.mean, trained.std
+    return jax.lax.map(run, jax.tree.map(jnp.asarray, stacked)).mean(axis=0)
 
 
 def _plain(
     trained: TrainedModel, samples: Float[Array, " N"], length: Int[Array, ""]
 ) -> Float[Array, " K"]:
-    """Probabilities of one recording; all windows that N samples can have."""
-    windows, vote = Windows.of(trained), trained.config.segment.vote
+    """Probabilities of one recording; all segments that N samples can have."""
+    rule, layout = _segments(trained)
     frames, num_frames = _features(trained, samples, length, fft=False)
     longest = np.int64(samples.shape[0])
-    total = np.int64(trained.spec.num_frames(samples.shape[0]))
-    number = np.arange(windows.count(longest, total))
-    start = windows.start(number, num_frames)
-    if windows.rule == "first_last":
-        cuts = [
-            jax.lax.dynamic_slice_in_dim(frames, start[k], windows.frames)
+    longest_frames = np.int64(trained.spec.num_frames(samples.shape[0]))
+    number = np.arange(rule.count(longest, longest_frames, layout).clip(1))
+    start = rule.start(number, num_frames, layout)
+    if isinstance(start, np.ndarray):  # known now: a slice is cheaper than a gather
+        cut = [frames[at : at + layout.frames] for at in start.tolist()]
+    else:
+        cut = [
+            jax.lax.dynamic_slice_in_dim(frames, start[k], layout.frames)
             for k in number
         ]
-    else:
-        at = windows.start(number, total)
-        cuts = [frames[k : k + windows.frames] for k in at.tolist()]
-    cut, real = jnp.stack(cuts), number < windows.count(length, num_frames)
+    cut, count = jnp.stack(cut), rule.count(length, num_frames, layout).clip(1)
     answers = []
     for r in range(len(trained.runs)):
         weights = jax.tree.map(jnp.asarray, trained.run_weights(r))
-        scores = posteriors(trained, weights, cut, num_frames - start)
-        votes = _joined(vote, 0.0, jnp.where(real[:, None], scores, 0.0))
-        answers.append(votes / votes.sum())
+        scores = _posteriors(trained, weights, cut, num_frames - start)
+        votes = _vote(trained, 0.0, scores, number < count)
+        answers.append(_finish(trained, votes, count))
     return sum(answers) / len(answers)
 
 
+def _segments(trained: TrainedModel) -> tuple[segments.Rule, segments.Layout]:
+    segment = trained.config.segment
+    layout = segments.Layout.of(trained.spec, segment.window_s, segment.test_step_s)
+    return segments.RULES[segment.rule], layout
+
+
 def _features(trained: TrainedModel, samples, length, *, fft: bool):
-    """Frames [T + a window, F, C] of a recording, zeros at the end; how many it has."""
+    """Frames [T + a segment, F, C] of a recording, zeros at the end; how many it has.
+
+    The zeros are there because `dynamic_slice` moves a slice that would pass the end.
+    """
     spec, length = trained.spec, length[None]
     frames, _ = online.features(samples[None], length, spec, fft=fft)
     frames = frames[0, ..., : trained.config.data.channels]
-    behind = Windows.of(trained).frames
+    behind = _segments(trained)[1].frames
     frames = jnp.pad(frames, ((0, behind), (0, 0), (0, 0)))
     return frames, online.num_frames(length, spec)[0]
 
 
-def posteriors(
+def _posteriors(
     trained: TrainedModel, weights, cut: Float[Array, "S T F C"], left: Int[Array, " S"]
 ) -> Float[Array, "S K"]:
-    """Posteriors of windows by one run.
-
-    Args:
-      trained: The workdir.
-      weights: (weights, mean, std) of the run.
-      cut: The windows; behind the recording they may hold anything.
-      left: Frames from the first of a window to the last of the recording.
-    """
+    """Posteriors of segments by one run; `left` frames from each start to the end."""
     weights, mean, std = weights
     batch = forward.model_inputs(cut, left, mean, std, trained.config.data)
     return forward.posteriors(trained.merge(weights), batch)
 
 
-def _joined(vote: str, votes, scores):
-    """Votes with those of more windows; dividing by their sum finishes either rule."""
-    if vote == "mean":
-        return votes + scores.sum(axis=0)
-    return jnp.maximum(votes, scores.max(axis=0))
+def _vote(trained: TrainedModel, votes, scores, real):
+    """Votes with those of more segments; where not `real`, 0 adds nothing."""
+    ufunc = getattr(jnp, voting.RULES[trained.config.segment.vote].ufunc)
+    return ufunc(votes, ufunc.reduce(jnp.where(real[:, None], scores, 0.0), axis=0))
 
 
-def _runs(trained: TrainedModel):
-    """(weights, mean, std) of all runs, [R, ...]."""
-    stacked = trained.weights, trained.mean, trained.std
-    return jax.tree.map(jnp.asarray, stacked)
+def _finish(trained: TrainedModel, votes, count):
+    return votes / voting.RULES[trained.config.segment.vote].total(votes, count)

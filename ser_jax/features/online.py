@@ -197,7 +197,9 @@ def with_deltas(
 
 
 def _deltas(x: Float[Array, "B T F"]) -> Float[Array, "B T F"]:
-    padded = jnp.pad(x, ((0, 0), (DELTA_REACH, DELTA_REACH), (0, 0)), mode="edge")
+    # Not jnp.pad: its empty slices of the other axes become ONNX that no runtime loads.
+    first, last = [x[:, :1]] * DELTA_REACH, [x[:, -1:]] * DELTA_REACH
+    padded = jnp.concatenate([*first, x, *last], axis=1)
     num = x.shape[1]
     near = padded[:, 3 : num + 3] - padded[:, 1 : num + 1]
     far = padded[:, 4 : num + 4] - padded[:, :num]

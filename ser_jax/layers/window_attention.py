@@ -6,6 +6,7 @@ sliding LSTM with 3D log mel-spectrogram (ADSRNN; figures of the public code).
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
@@ -110,7 +111,8 @@ class WindowAttention(nnx.Module):
         scores = jnp.einsum(
             "bmd,bnd->bmn", query, x, preferred_element_type=jnp.float32
         )
-        earlier = jnp.tril(jnp.ones((windows, windows), bool))
+        # NumPy: ONNX Runtime cannot run jnp.tril's choice between booleans.
+        earlier = np.tril(np.ones((windows, windows), bool))
         weights = masked_softmax(scores, earlier & mask[:, None])
         weights = jnp.where(mask[..., None], weights, 0)
         if self.sow_maps:

@@ -61,7 +61,7 @@ def test_stablehlo_answers_in_a_clean_process(small, tmp_path):
 
 
 PACKAGES = {
-    "onnx": ("onnx", "onnxruntime"),
+    "onnx": ("jax2onnx", "onnxruntime"),
     "tflite": ("litert_converter", "ai_edge_litert"),
 }
 

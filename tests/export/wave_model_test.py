@@ -100,26 +100,6 @@ def test_answers_as_the_evaluation(config, rule, vote, pad, plain):
     assert np.ptp(expected, axis=0).max() > 0.02  # the rows do differ
 
 
-@pytest.mark.parametrize("recipe", ["logmel64", "logmel40_3d", "mfcc26"])
-@pytest.mark.parametrize("rule", segments.RULES)
-def test_windows_lie_where_the_evaluation_cuts(config, recipe, rule):
-    spec = RECIPES[recipe]
-    config.segment.rule, config.data.recipe = rule, recipe
-    config.segment.test_step_s = 0.13
-    if rule == "tile":
-        config.segment.test_step_s = 0.5
-    windows = wave_model.Windows.of(untrained(config, runs=1))
-    lengths = np.r_[1:200:7, 7_900:8_100, 8_100:30_000:173]
-    frames = np.array([spec.num_frames(n) for n in lengths.tolist()])
-    step_s = config.segment.test_step_s
-    cut = segments.cut(lengths, spec, config.segment, step_s=step_s)
-    count = windows.count(lengths, frames)
-    np.testing.assert_array_equal(count, np.bincount(cut.utterance))
-    number = np.concatenate([np.arange(n) for n in count])
-    start = windows.start(number, frames[cut.utterance])
-    np.testing.assert_array_equal(start, cut.start_frame)
-
-
 @pytest.mark.parametrize("plain", [False, True])
 def test_neither_padding_nor_other_rows_matter(config, plain):
     trained = untrained(config)
