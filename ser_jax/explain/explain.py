@@ -18,7 +18,7 @@ from ser_jax.explain import (
 from ser_jax.explain import recording as recording_lib
 from ser_jax.explain.explainer import Explainer
 from ser_jax.features.audio import AudioError
-from ser_jax.predict import output_paths, sources, trained_model
+from ser_jax.predict import outputs, sources, trained_model
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.workdir.results import write_atomically
@@ -54,7 +54,7 @@ def explain_files(
     recognizer = Recognizer.from_workdir(workdir, run)
     trained = recognizer.trained
     explainer = Explainer(trained)
-    folder = output_paths.make_folder(out or ".")
+    folder = outputs.make_folder(out or ".")
     lines, failed, attends = [], [], False
     taken: set[str] = set()
     for source in tqdm(recordings, "explaining", unit="file", delay=2, leave=False):
@@ -66,7 +66,7 @@ def explain_files(
         except AudioError as error:
             failed.append(f"{source.name}: {error}")
             continue
-        stem = output_paths.unique_name(Path(source.name).stem, taken)
+        stem = outputs.unique_name(Path(source.name).stem, taken)
         path = folder / f"{stem}.explain.png"
         title = _title(explanation, trained)
         write_atomically(path, recording_figure.draw(explanation, trained.spec, title))
@@ -107,7 +107,7 @@ def explain_corpus(
     if first is None or not explainer.explain(0, first).maps:
         return _does_not_attend(trained) + " There is nothing to delete by attention."
     # Made before the long computation, so that a bad --out is reported at once.
-    folder = output_paths.make_folder(out or epath.Path(workdir) / "explain")
+    folder = outputs.make_folder(out or epath.Path(workdir) / "explain")
     runs, class_maps = corpus.explain(explainer, segments)
     summary, title = (
         deletion_report.summarise(runs, trained.provenance),

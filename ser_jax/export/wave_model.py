@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Int
 from ser_jax.features import online, segments
 from ser_jax.predict import forward
 from ser_jax.predict.trained_model import TrainedModel
-from ser_jax.scoring import voting
 
 _TOGETHER = 8  # segments at most that go through the model at once
 
@@ -60,7 +59,7 @@ def _looped(
     trained: TrainedModel, samples: Float[Array, " N"], length: Int[Array, ""]
 ) -> Float[Array, " K"]:
     """Probabilities of one recording; as many segments as it has."""
-    rule, layout = _segments(trained)
+    (rule, layout), vote = _segments(trained), trained.config.segment.vote
     frames, num_frames = _features(trained, samples, length, fft=True)
     count = rule.count(length, num_frames, layout).clip(1)  # short ones are padded
     in_two = rule.count(
@@ -77,11 +76,12 @@ def _looped(
                 lambda at: jax.lax.dynamic_slice_in_dim(frames, at, layout.frames)
             )(jnp.minimum(start, num_frames))
             scores = _posteriors(trained, weights, cut, num_frames - start)
-            return first + together, _vote(trained, votes, scores, number < count)
+            votes = forward.accumulate_votes(vote, votes, scores, number < count)
+            return first + together, votes
 
         start = jnp.int32(0), jnp.zeros(len(trained.classes))
         votes = jax.lax.while_loop(lambda carry: carry[0] < count, step, start)[1]
-        return _finish(trained, votes, count)
+        return forward.finish_votes(vote, votes, count)
 
     stacked = trained.weights, trained.mean, trained.std
     return jax.lax.map(run, jax.tree.map(jnp.asarray, stacked)).mean(axis=0)
@@ -91,7 +91,7 @@ def _plain(
     trained: TrainedModel, samples: Float[Array, " N"], length: Int[Array, ""]
 ) -> Float[Array, " K"]:
     """Probabilities of one recording; all segments that N samples can have."""
-    rule, layout = _segments(trained)
+    (rule, layout), vote = _segments(trained), trained.config.segment.vote
     frames, num_frames = _features(trained, samples, length, fft=False)
     longest = np.int64(samples.shape[0])
     longest_frames = np.int64(trained.spec.num_frames(samples.shape[0]))
@@ -109,8 +109,8 @@ def _plain(
     for r in range(len(trained.runs)):
         weights = jax.tree.map(jnp.asarray, trained.run_weights(r))
         scores = _posteriors(trained, weights, cut, num_frames - start)
-        votes = _vote(trained, 0.0, scores, number < count)
-        answers.append(_finish(trained, votes, count))
+        votes = forward.accumulate_votes(vote, 0.0, scores, number < count)
+        answers.append(forward.finish_votes(vote, votes, count))
     return sum(answers) / len(answers)
 
 
@@ -140,13 +140,3 @@ def _posteriors(
     weights, mean, std = weights
     batch = forward.model_inputs(cut, left, mean, std, trained.config.data)
     return forward.posteriors(trained.merge(weights), batch)
-
-
-def _vote(trained: TrainedModel, votes, scores, real):
-    """Votes with those of more segments; where not `real`, 0 adds nothing."""
-    ufunc = getattr(jnp, voting.RULES[trained.config.segment.vote].ufunc)
-    return ufunc(votes, ufunc.reduce(jnp.where(real[:, None], scores, 0.0), axis=0))
-
-
-def _finish(trained: TrainedModel, votes, count):
-    return votes / voting.RULES[trained.config.segment.vote].total(votes, count)

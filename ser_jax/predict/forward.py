@@ -1,8 +1,8 @@
-"""Windows → normalise → model → softmax: the only place where posteriors are made.
+"""Segments → normalise → model → softmax → vote: the only place of the forward pass.
 
 Training's validation and test, `predict`, `explain` and `export` all call it, so they
-cannot disagree. Which windows a recording has is `features.segments`'s, how their
-posteriors become one decision is `scoring.voting`'s.
+cannot disagree. The rules by which recordings are cut are in `features.segments`, those
+by which segments vote in `scoring.voting`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
+
+from ser_jax.scoring import voting
 
 Statistic = Float[Array, "F C"] | Float[np.ndarray, "F C"]
 
@@ -35,10 +37,10 @@ def model_inputs(
     std: Statistic,
     data,
 ) -> dict[str, jax.Array]:
-    """Normalises and pads windows: the `frames` and `frame_mask` that a model reads.
+    """Normalises and pads segments: the `frames` and `frame_mask` that a model reads.
 
     Args:
-      frames: Windows; behind a recording's end they may hold anything.
+      frames: Segments; behind a recording's end they may hold anything.
       num_frames: Real frames of each.
       mean: Of the run's training part.
       std: Likewise.
@@ -64,5 +66,25 @@ def merge(graphdef: nnx.GraphDef, params, stats) -> nnx.Module:
 
 
 def posteriors(model: nnx.Module, batch: Mapping[str, Any]) -> Float[Array, "B K"]:
-    """Class probabilities of windows, in float32 whatever the model computes in."""
+    """Class probabilities of segments, in float32 whatever the model computes in."""
     return jax.nn.softmax(model(batch).astype(jnp.float32))
+
+
+def accumulate_votes(
+    rule: str, votes, posteriors: Float[Array, "S K"], real: Bool[Array, " S"]
+) -> Float[Array, " K"]:
+    """`votes` of one recording (0 at first) with those of more segments.
+
+    Args:
+      rule: A key of `voting.RULES`.
+      votes: So far.
+      posteriors: Of the segments.
+      real: Which of them the recording has; 0 takes the place of the others.
+    """
+    ufunc = getattr(jnp, voting.RULES[rule].ufunc)
+    return ufunc(votes, ufunc.reduce(jnp.where(real[:, None], posteriors, 0.0), axis=0))
+
+
+def finish_votes(rule: str, votes: Float[Array, " K"], count) -> Float[Array, " K"]:
+    """The posterior of a recording from the votes of its `count` segments."""
+    return votes / voting.RULES[rule].total(votes, count)

@@ -1,4 +1,4 @@
-"""WA and UA of answers against a corpus's own labels, with what they are worth."""
+"""WA and UA of answers against a corpus's own labels, and what they are worth."""
 
 import collections
 import dataclasses
@@ -13,59 +13,59 @@ from ser_jax.scoring import metrics
 _IEMOCAP = {"neu": "neutral", "sad": "sad", "ang": "angry"}
 
 
-def labels(trained: TrainedModel, given: str = "") -> dict[str, str]:
-    """The class of each raw label that the model knows.
+def classes_of_labels(trained: TrainedModel, pairs: str = "") -> dict[str, str]:
+    """The class of each raw label that the model's config or `pairs` names.
 
     Args:
       trained: Its config says how its own corpus's labels become classes.
-      given: More, as `raw=class,raw=class`; wins over the config.
+      pairs: More, as `raw=class,raw=class`; they win over the config.
 
     Raises:
-      InputError: `given` is malformed or names an unknown class.
+      InputError: `pairs` is malformed or names an unknown class.
     """
     data = trained.config.data
-    known = {name: name for name in trained.classes}
+    class_of = {name: name for name in trained.classes}
     if data.corpus != "manifest":
         happy = trained.config.protocol.happy.split("+")
-        known |= _IEMOCAP | dict.fromkeys(happy, "happy")
+        class_of |= _IEMOCAP | dict.fromkeys(happy, "happy")
     elif data.label_map is not None:
-        known |= dict(data.label_map)
-    for pair in filter(None, given.split(",")):
+        class_of |= dict(data.label_map)
+    for pair in filter(None, pairs.split(",")):
         raw, _, name = (part.strip() for part in pair.partition("="))
         if name not in trained.classes:
             raise InputError(
                 "--labels: expected raw=class,raw=class with the classes "
                 f"{', '.join(trained.classes)}; got {pair!r}."
             )
-        known[raw] = name
-    return known
+        class_of[raw] = name
+    return class_of
 
 
 @dataclasses.dataclass
-class Score:
-    """Answers against labels.
+class LabelScores:
+    """Counts answers against labels.
 
     Attributes:
       classes: Names of the K classes.
-      class_of: See `labels`.
+      class_of: See `classes_of_labels`.
       trained_on: Ids of the utterances that the answering runs were trained on.
     """
 
     classes: Sequence[str]
     class_of: Mapping[str, str]
     trained_on: frozenset[str]
-    _true: list[int] = dataclasses.field(default_factory=list)
-    _said: list[int] = dataclasses.field(default_factory=list)
-    _seen: int = 0
+    _labels: list[int] = dataclasses.field(default_factory=list)
+    _predictions: list[int] = dataclasses.field(default_factory=list)
+    _num_trained_on: int = 0
     _unknown: collections.Counter = dataclasses.field(
         default_factory=collections.Counter
     )
 
     @classmethod
-    def of(cls, trained: TrainedModel, given: str = "") -> "Score":
-        """An empty score; see `labels`."""
-        seen = (u for fold in trained.folds for u in (*fold["train"], *fold["val"]))
-        return cls(trained.classes, labels(trained, given), frozenset(seen))
+    def of(cls, trained: TrainedModel, pairs: str = "") -> "LabelScores":
+        """No answers yet; see `classes_of_labels`."""
+        ids = (u for fold in trained.folds for u in (*fold["train"], *fold["val"]))
+        return cls(trained.classes, classes_of_labels(trained, pairs), frozenset(ids))
 
     def add(self, source: Source, answer: Answer) -> None:
         """Counts an answer if its recording has a label."""
@@ -75,29 +75,26 @@ class Score:
         if name is None:
             self._unknown[source.label] += 1
             return
-        self._seen += source.id in self.trained_on
-        self._true.append(self.classes.index(name))
-        self._said.append(self.classes.index(answer.label))
+        self._num_trained_on += source.id in self.trained_on
+        self._labels.append(self.classes.index(name))
+        self._predictions.append(self.classes.index(answer.label))
 
-    def text(self) -> str:
-        """WA, UA and what to think of them; empty if nothing had a label."""
+    def summary(self) -> str:
+        """WA, UA and how far to trust them; empty if no recording had a label."""
         lines = []
-        if self._true:
+        if self._labels:
             confusion = metrics.confusion_matrix(
-                self._true, self._said, len(self.classes)
+                self._labels, self._predictions, len(self.classes)
             )
             ua = metrics.unweighted_accuracy(confusion)
             wa = metrics.weighted_accuracy(confusion)
-            missing = [
-                name
-                for name, count in zip(self.classes, confusion.sum(1), strict=True)
-                if not count
-            ]
+            counts = zip(self.classes, confusion.sum(1), strict=True)
+            missing = [name for name, count in counts if not count]
             lines.append(
-                f"Against {len(self._true)} labels: UA {ua:.2%}, WA {wa:.2%}"
+                f"Against {len(self._labels)} labels: UA {ua:.2%}, WA {wa:.2%}"
                 + (f" (no recording of {', '.join(missing)})" if missing else "")
             )
-            lines.append(self._note())
+            lines.append(self._caveat())
         if self._unknown:
             counts = ", ".join(f"{k} {n}" for k, n in self._unknown.most_common())
             lines.append(
@@ -106,11 +103,12 @@ class Score:
             )
         return "\n".join(lines)
 
-    def _note(self) -> str:
-        if self._seen:
+    def _caveat(self) -> str:
+        if self._num_trained_on:
             return (
-                f"Not a test result: {self._seen} of them trained or chose a run that "
-                "answers. predictions.csv of the workdir holds the honest ones."
+                f"Not a test result: {self._num_trained_on} of them trained or chose a "
+                "run that answers. predictions.csv of the workdir holds the honest "
+                "ones."
             )
         return (
             "None is an utterance that the model was trained on by its id, but its "

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from tqdm import tqdm
 
 from ser_jax.features.audio import AudioError
-from ser_jax.predict import answer_tables, label_scores, sources, timeline
+from ser_jax.predict import outputs, sources, timeline
 from ser_jax.predict.answers import SpeechInput
+from ser_jax.predict.label_scores import LabelScores
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.sources import Source
 
@@ -18,15 +19,15 @@ _PRINTED = 50  # rows, if all are in a file as well
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the user may choose.
+    """Options of the command.
 
     Attributes:
       run: `fold,seed` of the one run to use; empty: the mean of all.
-      out: .csv or .jsonl file that answers are written to; with `window_s` a folder.
+      out: .csv or .jsonl file for the answers; with `window_s` a folder.
       window_s: Length of the windows of a timeline; 0 = one answer per recording.
       hop_s: From one window to the next.
-      labels: See `scoring.labels`.
-      text: What is said, for models that read words.
+      labels: See `label_scores.classes_of_labels`.
+      text: Transcript, for models that read words.
     """
 
     run: str = ""
@@ -37,13 +38,13 @@ class Options:
     text: str | None = None
 
 
-def predict(workdir: str, given: Sequence[str], options: Options) -> int:
-    """Does the command; prints a table, the bad files last.
+def predict(workdir: str, names: Sequence[str], options: Options) -> int:
+    """Runs the command; prints a table, then the files that failed.
 
     Args:
       workdir: A trained folder.
-      given: See `sources.expand`.
-      options: What the user chose.
+      names: See `sources.expand`.
+      options: Of the command.
 
     Returns:
       The exit code: 1 if a recording could not be used.
@@ -52,56 +53,56 @@ def predict(workdir: str, given: Sequence[str], options: Options) -> int:
       InputError: The workdir, the sources or an option cannot be used.
     """
     with tempfile.TemporaryDirectory() as folder:
-        wanted = sources.expand(given, text=options.text, stdin_to=folder)
+        recordings = sources.expand(names, text=options.text, stdin_to=folder)
         if not options.window_s:
-            answer_tables.check(options.out)
+            outputs.check_suffix(options.out)  # before the model is loaded
         recognizer = Recognizer.from_workdir(workdir, options.run)
         if options.window_s:
             failed = timeline.write_all(
                 recognizer,
-                wanted,
+                recordings,
                 out=options.out,
                 window_s=options.window_s,
                 hop_s=options.hop_s,
             )
         else:
-            failed = _answer_all(recognizer, wanted, options)
+            failed = _answer_all(recognizer, recordings, options)
     for source, error in failed:
         print(f"failed: {source.name}: {error}", file=sys.stderr)
     if failed:
-        print(f"{len(failed)} of {len(wanted)} recordings failed.", file=sys.stderr)
+        print(f"{len(failed)} of {len(recordings)} recordings failed.", file=sys.stderr)
     return int(bool(failed))
 
 
-def _answer_all(recognizer: Recognizer, wanted: list[Source], options: Options):
+def _answer_all(recognizer: Recognizer, recordings: list[Source], options: Options):
     trained = recognizer.trained
-    score = label_scores.Score.of(trained, options.labels)
-    recognizer.remember([x.text for x in wanted if x.text])
+    scores = LabelScores.of(trained, options.labels)
+    recognizer.look_up([x.text for x in recordings if x.text])
     rows, failed = [], []
-    with answer_tables.opened(options.out, trained) as writer:
-        found = recognizer.answers(_recordings(recognizer, wanted))
-        bar = tqdm(found, "predicting", len(wanted), unit="file", delay=2)
+    with outputs.open_writer(options.out, trained) as writer:
+        answers = recognizer.answers(_open_all(recognizer, recordings))
+        bar = tqdm(answers, "predicting", len(recordings), unit="file", delay=2)
         for source, answer in bar:
             if writer:
                 writer.write(source.name, answer)
             if isinstance(answer, AudioError):
                 failed.append((source, answer))
                 continue
-            score.add(source, answer)
+            scores.add(source, answer)
             if not options.out or len(rows) < _PRINTED:
                 rows.append((source.name, answer))
-    print(answer_tables.for_terminal(rows, trained))
-    hidden = len(wanted) - len(failed) - len(rows)
+    print(outputs.format_table(rows, trained.classes))
+    hidden = len(recordings) - len(failed) - len(rows)
     if hidden:
         print(f"... and {hidden} more in {options.out}")
-    print("\n".join(filter(None, (trained.description() + ".", score.text()))))
+    print("\n".join(filter(None, (trained.description() + ".", scores.summary()))))
     return failed
 
 
-def _recordings(
-    recognizer: Recognizer, wanted: Iterable[Source]
+def _open_all(
+    recognizer: Recognizer, recordings: Iterable[Source]
 ) -> Iterator[tuple[Source, SpeechInput | AudioError]]:
-    for source in wanted:
+    for source in recordings:
         try:
             yield source, recognizer.open(source.path, source.text)
         except AudioError as error:

@@ -1,7 +1,7 @@
 """The emotion of recordings, given their samples."""
 
 import collections
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -10,55 +10,59 @@ import numpy as np
 from ser_jax.errors import InputError
 from ser_jax.features import audio, online_segments
 from ser_jax.features.audio import AudioError
-from ser_jax.predict import answers, forward, segment_reader, trained_model
-from ser_jax.predict import spoken_words as texts
-from ser_jax.predict.answers import Answer, SpeechInput
+from ser_jax.predict import forward, segment_reader, trained_model
+from ser_jax.predict.answers import (
+    Answer,
+    PendingAnswer,
+    SpeechInput,
+    sliding_windows,
+)
+from ser_jax.predict.segment_reader import SegmentReader, SegmentSamples
+from ser_jax.predict.trained_model import TrainedModel
+from ser_jax.predict.word_embedder import WordEmbedder
 
 
 class Recognizer:
-    """Answers with the mean of a workdir's runs.
+    """Recognizes emotions with the mean of a workdir's runs.
 
     Attributes:
       trained: The weights and what belongs to them.
     """
 
-    def __init__(self, found: trained_model.TrainedModel):
+    def __init__(self, trained: TrainedModel):
         """Compiles nothing yet.
 
         Raises:
           InputError: The model reads more than sound and words.
         """
-        if "speaker_embedding" in found.input_shapes:
+        workdir, shapes = trained.provenance["workdir"], trained.input_shapes
+        if "speaker_embedding" in shapes:
             raise InputError(
-                f"{found.provenance['workdir']}: expected a model that reads sound or words; "
-                "this one also reads speaker embeddings, which a new recording does "
-                "not have. Train with --config.data.speaker_embeddings=''."
+                f"{workdir}: expected a model that reads sound or words; this one also "
+                "reads speaker embeddings, which a new recording does not have. Train "
+                "with --config.data.speaker_embeddings=''."
             )
-        config = found.config
-        self.trained = found
-        self._cutter = segment_reader.Cutter.of(config, found.spec)
+        self.trained = trained
+        self._reader = SegmentReader.of(trained.config, trained.spec)
         self._words = None
-        if "words" in found.input_shapes:
-            self._words = texts.Words(
-                config.data.word_vectors,
-                found.input_shapes["words"],
-                found.provenance["workdir"],
-            )
-        self._runs = [
-            jax.device_put(found.run_weights(r)) for r in range(len(found.runs))
-        ]
-        self._features = jax.jit(self._features_of, static_argnames="size")
-        self._peaks = jax.jit(self._peaks_of, static_argnames="size")
-        self._posteriors = jax.jit(self._posteriors_of)
+        if "words" in shapes:
+            source = trained.config.data.word_vectors
+            self._words = WordEmbedder(source, shapes["words"], workdir)
+        runs = range(len(trained.runs))
+        self._runs = [jax.device_put(trained.run_weights(r)) for r in runs]
+        # One program per size of segments and of the batch; runs share them.
+        self._features = self._compile(online_segments.features_of_samples)
+        self._log_peaks = self._compile(online_segments.log_peaks)
+        self._posteriors = jax.jit(self._run_posteriors)
 
     @classmethod
     def from_workdir(cls, workdir, run: str = "") -> "Recognizer":
-        """Reads a trained workdir, local or `gs://`; see `trained.load`."""
+        """Reads a trained workdir, local or `gs://`; see `trained_model.load`."""
         return cls(trained_model.load(workdir, run))
 
     @property
     def sample_rate_hz(self) -> int:
-        """The rate at which the model hears; others are resampled."""
+        """The rate of the model's input; other rates are resampled."""
         return self.trained.spec.sample_rate_hz
 
     def __call__(
@@ -66,16 +70,14 @@ class Recognizer:
     ) -> Answer:
         """Answers for one recording, as the evaluation of the training would.
 
-        The windows' posteriors are joined as `segment.vote` says, then the runs are
-        averaged.
-
         Args:
           samples: [n] or [n, channels] in [-1, 1], n >= 1.
           sample_rate_hz: Their rate.
-          text: What is said; models that read words need it.
+          text: Transcript; models that read words need it.
 
         Raises:
           InputError: There are no samples, some are not finite, or the text is missing.
+          AudioError: Samples are so large that the probabilities are not finite.
         """
         chunk = _mono(samples)
         if not len(chunk):
@@ -95,13 +97,13 @@ class Recognizer:
         return SpeechInput(stream, stream.num_samples, text)
 
     def words_of(self, recording: SpeechInput) -> list[str]:
-        """What the model reads of a recording's text; [] if it reads none."""
-        return self._words.kept(recording.text) if self._words else []
+        """The words of a recording's text that the model reads; [] if it reads none."""
+        return self._words.known_words(recording.text) if self._words else []
 
-    def remember(self, texts: list[str]) -> None:
+    def look_up(self, texts: list[str]) -> None:
         """Looks the words of many texts up at once; nothing for other models."""
         if self._words:
-            self._words.remember(texts)
+            self._words.look_up(texts)
 
     def answers(
         self, recordings: Iterable[tuple[Hashable, SpeechInput | AudioError]]
@@ -117,39 +119,40 @@ class Recognizer:
         Raises:
           InputError: A text is missing.
         """
-        waiting: collections.deque[answers.Pending] = collections.deque()
-        for size, batch in segment_reader.batches(self._windows(recordings, waiting)):
-            for (owner, _), score in zip(
-                batch, self._scored(size, batch), strict=False
+        queue: collections.deque[PendingAnswer] = collections.deque()
+        classes, config = self.trained.classes, self.trained.config
+        for size, batch in segment_reader.group(self._segments(recordings, queue)):
+            # The last segment is repeated to fill the batch: there are more scores.
+            for (pending, _), (posteriors, distance) in zip(
+                batch, self._scores(size, batch), strict=False
             ):
-                owner.scores.append(score)
-            while waiting and waiting[0].is_complete:
-                yield waiting[0].name, waiting.popleft().answer(self.trained)
-        for owner in waiting:
-            yield owner.name, owner.answer(self.trained)
+                pending.posteriors.append(posteriors)
+                pending.distances.append(distance)
+            while queue and queue[0].is_complete:
+                yield queue[0].name, queue.popleft().answer(classes, config)
+        for pending in queue:
+            yield pending.name, pending.answer(classes, config)
 
     def features(
         self, recording: SpeechInput
-    ) -> Iterator[tuple[int, segment_reader.Window, jax.Array, dict[str, np.ndarray]]]:
-        """The windows of one recording as the model reads them, batch by batch.
+    ) -> Iterator[tuple[int, SegmentSamples, jax.Array, dict[str, np.ndarray]]]:
+        """The segments of one recording as the model reads them, batch by batch.
 
         Yields:
-          (how many of the batch are windows; the batch; its features [B, T, F, C], not
+          (how many of the batch are segments; the batch; its features [B, T, F, C] not
           yet normalised; `words` and `word_mask` if the model reads them).
 
         Raises:
           AudioError: The recording cannot be read.
           InputError: A text is missing.
         """
-        words = self._words.embed(recording.text) if self._words else ()
+        words = self._words.embed(recording.text) if self._words else None
         peak = self._log_peak(recording)
-        cut = self._cutter.windows(recording.blocks, recording.num_samples, peak)
-        for size, batch in segment_reader.batches((size, (None, x)) for size, x in cut):
-            window = segment_reader.stacked([window for _, window in batch])
-            count = len(window.num_frames)
-            named = zip(("words", "word_mask"), words, strict=False)
-            others = {name: np.stack([x] * count) for name, x in named}
-            yield len(batch), window, self._features(window, size=size), others
+        cut = self._reader.segments(recording.blocks, recording.num_samples, peak)
+        for size, batch in segment_reader.group(cut):
+            samples = segment_reader.stack(batch)
+            side_inputs = _stack_words([words] * len(samples.values)) if words else {}
+            yield len(batch), samples, self._features(samples, size), side_inputs
 
     def stream(
         self,
@@ -162,7 +165,7 @@ class Recognizer:
         """Answers window by window, each as if it were a recording of its own.
 
         A window starts every hop until the recording is covered; the last one may be
-        shorter. How the samples are dealt into chunks changes nothing.
+        shorter. How the samples are split into chunks changes nothing.
 
         Args:
           chunks: Samples [n] or [n, channels] in [-1, 1], in order.
@@ -192,96 +195,92 @@ class Recognizer:
             )
         mono = (_mono(chunk) for chunk in chunks)
         blocks = audio.resample(mono, sample_rate_hz, rate_hz)
-        for found in answers.sliding(blocks, window, hop):
-            recordings = ((start, SpeechInput([x], len(x))) for start, x in found)
+        for windows in sliding_windows(blocks, window, hop):
+            recordings = ((start, SpeechInput([x], len(x))) for start, x in windows)
             for start, answer in self.answers(recordings):
-                yield answer.moved(start / rate_hz)
+                if isinstance(answer, AudioError):
+                    raise answer
+                yield answer.shifted(start / rate_hz)
 
-    def _windows(self, recordings, waiting):
-        """All windows of all recordings as (T, (their recording, window))."""
+    def _segments(self, recordings, queue: collections.deque):
+        """All segments of all recordings as (T, (their pending answer, segment))."""
         for name, recording in recordings:
-            owner = answers.Pending(name, self.sample_rate_hz)
-            waiting.append(owner)
+            pending = PendingAnswer(name, self.sample_rate_hz)
+            queue.append(pending)
             if isinstance(recording, AudioError):
-                owner.error = recording
+                pending.error = recording
                 continue
             if self._words:
-                owner.words = self._words.embed(recording.text)
+                pending.words = self._words.embed(recording.text)
             try:
                 peak = self._log_peak(recording)
-                blocks = map(owner.quality.add, recording.blocks)
-                for size, window in self._cutter.windows(
+                blocks = map(pending.quality.add, recording.blocks)
+                for size, segment in self._reader.segments(
                     blocks, recording.num_samples, peak
                 ):
-                    owner.expected += 1
-                    yield size, (owner, window)
-                collections.deque(blocks, maxlen=0)  # what no window reads
+                    pending.num_segments += 1
+                    yield size, (pending, segment)
+                # What no segment reads counts for the quality, and may be torn.
+                collections.deque(blocks, maxlen=0)
             except AudioError as error:
-                owner.error = error
-            owner.is_read = True
+                pending.error = error
+            pending.is_read = True
 
     def _log_peak(self, recording: SpeechInput) -> float:
         """Largest log energy of a recording, for recipes that cut below it."""
         if not self.trained.spec.top_db:
             return 0.0
-        peak = -np.inf
-        tiles = self._cutter.tiles(recording.blocks, recording.num_samples)
-        for size, batch in segment_reader.batches(
-            (size, (None, x)) for size, x in tiles
-        ):
-            found = self._peaks(
-                segment_reader.stacked([window for _, window in batch]), size=size
-            )
-            peak = max(peak, float(np.max(found)))
-        return peak
+        tiles = self._reader.tiles(recording.blocks, recording.num_samples)
+        return max(
+            float(np.max(self._log_peaks(segment_reader.stack(batch), size)))
+            for size, batch in segment_reader.group(tiles)
+        )
 
-    def _scored(self, size: int, batch: list) -> Iterator[tuple[np.ndarray, float]]:
-        """Per window the posteriors [R, K] and the distance from the training."""
-        window = segment_reader.stacked([window for _, window in batch])
-        inputs = {}
+    def _scores(self, size: int, batch: list) -> Iterator[tuple[np.ndarray, float]]:
+        """Per segment its posteriors [R, K] and distance from the training speech."""
+        samples = segment_reader.stack([segment for _, segment in batch])
+        words = {}
         if self._words:
-            vectors, mask = zip(*(owner.words for owner, _ in batch), strict=True)
-            at = np.minimum(np.arange(len(window.num_frames)), len(batch) - 1)
-            inputs = {"words": np.stack(vectors)[at], "word_mask": np.stack(mask)[at]}
-        frames = self._features(window, size=size)
-        found = [
-            self._posteriors(frames, window.num_frames, inputs, *run)
+            rows = [pending.words for pending, _ in batch]
+            words = _stack_words(rows + rows[-1:] * (len(samples.values) - len(rows)))
+        frames = self._features(samples, size)
+        by_run = [
+            self._posteriors(frames, samples.num_frames, words, *run)
             for run in self._runs
         ]
-        posteriors = np.stack([np.asarray(x) for x, _ in found], axis=1)
-        distances = np.mean([np.asarray(x) for _, x in found], axis=0)
+        posteriors = np.stack([np.asarray(x) for x, _ in by_run], axis=1)
+        distances = np.mean([np.asarray(x) for _, x in by_run], axis=0)
         return zip(posteriors, distances.tolist(), strict=True)
 
-    def _features_of(self, window: segment_reader.Window, *, size: int):
-        data, spec = self.trained.config.data, self.trained.spec
-        return online_segments.features_of_samples(
-            window.values, _place(window), size, spec, data.channels
-        )
+    def _compile(self, function: Callable) -> Callable:
+        """A function of `online_segments` as (SegmentSamples, T) -> its result."""
+        spec, channels = self.trained.spec, self.trained.config.data.channels
 
-    def _peaks_of(self, window: segment_reader.Window, *, size: int):
-        data, spec = self.trained.config.data, self.trained.spec
-        return online_segments.log_peaks(
-            window.values, _place(window), size, spec, data.channels
-        )
+        def call(samples: SegmentSamples, size: int):
+            place = online_segments.Cut(
+                rows=None,
+                first_frame=samples.first_frame,
+                num_samples=samples.num_samples,
+                log_peak=samples.log_peak,
+            )
+            return function(samples.values, place, size, spec, channels)
 
-    def _posteriors_of(self, frames, num_frames, inputs, weights, mean, std):
+        return jax.jit(call, static_argnums=1)
+
+    def _run_posteriors(self, frames, num_frames, words, weights, mean, std):
         """Posteriors [B, K] of one run and mean squares [B] of the normalised frames."""
         data = self.trained.config.data
-        batch = forward.model_inputs(frames, num_frames, mean, std, data)
+        inputs = forward.model_inputs(frames, num_frames, mean, std, data)
         real = jnp.arange(frames.shape[1]) < num_frames[:, None]
-        static = jnp.where(real[..., None], batch["frames"][..., 0], 0.0)
+        static = jnp.where(real[..., None], inputs["frames"][..., 0], 0.0)
         distance = jnp.square(static).sum(axis=(1, 2)) / (num_frames * frames.shape[2])
         model = self.trained.merge(weights)
-        return forward.posteriors(model, batch | inputs), distance
+        return forward.posteriors(model, inputs | words), distance
 
 
-def _place(window: segment_reader.Window) -> online_segments.Cut:
-    return online_segments.Cut(
-        rows=None,
-        first_frame=window.first_frame,
-        num_samples=window.num_samples,
-        log_peak=window.log_peak,
-    )
+def _stack_words(rows: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    vectors, masks = zip(*rows, strict=True)
+    return {"words": np.stack(vectors), "word_mask": np.stack(masks)}
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""What may be wrong with a recording, as warnings beside its answer. NumPy only."""
+"""Warnings about a recording's signal, given beside its answer. NumPy only."""
 
 import dataclasses
 
 import numpy as np
 
+# Rules of thumb, which music may pass: no warning does not make an answer right.
 _FRAME_S = 0.05
 _SILENT = 1e-3  # peak; -60 dB of full scale
 _QUIET = 1e-2  # peak; -40 dB
@@ -15,8 +16,8 @@ _SHORT_S = 0.5
 
 
 @dataclasses.dataclass
-class Quality:
-    """Collects figures of a recording block by block.
+class SignalQuality:
+    """Measures a recording block by block.
 
     Attributes:
       sample_rate_hz: Of the samples.
@@ -34,13 +35,14 @@ class Quality:
     _sum_db2: float = 0.0
 
     def add(self, block: np.ndarray) -> np.ndarray:
-        """Takes samples [n] in and hands them on."""
+        """Measures samples [n] and returns them."""
         size = np.abs(block)
         self.num_samples += len(block)
         self.peak = max(self.peak, float(size.max(initial=0.0)))
         self.clipped += int(np.count_nonzero(size >= _FULL))
         width = round(_FRAME_S * self.sample_rate_hz)
         whole = block[: len(block) // width * width].reshape(-1, width)
+        # 1e-10 keeps digital silence finite, at -100 dB.
         level = 10 * np.log10(np.square(whole, dtype=np.float64).mean(axis=1) + 1e-10)
         self._frames += len(level)
         self._sum_db += float(level.sum())
@@ -48,7 +50,7 @@ class Quality:
         return block
 
     def warnings(self, distance: float) -> tuple[str, ...]:
-        """What a reader of the answer should know.
+        """Reasons not to trust an answer; none for ordinary speech.
 
         Args:
           distance: Root mean square of the recording's normalised features; NaN if
@@ -56,20 +58,24 @@ class Quality:
         """
         if self.peak < _SILENT:
             return (f"silent: peak {_db(self.peak)}",)
-        said = []
+        warnings = []
         seconds = self.num_samples / self.sample_rate_hz
         share = self.clipped / self.num_samples
         if seconds < _SHORT_S:
-            said.append(f"short: {seconds:.2f} s")
+            warnings.append(f"short: {seconds:.2f} s")
         if self.peak < _QUIET:
-            said.append(f"quiet: peak {_db(self.peak)}")
+            warnings.append(f"quiet: peak {_db(self.peak)}")
         if share > _CLIPPED_SHARE:
-            said.append(f"clipped: {share:.1%} of the samples at full scale")
+            warnings.append(f"clipped: {share:.1%} of the samples at full scale")
         if self._frames > 1 and self._spread() < _STEADY_DB:
-            said.append(f"steady, perhaps no speech: level ±{self._spread():.1f} dB")
+            warnings.append(
+                f"steady, perhaps no speech: level ±{self._spread():.1f} dB"
+            )
         if distance > _FAR:
-            said.append(f"unlike the training speech: features {distance:.1f} σ away")
-        return tuple(said)
+            warnings.append(
+                f"unlike the training speech: features {distance:.1f} σ away"
+            )
+        return tuple(warnings)
 
     def _spread(self) -> float:
         mean = self._sum_db / self._frames

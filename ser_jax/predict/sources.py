@@ -1,4 +1,4 @@
-"""What the user wants answers for: files, folders, manifests, standard input."""
+"""The recordings of a command line: files, folders, manifests, standard input."""
 
 import csv
 import dataclasses
@@ -18,14 +18,14 @@ SUFFIXES = (
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One recording to answer for.
+    """One recording of a command line.
 
     Attributes:
       name: As the user wrote it; `-` for standard input.
-      path: Where it lies; it may turn out not to be there.
+      path: Of the file, which may not exist.
       id: Of a manifest's row; else its name.
       label: The corpus's own label, or empty.
-      text: What is said, or None.
+      text: Transcript, or None.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Source:
 
 
 def expand(
-    given: Sequence[str], *, text: str | None = None, stdin_to: str = ""
+    names: Sequence[str], *, text: str | None = None, stdin_to: str = ""
 ) -> list[Source]:
     """Recordings of the given files, folders, manifests (.csv) and `-`, in that order.
 
@@ -44,33 +44,33 @@ def expand(
     a bad one is reported.
 
     Args:
-      given: What stood on the command line.
-      text: What is said in recordings that no manifest gives a text for.
+      names: Of the command line.
+      text: Transcript of recordings that no manifest gives a text for.
       stdin_to: Folder that standard input is copied to; it is needed more than once.
 
     Raises:
       InputError: Nothing is given, a folder holds no recording, or a manifest cannot
         be read.
     """
-    found: list[Source] = []
-    for name in given:
+    recordings: list[Source] = []
+    if names.count("-") > 1:
+        raise InputError("Expected `-` once: standard input can be read once.")
+    for name in names:
         path = Path(name).expanduser()
-        if name == "-" and given.count("-") > 1:
-            raise InputError("Expected `-` once: standard input can be read once.")
         if name == "-":
-            found.append(_standard_input(stdin_to, text))
+            recordings.append(_standard_input(stdin_to, text))
         elif path.is_dir():
-            found += _folder(path, text)
+            recordings += _folder(path, text)
         elif path.suffix.lower() == ".csv":
-            found += _manifest(path, text)
+            recordings += _manifest(path, text)
         else:
-            found.append(Source(name, str(path), name, text=text))
-    if not found:
+            recordings.append(Source(name, str(path), name, text=text))
+    if not recordings:
         raise InputError(
             "Expected recordings, folders, manifests (.csv) or `-` for standard input; "
             "got none. For example: python run.py predict --workdir=W speech.wav"
         )
-    return found
+    return recordings
 
 
 def _standard_input(folder: str, text) -> Source:

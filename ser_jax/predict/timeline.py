@@ -18,7 +18,7 @@ from ser_jax import figure_style
 from ser_jax.errors import InputError
 from ser_jax.features import audio
 from ser_jax.features.audio import AudioError
-from ser_jax.predict import answer_tables, output_paths
+from ser_jax.predict import outputs
 from ser_jax.predict.answers import Answer
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.sources import Source
@@ -35,7 +35,7 @@ _COLUMN_S = 0.01  # of the drawn waveform
 
 def write_all(
     recognizer: Recognizer,
-    wanted: Sequence[Source],
+    recordings: Sequence[Source],
     *,
     out: str,
     window_s: float,
@@ -44,8 +44,8 @@ def write_all(
     """Writes `<name>.csv`, `.TextGrid` and `.png` per recording into a folder.
 
     Args:
-      recognizer: Who answers.
-      wanted: The recordings.
+      recognizer: Answers for the windows.
+      recordings: The recordings.
       out: The folder; empty: `timeline`.
       window_s: Length of a window.
       hop_s: From one start to the next.
@@ -56,22 +56,22 @@ def write_all(
     Raises:
       InputError: The folder cannot be made, or the window and hop do not fit.
     """
-    if Path(out).suffix in answer_tables.SUFFIXES:
+    if Path(out).suffix in outputs.SUFFIXES:
         raise InputError(
             f"--out: expected a folder, which gets a table, a TextGrid and a picture "
             f"per recording with --window; got {out!r}."
         )
-    folder, failed = output_paths.make_folder(out or "timeline"), []
-    taken: set[str] = set()
-    bar = tqdm(wanted, "timelines", unit="file", delay=2, dynamic_ncols=True)
+    folder = outputs.make_folder(out or "timeline")
+    failed, taken = [], set()
+    bar = tqdm(recordings, "timelines", unit="file", delay=2, dynamic_ncols=True)
     for source in bar:
         stem = "standard_input" if source.name == "-" else Path(source.name).stem
-        stem = folder / output_paths.unique_name(stem, taken)
+        stem = folder / outputs.unique_name(stem, taken)
         try:
             _write(recognizer, source, stem, window_s, hop_s)
         except AudioError as error:
             failed.append((source, error))
-    done = len(wanted) - len(failed)
+    done = len(recordings) - len(failed)
     print(f"{done} timelines (.csv, .TextGrid, .png) in {folder}/")
     print(recognizer.trained.description() + ".")
     return failed
@@ -89,7 +89,7 @@ def _write(recognizer: Recognizer, source: Source, stem, window_s, hop_s):
         )
     )
     trained = recognizer.trained
-    with answer_tables.opened(f"{stem}.csv", trained) as writer:
+    with outputs.open_writer(f"{stem}.csv", trained) as writer:
         for answer in answers:
             writer.write(source.name, answer)
     spans = list(_spans(answers, hop_s))
@@ -119,7 +119,7 @@ def _spans(
 
 
 def _text_grid(spans, classes: Sequence[str], tier: str) -> bytes:
-    """One tier: the likeliest class, neighbours of the same class joined."""
+    """One tier: the likeliest class, neighbours of the same class merged."""
     entries: list[tuple[float, float, str]] = []
     for start, end, probabilities in spans:
         label = classes[int(np.argmax(probabilities))]
@@ -144,13 +144,13 @@ class _Waveform:
         self._high: list[np.ndarray] = []
 
     def add(self, block: np.ndarray) -> np.ndarray:
-        """Takes samples [n] in and hands them on."""
-        joined = np.concatenate([self._rest, block])
-        whole = len(joined) // self._width * self._width
-        columns = joined[:whole].reshape(-1, self._width)
+        """Draws samples [n] and returns them."""
+        samples = np.concatenate([self._rest, block])
+        whole = len(samples) // self._width * self._width
+        columns = samples[:whole].reshape(-1, self._width)
         self._low.append(columns.min(axis=1))
         self._high.append(columns.max(axis=1))
-        self._rest = joined[whole:]
+        self._rest = samples[whole:]
         return block
 
     def envelope(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,6 @@ import pytest
 from configs import cnn3d_attn
 from ser_jax.export import wave_model
 from ser_jax.features import offline, segments
-from ser_jax.features.spec import RECIPES
 from ser_jax.layers import area_blocks
 from ser_jax.layers.area_attention import area_attention
 from ser_jax.scoring import voting

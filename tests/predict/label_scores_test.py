@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from ser_jax.errors import InputError
 from ser_jax.predict import label_scores
 from ser_jax.predict.answers import Answer
+from ser_jax.predict.label_scores import LabelScores
 from ser_jax.predict.sources import Source
 
 CLASSES = ("neutral", "happy", "sad", "angry")
@@ -28,7 +29,7 @@ def _answer(label):
 
 def test_scores_by_hand():
     """neutral 1 of 2, sad 1 of 1, angry 0 of 1: UA 1/2, WA 2/4; the rest is counted."""
-    score = label_scores.Score.of(_trained(happy="exc"))
+    score = LabelScores.of(_trained(happy="exc"))
     for name, label, said in [
         ("x1", "neu", "neutral"),
         ("x2", "neutral", "sad"),
@@ -40,29 +41,29 @@ def test_scores_by_hand():
         ("x8", "", "sad"),  # no label: no score
     ]:
         score.add(Source(name, name, name, label), _answer(said))
-    text = score.text()
+    text = score.summary()
     assert "Against 4 labels: UA 50.00%, WA 50.00% (no recording of happy)" in text
     assert "fru 2, hap 1" in text and "speakers may have been" in text
 
 
 def test_recordings_that_trained_are_no_test():
-    score = label_scores.Score.of(_trained())
+    score = LabelScores.of(_trained())
     for name in "abcd":
         score.add(Source(name, name, name, "sad"), _answer("sad"))
-    assert "Not a test result: 3 of them" in score.text()
+    assert "Not a test result: 3 of them" in score.summary()
 
 
 def test_without_labels_nothing_is_said():
-    assert label_scores.Score.of(_trained()).text() == ""
+    assert LabelScores.of(_trained()).summary() == ""
 
 
 def test_whose_labels_are_which_classes():
-    own = label_scores.labels(_trained())
+    own = label_scores.classes_of_labels(_trained())
     assert own["exc"] == own["hap"] == "happy" and own["angry"] == "angry"
     mapped = _trained("manifest", label_map=(("Wut", "angry"),))
-    found = label_scores.labels(mapped, "Freude=happy, Wut = sad")
+    found = label_scores.classes_of_labels(mapped, "Freude=happy, Wut = sad")
     assert found["Freude"] == "happy" and found["Wut"] == "sad"
     assert "exc" not in found
     for wrong in ("Freude", "Freude=joy"):
         with pytest.raises(InputError, match="--labels: expected raw=class"):
-            label_scores.labels(mapped, wrong)
+            label_scores.classes_of_labels(mapped, wrong)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ser_jax.predict.signal_quality import Quality
+from ser_jax.predict.signal_quality import SignalQuality
 
 RATE_HZ = 8_000
 RNG = np.random.default_rng(0)
@@ -29,7 +29,7 @@ SPEECHLIKE = 0.3 * RNG.normal(size=len(T)) * np.sin(2 * np.pi * 2 * T) ** 4
 )
 def test_warnings(samples, distance, said):
     for cuts in ([], [1_600, 2_400]):  # whole frames of 50 ms in each block
-        quality = Quality(RATE_HZ)
+        quality = SignalQuality(RATE_HZ)
         for block in np.split(samples.astype(np.float32), cuts):
             assert quality.add(block) is block
         found = quality.warnings(distance)
@@ -39,7 +39,7 @@ def test_warnings(samples, distance, said):
 
 
 def test_figures_are_in_the_text():
-    quality = Quality(RATE_HZ)
+    quality = SignalQuality(RATE_HZ)
     samples = np.clip(SPEECHLIKE, -0.9, 0.9).astype(np.float32)
     samples[:160] = -1.0  # 1 % of 16,000
     quality.add(samples)

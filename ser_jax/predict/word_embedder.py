@@ -1,0 +1,60 @@
+"""The words that a model reads beside a recording."""
+
+import dataclasses
+
+import numpy as np
+
+from ser_jax.errors import InputError
+from ser_jax.features import word_vectors, words
+
+
+@dataclasses.dataclass
+class WordEmbedder:
+    """Word vectors of transcripts; each word is looked up once.
+
+    Attributes:
+      source: `data.word_vectors`.
+      shape: L, E: words of a text at most, size of a vector.
+      workdir: For messages.
+    """
+
+    source: str
+    shape: tuple[int, int]
+    workdir: str
+    _vectors: dict[str, np.ndarray | None] = dataclasses.field(default_factory=dict)
+
+    def embed(self, text: str | None) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of a text's known words, and which of the L places they fill.
+
+        Returns:
+          (float32 [L, E], bool [L]); known words behind the L-th are left out.
+
+        Raises:
+          InputError: There is no text, or the word vectors are not installed.
+        """
+        if text is None:
+            raise InputError(
+                f"{self.workdir}: expected a text, which this model reads beside the "
+                "sound; got none. Give --text='what is said', or a manifest with a "
+                "column `text`."
+            )
+        vectors, mask = np.zeros(self.shape, np.float32), np.zeros(self.shape[0], bool)
+        for place, word in enumerate(self.known_words(text)):
+            vectors[place], mask[place] = self._vectors[word], True
+        return vectors, mask
+
+    def known_words(self, text: str) -> list[str]:
+        """The words of a text that `embed` gives vectors of, in order."""
+        self.look_up([text])
+        tokens = words.tokenize(text)
+        known = [token for token in tokens if self._vectors[token] is not None]
+        return known[: self.shape[0]]
+
+    def look_up(self, texts: list[str]) -> None:
+        """Looks up the words of many texts in one pass over the vectors' file."""
+        tokens = {token for text in texts for token in words.tokenize(text)}
+        new = sorted(tokens - self._vectors.keys())
+        if new:
+            table = word_vectors.find(new, self.source)
+            self._vectors |= dict.fromkeys(new)
+            self._vectors |= dict(zip(table.words, table.vectors, strict=True))
