@@ -17,21 +17,13 @@ CHOOSES = {"val_ua", "test_ua"}  # what an epoch can be chosen by
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """One measured quantity over epochs.
+    """One measured quantity over epochs."""
 
-    Attributes:
-      key: As in metrics.jsonl, e.g. `val_ua`.
-      label: Of the part of the corpus it was measured on.
-      runs: Per run, value by epoch.
-      mean: Over runs, for the epochs that every run reached; empty for one run.
-      scored: (epoch, value) of each run at the epoch it was scored at.
-    """
-
-    key: str
-    label: str
-    runs: tuple[dict[int, float], ...]
-    mean: dict[int, float]
-    scored: tuple[tuple[int, float], ...]
+    key: str  # as in metrics.jsonl, e.g. `val_ua`
+    label: str  # the part of the corpus it was measured on
+    runs: tuple[dict[int, float], ...]  # per run, value by epoch
+    mean: dict[int, float]  # for the epochs that every run reached; empty for one run
+    scored: tuple[tuple[int, float], ...]  # (epoch, value) that a run was scored at
 
 
 def groups(

@@ -99,13 +99,16 @@ def _scores(trainings):
         )
         scores = [run["ua"] for run in runs]
         drawn.append((training.name, scores, results["ua"], None))
-    svg = figures.svg(figures.scores(drawn, "UA, %"), "UA of every run by training")
     blocks = [
-        Figure([svg], "UA of every run"),
+        Figure("UA of every run", lambda: [_draw_scores(drawn)]),
         Table(rows, "Scores, percent: mean ± std over runs, and pooled", words=4),
         Text(score_table.LEGEND),
     ]
     return Section("results", "Results", blocks)
+
+
+def _draw_scores(rows) -> str:
+    return figures.svg(figures.scores(rows, "UA, %"), "UA of every run by training")
 
 
 def _protocols(trainings):

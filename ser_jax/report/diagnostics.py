@@ -1,7 +1,5 @@
 """The sections that look behind the scores: who, how long, when, and what went wrong."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ser_jax.report import analysis, clips, figures
@@ -46,18 +44,7 @@ def groups(training: WorkdirContents) -> Section:
     return Section("groups", "Speakers and sessions", blocks)
 
 
-def draw_curves(training: WorkdirContents) -> list[str]:
-    """The learning curves for the page: a chart for each panel."""
-    panels = analysis.curves(training.results, training.metrics)
-    svgs = []
-    for name, series in panels.items():
-        labels = ", ".join(line.label for line in series)
-        figure = figures.learning_curves({name: series}, training.results, titled=False)
-        svgs.append(figures.svg(figure, f"{name} over epochs: {labels}"))
-    return svgs
-
-
-def curves(training: WorkdirContents, svgs: Sequence[str]) -> Section:
+def curves(training: WorkdirContents) -> Section:
     """Loss and UA over epochs, and a row per run."""
     title = "Learning curves"
     panels = analysis.curves(training.results, training.metrics)
@@ -65,33 +52,21 @@ def curves(training: WorkdirContents, svgs: Sequence[str]) -> Section:
         text = Text("None: metrics.jsonl has no loss and no UA.")
         return Section("curves", title, [text])
     caption = "Learning curves of all runs; the thick line is their mean."
-    blocks = [Figure(svgs, caption, CURVES_PNG), _epochs(training, panels)]
-    return Section("curves", title, blocks)
+    figure = Figure(caption, lambda: _draw_curves(panels, training.results), CURVES_PNG)
+    return Section("curves", title, [figure, _epochs(training, panels)])
 
 
-def draw_durations(training: WorkdirContents) -> list[str]:
-    """The chart of scores against duration; none where no duration is known."""
-    bins = _bins(training)
-    if not bins:
-        return []
-    scores = [
-        (low, high, metrics.unweighted_accuracy(c), metrics.weighted_accuracy(c))
-        for low, high, c in bins
-    ]
-    alt = "UA and WA by duration of the recording"
-    return [figures.svg(figures.durations(scores), alt)]
-
-
-def durations(training: WorkdirContents, svgs: Sequence[str]) -> Section:
+def durations(training: WorkdirContents) -> Section:
     """Scores against how long recordings are."""
-    bins = _bins(training)
+    classes = training.results["classes"]
+    bins = analysis.durations(training.predictions, training.seconds, classes)
     if not bins:
         return Section("duration", "Duration", [Text(UNKNOWN)])
     rows = {f"{low:.2f} to {high:.2f}": counts for low, high, counts in bins}
     caption = "UA, WA and recall of each class by duration of the recording"
-    table = _recall_table("duration, s", rows, training.results["classes"], caption)
-    blocks = [Text(_BINNED), Figure(svgs, caption), table]
-    return Section("duration", "Duration", blocks)
+    figure = Figure(caption, lambda: [_draw_durations(bins)])
+    table = _recall_table("duration, s", rows, classes, caption)
+    return Section("duration", "Duration", [Text(_BINNED), figure, table])
 
 
 def mistakes(training: WorkdirContents) -> Section:
@@ -144,9 +119,23 @@ def _recall_table(field, counts, classes, caption) -> Table:
     return Table(rows, caption)
 
 
-def _bins(training):
-    classes = training.results["classes"]
-    return analysis.durations(training.predictions, training.seconds, classes)
+def _draw_curves(panels, results) -> list[str]:
+    """A chart for each panel, because a phone has room for one."""
+    svgs = []
+    for name, series in panels.items():
+        figure = figures.learning_curves({name: series}, results, titled=False)
+        labels = ", ".join(curve.label for curve in series)
+        svgs.append(figures.svg(figure, f"{name} over epochs: {labels}"))
+    return svgs
+
+
+def _draw_durations(bins) -> str:
+    scores = [
+        (low, high, metrics.unweighted_accuracy(c), metrics.weighted_accuracy(c))
+        for low, high, c in bins
+    ]
+    alt = "UA and WA by duration of the recording"
+    return figures.svg(figures.durations(scores), alt)
 
 
 def _licence(num_sounds) -> str:

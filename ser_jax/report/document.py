@@ -6,7 +6,7 @@ goes in through `code` or `plain`. A cell is shown as it is, or all of it is `co
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,19 +32,12 @@ class Listing:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A cell that HTML shows in another way than as plain text.
-
-    Attributes:
-      text: What it says.
-      share: In [0, 1], colours the cell; None colours nothing.
-      uri: `data:audio/...`, to be played instead of the text; or empty.
-      name: Of the recording.
-    """
+    """A cell that HTML shows in another way than as plain text."""
 
     text: str
-    share: float | None = None
-    uri: str = ""
-    name: str = ""
+    share: float | None = None  # in [0, 1], colours the cell; None colours nothing
+    uri: str = ""  # `data:audio/...`, to be played instead of the text
+    name: str = ""  # of the recording
 
     def __str__(self) -> str:
         return self.text
@@ -52,59 +45,39 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table; its first row is the header, its first column names the rows.
+    """A table; its first row is the header, its first column names the rows."""
 
-    Attributes:
-      rows: Cells: `Cell`, or anything whose `str` is the text.
-      caption: What is in it.
-      words: How many columns, from the left, hold words; the others hold numbers.
-    """
-
-    rows: Sequence[Sequence]
+    rows: Sequence[Sequence]  # of `Cell`, or of anything whose `str` is the text
     caption: str
-    words: int = 1
+    words: int = 1  # columns of words, from the left; the others hold numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """Charts side by side.
+    """Charts side by side in HTML, a linked file in Markdown."""
 
-    Attributes:
-      svgs: `<svg>` elements (`figures.svg`), in HTML only.
-      caption: What they show.
-      png: The file that Markdown links to; empty where a table says the same.
-    """
-
-    svgs: Sequence[str]
     caption: str
-    png: str = ""
+    draw: Callable[[], Sequence[str]] | None = None  # `<svg>` elements (`figures.svg`)
+    png: str = ""  # empty where a table says the same
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it; `id` is its anchor."""
+    """A heading and what stands under it."""
 
-    id: str
+    id: str  # the anchor
     title: str
     blocks: Sequence
 
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """A whole report.
-
-    Attributes:
-      title: Of the page.
-      banners: Warnings that stand above everything.
-      headline: The result in a sentence.
-      tiles: The result as (name, value, explanation).
-      sections: In order.
-    """
+    """A whole report."""
 
     title: str
-    banners: Sequence[str]
-    headline: str
-    tiles: Sequence[tuple[str, str, str]]
+    banners: Sequence[str]  # warnings that stand above everything
+    headline: str  # the result in a sentence
+    tiles: Sequence[tuple[str, str, str]]  # the result as (name, value, explanation)
     sections: Sequence[Section]
 
 

@@ -25,7 +25,7 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
 
     Args:
       workdir: Local or `gs://` folder.
-      seconds: Gives the job's seconds once the figures are drawn, for results.json;
+      seconds: Gives the job's seconds once the PNG files are drawn, for results.json;
         None leaves those that are there.
 
     Returns:
@@ -44,11 +44,10 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
     if panels := analysis.curves(results, training.metrics):
         curves = figures.learning_curves(panels, results, titled=True)
         write_atomically(workdir / CURVES_PNG, figures.png(curves))
-    drawings = training_report.draw(training)
-    if seconds:  # with the time of the drawing, so not earlier
+    if seconds:
         results["seconds"] = seconds()
         write_results(workdir / "results.json", results)
-    _write(training_report.document(training, drawings), workdir, "report")
+    _write(training_report.document(training), workdir, "report")
     table = score_table.text(results, training.published)
     return f"{table}\n\n{timing.summary(results)}"
 

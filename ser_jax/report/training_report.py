@@ -24,25 +24,10 @@ from ser_jax.scoring import metrics
 from ser_jax.workdir.contents import WorkdirContents
 
 CONFUSION_PNG = "figures/confusion.png"
-_NO_DRAWINGS = {"results": (), "curves": (), "duration": ()}
 
 
-def draw(training: WorkdirContents) -> dict[str, list[str]]:
-    """The page's charts: `<svg>` elements by the id of their section."""
-    return {
-        "results": [_draw_scores(training.results, training.published)],
-        "curves": diagnostics.draw_curves(training),
-        "duration": diagnostics.draw_durations(training),
-    }
-
-
-def document(training: WorkdirContents, drawings: Mapping = _NO_DRAWINGS) -> Document:
-    """The whole report.
-
-    Args:
-      training: The workdir.
-      drawings: Of `draw`, which takes most of a report's time; Markdown needs none.
-    """
+def document(training: WorkdirContents) -> Document:
+    """The whole report of a workdir."""
     results = training.results
     synthetic = " (synthetic)" if results["corpus_is_synthetic"] else ""
     return Document(
@@ -52,12 +37,12 @@ def document(training: WorkdirContents, drawings: Mapping = _NO_DRAWINGS) -> Doc
         tiles=_tiles(results),
         sections=[
             protocol.section(results),
-            _results(results, training.published, drawings["results"]),
+            _results(results, training.published),
             _next_to_paper(results, training.published),
             _confusion(results),
             diagnostics.groups(training),
-            diagnostics.curves(training, drawings["curves"]),
-            diagnostics.durations(training, drawings["duration"]),
+            diagnostics.curves(training),
+            diagnostics.durations(training),
             diagnostics.mistakes(training),
             protocol.utterances(results["utterances"]),
             _time(results),
@@ -78,10 +63,10 @@ def _tiles(results):
     ]
 
 
-def _results(results, published, svgs):
+def _results(results, published):
     rows = [score_table.HEADER, *score_table.rows(results, published)]
     blocks = [
-        Figure(svgs, "UA and WA of every run"),
+        Figure("UA and WA of every run", lambda: [_draw_scores(results, published)]),
         Table(rows, "Scores of every run, percent"),
         Text(score_table.LEGEND),
     ]
@@ -164,7 +149,7 @@ def _confusion(results):
         rows.append((names[number], *cells, support[number], percent(recall)))
     caption = "Decisions of all runs: count and share of the true class (row)"
     # In HTML the table is the picture: its cells are coloured.
-    blocks = [Table(rows, caption), Figure([], "Confusion matrix", CONFUSION_PNG)]
+    blocks = [Table(rows, caption), Figure("Confusion matrix", png=CONFUSION_PNG)]
     return Section("confusion", "Confusion", blocks)
 
 

@@ -26,8 +26,8 @@ def test_blocks_by_hand():
         Items(["one", ("two", ["three"])]),
         Table([("x", "y|z"), ("`q`", 3), (Cell("r", uri="data:,"), "4*")], "c"),
         Listing("run"),
-        Figure([], "seen", "figures/a.png"),
-        Figure([], "only drawn"),
+        Figure("seen", png="figures/a.png"),
+        Figure("only drawn", lambda: ["<svg>"]),
     )
     assert text == (
         "# T\n\nH\n\n## Title\n\n**a** `b`\n\n- one\n- two\n    - three\n\n"
