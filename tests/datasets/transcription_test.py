@@ -179,6 +179,6 @@ def test_whisper_hears_espeak(tmp_path):
     kept = (tmp_path / "kept" / f"{NAME}.jsonl").read_text().split()
     assert kept.count('{"sha256":') == 3
     recognize = transcription.WhisperTinyEn(2)  # other threads, the same words
-    samples, _ = audio.load(calm[0].wav, transcription.SAMPLE_RATE_HZ)
+    samples = audio.load(calm[0].wav, transcription.SAMPLE_RATE_HZ)
     assert recognize(samples) == texts[calm[0].id]
     assert recognize(np.zeros(1600, np.float32)) == ""

@@ -146,15 +146,13 @@ def test_unknown_mode_is_refused():
 
 
 def test_factors_belong_to_the_utterance():
-    factors = vtlp.warp_factors("Ses01F_impro01_F000", 7, 0.8, 1.2, seed=0)
-    again = vtlp.warp_factors("Ses01F_impro01_F000", 7, 0.8, 1.2, seed=0)
+    factors = vtlp.warp_factors("Ses01F_impro01_F000", 7, 0.8, 1.2)
+    again = vtlp.warp_factors("Ses01F_impro01_F000", 7, 0.8, 1.2)
     np.testing.assert_array_equal(factors, again)
     # Golden: another process, Python version or machine draws the same.
     assert factors.dtype == np.float32 and factors.shape == (7,)
     assert round(float(factors[0]), 4) == 0.8698
-    assert not np.array_equal(factors, vtlp.warp_factors("b", 7, 0.8, 1.2, seed=0))
-    other = vtlp.warp_factors("Ses01F_impro01_F000", 7, 0.8, 1.2, seed=1)
-    assert not np.array_equal(factors, other)
+    assert not np.array_equal(factors, vtlp.warp_factors("b", 7, 0.8, 1.2))
 
 
 def test_factors_fill_their_range():
