@@ -239,8 +239,8 @@ def together(size: Size, num_runs: int, folder: str) -> list[Way]:
         for mode in ("loop",) if few and steps > 1 else modes:
             placement = place(mode=mode)
             if mode == "vmap" and math.isfinite(autotune.free_bytes()):
-                took = autotune.measured(trainer, place, batch_only=True)
-                placement = next(iter(took))
+                seconds_of = autotune.time_placements(trainer, place, batch_only=True)
+                placement = next(iter(seconds_of))
             seconds, temp_mib = compiled(trainer, placement, size)
             start = created[0] + seconds
             way = Way(mode, trainer, placement, steps, start, temp_mib=temp_mib)

@@ -188,7 +188,7 @@ def train(folder: Path, frames_on: str, quick: bool) -> dict:
         "opening_mib": opening.mib,
         "training_mib": anonymous,
         "peak_mib": status_mib("VmHWM"),
-        "table_mib": trainer.feeder.choice.table_bytes / 2**20,
+        "table_mib": trainer.feeder.storage.table_bytes / 2**20,
         "device_mib": stats.get("peak_bytes_in_use", 0) / 2**20,
         "feed": float(np.median(feeding)),
         "step": [step.median, step.low, step.high, step.rounds],

@@ -61,7 +61,7 @@ def rows_of(num_runs: int, modes: tuple[str, ...], folder: str) -> list[dict]:
                 "mode": mode,
                 "mesh (run x data)": f"{mesh['run']} x {mesh['data']}",
                 "runs per device and call": trainer.placement.per_device,
-                "calls": trainer.placement.waves,
+                "calls": trainer.placement.rounds,
                 "collectives between runs": 0,
                 "collectives in a run": len(lines),
                 "difference": single.check_losses(mode, found, alone),

@@ -139,8 +139,8 @@ def _sampled(labels: np.ndarray, train, rng: np.random.Generator) -> np.ndarray:
     drawn = []
     for label in classes:
         members = np.flatnonzero(labels == label)
-        rounds = -(-wanted // len(members))
-        shuffled = [rng.permutation(members) for _ in range(rounds)]
+        repeats = -(-wanted // len(members))
+        shuffled = [rng.permutation(members) for _ in range(repeats)]
         drawn.append(np.concatenate(shuffled)[:wanted])
     return np.concatenate(drawn)
 

@@ -22,7 +22,7 @@ from ser_jax.workdir import results
 from ser_jax.workdir.workdir import Workdir
 
 FILE = "placement.json"
-# Where `loop` is known to be the fastest way and nothing needs to be measured.
+# Where `loop` is known to be the fastest way and nothing needs to be time_placements.
 LOOP_PLATFORMS = ("cpu",)
 # Of the memory that is free, what the temporaries of a call may take; the rest is for
 # the workspaces that libraries try out, which XLA does not count.
@@ -31,13 +31,13 @@ MEMORY_SHARE = 0.8
 # bits that it has alone.
 WORTH = 1.05
 TIMED_CALLS = 3
-TIMED_WAVES = 4  # one call's start hides behind the work of the one before
+TIMED_ROUNDS = 4  # one call's start hides behind the work of the one before
 
 _log = logging.getLogger(__name__)
 
 
 @clock.part("model")
-def settle(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> None:
+def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> None:
     """Makes the trainer use the placement that is best here; its states start anew.
 
     Measures for `auto` on an accelerator, and for `vmap` without `train.runs_per_call`
@@ -50,33 +50,33 @@ def settle(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> N
       may_measure: Otherwise what was not recorded is left as it is.
     """
     train = trainer.config.train
-    asked = train.runs_per_device
+    setting = train.runs_per_device
     place = functools.partial(
         runs.place, len(trainer.experiment.runs), num_devices=train.devices
     )
-    if place(mode="loop").waves == 1 or not _open(asked, train.runs_per_call):
+    if place(mode="loop").rounds == 1 or not _is_open(setting, train.runs_per_call):
         return
     path = workdir.path / FILE
     if workdir.has_checkpoint() and path.exists():
         record = results.read_json(path)
-        if (record["asked"], record["device"]) == (asked, _device()):
+        if (record["asked"], record["device"]) == (setting, _device()):
             trainer.use(place(mode=record["mode"], per_call=record["runs_per_call"]))
             return
     if may_measure:
-        took = measured(trainer, place, batch_only=asked == "vmap")
-        best = choose(took)
+        seconds = time_placements(trainer, place, batch_only=setting == "vmap")
+        best = fastest(seconds)
         trainer.use(best)
-        workdir.write_json(FILE, _record(asked, best, took))
+        workdir.write_json(FILE, _record(setting, best, seconds))
 
 
-def _open(asked: str, per_call: int) -> bool:
+def _is_open(setting: str, per_call: int) -> bool:
     """Whether the config and the rules leave the placement open."""
-    if asked == "auto":
+    if setting == "auto":
         return jax.devices()[0].platform not in LOOP_PLATFORMS
-    return asked == "vmap" and not per_call and math.isfinite(free_bytes())
+    return setting == "vmap" and not per_call and math.isfinite(free_bytes())
 
 
-def measured(trainer: Trainer, place, *, batch_only: bool) -> dict:
+def time_placements(trainer: Trainer, place, *, batch_only: bool) -> dict:
     """Times one call for all runs in each way that fits.
 
     Args:
@@ -89,8 +89,8 @@ def measured(trainer: Trainer, place, *, batch_only: bool) -> dict:
     """
     alone = place(mode="loop")
     trainer.use(alone)
-    took = {} if batch_only else {alone: _seconds(trainer)}
-    share, room = alone.waves, MEMORY_SHARE * free_bytes()
+    seconds = {} if batch_only else {alone: _seconds(trainer)}
+    share, room = alone.rounds, MEMORY_SHARE * free_bytes()
     most = min(share, room / max(1, _temporary_bytes(trainer)))
     per_call = int(most)
     while per_call > 1:
@@ -98,21 +98,21 @@ def measured(trainer: Trainer, place, *, batch_only: bool) -> dict:
         try:
             trainer.use(batched)
             if _temporary_bytes(trainer) <= room:
-                return took | {batched: _seconds(trainer)}
+                return seconds | {batched: _seconds(trainer)}
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
         per_call //= 2
-    return took or {alone: _seconds(trainer)}
+    return seconds or {alone: _seconds(trainer)}
 
 
-def choose(took: dict) -> runs.Placement:
+def fastest(seconds: dict) -> runs.Placement:
     """The fastest placement, `vmap` only if it is worth its memory."""
 
     def cost(placement):
-        return took[placement] * (WORTH if placement.mode == "vmap" else 1)
+        return seconds[placement] * (WORTH if placement.mode == "vmap" else 1)
 
-    return min(took, key=cost)
+    return min(seconds, key=cost)
 
 
 def free_bytes() -> float:
@@ -132,39 +132,39 @@ def _temporary_bytes(trainer: Trainer) -> int:
 
 
 def _seconds(trainer: Trainer) -> float:
-    """One call for all runs, extrapolated from the first waves."""
+    """One call for all runs, extrapolated from the first rounds."""
     size = trainer.experiment.sizes[-1]
-    waves = min(TIMED_WAVES, trainer.placement.waves)
-    index = _windows(trainer, waves)
-    took = []
+    rounds = min(TIMED_ROUNDS, trainer.placement.rounds)
+    index = _windows(trainer, rounds)
+    seconds = []
     for _ in range(1 + TIMED_CALLS):  # the first compiles
         start = time.perf_counter()
         trainer.train(index, size)
         jax.block_until_ready(trainer.totals)
-        took.append(time.perf_counter() - start)
-    return float(np.median(took[1:])) * trainer.placement.waves / waves
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[1:])) * trainer.placement.rounds / rounds
 
 
-def _windows(trainer: Trainer, waves: int) -> Index:
-    """One call's windows [R, S, B], all the first frames, for the first waves only."""
+def _windows(trainer: Trainer, rounds: int) -> Index:
+    """One call's windows [R, S, B], all the first frames, for the first rounds only."""
     placement, train = trainer.placement, trainer.config.train
     shape = (placement.num_runs, trainer.steps_per_call, train.batch_size)
     zero = np.zeros(shape, np.int32)
     frames = np.full(shape, trainer.experiment.sizes[-1], np.int32)
     weight = np.zeros(shape, np.float32)
-    weight[: waves * placement.wave_size] = 1.0
+    weight[: rounds * placement.round_size] = 1.0
     return Index(zero, zero, frames, zero, weight)
 
 
-def _record(asked: str, best: runs.Placement, took: dict) -> dict:
-    seconds = {f"{x.mode} of {x.per_device}": s for x, s in took.items()}
-    _log.info("Runs: %s, %d per call; %s s.", best.mode, best.per_device, seconds)
+def _record(setting: str, best: runs.Placement, seconds: dict) -> dict:
+    by_name = {f"{x.mode} of {x.per_device}": s for x, s in seconds.items()}
+    _log.info("Runs: %s, %d per call; %s s.", best.mode, best.per_device, by_name)
     return {
-        "asked": asked,
+        "asked": setting,
         "device": _device(),
         "mode": best.mode,
         "runs_per_call": best.per_device,
-        "seconds_of_a_call": seconds,
+        "seconds_of_a_call": by_name,
     }
 
 

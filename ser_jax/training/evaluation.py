@@ -40,7 +40,7 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
         _run_records(experiment, snapshot),
         experiment.classes,
         _about(config, experiment)
-        | {"frames": dataclasses.asdict(trainer.feeder.choice)},
+        | {"frames": dataclasses.asdict(trainer.feeder.storage)},
     )
     result_files.write_predictions(
         workdir.path / "predictions.csv", predictions, experiment.classes

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class FrameStorage:
     """Where the frames lie, and why.
 
     Attributes:
@@ -65,7 +65,7 @@ class Choice:
 
 
 class Chunk(NamedTuple):
-    """What one wave of runs reads in one call.
+    """What one round of runs reads in one call.
 
     Attributes:
       index: Windows [W, S, B] of W runs.
@@ -77,7 +77,7 @@ class Chunk(NamedTuple):
     rows: dict[str, jax.Array]
 
 
-def choose(num_bytes: int, data, devices: list) -> Choice:
+def choose_storage(num_bytes: int, data, devices: list) -> FrameStorage:
     """Decides where frames lie.
 
     Args:
@@ -89,7 +89,7 @@ def choose(num_bytes: int, data, devices: list) -> Choice:
     on = data.frames_on
     if on == "auto":
         on = "device" if num_bytes <= budget else "host"
-    return Choice(on, data.frames_on, num_bytes, budget)
+    return FrameStorage(on, data.frames_on, num_bytes, budget)
 
 
 def device_bytes(devices: list) -> int:
@@ -114,7 +114,7 @@ class Feeder:
     """Gives the compiled functions what they read.
 
     Attributes:
-      choice: Where the frames lie.
+      storage: Where the frames lie.
       tables: What every call reads, on the devices.
       placement: Where runs live; another one must have the same mesh.
     """
@@ -137,10 +137,12 @@ class Feeder:
         self._buffers = buffers
         self.placement = placement
         total = sum(buffer.num_bytes for buffer in buffers.values())
-        self.choice = choose(total, data, placement.mesh.devices.ravel().tolist())
-        _log.info("%s", self.choice)
+        self.storage = choose_storage(
+            total, data, placement.mesh.devices.ravel().tolist()
+        )
+        _log.info("%s", self.storage)
         self.tables = placement.replicate(tables)
-        if self.choice.on == "device":
+        if self.storage.on == "device":
             held = {name: _upload(x, placement) for name, x in buffers.items()}
             self.tables = self.tables._replace(**held)
 
@@ -152,7 +154,7 @@ class Feeder:
           windows: Of all runs in one step.
           window_frames: Of the longest window.
         """
-        if self.choice.on == "device":
+        if self.storage.on == "device":
             return most
         row = sum(x.num_bytes // x.shape[0] for x in self._buffers.values())
         return max(1, min(most, _CALL_BYTES // (windows * window_frames * row)))
@@ -186,17 +188,17 @@ class Feeder:
     def chunk(
         self, index: Index, window_frames: int, *, skip: bool = True
     ) -> list[Chunk | None]:
-        """What each wave reads, on its devices.
+        """What each round reads, on its devices.
 
         Args:
           index: Windows of all runs, arrays [R, S, B].
           window_frames: T.
-          skip: Whether a wave without examples is None.
+          skip: Whether a round without examples is None.
         """
         chunks = []
-        for wave in range(self.placement.waves):
-            part = self.placement.select(index, wave)
-            filler = self.placement.members(wave) >= self.placement.num_runs
+        for number in range(self.placement.rounds):
+            part = self.placement.select(index, number)
+            filler = self.placement.members(number) >= self.placement.num_runs
             part.weight[filler] = 0.0
             if skip and not part.weight.any():
                 chunks.append(None)
@@ -206,7 +208,7 @@ class Feeder:
         return chunks
 
     def _rows(self, start: np.ndarray, window_frames: int) -> dict[str, np.ndarray]:
-        if self.choice.on == "device":
+        if self.storage.on == "device":
             return {}
         cut = {
             name: x.windows(start, window_frames) for name, x in self._buffers.items()

@@ -55,7 +55,7 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
     experiment = experiment_lib.prepare(config)
     evaluation.settle_splits(workdir, experiment)
     trainer = Trainer(config, experiment)
-    autotune.settle(trainer, workdir)
+    autotune.tune(trainer, workdir)
     checkpointer = Checkpointer(workdir.path, provenance=provenance(config, experiment))
     try:
         snapshot = checkpointer.restore(trainer.initial_snapshot())
@@ -87,7 +87,7 @@ def evaluate(workdir_path: str) -> dict:
     experiment = experiment_lib.prepare(config)
     evaluation.settle_splits(workdir, experiment)
     trainer = Trainer(config, experiment)
-    autotune.settle(trainer, workdir, may_measure=False)
+    autotune.tune(trainer, workdir, may_measure=False)
     checkpointer = Checkpointer(workdir.path, provenance={})
     snapshot = checkpointer.restore(trainer.initial_snapshot())
     checkpointer.close()

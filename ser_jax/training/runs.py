@@ -4,11 +4,11 @@ States of all runs are stacked on a leading axis R and spread over the mesh axis
 `jit(shard_map(...))`: no run ever talks to another, so the compiled step has no
 collective between runs. How the runs that share a device are executed is the `mode`:
 
-- `loop`: one after the other, as separate calls ("waves" of one run per device). The
+- `loop`: one after the other, as separate calls ("rounds" of one run per device). The
   way on CPU, where it is the fastest (docs/performance.md).
 - `map`: one after the other inside one call (`lax.map`).
 - `vmap`: batched. Takes the memory of all its runs at once; what does not fit is cut
-  into waves of `per_call` runs per device.
+  into rounds of `per_call` runs per device.
 
 `auto` is `loop` here; on accelerators `autotune.py` measures what is faster.
 
@@ -38,31 +38,31 @@ class Placement:
       mode: `loop`, `map` or `vmap`.
       num_runs: R, the real runs.
       per_device: Runs that one device holds in one call.
-      waves: Calls it takes to reach every run.
+      rounds: Calls it takes to reach every run.
     """
 
     mesh: Mesh
     mode: str
     num_runs: int
     per_device: int
-    waves: int
+    rounds: int
 
     @property
-    def wave_size(self) -> int:
-        """Runs of one call; the last wave is filled up by repeating run 0."""
+    def round_size(self) -> int:
+        """Runs of one call; the last round is filled up by repeating run 0."""
         return self.mesh.shape["run"] * self.per_device
 
-    def members(self, wave: int) -> np.ndarray:
-        """Run numbers of a wave; numbers >= `num_runs` only fill the mesh."""
-        return np.arange(wave * self.wave_size, (wave + 1) * self.wave_size)
+    def members(self, number: int) -> np.ndarray:
+        """Run numbers of a round; numbers >= `num_runs` only fill the mesh."""
+        return np.arange(number * self.round_size, (number + 1) * self.round_size)
 
-    def select(self, tree, wave: int):
-        """Takes a wave's part of a host tree [R, ...], filling up with run 0."""
-        runs = self.members(wave)
+    def select(self, tree, number: int):
+        """Takes a round's part of a host tree [R, ...], filling up with run 0."""
+        runs = self.members(number)
         return jax.tree.map(lambda x: x[np.where(runs < self.num_runs, runs, 0)], tree)
 
     def put(self, tree):
-        """Places a wave's host tree on the devices, sharded by run."""
+        """Places a round's host tree on the devices, sharded by run."""
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec("run")))
 
     def replicate(self, tree):
@@ -70,16 +70,16 @@ class Placement:
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
 
     def scatter(self, tree) -> list:
-        """Spreads a host tree [R, ...] over the devices, one entry per wave."""
-        return [self.put(self.select(tree, wave)) for wave in range(self.waves)]
+        """Spreads a host tree [R, ...] over the devices, one entry per round."""
+        return [self.put(self.select(tree, number)) for number in range(self.rounds)]
 
-    def collect(self, waves: Sequence):
-        """Brings the waves back as one host tree [R, ...]."""
-        host = [jax.device_get(wave) for wave in waves]
+    def collect(self, rounds: Sequence):
+        """Brings the rounds back as one host tree [R, ...]."""
+        host = [jax.device_get(tree) for tree in rounds]
         return jax.tree.map(lambda *x: np.concatenate(x)[: self.num_runs], *host)
 
     def compile(self, function: Callable, *, donate: tuple[int, ...] = ()) -> Callable:
-        """Compiles `function(shared, *one_run)` for a wave: `(shared, *stacked)`.
+        """Compiles `function(shared, *one_run)` for a round: `(shared, *stacked)`.
 
         Args:
           function: Works on one run. `shared` is the same for all runs.
@@ -124,7 +124,7 @@ def place(
       mode: `loop`, `map`, `vmap` or `auto` (`loop`).
       num_devices: Devices to use; 0 for all.
       per_call: Most runs that a device takes in one call of `map` or `vmap`; 0 for
-        all. The waves are made as equal as possible.
+        all. The rounds are made as equal as possible.
 
     Raises:
       InputError: More devices are asked for than there are.
@@ -147,5 +147,5 @@ def place(
     share = -(-num_runs // run)
     most = 1 if mode == "loop" else min(share, per_call or share)
     per_device = -(-share // -(-share // most))
-    waves = -(-num_runs // (run * per_device))
-    return Placement(mesh, mode, num_runs, per_device, waves)
+    rounds = -(-num_runs // (run * per_device))
+    return Placement(mesh, mode, num_runs, per_device, rounds)

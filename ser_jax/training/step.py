@@ -74,7 +74,7 @@ def warped(
     """A batch with frames made anew from its samples, a warp factor per example.
 
     Args:
-      batch: With `samples`, see `waves.cut`; it has none afterwards.
+      batch: With `samples`, see `sample_table.cut`; it has none afterwards.
       constants: Of the run.
       index: Which windows.
       config: `data.recipe`, `data.channels`, `data.pad`, `data.vtlp_low` and

@@ -30,8 +30,8 @@ class Trainer:
       placement: Which run lives where.
       feeder: Where the frames lie.
       steps_per_call: Training steps compiled into one call.
-      states: One stacked state per wave.
-      totals: One stacked `Totals` per wave.
+      states: One stacked state per round.
+      totals: One stacked `Totals` per round.
     """
 
     @clock.part("model")
@@ -119,25 +119,27 @@ class Trainer:
         """
         if isinstance(chunk, Index):
             chunk = self.feeder.chunk(chunk, window_frames)
-        for wave, part in enumerate(chunk):
+        for number, part in enumerate(chunk):
             if part is not None:
                 call = self._train[window_frames]
-                self.states[wave], self.totals[wave] = call(*self._reads(wave, part))
+                self.states[number], self.totals[number] = call(
+                    *self._reads(number, part)
+                )
 
     def lowered(self, index: Index, window_frames: int) -> jax.stages.Lowered:
-        """The first wave's training call, to ask for its memory, cost or text."""
+        """The first round's training call, to ask for its memory, cost or text."""
         part = self.feeder.chunk(index, window_frames)[0]
         return self._train[window_frames].lower(*self._reads(0, part))
 
-    def _reads(self, wave: int, part: Chunk) -> tuple:
-        states, totals = self.states[wave], self.totals[wave]
-        return self.feeder.tables, states, totals, part, self._constants[wave]
+    def _reads(self, number: int, part: Chunk) -> tuple:
+        states, totals = self.states[number], self.totals[number]
+        return self.feeder.tables, states, totals, part, self._constants[number]
 
     def posteriors(self, weights: list, windows: list) -> list[np.ndarray]:
         """Utterance posteriors of every run.
 
         Args:
-          weights: One stacked object with `params` and `stats` per wave.
+          weights: One stacked object with `params` and `stats` per round.
           windows: One `Segments` per run; a run with none gives an empty array.
 
         Returns:
@@ -154,9 +156,9 @@ class Trainer:
         for _, frames, chunk in self.feeder.chunks(pieces, skip=False):
             parts = [
                 self._predict[frames](
-                    self.feeder.tables, weights[wave], part, self._constants[wave]
+                    self.feeder.tables, weights[number], part, self._constants[number]
                 )
-                for wave, part in enumerate(chunk)
+                for number, part in enumerate(chunk)
             ]
             found.append(self.placement.collect(parts))
         _check_finite(found)

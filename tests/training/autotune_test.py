@@ -28,12 +28,12 @@ def trainer(tiny_config):
 
 
 def _kind(placement):
-    return placement.mode, placement.per_device, placement.waves
+    return placement.mode, placement.per_device, placement.rounds
 
 
 def test_on_a_cpu_nothing_is_measured(trainer, tmp_path, monkeypatch):
-    monkeypatch.setattr(autotune, "measured", None)
-    autotune.settle(trainer, Workdir(tmp_path))
+    monkeypatch.setattr(autotune, "time_placements", None)
+    autotune.tune(trainer, Workdir(tmp_path))
     assert _kind(trainer.placement) == ("loop", 1, 5)
     assert not (tmp_path / autotune.FILE).exists()
 
@@ -44,7 +44,7 @@ def test_auto_measures_keeps_the_choice_and_repeats_it(
     """And the trainer starts from the beginning, whatever was tried out on it."""
     workdir = Workdir(tmp_path)
     before = trainer.placement.collect(trainer.states)
-    autotune.settle(trainer, workdir)
+    autotune.tune(trainer, workdir)
     record = json.loads((tmp_path / autotune.FILE).read_text())
     assert set(record["seconds_of_a_call"]) == {"loop of 1", "vmap of 5"}
     assert all(x > 0 for x in record["seconds_of_a_call"].values())
@@ -55,8 +55,8 @@ def test_auto_measures_keeps_the_choice_and_repeats_it(
     record |= {"mode": "vmap", "runs_per_call": 2}
     workdir.write_json(autotune.FILE, record)
     (tmp_path / "checkpoints" / "0").mkdir(parents=True)
-    monkeypatch.setattr(autotune, "measured", None)
-    autotune.settle(trainer, workdir)
+    monkeypatch.setattr(autotune, "time_placements", None)
+    autotune.tune(trainer, workdir)
     assert _kind(trainer.placement) == ("vmap", 2, 3)
 
 
@@ -74,7 +74,7 @@ def test_vmap_takes_as_many_runs_as_fit(accelerator, trainer, monkeypatch):
     for room, expected in [(2.5, ("vmap", 2, 3)), (1.5, ("loop", 1, 5))]:
         free = room * 100 / autotune.MEMORY_SHARE
         monkeypatch.setattr(autotune, "free_bytes", lambda free=free: free)
-        (found,) = autotune.measured(trainer, place, batch_only=True)
+        (found,) = autotune.time_placements(trainer, place, batch_only=True)
         assert _kind(found) == expected
 
 
@@ -89,12 +89,12 @@ def test_a_call_that_runs_out_of_memory_is_halved(accelerator, trainer, monkeypa
 
     monkeypatch.setattr(autotune, "_temporary_bytes", _temporary_bytes)
     monkeypatch.setattr(autotune, "_seconds", seconds)
-    took = autotune.measured(trainer, place, batch_only=False)
+    took = autotune.time_placements(trainer, place, batch_only=False)
     assert {_kind(x) for x in took} == {("loop", 1, 5), ("vmap", 2, 3)}
-    assert autotune.choose(took).mode == "vmap"
+    assert autotune.fastest(took).mode == "vmap"
 
 
 def test_vmap_must_be_worth_its_memory():
     loop, vmap = (runs.place(5, mode=mode, num_devices=1) for mode in ("loop", "vmap"))
-    assert autotune.choose({loop: 1.0, vmap: 0.97}) == loop
-    assert autotune.choose({loop: 1.0, vmap: 0.9}) == vmap
+    assert autotune.fastest({loop: 1.0, vmap: 0.97}) == loop
+    assert autotune.fastest({loop: 1.0, vmap: 0.9}) == vmap

@@ -66,11 +66,11 @@ def test_auto_keeps_to_a_share_of_the_accelerators_memory(
     tiny_config, asked, num_bytes, expected
 ):
     tiny_config.data.frames_on, tiny_config.data.device_share = asked, 0.25
-    choice = feeder.choose(
+    storage = feeder.choose_storage(
         num_bytes, tiny_config.data, [_Device({"bytes_limit": 2000})] * 3
     )
-    assert choice.on == expected and choice.budget_bytes == 500
-    assert f"data.frames_on={asked}" in str(choice)
+    assert storage.on == expected and storage.budget_bytes == 500
+    assert f"data.frames_on={asked}" in str(storage)
 
 
 def test_cpu_devices_divide_the_hosts_memory(tmp_path, monkeypatch):
@@ -115,7 +115,7 @@ def test_both_placements_train_and_test_alike_to_the_bit(
     for placement in ("device", "host"):
         small.data.frames_on = placement
         states, tested, trainer = _trained(small)
-        assert trainer.feeder.choice.on == placement
+        assert trainer.feeder.storage.on == placement
         assert (trainer.feeder.tables.frames is None) == (placement == "host")
         found[placement] = jax.tree.leaves((states, tested))
     for device, host in zip(*found.values(), strict=True):

@@ -37,8 +37,10 @@ def _run_all(num_runs, mode, devices, per_call=0):
     function = placement.compile(_decay(placement))
     shared = placement.replicate(np.float32(0.5))
     stacked = jax.tree.map(lambda x: x[:num_runs], _inputs())
-    waves = zip(*[placement.scatter(x) for x in stacked], strict=True)
-    return placement, placement.collect([function(shared, *wave) for wave in waves])
+    rounds = zip(*[placement.scatter(x) for x in stacked], strict=True)
+    return placement, placement.collect(
+        [function(shared, *one_round) for one_round in rounds]
+    )
 
 
 @pytest.mark.parametrize("mode", ["loop", "map", "vmap"])
@@ -85,12 +87,12 @@ def test_spare_devices_split_the_batch_of_a_run():
 
 def test_runs_that_do_not_divide_the_devices_fill_up_with_the_first():
     placement = runs.place(5, mode="map", num_devices=2)
-    assert (placement.per_device, placement.waves, placement.wave_size) == (3, 1, 6)
+    assert (placement.per_device, placement.rounds, placement.round_size) == (3, 1, 6)
     np.testing.assert_array_equal(
         placement.select(np.arange(10, 15), 0), [10, 11, 12, 13, 14, 10]
     )
     loop = runs.place(5, mode="loop", num_devices=2)
-    assert (loop.per_device, loop.waves, loop.wave_size) == (1, 3, 2)
+    assert (loop.per_device, loop.rounds, loop.round_size) == (1, 3, 2)
     np.testing.assert_array_equal(loop.select(np.arange(10, 15), 2), [14, 10])
 
 
@@ -103,16 +105,16 @@ def test_too_many_devices_say_how_many_there_are():
     ("per_call", "expected"),
     [(0, (4, 1)), (1, (1, 4)), (2, (2, 2)), (3, (2, 2)), (9, (4, 1))],
 )
-def test_waves_are_as_equal_as_the_limit_allows(per_call, expected):
+def test_rounds_are_as_equal_as_the_limit_allows(per_call, expected):
     """7 runs on 2 devices: 4 of them on the fuller one."""
     placement = runs.place(7, mode="vmap", num_devices=2, per_call=per_call)
-    assert (placement.per_device, placement.waves) == expected
+    assert (placement.per_device, placement.rounds) == expected
     numbers = np.concatenate(placement.scatter(np.arange(7)))
     np.testing.assert_array_equal(numbers[:7], np.arange(7))
 
 
 @pytest.mark.parametrize("mode", ["map", "vmap"])
-def test_waves_of_several_runs_give_what_runs_alone_give(mode):
+def test_rounds_of_several_runs_give_what_runs_alone_give(mode):
     _, alone = _run_all(NUM_RUNS, "loop", 1)
     _, found = _run_all(NUM_RUNS, mode, 1, per_call=2)
     np.testing.assert_allclose(found["state"], alone["state"], rtol=0, atol=1e-6)
