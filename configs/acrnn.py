@@ -25,32 +25,29 @@ def get_config(preset: str = "") -> ConfigDict:
     config = base.get_config()
     config.published.paper = "Chen et al. 2018, 3-D ACRNN"
     config.published.ua = 0.6474
-    config.published.corpus = "iemocap"
-    config.published.subset = "improvised"
-    config.published.happy = "hap"
-    config.published.split = "speaker10"
-    config.published.selection = "val"
 
     # The paper scales every recording to zero mean and unit variance; the z-score per
     # band of the training part stands in for it.
     presets.log_mel_3d(config)
     config.train.nesterov = True
 
-    config.model.name = "acrnn"
-    with config.model.unlocked():
-        _model(config.model)
-    return presets.apply(config, preset, PRESETS)
+    return presets.finish(config, "acrnn", _model, PRESETS, preset)
 
 
 def _model(model: ConfigDict) -> None:
-    model.convs = 6  # convolutions; the paper tried 1 to 7
+    conv_steps(model)
+    model.attention = "linear"  # scores w . h | sigmoid: u * sigmoid(w . h + b)
+    model.hidden_norm = "batch"  # of the layer of 64: batch | none (its code) | plain
+
+
+def conv_steps(model: ConfigDict) -> None:
+    """Keys of the layers that cnn3d_attn shares."""
+    model.convs = 6  # one of 128 and five of 256 channels; the paper tried 1 to 7
     model.pool = (2, 2)  # bands, frames, after the first convolution | (4, 2): its code
     model.conv_norm = "none"  # none | batch | plain (batch without scale and bias)
     model.conv_activation = "leaky_relu"  # leaky_relu | relu | none
     model.linear_norm = "none"  # of the layer of 768: none | batch (its code) | plain
     model.linear_activation = "none"  # none | leaky_relu (its code) | relu
-    model.attention = "linear"  # scores w . h | sigmoid: u * sigmoid(w . h + b)
-    model.hidden_norm = "batch"  # of the layer of 64: batch | none (its code) | plain
     model.dropout = 0.0  # before the output layer, in training
     model.bn_momentum = 0.9  # of the running statistics
 
@@ -79,22 +76,8 @@ def _code(config: ConfigDict) -> None:
     config.train.nesterov = False
 
 
-def _demo(config: ConfigDict) -> None:
-    """Synthetic speech, a quarter of the width, three convolutions, pooled more."""
-    presets.demo(config)
-    _small(config)
-    config.train.epochs = 12
-
-
-def _emodb(config: ConfigDict) -> None:
-    """EMO-DB on a CPU. The paper's 82.82 is its own EMO-DB figure."""
-    presets.emodb(config)
-    _small(config)
-    config.train.epochs = 15
-
-
-def _small(config: ConfigDict) -> None:
-    """The network that two CPU cores can train."""
+def small(config: ConfigDict) -> None:
+    """A quarter of the width, three convolutions, pooled more."""
     config.model.width = 0.25
     config.model.convs = 3
     config.model.pool = (4, 4)
@@ -103,4 +86,8 @@ def _small(config: ConfigDict) -> None:
     config.train.nesterov = False
 
 
-PRESETS = {"paper": _paper, "code": _code, "demo": _demo, "emodb": _emodb}
+PRESETS = {
+    "paper": _paper,
+    "code": _code,
+    **presets.demo_and_emodb(small, demo_epochs=12, emodb_epochs=15),
+}

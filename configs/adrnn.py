@@ -21,7 +21,7 @@ from configs import adsrnn, base, presets
 def get_config(preset: str = "") -> ConfigDict:
     """The re-run's figure with the paper's center loss, or one of `PRESETS`."""
     config = base.get_config()
-    adsrnn.protocol(config)
+    presets.log_mel_3d(config)
     config.published.paper = "Meng et al. 2019, ADRNN, re-run by donghyun1234"
     config.published.ua = 0.5496
 
@@ -29,10 +29,7 @@ def get_config(preset: str = "") -> ConfigDict:
     config.train.center_weight = 0.01
     config.train.center_rate = 0.5
 
-    config.model.name = "adrnn"
-    with config.model.unlocked():
-        _model(config.model)
-    return presets.apply(config, preset, PRESETS)
+    return presets.finish(config, "adrnn", _model, PRESETS, preset)
 
 
 def _model(model: ConfigDict) -> None:
@@ -52,25 +49,14 @@ def _code(config: ConfigDict) -> None:
     config.model.lstm_features = 128
 
 
-def _demo(config: ConfigDict) -> None:
-    """Synthetic speech, a quarter of the width."""
-    presets.demo(config)
-    _small(config)
-    config.train.epochs = 12
-
-
-def _emodb(config: ConfigDict) -> None:
-    """EMO-DB on a CPU."""
-    presets.emodb(config)
-    _small(config)
-    config.train.epochs = 15
-
-
 def _small(config: ConfigDict) -> None:
-    """The network that two CPU cores can train."""
+    """A quarter of the width, pooled more."""
     config.model.width = 0.25
     config.model.pool = (4, 4)
     config.model.dropout = 0.3
 
 
-PRESETS = {"code": _code, "demo": _demo, "emodb": _emodb}
+PRESETS = {
+    "code": _code,
+    **presets.demo_and_emodb(_small, demo_epochs=12, emodb_epochs=15),
+}

@@ -21,31 +21,17 @@ from configs import base, presets
 
 
 def get_config(preset: str = "") -> ConfigDict:
-    """The model as drawn under the source's protocol, or one of `PRESETS`."""
+    """The model as drawn under the source's protocol, or one of `PRESETS`.
+
+    The source names no optimizer settings; without a preset they are those of the ACRNN
+    paper, whose 3-D log-mels and windows it takes over.
+    """
     config = base.get_config()
-    protocol(config)
+    presets.log_mel_3d(config)
     config.published.paper = "donghyun1234, ADSRNN"
     config.published.ua = 0.6275
 
-    config.model.name = "adsrnn"
-    with config.model.unlocked():
-        _model(config.model)
-    return presets.apply(config, preset, PRESETS)
-
-
-def protocol(config: ConfigDict) -> None:
-    """Data and protocol of the source for ADSRNN and the baselines beside it.
-
-    Its text names no optimizer settings; without a preset they are those of the ACRNN
-    paper, whose 3-D log-mels and windows it takes over.
-    """
-    config.published.corpus = "iemocap"
-    config.published.subset = "improvised"
-    config.published.happy = "hap"
-    config.published.split = "speaker10"
-    config.published.selection = "val"
-
-    presets.log_mel_3d(config)
+    return presets.finish(config, "adsrnn", _model, PRESETS, preset)
 
 
 def code_recipe(config: ConfigDict) -> None:
@@ -88,26 +74,15 @@ def _code(config: ConfigDict) -> None:
     config.model.train_logits = "probability"
 
 
-def _demo(config: ConfigDict) -> None:
-    """Synthetic speech, an eighth of the width, a map pooled in time as well."""
-    presets.demo(config)
-    _small(config)
-    config.train.epochs = 12
-
-
-def _emodb(config: ConfigDict) -> None:
-    """EMO-DB on a CPU."""
-    presets.emodb(config)
-    _small(config)
-    config.train.epochs = 15
-
-
 def _small(config: ConfigDict) -> None:
-    """The network that two CPU cores can train: still ten windows of 0.3 s."""
+    """An eighth of the width, a map pooled in time as well: still ten windows of 0.3 s."""
     config.model.width = 0.125
     config.model.pools = ((2, 2), (2, 1))
     config.model.window_steps = 15
     config.train.learning_rate = 3e-3  # slow to start: no batch norm after the LSTM
 
 
-PRESETS = {"code": _code, "demo": _demo, "emodb": _emodb}
+PRESETS = {
+    "code": _code,
+    **presets.demo_and_emodb(_small, demo_epochs=12, emodb_epochs=15),
+}

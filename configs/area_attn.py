@@ -23,19 +23,12 @@ def get_config(preset: str = "") -> ConfigDict:
     config.published.paper = "Xu et al. 2021, AACNN 3x3 with VTLP"
     config.published.wa = 0.7934
     config.published.ua = 0.7754
-    config.published.corpus = "iemocap"
-    config.published.subset = "improvised"
-    config.published.happy = "exc"
-    config.published.split = "random_80_20"
-    config.published.selection = "test"
+    presets.xu_published(config)
 
     config.protocol.subset = "improvised"
     config.train.early_stop_epochs = 20
 
-    config.model.name = "area_attn"
-    with config.model.unlocked():
-        _model(config.model)
-    return presets.apply(config, preset, PRESETS)
+    return presets.finish(config, "area_attn", _model, PRESETS, preset)
 
 
 def _model(model: ConfigDict) -> None:
@@ -54,16 +47,6 @@ def _model(model: ConfigDict) -> None:
     model.head = "flatten"  # flatten (the paper) | time_mean, keeps bands | mean
     model.head_dropout = 0.0  # before the dense layer, in training
     model.bn_momentum = 0.9  # of the running statistics
-
-
-def _paper(config: ConfigDict) -> None:
-    """The paper's protocol: not comparable with speaker-independent results."""
-    config.protocol.happy = "exc"
-    config.protocol.split = "random_80_20"
-    config.protocol.seeds = (111111, 123456, 0, 999999, 987654)
-    config.protocol.selection = "test"
-    config.segment.short = "drop"
-    config.train.early_stop_epochs = 0
 
 
 def _demo(config: ConfigDict) -> None:
@@ -103,4 +86,4 @@ def _emodb(config: ConfigDict) -> None:
     config.train.label_smoothing = 0.05
 
 
-PRESETS = {"paper": _paper, "demo": _demo, "emodb": _emodb}
+PRESETS = {"paper": presets.xu_paper, "demo": _demo, "emodb": _emodb}

@@ -23,14 +23,11 @@ from configs import adsrnn, base, presets
 def get_config(preset: str = "") -> ConfigDict:
     """The re-run's model with windows as they were meant, or one of `PRESETS`."""
     config = base.get_config()
-    adsrnn.protocol(config)
+    presets.log_mel_3d(config)
     config.published.paper = "Peng et al. 2020, ASRNN, re-run by donghyun1234"
     config.published.ua = 0.5467
 
-    config.model.name = "asrnn"
-    with config.model.unlocked():
-        _model(config.model)
-    return presets.apply(config, preset, PRESETS)
+    return presets.finish(config, "asrnn", _model, PRESETS, preset)
 
 
 def _model(model: ConfigDict) -> None:
@@ -51,25 +48,14 @@ def _code(config: ConfigDict) -> None:
     config.model.attention_combine = "mean"
 
 
-def _demo(config: ConfigDict) -> None:
-    """Synthetic speech, a quarter of the width."""
-    presets.demo(config)
-    _small(config)
-    config.train.epochs = 12
-
-
-def _emodb(config: ConfigDict) -> None:
-    """EMO-DB on a CPU."""
-    presets.emodb(config)
-    _small(config)
-    config.train.epochs = 15
-
-
 def _small(config: ConfigDict) -> None:
-    """The network that two CPU cores can train."""
+    """A quarter of the width, pooled more."""
     config.model.width = 0.25
     config.model.pool = (4, 2)
     config.model.dropout = 0.3
 
 
-PRESETS = {"code": _code, "demo": _demo, "emodb": _emodb}
+PRESETS = {
+    "code": _code,
+    **presets.demo_and_emodb(_small, demo_epochs=12, emodb_epochs=15),
+}

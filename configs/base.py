@@ -48,7 +48,7 @@ def get_config() -> ConfigDict:
     # Utterances are cut into windows; the utterance is the unit that is scored. ----
     config.segment = segment = ConfigDict()
     segment.rule = (
-        "slide"  # slide | tile | first_last | first | whole (data/segments.py)
+        "slide"  # slide | tile | first_last | first | whole (features/segments.py)
     )
     segment.window_s = 2.0  # rule=whole: longer utterances are cut here
     segment.buckets = 4  # rule=whole: lengths are rounded up to this many sizes

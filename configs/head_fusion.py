@@ -24,11 +24,7 @@ def get_config(preset: str = "") -> ConfigDict:
     config.published.paper = "Xu et al. 2020, head fusion (MACNN)"
     config.published.wa = 0.7618
     config.published.ua = 0.7636
-    config.published.corpus = "iemocap"
-    config.published.subset = "improvised"
-    config.published.happy = "exc"
-    config.published.split = "random_80_20"
-    config.published.selection = "test"
+    presets.xu_published(config)
 
     config.data.recipe = "mfcc26"
     config.data.normalize = "fold"  # the code: none
@@ -42,10 +38,7 @@ def get_config(preset: str = "") -> ConfigDict:
     config.train.weight_decay = 1e-6
     config.train.early_stop_epochs = 20
 
-    config.model.name = "head_fusion"
-    with config.model.unlocked():
-        _model(config.model)
-    return presets.apply(config, preset, PRESETS)
+    return presets.finish(config, "head_fusion", _model, PRESETS, preset)
 
 
 def _model(model: ConfigDict) -> None:
@@ -59,14 +52,8 @@ def _model(model: ConfigDict) -> None:
 
 
 def _paper(config: ConfigDict) -> None:
-    """The paper's protocol: not comparable with speaker-independent results."""
+    presets.xu_paper(config)
     config.data.normalize = "none"
-    config.protocol.happy = "exc"
-    config.protocol.split = "random_80_20"
-    config.protocol.seeds = (111111, 123456, 0, 999999, 987654)
-    config.protocol.selection = "test"
-    config.segment.short = "drop"
-    config.train.early_stop_epochs = 0
 
 
 def _demo(config: ConfigDict) -> None:

@@ -43,10 +43,7 @@ def get_config(preset: str = "") -> ConfigDict:
     config.train.grad_clip_norm = 1.0
     config.train.early_stop_epochs = 20  # the paper does not say when it stops
 
-    config.model.name = "mscnn_spu"
-    with config.model.unlocked():
-        _model(config.model)
-    return presets.apply(config, preset, PRESETS)
+    return presets.finish(config, "mscnn_spu", _model, PRESETS, preset)
 
 
 def _model(model: ConfigDict) -> None:

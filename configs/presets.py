@@ -1,51 +1,81 @@
-"""What the presets of the systems have in common."""
+"""What the configs of the systems have in common."""
 
 from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
+Change = Callable[[ConfigDict], None]
 
-def apply(
-    config: ConfigDict, preset: str, presets: Mapping[str, Callable[[ConfigDict], None]]
+
+def finish(
+    config: ConfigDict,
+    name: str,
+    add_model_keys: Change,
+    presets: Mapping[str, Change],
+    preset: str,
 ) -> ConfigDict:
-    """Makes a preset's changes and locks the config; '' changes nothing.
+    """Adds a system's own keys, makes a preset's changes ('' = none), and locks.
 
     Raises:
       ValueError: There is no such preset.
     """
+    if preset and preset not in presets:
+        raise ValueError(
+            f"Expected a preset of {', '.join(presets)} or none; got {preset!r}."
+        )
+    config.model.name = name
+    with config.model.unlocked():
+        add_model_keys(config.model)
     if preset:
-        if preset not in presets:
-            raise ValueError(
-                f"Expected a preset of {', '.join(presets)} or none; got {preset!r}."
-            )
         presets[preset](config)
     return config.lock()
+
+
+def demo_and_emodb(
+    small: Change, *, demo_epochs: int, emodb_epochs: int
+) -> dict[str, Change]:
+    """The presets `demo` and `emodb` of a system that uses one small network for both.
+
+    Args:
+      small: makes the network one that two CPU cores can train.
+      demo_epochs: train.epochs of `demo`.
+      emodb_epochs: train.epochs of `emodb`.
+    """
+
+    def demo_preset(config: ConfigDict) -> None:
+        demo(config)
+        small(config)
+        config.train.epochs = demo_epochs
+
+    def emodb_preset(config: ConfigDict) -> None:
+        emodb(config)
+        small(config)
+        config.train.epochs = emodb_epochs
+
+    return {"demo": demo_preset, "emodb": emodb_preset}
 
 
 def demo(config: ConfigDict) -> None:
     """Synthetic speech, every fold of `session5`, no perturbed copies."""
     config.data.corpus = "demo"
-    config.data.vtlp_copies = 0
-    config.data.normalize = "fold"
-    config.protocol.subset = "all"
     config.protocol.happy = "hap+exc"
     config.protocol.split = "session5"
-    config.augment.vtlp = "none"
-    config.train.batch_size = 16
-    config.train.schedule = "cosine"
-    config.train.learning_rate = 1e-3
-    config.train.early_stop_epochs = 0
+    _on_cpu(config)
 
 
 def emodb(config: ConfigDict) -> None:
     """EMO-DB on a CPU: five groups of two speakers, each left out once."""
     config.data.corpus = "manifest"
-    config.data.vtlp_copies = 0
-    config.data.normalize = "fold"
-    config.protocol.subset = "all"
     config.protocol.split = "group"
     config.protocol.groups = 5
     config.protocol.validation = "random"  # with ten speakers, eight should train
+    _on_cpu(config)
+
+
+def _on_cpu(config: ConfigDict) -> None:
+    config.data.vtlp_copies = 0
+    config.data.normalize = "fold"
+    config.protocol.subset = "all"
     config.augment.vtlp = "none"
     config.train.batch_size = 16
     config.train.schedule = "cosine"
@@ -53,12 +83,39 @@ def emodb(config: ConfigDict) -> None:
     config.train.early_stop_epochs = 0
 
 
+def xu_paper(config: ConfigDict) -> None:
+    """Protocol of Xu et al. 2020 and 2021: speakers are in training and test alike.
+
+    Not comparable with speaker-independent results.
+    """
+    config.protocol.happy = "exc"
+    config.protocol.split = "random_80_20"
+    config.protocol.seeds = (111111, 123456, 0, 999999, 987654)
+    config.protocol.selection = "test"
+    config.segment.short = "drop"
+    config.train.early_stop_epochs = 0
+
+
+def xu_published(config: ConfigDict) -> None:
+    """The protocol under which Xu et al. published: that of `xu_paper`."""
+    config.published.corpus = "iemocap"
+    config.published.subset = "improvised"
+    config.published.happy = "exc"
+    config.published.split = "random_80_20"
+    config.published.selection = "test"
+
+
 def log_mel_3d(config: ConfigDict) -> None:
-    """What the line of the 3-D ACRNN shares: 3 s windows of 300 x 40 x 3, ten speakers.
+    """What 3-D ACRNN and its successors share: 3 s windows of 300 x 40 x 3, 10 speakers.
 
     The ACRNN paper's recipe, which the others take over; it does not say when training
     stops, so twenty epochs without a better validation UA end it.
     """
+    config.published.corpus = "iemocap"
+    config.published.subset = "improvised"
+    config.published.happy = "hap"
+    config.published.split = "speaker10"
+    config.published.selection = "val"
     config.data.recipe = "logmel40_3d"
     config.data.channels = 3
     config.data.normalize = "fold"
@@ -79,7 +136,7 @@ def log_mel_3d(config: ConfigDict) -> None:
 
 
 def log_mel_3d_code(config: ConfigDict) -> None:
-    """Features, windows and sampling of that line's public code (systems.md 3.2)."""
+    """Features, windows and sampling of the public code of ACRNN and ADSRNN."""
     config.data.recipe = "logmel40_psf"
     config.data.pad = "before_norm"
     config.segment.rule = "first_last"

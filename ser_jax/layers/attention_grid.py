@@ -50,10 +50,26 @@ def edges(count: int, size: int, limit: int, first: int = 0) -> tuple[int, ...]:
     return tuple(min(max(first + i * size, 0), limit) for i in range(count + 1))
 
 
-def whole(tiles: tuple[int, ...], limit: int | None = None) -> tuple[int, ...]:
-    """The edges, the first moved to 0 and, with a limit, the last to it."""
-    last = tiles[-1] if limit is None else limit
-    return (0, *tiles[1:-1], last)
+def tiles(
+    mass: Float[Array, "B H W *_"],
+    frames: Float[Array, "B T F C"],
+    strides: tuple[int, int],
+    first: int = 0,
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Edges of a map's rows and columns on the input it was made of.
+
+    Args:
+        mass: the map.
+        frames: the input.
+        strides: bands and frames under one cell.
+        first: where the first tile starts on both axes, if not at 0.
+
+    Returns:
+        The edges in bands, from 0 to F, and in frames, from 0 on.
+    """
+    bands = edges(mass.shape[1], strides[0], frames.shape[2], first)
+    columns = edges(mass.shape[2], strides[1], frames.shape[1], first)
+    return (0, *bands[1:-1], frames.shape[2]), (0, *columns[1:])
 
 
 def strides(pools: Sequence[Sequence[int]]) -> tuple[int, int]:
@@ -63,17 +79,17 @@ def strides(pools: Sequence[Sequence[int]]) -> tuple[int, int]:
 
 
 def over_time(
-    mass: Float[Array, "B W"], shape: tuple[int, ...], stride: int
-) -> AttentionMap:
-    """Weights of time steps.
+    mass: Float[Array, "B W"], frames: Float[Array, "B T F C"], stride: int
+) -> AttentionMaps:
+    """The one map `time`, of the weights of time steps.
 
     Args:
         mass: adds up to 1.
-        shape: of the frames, [B, T, F, C].
+        frames: the input.
         stride: frames under a step.
     """
-    columns = edges(mass.shape[1], stride, shape[1])
-    return AttentionMap(mass[:, None], (0, shape[2]), columns)
+    mass = mass[:, None]
+    return {"time": AttentionMap(mass, *tiles(mass, frames, (1, stride)))}
 
 
 def spread(
@@ -123,7 +139,8 @@ def fold_rows(
     np.add.at(share, (stacked % bands // stride, stacked // stride), 1 / stride)
     share = share[: stacked[-1] // stride + 1]
     folded = jnp.einsum("hr,b...rw->b...hw", jnp.asarray(share), mass)
-    return folded, whole(edges(len(share), stride, bands), bands)
+    inner = edges(len(share), stride, bands)[1:-1]
+    return folded, (0, *inner, bands)
 
 
 def normalize_mass(

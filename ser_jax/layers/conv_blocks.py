@@ -167,7 +167,8 @@ class ConvBlock(nnx.Module):
             dtype: of the computation; parameters and statistics are float32.
             rngs: stream `params`.
         """
-        sides = [((k - 1) // 2, (k - 1) // 2) for k in spec.kernel]
+        # A tuple: lists would make the graph definition unhashable.
+        sides = tuple(((k - 1) // 2, (k - 1) // 2) for k in spec.kernel)
         self.conv = nnx.Conv(
             features_in,
             features_out,

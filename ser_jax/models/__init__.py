@@ -1,4 +1,4 @@
-"""The systems: one paper, one file, one name."""
+"""The systems: one paper, one file, one name; their contract is in `model.py`."""
 
 from ser_jax.models.acrnn import Acrnn
 from ser_jax.models.adrnn import Adrnn
@@ -8,9 +8,10 @@ from ser_jax.models.area_attn import AreaAttn
 from ser_jax.models.asrnn import Asrnn
 from ser_jax.models.cnn3d_attn import Cnn3dAttn
 from ser_jax.models.head_fusion import HeadFusion
+from ser_jax.models.model import Model
 from ser_jax.models.mscnn_spu import MscnnSpu
 
-MODELS = {
+MODELS: dict[str, type[Model]] = {
     "acrnn": Acrnn,
     "adrnn": Adrnn,
     "adsrnn": Adsrnn,

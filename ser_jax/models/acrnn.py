@@ -12,9 +12,18 @@ from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns
-from ser_jax.layers.dense import DenseBlock, scale_width
+from ser_jax.layers.dense import DenseBlock, check_mode, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
+from ser_jax.models.model import (
+    FRAMES,
+    Batch,
+    DenseOutput,
+    Embedding,
+    Shapes,
+    feature_map,
+    pooled_shape,
+)
 
 KERNEL = (3, 5)  # bands x frames; the paper writes 5x3, time first
 ATTENTIONS = ("linear", "sigmoid")
@@ -27,77 +36,58 @@ class ConvSteps(nnx.Module):
     first only; frequency x channels of a step go through one linear layer to 768.
     """
 
-    def __init__(
-        self, config, shape: tuple[int, int, int], *, dtype=jnp.float32, rngs: nnx.Rngs
-    ):
+    def __init__(self, config, shape: tuple[int, int, int], *, rngs: nnx.Rngs):
         """Builds the layers.
 
         Args:
-            config: `convs, pool, conv_norm, conv_activation, linear_norm,
-                linear_activation, bn_momentum, width`; see configs/acrnn.py.
+            config: the `model` group of configs/acrnn.py or configs/cnn3d_attn.py.
             shape: T, F, C of the input.
-            dtype: of the computation; parameters are float32.
             rngs: stream `params`.
 
         Raises:
-            ValueError: no convolution, no band left after pooling, an unknown mode.
+            ValueError: no convolution, no cell left after pooling, an unknown mode.
         """
-        bands, channels = shape[1:]
-        rows = bands // config.pool[0]
+        frames, bands, channels = shape
+        rows, _ = pooled_shape((bands, frames), [config.pool], key="pool")
         if config.convs < 1:
             raise ValueError(f"convs: expected 1 or more, got {config.convs}")
-        if rows < 1 or shape[0] < config.pool[1]:
-            raise ValueError(
-                f"pool: expected at most {bands} bands and {shape[0]} frames, got "
-                f"{tuple(config.pool)}; pool less or use longer windows"
-            )
+        self.dtype = jnp.dtype(config.dtype)
         first, rest, self.size = (scale_width(c, config.width) for c in (128, 256, 768))
         widths = [channels, first, *[rest] * (config.convs - 1)]
-        specs = [
-            ConvSpec(
+        self.convs = nnx.List([])
+        for i in range(config.convs):
+            spec = ConvSpec(
                 kernel=KERNEL,
                 pool=(1, 1) if i else tuple(config.pool),
                 norm=config.conv_norm,
                 activation=config.conv_activation,
                 bn_momentum=config.bn_momentum,
             )
-            for i in range(config.convs)
-        ]
-        self.convs = nnx.List(
-            [
-                ConvBlock(i, o, spec, dtype=dtype, rngs=rngs)
-                for i, o, spec in zip(widths[:-1], widths[1:], specs, strict=True)
-            ]
-        )
+            self.convs.append(
+                ConvBlock(widths[i], widths[i + 1], spec, dtype=self.dtype, rngs=rngs)
+            )
         self.linear = DenseBlock(
             rows * widths[-1],
             self.size,
             norm=config.linear_norm,
             activation=config.linear_activation,
             bn_momentum=config.bn_momentum,
-            dtype=dtype,
+            dtype=self.dtype,
             rngs=rngs,
         )
         self.stride = config.pool[1]  # frames under a step
-        self.dtype = dtype
 
     def __call__(
-        self, frames: Float[Array, "B T F C"], mask: Bool[Array, "B T"]
+        self, batch: Batch
     ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"]]:
-        """Returns the steps (T over the pooling) and which of them are valid.
-
-        Args:
-            frames: features; padded frames may hold anything.
-            mask: True where a frame is valid.
-        """
-        x = jnp.where(mask[:, :, None, None], frames, 0)
-        x = jnp.swapaxes(x, 1, 2).astype(self.dtype)
+        """Returns the steps (T over the pooling) and which of them are valid."""
+        x, mask = feature_map(batch, self.dtype)
         for conv in self.convs:
             x, mask = conv(x, mask)
         return self.linear(columns(x), mask), mask
 
 
-class Acrnn(nnx.Module):
+class Acrnn(DenseOutput, nnx.Module):
     """`ConvSteps`, a BLSTM of 128 per direction, attention, a dense layer of 64.
 
     Where the paper is silent the authors' code decides: LeakyReLU (0.01) after the
@@ -111,39 +101,20 @@ class Acrnn(nnx.Module):
 
     Differs from the paper: padded frames touch neither statistics, LSTM nor attention
     (the paper pads with zeros that count; `data.pad="before_norm"`). Differs from the
-    code: batch norm has running statistics in evaluation, where the code always takes
-    the batch's own, so that an answer does not depend on its company.
+    code: evaluation uses batch norm's running statistics, where the code uses those of
+    the test batch.
     """
 
-    INPUTS = ("frames", "frame_mask")
+    INPUTS = FRAMES
 
     def __init__(
-        self,
-        config,
-        *,
-        input_shapes: Mapping[str, tuple[int, ...]],
-        num_classes: int,
-        rngs: nnx.Rngs,
+        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """Builds the network for one number of bands; any number of frames will do.
-
-        Args:
-            config: the `model` group; keys in configs/acrnn.py.
-            input_shapes: `frames`: T, F, C.
-            num_classes: K.
-            rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown mode or an input that pooling shrinks to nothing.
-        """
-        if config.attention not in ATTENTIONS:
-            raise ValueError(
-                f"attention: expected one of {ATTENTIONS}, got {config.attention!r}"
-            )
-        dtype = jnp.dtype(config.dtype)
-        common = {"dtype": dtype, "rngs": rngs}
+        """See `Model`; later inputs may have any number of frames."""
+        check_mode("attention", config.attention, ATTENTIONS)
+        common = {"dtype": jnp.dtype(config.dtype), "rngs": rngs}
         cells, hidden = (scale_width(c, config.width) for c in (128, 64))
-        self.steps = ConvSteps(config, input_shapes["frames"], **common)
+        self.steps = ConvSteps(config, input_shapes["frames"], rngs=rngs)
         self.lstm = BiLSTM(self.steps.size, cells, **common)
         linear = config.attention == "linear"
         self.attention = AttentionPool(
@@ -163,40 +134,18 @@ class Acrnn(nnx.Module):
         self.dropout = nnx.Dropout(config.dropout)
         self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
 
-    def embed(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B D"]:
-        """What the layer of 64 says, which the output layer reads; float32.
-
-        Args:
-            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
-            rngs: stream `dropout`, needed in training with dropout.
-        """
-        steps, mask = self.steps(batch["frames"], batch["frame_mask"])
+    def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
+        """The output of the layer of 64."""
+        steps, mask = self.steps(batch)
         outputs, _ = self.lstm(steps, mask)
         x = self.attention(outputs, mask)
+        # The mask keeps examples of padding alone out of the layer's batch norm.
         x = self.hidden(x, mask.any(axis=1)).astype(jnp.float32)
         return self.dropout(x, rngs=rngs)
 
-    def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
-        """Class logits, float32."""
-        return self.dense(embedding)
-
     def attention_maps(
-        self, state: Mapping, batch: Mapping[str, Array]
+        self, state: Mapping, batch: Batch
     ) -> attention_grid.AttentionMaps:
-        """What was attended to, as `time`: one weight per pooled time step.
-
-        Args:
-            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
-            batch: the inputs it was received from.
-        """
+        """`time`: one weight per pooled time step."""
         (weights,) = attention_grid.read_sown(state, "attention", "weights")
-        shape = batch["frames"].shape
-        return {"time": attention_grid.over_time(weights, shape, self.steps.stride)}
-
-    def __call__(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B K"]:
-        """Class logits of a batch (see `embed`)."""
-        return self.classify(self.embed(batch, rngs=rngs))
+        return attention_grid.over_time(weights, batch["frames"], self.steps.stride)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
 
 from ser_jax.layers import attention_grid
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns
@@ -16,9 +15,18 @@ from ser_jax.layers.dense import DenseBlock, scale_width
 from ser_jax.layers.dilated import DilatedResidualBlock
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
+from ser_jax.models.model import (
+    FRAMES,
+    Batch,
+    DenseOutput,
+    Embedding,
+    Shapes,
+    feature_map,
+    pooled_shape,
+)
 
 
-class Adrnn(nnx.Module):
+class Adrnn(DenseOutput, nnx.Module):
     """One convolution, a dilated residual block, BiLSTM, attention over time, 64, K.
 
     Sizes at 40 bands x 300 frames x 3 channels: convolution 3x3 to 128, max-pool 2x4
@@ -34,42 +42,23 @@ class Adrnn(nnx.Module):
     one bias where PyTorch keeps two.
     """
 
-    INPUTS = ("frames", "frame_mask")
+    INPUTS = FRAMES
 
     def __init__(
-        self,
-        config,
-        *,
-        input_shapes: Mapping[str, tuple[int, ...]],
-        num_classes: int,
-        rngs: nnx.Rngs,
+        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """Builds the network; any number of frames can be given later.
-
-        Args:
-            config: the `model` group; keys in configs/adrnn.py.
-            input_shapes: `frames`: T, F, C.
-            num_classes: K.
-            rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown `attention_combine`, or an input that the pooling
-                shrinks to nothing.
-        """
+        """See `Model`; later inputs may have any number of frames."""
         frames, bands, channels = input_shapes["frames"]
-        pool = tuple(config.pool)
-        rows = bands // pool[0]
-        if min(rows, frames // pool[1]) < 1:
-            raise ValueError(
-                f"pool: expected at most {(bands, frames)} (bands, frames), got {pool}"
-            )
-        dtype = jnp.dtype(config.dtype)
-        common = {"dtype": dtype, "rngs": rngs}
+        rows, _ = pooled_shape((bands, frames), [config.pool], key="pool")
+        self.dtype = jnp.dtype(config.dtype)
+        common = {"dtype": self.dtype, "rngs": rngs}
         first, *block, step, hidden = (
             scale_width(c, config.width) for c in (128, 128, 128, 256, 768, 64)
         )
         lstm = scale_width(config.lstm_features, config.width)
-        spec = ConvSpec((3, 3), pool=pool, norm="none", activation="leaky_relu")
+        spec = ConvSpec(
+            (3, 3), pool=tuple(config.pool), norm="none", activation="leaky_relu"
+        )
         self.conv = ConvBlock(channels, first, spec, **common)
         norm = {"bn_momentum": config.bn_momentum, **common}
         self.block = DilatedResidualBlock(
@@ -88,45 +77,19 @@ class Adrnn(nnx.Module):
         self.hidden = DenseBlock(2 * lstm, hidden, **dense)
         self.dropout = nnx.Dropout(config.dropout)
         self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
-        self.dtype = dtype
 
-    def embed(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B D"]:
-        """The 64 features that center loss and the output layer read; float32.
-
-        Args:
-            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
-            rngs: stream `dropout`, needed in training with dropout.
-        """
-        mask = batch["frame_mask"]
-        x = jnp.where(mask[:, :, None, None], batch["frames"], 0)
-        x = jnp.swapaxes(x, 1, 2).astype(self.dtype)
-        x, mask = self.block(*self.conv(x, mask))
+    def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
+        """The 64 features that center loss and the output layer read."""
+        x, mask = self.block(*self.conv(*feature_map(batch, self.dtype)))
         x, _ = self.lstm(self.step(columns(x), mask), mask)
+        # Dropout comes before the layer of 64: center loss needs whole features.
         x = self.dropout(self.attention(x, mask), rngs=rngs)
         return self.hidden(x, mask.any(axis=1)).astype(jnp.float32)
 
-    def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
-        """Class logits, float32."""
-        return self.dense(embedding)
-
     def attention_maps(
-        self, state: Mapping, batch: Mapping[str, Array]
+        self, state: Mapping, batch: Batch
     ) -> attention_grid.AttentionMaps:
-        """What was attended to, as `time`: one weight per pooled time step.
-
-        Args:
-            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
-            batch: the inputs it was received from.
-        """
+        """`time`: one weight per pooled time step."""
         (weights,) = attention_grid.read_sown(state, "attention", "weights")
         stride = self.conv.spec.pool[1]
-        shape = batch["frames"].shape
-        return {"time": attention_grid.over_time(weights, shape, stride)}
-
-    def __call__(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B K"]:
-        """Class logits of a batch (see `embed`)."""
-        return self.classify(self.embed(batch, rngs=rngs))
+        return attention_grid.over_time(weights, batch["frames"], stride)

@@ -21,54 +21,48 @@ from ser_jax.layers.window_attention import (
     combination_weights,
     combine_logits,
 )
+from ser_jax.models.model import (
+    FRAMES,
+    Batch,
+    DenseOutput,
+    Embedding,
+    Logits,
+    Shapes,
+    feature_map,
+    pooled_shape,
+)
 
 TRAIN_LOGITS = ("log", "probability")
 
 
-class Adsrnn(nnx.Module):
+class Adsrnn(DenseOutput, nnx.Module):
     """Dilated convolutions, sliding BiLSTM with carried state, attention per window.
 
     Sizes at 40 bands x 300 frames x 3 channels: 3x3 to 128 twice, max-pool 2 (bands) x
     1; three dilated 3x3 of 128 beside one, added; per time step 20 * 128 = 2560; ten
     windows of 30 steps through one BiLSTM of 256, whose state at a window's end starts
-    the next one (each direction its own, so that neither ever hears a later window);
+    the next one (each direction its own, so that neither depends on a later window);
     the mean over a window's steps O_m; `WindowAttention`; per window 512 -> K and a
     softmax; their sum. With K = 4 there are 9,153,704 parameters.
 
     Differs from the source's figures: the sum is divided by the number of windows, so
-    that it is a distribution; padded frames count nowhere, and windows of padding alone
-    have no say; an LSTM has one bias where PyTorch keeps two (with them 9,155,752).
-    Differs from its code: the recurrence runs over time (there over the batch), frames
-    stay in order when bands and channels are joined, windows 8 and 9 have their own W,
-    dropout is off in evaluation, the block has 128 channels (there 64). The code's
-    rule, dropout rate and loss are the switches `combination="cascade"`,
-    `conv_dropout` and `train_logits="probability"`.
+    that it is a distribution; padded frames and windows of padding alone are left out;
+    an LSTM has one bias where PyTorch keeps two (with them 9,155,752). Differs from its
+    code: the recurrence runs over time (there over the batch), frames stay in order
+    when bands and channels are joined, windows 8 and 9 have their own W, dropout is off
+    in evaluation, the block has 128 channels (there 64). The code's combination,
+    dropout rate and loss are the switches `combination="cascade"`, `conv_dropout` and
+    `train_logits="probability"`.
     """
 
-    INPUTS = ("frames", "frame_mask")
+    INPUTS = FRAMES
 
     def __init__(
-        self,
-        config,
-        *,
-        input_shapes: Mapping[str, tuple[int, ...]],
-        num_classes: int,
-        rngs: nnx.Rngs,
+        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """Builds the network for one number of frames, which gives the windows.
-
-        Args:
-            config: the `model` group; keys in configs/adsrnn.py.
-            input_shapes: `frames`: T, F, C.
-            num_classes: K.
-            rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown mode, or an input that pooling and windows do not
-                divide.
-        """
+        """See `Model`; later inputs must have the same number of frames."""
         check_mode("train_logits", config.train_logits, TRAIN_LOGITS)
-        channels = input_shapes["frames"][2]
+        self.frames, _, channels = input_shapes["frames"]
         windows, rows = _windows(config, input_shapes["frames"])
         self.dtype = jnp.dtype(config.dtype)
         first, cells = (scale_width(c, config.width) for c in (128, 256))
@@ -98,29 +92,22 @@ class Adsrnn(nnx.Module):
         )
         self.shares = combination_weights(windows, config.combination)
         self.train_logits = config.train_logits
-        self.frames = input_shapes["frames"][0]
-        self.deterministic = False  # what train() and eval() set
+        self.deterministic = False  # train() and eval() set it, as in nnx.Dropout
 
     def windows(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
+        self, batch: Batch, *, rngs: nnx.Rngs | None = None
     ) -> tuple[Float[Array, "B M D"], Bool[Array, "B M"]]:
         """O_1 ... O_M, and which windows hold a valid step.
-
-        Args:
-            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
-            rngs: stream `dropout`, needed in training with dropout.
 
         Raises:
             ValueError: for another number of frames than the network was built for.
         """
-        mask = batch["frame_mask"]
+        x, mask = feature_map(batch, self.dtype)
         if mask.shape[1] != self.frames:
             raise ValueError(
-                f"frames: expected {self.frames} of them, for which the windows were "
-                f"made, got {mask.shape[1]}"
+                f"frames: expected {self.frames}, the number the windows were built "
+                f"for, got {mask.shape[1]}"
             )
-        x = jnp.where(mask[:, :, None, None], batch["frames"], 0)
-        x = jnp.swapaxes(x, 1, 2).astype(self.dtype)
         x, mask = pool(*self.conv1(x, mask), self.pools[0])
         x, mask = self.conv2(x, mask)
         x, mask = pool(self.dropout(x, rngs=rngs), mask, self.pools[1])
@@ -129,30 +116,21 @@ class Adsrnn(nnx.Module):
         count = jnp.maximum(steps.sum(axis=2), 1)[..., None].astype(x.dtype)
         return x.sum(axis=2) / count, steps.any(axis=2)
 
-    def embed(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B D"]:
-        """What the M output layers read, and which of them are asked; float32.
+    def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
+        """Out_1 ... Out_M, then M columns: 1 where a window holds a valid step, else 0.
 
-        Args:
-            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
-            rngs: stream `dropout`, needed in training with dropout.
-
-        Returns:
-            Out_1 ... Out_M one after the other, 0 for windows of padding alone; then M
-            columns: 1 where a window holds a valid step, else 0.
+        Out_m is 0 for a window of padding alone.
         """
         x, mask = self.windows(batch, rngs=rngs)
         x = self.attention(x, mask).astype(jnp.float32)
         flat = x.reshape(x.shape[0], -1)
         return jnp.concatenate([flat, mask.astype(jnp.float32)], axis=1)
 
-    def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
-        """Logarithms of the combined posteriors, float32: softmax gives them back.
+    def classify(self, embedding: Embedding) -> Logits:
+        """Logarithms of the combined posteriors: softmax gives the posteriors.
 
-        Windows without speech have no say (see `combine_logits`). In training with
-        `train_logits="probability"` the posteriors themselves, of which the loss takes
-        a second softmax.
+        In training with `train_logits="probability"` the posteriors themselves, of
+        which the loss takes a second softmax.
         """
         count = self.heads.windows
         x = embedding[:, :-count].reshape(embedding.shape[0], count, -1)
@@ -162,30 +140,19 @@ class Adsrnn(nnx.Module):
         return logits
 
     def attention_maps(
-        self, state: Mapping, batch: Mapping[str, Array]
+        self, state: Mapping, batch: Batch
     ) -> attention_grid.AttentionMaps:
-        """What was attended to, as `time`: one weight per window.
+        """`time`: one weight per window.
 
-        Window m's answer attends over windows 1 to m; those weights are added up by
-        the answers' shares.
-
-        Args:
-            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
-            batch: the inputs it was received from.
+        Output m attends over windows 1 to m; the outputs' weights are averaged by their
+        shares in the combination.
         """
         (weights,) = attention_grid.read_sown(state, "attention", "attention")
-        asked = weights.sum(axis=2)  # 1, or 0 for a window of padding
-        shares = attention_grid.normalize_mass(asked * jnp.array(self.shares))
+        valid = weights.sum(axis=2)  # 1, or 0 for a window of padding
+        shares = attention_grid.normalize_mass(valid * jnp.array(self.shares))
         mass = jnp.einsum("bm,bmn->bn", shares, weights)
         stride = self.sliding.size * attention_grid.strides(self.pools)[1]
-        shape = batch["frames"].shape
-        return {"time": attention_grid.over_time(mass, shape, stride)}
-
-    def __call__(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B K"]:
-        """Logarithms of a batch's posteriors (see `embed`, `classify`)."""
-        return self.classify(self.embed(batch, rngs=rngs))
+        return attention_grid.over_time(mass, batch["frames"], stride)
 
 
 def _windows(config, shape: tuple[int, int, int]) -> tuple[int, int]:
@@ -195,14 +162,12 @@ def _windows(config, shape: tuple[int, int, int]) -> tuple[int, int]:
         raise ValueError(
             f"pools: expected 2 entries (after conv1 and conv2), got {config.pools}"
         )
-    rows, steps = (a * b for a, b in zip(*config.pools, strict=True))
-    size = config.window_steps * steps
+    rows, _ = pooled_shape((bands, frames), config.pools)
+    size = config.window_steps * attention_grid.strides(config.pools)[1]
     if frames < size or frames % size:
         raise ValueError(
             f"window_steps: expected frames in whole windows of {size} (window_steps x "
             f"pooled frames), got {frames}; segment.window_s=3.015 gives 300 frames of "
             "25/10 ms"
         )
-    if bands < rows:
-        raise ValueError(f"pools: expected at most {bands} bands, got {config.pools}")
-    return frames // size, bands // config.pools[0][0] // config.pools[1][0]
+    return frames // size, rows

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
 
 from ser_jax.layers import attention_grid, strided
 from ser_jax.layers.alexnet import AlexNet
@@ -16,12 +15,13 @@ from ser_jax.layers.dense import DenseBlock, check_mode, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.squeezenet import SqueezeNet
 from ser_jax.models import pretrained
+from ser_jax.models.model import FRAMES, Batch, DenseOutput, Embedding, Shapes
 
 TRUNKS = ("alexnet_original", "alexnet_torchvision", "squeezenet")
 TRANSFERS = ("finetune", "frozen")
 
 
-class Afcn(nnx.Module):
+class Afcn(DenseOutput, nnx.Module):
     """A trunk made for pictures, attention over its last map, one dense layer.
 
     Every cell a_i of the last map (time and frequency) gets a score; the attended
@@ -29,9 +29,8 @@ class Afcn(nnx.Module):
 
         e_i = u . tanh(W a_i + b),   alpha = softmax(0.3 e),   c = sum_i alpha_i a_i
 
-    Any number of frames will do: the map grows with the utterance, padding changes
-    nothing, and an utterance too short for the trunk's strides (63 frames for
-    torchvision's AlexNet) counts as padded with zeros up to that.
+    The map grows with the utterance; one too short for the trunk's strides (63 frames
+    for torchvision's AlexNet) counts as padded with zeros up to that.
 
     With ImageNet weights the spectrogram is a grey picture: z-scored features
     (`data.normalize=fold`) have the mean 0 and deviation 1 that the weights' pictures
@@ -44,28 +43,12 @@ class Afcn(nnx.Module):
     dropout are one such version's (`hidden`, `dropout`).
     """
 
-    INPUTS = ("frames", "frame_mask")
+    INPUTS = FRAMES
 
     def __init__(
-        self,
-        config,
-        *,
-        input_shapes: Mapping[str, tuple[int, ...]],
-        num_classes: int,
-        rngs: nnx.Rngs,
+        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """Builds the network for one number of bands; any number of frames will do.
-
-        Args:
-            config: the `model` group; keys in configs/afcn.py.
-            input_shapes: `frames`: T, F, C, of which T is not used.
-            num_classes: K.
-            rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown mode, too few bands, or weights that are missing
-                or do not fit.
-        """
+        """See `Model`; later inputs may have any number of frames."""
         check_mode("trunk", config.trunk, TRUNKS)
         check_mode("transfer", config.transfer, TRANSFERS)
         _, bands, channels = input_shapes["frames"]
@@ -95,15 +78,8 @@ class Afcn(nnx.Module):
         self.dropout = nnx.Dropout(config.dropout)
         self.dense = nnx.Linear(features, num_classes, rngs=rngs)
 
-    def embed(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B D"]:
-        """The attended vector, which the output layer reads; float32.
-
-        Args:
-            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
-            rngs: stream `dropout`, needed in training with dropout.
-        """
+    def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
+        """The attended vector c, or the hidden layer that reads it."""
         frames = jnp.swapaxes(batch["frames"], 1, 2)
         x, mask = self.trunk(frames, batch["frame_mask"])
         cells = jnp.broadcast_to(mask[:, None, :], x.shape[:3])
@@ -113,40 +89,20 @@ class Afcn(nnx.Module):
         x = x if self.hidden is None else self.hidden(x)
         return self.dropout(x.astype(jnp.float32), rngs=rngs)
 
-    def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
-        """Class logits, float32."""
-        return self.dense(embedding)
-
     def attention_maps(
-        self, state: Mapping, batch: Mapping[str, Array]
+        self, state: Mapping, batch: Batch
     ) -> attention_grid.AttentionMaps:
-        """What was attended to, as `map`: a weight per cell of the trunk's last map.
-
-        None with `attention_scale=0`, which is a mean.
-
-        Args:
-            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
-            batch: the inputs it was received from.
-        """
-        if self.attention.scale == 0:
+        """`map`: a weight per cell of the trunk's last map; none with a scale of 0."""
+        if self.attention.scale == 0:  # a mean prefers no cell
             return {}
         (weights,) = attention_grid.read_sown(state, "attention", "weights")
-        _, frames, bands, _ = batch["frames"].shape
-        rows = bands
+        rows = batch["frames"].shape[2]
         for layer in self.trunk.geometries:
             rows = layer.count(rows)
         mass = weights.reshape(weights.shape[0], rows, -1)
         first, stride = strided.placement(self.trunk.geometries)
-        rows = attention_grid.edges(mass.shape[1], stride, bands, first)
-        columns = attention_grid.edges(mass.shape[2], stride, frames, first)
-        rows, columns = attention_grid.whole(rows, bands), attention_grid.whole(columns)
-        return {"map": attention_grid.AttentionMap(mass, rows, columns)}
-
-    def __call__(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B K"]:
-        """Class logits of a batch (see `embed`)."""
-        return self.classify(self.embed(batch, rngs=rngs))
+        tiles = attention_grid.tiles(mass, batch["frames"], (stride, stride), first)
+        return {"map": attention_grid.AttentionMap(mass, *tiles)}
 
 
 def _trunk(config, channels: int, **common) -> pretrained.Trunk:

@@ -9,18 +9,26 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
 
 from ser_jax.layers import attention_grid
 from ser_jax.layers.area_attention import AreaAttention, AreaSpec
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, pool
-from ser_jax.layers.dense import scale_width
+from ser_jax.layers.dense import check_mode, scale_width
+from ser_jax.models.model import (
+    FRAMES,
+    Batch,
+    DenseOutput,
+    Embedding,
+    Shapes,
+    feature_map,
+    pooled_shape,
+)
 
 MERGES = ("freq", "channel")
 HEADS = ("flatten", "mean", "time_mean")
 
 
-class AreaAttn(nnx.Module):
+class AreaAttn(DenseOutput, nnx.Module):
     """Two parallel convolutions, four more, area attention, one dense layer.
 
     The map is mel x time, as in the paper: conv1a 10x2 and conv1b 2x8 (16 channels
@@ -33,38 +41,18 @@ class AreaAttn(nnx.Module):
     scale="none", projection="none"`.
     """
 
-    INPUTS = ("frames", "frame_mask")
+    INPUTS = FRAMES
 
     def __init__(
-        self,
-        config,
-        *,
-        input_shapes: Mapping[str, tuple[int, ...]],
-        num_classes: int,
-        rngs: nnx.Rngs,
+        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """Builds the network for one input size (the dense layer depends on it).
-
-        Args:
-            config: the `model` group; keys in configs/area_attn.py.
-            input_shapes: `frames`: T, F, C.
-            num_classes: K.
-            rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown `merge` or `head`, or an input that the pooling
-                shrinks to nothing.
-        """
-        for name, given, allowed in (
-            ("merge", config.merge, MERGES),
-            ("head", config.head, HEADS),
-        ):
-            if given not in allowed:
-                raise ValueError(f"{name}: expected one of {allowed}, got {given!r}")
+        """See `Model`; with `head="flatten"` later inputs must have the same size."""
+        check_mode("merge", config.merge, MERGES)
+        check_mode("head", config.head, HEADS)
         frames, bands, channels = input_shapes["frames"]
-        dtype = jnp.dtype(config.dtype)
+        self.dtype = jnp.dtype(config.dtype)
         widths = [scale_width(c, config.width) for c in (16, 32, 48, 64, 80)]
-        common = {"dtype": dtype, "rngs": rngs}
+        common = {"dtype": self.dtype, "rngs": rngs}
         spec = functools.partial(ConvSpec, bn_momentum=config.bn_momentum)
         self.conv1a = ConvBlock(channels, widths[0], spec((10, 2)), **common)
         self.conv1b = ConvBlock(channels, widths[0], spec((2, 8)), **common)
@@ -83,30 +71,18 @@ class AreaAttn(nnx.Module):
                 for i, o, p in zip(ins, widths[1:], pools[1:], strict=True)
             ]
         )
-        self.map_shape = _pooled_shape((bands * joined[1], frames), pools)
-        self.attention = AreaAttention(
-            widths[-1], _area_spec(config), dtype=dtype, rngs=rngs
-        )
+        self.map_shape = pooled_shape((bands * joined[1], frames), pools)
+        self.attention = AreaAttention(widths[-1], _area_spec(config), **common)
         self.dropout = nnx.Dropout(config.head_dropout)
         self.first_pool, self.strides = pools[0], attention_grid.strides(pools)
         self.head = config.head
         rows, columns = self.map_shape
         cells = {"flatten": rows * columns, "time_mean": rows, "mean": 1}[config.head]
         self.dense = nnx.Linear(cells * widths[-1], num_classes, rngs=rngs)
-        self.dtype = dtype
 
-    def embed(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B D"]:
-        """The attended map as one vector, which the dense layer reads; float32.
-
-        Args:
-            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
-            rngs: stream `dropout`, needed in training.
-        """
-        mask = batch["frame_mask"]
-        x = jnp.where(mask[:, :, None, None], batch["frames"], 0)
-        x = jnp.swapaxes(x, 1, 2).astype(self.dtype)
+    def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
+        """The attended map as one vector."""
+        x, mask = feature_map(batch, self.dtype)
         tall, long = self.conv1a(x, mask)[0], self.conv1b(x, mask)[0]
         x = jnp.concatenate([tall, long], axis=self.merge_axis)
         x, mask = pool(x, mask, self.first_pool)
@@ -122,22 +98,14 @@ class AreaAttn(nnx.Module):
             x = x.mean(axis=1)
         return self.dropout(x.reshape(x.shape[0], -1), rngs=rngs)
 
-    def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
-        """Class logits, float32."""
-        return self.dense(embedding)
-
     def attention_maps(
-        self, state: Mapping, batch: Mapping[str, Array]
+        self, state: Mapping, batch: Batch
     ) -> attention_grid.AttentionMaps:
-        """What was attended to, one map per area size: `area 2x3`, bands x frames.
+        """One map per area size: `area 2x3`, bands x frames.
 
         An area's weight is shared evenly among its cells, so a map adds up to the
         weight of its size. With `merge="freq"` the map's halves both cover all bands:
         they are laid on top of each other.
-
-        Args:
-            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
-            batch: the inputs it was received from.
         """
         (mass,) = attention_grid.read_sown(state, "attention", "mass")
         _, frames, bands, _ = batch["frames"].shape
@@ -150,12 +118,6 @@ class AreaAttn(nnx.Module):
             )
             for i, (h, w) in enumerate(sizes)
         }
-
-    def __call__(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B K"]:
-        """Class logits of a batch (see `embed`)."""
-        return self.classify(self.embed(batch, rngs=rngs))
 
 
 def _area_spec(config) -> AreaSpec:
@@ -178,15 +140,3 @@ def _pool(entry: bool | tuple[int, int]) -> tuple[int, int]:
     if isinstance(entry, bool):
         return (2, 2) if entry else (1, 1)
     return tuple(entry)
-
-
-def _pooled_shape(shape: tuple[int, int], pools) -> tuple[int, int]:
-    """Rows and columns after all poolings (odd ends are dropped)."""
-    for rows, columns in pools:
-        shape = (shape[0] // rows, shape[1] // columns)
-    if min(shape) < 1:
-        raise ValueError(
-            f"pools: expected at least one cell after pooling, got a map of {shape}; "
-            "pool less or use longer windows"
-        )
-    return shape

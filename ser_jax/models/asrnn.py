@@ -14,14 +14,29 @@ from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns, pool_mask
-from ser_jax.layers.dense import DenseBlock, batch_norm, normalize, scale_width
+from ser_jax.layers.dense import (
+    DenseBlock,
+    batch_norm,
+    check_mode,
+    normalize,
+    scale_width,
+)
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import LSTM, SlidingBiLSTM
+from ser_jax.models.model import (
+    FRAMES,
+    Batch,
+    DenseOutput,
+    Embedding,
+    Shapes,
+    feature_map,
+    pooled_shape,
+)
 
 SUMMARIES = ("final", "last_step")
 
 
-class Asrnn(nnx.Module):
+class Asrnn(DenseOutput, nnx.Module):
     """Three convolutions, BiLSTM per window, LSTM beside attention over windows, 64, K.
 
     Sizes at 40 bands x 300 frames x 3 channels: 3x3 to 64, max-pool 2x2 -> 20 x 150;
@@ -39,45 +54,20 @@ class Asrnn(nnx.Module):
     has one bias where PyTorch keeps two.
     """
 
-    INPUTS = ("frames", "frame_mask")
+    INPUTS = FRAMES
 
     def __init__(
-        self,
-        config,
-        *,
-        input_shapes: Mapping[str, tuple[int, ...]],
-        num_classes: int,
-        rngs: nnx.Rngs,
+        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """Builds the network; any number of frames can be given later.
-
-        Args:
-            config: the `model` group; keys in configs/asrnn.py.
-            input_shapes: `frames`: T, F, C.
-            num_classes: K.
-            rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown `window_summary` or `attention_combine`, a step
-                longer than its window, or an input that the pooling shrinks to nothing.
-        """
-        if config.window_summary not in SUMMARIES:
-            raise ValueError(
-                f"window_summary: expected one of {SUMMARIES}, got "
-                f"{config.window_summary!r}"
-            )
+        """See `Model`; later inputs may have any number of frames."""
+        check_mode("window_summary", config.window_summary, SUMMARIES)
         if not 1 <= config.window_step <= config.window_size:
             raise ValueError(
                 f"window_step: expected 1 to {config.window_size} (window_size), got "
                 f"{config.window_step}"
             )
         frames, bands, channels = input_shapes["frames"]
-        pool = tuple(config.pool)
-        rows = bands // pool[0]
-        if min(rows, frames // pool[1]) < 1:
-            raise ValueError(
-                f"pool: expected at most {(bands, frames)} (bands, frames), got {pool}"
-            )
+        rows, _ = pooled_shape((bands, frames), [config.pool], key="pool")
         self.dtype = jnp.dtype(config.dtype)
         self.fresh = config.window_size - config.window_step
         self.summary = config.window_summary
@@ -146,14 +136,10 @@ class Asrnn(nnx.Module):
         self.dropout = nnx.Dropout(config.dropout)
         self.dense = nnx.Linear(sizes["hidden"], num_classes, rngs=rngs)
 
-    def steps(
-        self, batch: Mapping[str, Array]
-    ) -> tuple[Float[Array, "B W D"], Bool[Array, "B W"]]:
+    def steps(self, batch: Batch) -> tuple[Float[Array, "B W D"], Bool[Array, "B W"]]:
         """One vector per pooled time step, and which of them are valid."""
-        mask = batch["frame_mask"]
-        x = jnp.where(mask[:, :, None, None], batch["frames"], 0)
-        x = jnp.swapaxes(x, 1, 2).astype(self.dtype)
-        x, mask = self.conv1(x, mask)
+        x, mask = self.conv1(*feature_map(batch, self.dtype))
+        # This norm follows the pooling, where a ConvBlock has it before.
         cells = mask[:, None, :]
         x = nnx.relu(normalize(self.norm1, x, cells))
         x = jnp.where(cells[..., None], x, 0)
@@ -176,15 +162,8 @@ class Asrnn(nnx.Module):
             last = jnp.take_along_axis(outputs, at, axis=2)[:, :, 0]
         return last, counts
 
-    def embed(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B D"]:
-        """The 64 features that the output layer reads; float32.
-
-        Args:
-            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
-            rngs: stream `dropout`, needed in training with dropout.
-        """
+    def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
+        """The output of the layer of 64."""
         x, mask = self.windows(*self.steps(batch))
         _, (state, _) = self.lstm(x, mask)
         attended = self.attention(x, mask)
@@ -192,21 +171,13 @@ class Asrnn(nnx.Module):
         x = self.hidden(x, mask.any(axis=1))
         return self.dropout(x.astype(jnp.float32), rngs=rngs)
 
-    def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
-        """Class logits, float32."""
-        return self.dense(embedding)
-
     def attention_maps(
-        self, state: Mapping, batch: Mapping[str, Array]
+        self, state: Mapping, batch: Batch
     ) -> attention_grid.AttentionMaps:
-        """What was attended to, as `time`: windows laid over time.
+        """`time`: the windows' weights laid over time.
 
-        A window's weight is shared among its valid steps; cells are as long as the
-        largest number of steps that fills both windows and the way between them.
-
-        Args:
-            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
-            batch: the inputs it was received from.
+        A window's weight is shared among its valid steps. The number of steps in a cell
+        is the greatest that divides both a window and the distance between windows.
         """
         (weights,) = attention_grid.read_sown(state, "attention", "weights")
         pool, sliding = self.conv1.spec.pool[1], self.sliding
@@ -214,11 +185,4 @@ class Asrnn(nnx.Module):
         mass = attention_grid.spread(weights, mask, sliding.size, sliding.step)
         cell = math.gcd(sliding.size, sliding.step)
         mass = attention_grid.sum_groups(mass, cell)
-        shape = batch["frames"].shape
-        return {"time": attention_grid.over_time(mass, shape, pool * cell)}
-
-    def __call__(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B K"]:
-        """Class logits of a batch (see `embed`)."""
-        return self.classify(self.embed(batch, rngs=rngs))
+        return attention_grid.over_time(mass, batch["frames"], pool * cell)

@@ -16,6 +16,15 @@ from ser_jax.layers import attention_grid
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, pool
 from ser_jax.layers.dense import check_mode, scale_width
 from ser_jax.layers.pooling import masked_softmax
+from ser_jax.models.model import (
+    FRAMES,
+    Batch,
+    DenseOutput,
+    Embedding,
+    Shapes,
+    feature_map,
+    pooled_shape,
+)
 
 HEADS = ("macnn", "acnn")
 SOFTMAXES = ("channels", "positions")
@@ -59,7 +68,7 @@ def fuse_heads(
     return answers.mean(axis=2).sum(axis=1) / count, weights
 
 
-class HeadFusion(nnx.Module):
+class HeadFusion(DenseOutput, nnx.Module):
     """Two parallel convolutions, four more, attention over the map, global pooling.
 
     conv1a 10x2 and conv1b 2x8 (bands x frames, 8 channels each, one row and one column
@@ -80,36 +89,26 @@ class HeadFusion(nnx.Module):
     not logits.
     """
 
-    INPUTS = ("frames", "frame_mask")
+    INPUTS = FRAMES
 
     def __init__(
-        self,
-        config,
-        *,
-        input_shapes: Mapping[str, tuple[int, ...]],
-        num_classes: int,
-        rngs: nnx.Rngs,
+        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """Builds the network; it takes any number of bands and frames.
-
-        Args:
-            config: the `model` group; keys in configs/head_fusion.py.
-            input_shapes: `frames`: T, F, C.
-            num_classes: K.
-            rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown `head` or `softmax`, or an input that the pooling
-                shrinks to nothing.
-        """
+        """See `Model`; later inputs may have any number of frames."""
         check_mode("head", config.head, HEADS)
         check_mode("softmax", config.softmax, SOFTMAXES)
         self.pools = tuple(tuple(p) for p in config.pools)
-        _check_pools(self.pools, input_shapes["frames"])
+        if len(self.pools) != len(CHANNELS):
+            raise ValueError(
+                f"pools: expected {len(CHANNELS)} pairs (after the merge, conv2 ... "
+                f"conv5), got {self.pools}"
+            )
+        frames, bands, channels = input_shapes["frames"]
+        # Kernels of even size leave one row and one column less.
+        pooled_shape((bands - 1, frames - 1), self.pools)
         self.dtype = jnp.dtype(config.dtype)
         common = {"dtype": self.dtype, "rngs": rngs}
         first, *widths = (scale_width(c, config.width) for c in CHANNELS)
-        channels = input_shapes["frames"][2]
         self.conv1a, self.conv1b = (
             ConvBlock(channels, first, _spec(config, k, padding="floor"), **common)
             for k in ((10, 2), (2, 8))
@@ -134,18 +133,9 @@ class HeadFusion(nnx.Module):
             self.attention = nnx.LinearGeneral(widths[-1], triple, **common)
             self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
 
-    def embed(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B D"]:
-        """The pooled vector that the dense layer reads; float32.
-
-        Args:
-            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T].
-            rngs: not used: there is no dropout.
-        """
-        mask = batch["frame_mask"]
-        x = jnp.where(mask[:, :, None, None], batch["frames"], 0)
-        x = jnp.swapaxes(x, 1, 2).astype(self.dtype)
+    def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
+        """The map pooled into one vector."""
+        x, mask = feature_map(batch, self.dtype)
         (tall, narrowed), (long, _) = self.conv1a(x, mask), self.conv1b(x, mask)
         x = jnp.concatenate([tall, long], axis=-1)
         x, mask = pool(x, narrowed, self.pools[0])
@@ -177,22 +167,14 @@ class HeadFusion(nnx.Module):
         mean = jnp.einsum("bl,bld->bd", share, x.astype(jnp.float32))
         return jnp.concatenate([mean, share.sum(axis=1, keepdims=True)], -1), weights
 
-    def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
-        """Class logits, float32."""
-        return self.dense(embedding)
-
     def attention_maps(
-        self, state: Mapping, batch: Mapping[str, Array]
+        self, state: Mapping, batch: Batch
     ) -> attention_grid.AttentionMaps:
-        """What was attended to: `head 1` ..., or `map` of `acnn`.
+        """`head 1` ..., or `map` of `acnn`.
 
         `positions`: P, the mean over channels. `channels`: P adds up to 1 in every
         cell, so it prefers none; the mass is each cell's share of all answers
         ReLU(P o V). `acnn`: weights have both signs; the mass is their size.
-
-        Args:
-            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
-            batch: the inputs it was received from.
         """
         name = "answers" if self.softmax == "channels" else "weights"
         if self.head == "acnn":
@@ -202,43 +184,15 @@ class HeadFusion(nnx.Module):
             (weights,) = attention_grid.read_sown(state, name)
             mass = weights.mean(axis=-1)
         mass = attention_grid.normalize_mass(mass)
-        _, frames, bands, _ = batch["frames"].shape
-        stride = attention_grid.strides(self.pools)
-        rows = attention_grid.edges(mass.shape[1], stride[0], bands)
-        rows = attention_grid.whole(rows, bands)
-        columns = attention_grid.edges(mass.shape[2], stride[1], frames)
+        strides = attention_grid.strides(self.pools)
+        tiles = attention_grid.tiles(mass, batch["frames"], strides)
         names = [f"head {n + 1}" for n in range(mass.shape[3])]
         names = ["map"] if self.head == "acnn" else names
         return {
-            name: attention_grid.AttentionMap(mass[..., n], rows, columns)
+            name: attention_grid.AttentionMap(mass[..., n], *tiles)
             for n, name in enumerate(names)
         }
-
-    def __call__(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B K"]:
-        """Class logits of a batch (see `embed`)."""
-        return self.classify(self.embed(batch, rngs=rngs))
 
 
 def _spec(config, kernel: tuple[int, int], **changes) -> ConvSpec:
     return ConvSpec(kernel=kernel, bn_momentum=config.bn_momentum, **changes)
-
-
-def _check_pools(
-    pools: tuple[tuple[int, int], ...], shape: tuple[int, int, int]
-) -> None:
-    """Refuses pools of another number, and those that leave no cell."""
-    if len(pools) != len(CHANNELS):
-        raise ValueError(
-            f"pools: expected {len(CHANNELS)} pairs (after the merge, conv2 ... conv5), "
-            f"got {pools}"
-        )
-    rows, columns = shape[1] - 1, shape[0] - 1
-    for size in pools:
-        rows, columns = rows // size[0], columns // size[1]
-    if min(rows, columns) < 1:
-        raise ValueError(
-            f"pools: expected at least one cell after pooling {shape[1]} bands and "
-            f"{shape[0]} frames, got {rows} x {columns}; pool less or use longer windows"
-        )

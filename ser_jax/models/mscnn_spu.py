@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 from ser_jax.layers import attention_grid
 from ser_jax.layers.dense import check_mode, scale_width
 from ser_jax.layers.pooling import cross_attention, cross_weights, statistics
+from ser_jax.models.model import FRAMES, WORDS, Batch, DenseOutput, Embedding, Shapes
 
 MODALITIES = ("audio", "text", "both")
 ATTENTIONS = ("none", "all_pairs", "matched")
@@ -56,18 +57,12 @@ class MultiScaleConv(nnx.Module):
                 f"audio_kernels, text_kernels: expected sizes of at least 1, got "
                 f"{tuple(kernels)}"
             )
+        common = {"dtype": dtype, "rngs": rngs}
         self.kernels = tuple(kernels)
         self.convs = nnx.List(
             [
-                nnx.Conv(
-                    features_in,
-                    features,
-                    (size,),
-                    padding="VALID",
-                    dtype=dtype,
-                    rngs=rngs,
-                )
-                for size in kernels
+                nnx.Conv(features_in, features, (k,), padding="VALID", **common)
+                for k in kernels
             ]
         )
 
@@ -91,7 +86,7 @@ class MultiScaleConv(nnx.Module):
         return maps
 
 
-class MscnnSpu(nnx.Module):
+class MscnnSpu(DenseOutput, nnx.Module):
     """Two multi-scale branches, their statistics, attention from audio to words.
 
     Every map is pooled to its maximum, mean and deviation (SPU), 4 x 3 x 128 numbers
@@ -108,152 +103,113 @@ class MscnnSpu(nnx.Module):
     Differs from the paper: padded frames and words count in no maximum, mean,
     deviation or softmax, and windows may have any number of frames.
 
-    `sow_maps` is False; set it (`model.set_attributes(sow_maps=True)`) and call under
-    `nnx.capture(nnx.Intermediate)` to receive `weights`, one [B, Q, P] per text kernel:
-    of the Q audio statistics that ask at its P positions.
+    With `sow_maps` a call sows `weights`, one [B, Q, P] per text kernel: of the Q audio
+    statistics that are its queries, at its P positions.
     """
 
-    INPUTS = ("frames", "frame_mask", "words", "word_mask", "speaker_embedding")
+    INPUTS = (*FRAMES, *WORDS, "speaker_embedding")
 
     def __init__(
-        self,
-        config,
-        *,
-        input_shapes: Mapping[str, tuple[int, ...]],
-        num_classes: int,
-        rngs: nnx.Rngs,
+        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """Builds the branches that the modality has.
+        """See `Model`; later inputs may have any number of frames and words.
 
-        Args:
-            config: the `model` group; keys in configs/mscnn_spu.py.
-            input_shapes: `frames`: T, F, C; `words`: L, E, needed unless
-                `modality="audio"`; `speaker_embedding`: X, if there is one.
-            num_classes: K.
-            rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown mode, words that are missing, a speaker embedding
-                without the audio branch, or kernels that cannot be matched.
+        `words` must be given unless `modality="audio"`, and only then; a speaker
+        embedding needs the audio branch.
         """
         _check(config, input_shapes)
-        dtype = jnp.dtype(config.dtype)
-        common = {"dtype": dtype, "rngs": rngs}
-        features = scale_width(FILTERS, config.width)
-        hidden = scale_width(HIDDEN, config.width)
+        self.dtype = jnp.dtype(config.dtype)
+        common = {"dtype": self.dtype, "rngs": rngs}
+        features, hidden = (scale_width(c, config.width) for c in (FILTERS, HIDDEN))
+        unit = len(STATISTICS) * features  # what a statistics pooling unit returns
         self.audio, self.text = nnx.data(None), nnx.data(None)
-        size = 0
+        size = 0  # of all that the hidden layer reads
         if config.modality != "text":
             values = input_shapes["frames"][1] * input_shapes["frames"][2]
             kernels = tuple(config.audio_kernels)
             self.audio = MultiScaleConv(values, features, kernels, **common)
-            size += len(STATISTICS) * features * len(kernels)
+            size += unit * len(kernels)
             size += input_shapes.get("speaker_embedding", (0,))[0]
         if config.modality != "audio":
             values, kernels = input_shapes["words"][1], tuple(config.text_kernels)
             self.text = MultiScaleConv(values, features, kernels, **common)
-            size += len(STATISTICS) * features * len(kernels)
+            size += unit * len(kernels)
             size += 2 * values if config.swem else 0
         self.attention = config.attention if config.modality == "both" else "none"
         if self.attention != "none":
             pairs = len(config.text_kernels)
             pairs *= len(config.audio_kernels) if self.attention == "all_pairs" else 1
-            size += len(STATISTICS) * features * pairs
+            size += unit * pairs
         self.swem, self.sow_maps = config.swem, False
         self.reads_speaker = "speaker_embedding" in input_shapes
         self.hidden = nnx.Linear(size, hidden, **common)
         self.dropout = nnx.Dropout(config.dropout)
         self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
-        self.dtype = dtype
 
-    def embed(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B D"]:
-        """The hidden layer, which the output layer reads; float32.
-
-        Args:
-            batch: `frames` float32 [B, T, F, C], `frame_mask` bool [B, T]; `words`
-                float32 [B, L, E], `word_mask` bool [B, L]; `speaker_embedding` float32
-                [B, X]. What the modality does not read may be missing.
-            rngs: stream `dropout`, needed in training with dropout.
-        """
-        parts, heard, read = [], [], []
+    def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
+        """The hidden layer."""
+        parts, queries, text_maps = [], [], []
         if self.audio is not None:
             frames = batch["frames"].astype(self.dtype)
             frames = frames.reshape(*frames.shape[:2], -1)
             maps = self.audio(frames, batch["frame_mask"])
-            heard = [_statistics(x, mask) for x, mask in maps]
-            parts += heard
+            queries = [_statistics(x, mask) for x, mask in maps]
+            parts += queries
             if self.reads_speaker:
                 parts.append(batch["speaker_embedding"].astype(self.dtype))
         if self.text is not None:
             words, mask = batch["words"].astype(self.dtype), batch["word_mask"]
-            read = self.text(words, mask)
-            parts += [_statistics(*found) for found in read]
+            text_maps = self.text(words, mask)
+            parts += [_statistics(*text_map) for text_map in text_maps]
             if self.swem:
                 parts.append(_statistics(words, mask)[:, :2])  # max and mean
-        parts += self._attend(heard, read)
+        parts += self._attend(queries, text_maps)
         x = jnp.concatenate([part.reshape(part.shape[0], -1) for part in parts], axis=1)
         x = nnx.relu(self.hidden(self.dropout(x, rngs=rngs)))
         return self.dropout(x.astype(jnp.float32), rngs=rngs)
 
-    def _attend(self, heard: list[Array], read: list[tuple]) -> list[Array]:
-        """What the audio statistics [B, 3, D] find in the text maps."""
+    def _attend(self, queries: list[Array], text_maps: list[tuple]) -> list[Array]:
+        """The text maps read by the audio statistics [B, 3, D]."""
         if self.attention == "none":
             return []
         if self.attention == "all_pairs":
-            heard = [jnp.concatenate(heard, axis=1)] * len(read)
-        pairs = list(zip(heard, read, strict=True))
+            queries = [jnp.concatenate(queries, axis=1)] * len(text_maps)
+        pairs = list(zip(queries, text_maps, strict=True))
         if self.sow_maps:
-            for query, found in pairs:
-                self.sow(nnx.Intermediate, "weights", cross_weights(query, *found))
-        return [cross_attention(query, *found) for query, found in pairs]
+            for query, text_map in pairs:
+                self.sow(nnx.Intermediate, "weights", cross_weights(query, *text_map))
+        return [cross_attention(query, *text_map) for query, text_map in pairs]
 
     def attention_maps(
-        self, state: Mapping, batch: Mapping[str, Array]
+        self, state: Mapping, batch: Batch
     ) -> attention_grid.AttentionMaps:
-        """What was attended to: words, one map per text kernel, `2 words` ...
+        """Over words, one map per text kernel: `2 words` ...; none without attention.
 
-        The weights of a kernel's positions are the mean over the audio statistics that
-        ask; a position's weight is shared evenly among the words it covers. None
-        without attention.
-
-        Args:
-            state: what `nnx.capture(nnx.Intermediate)` received with `sow_maps` set.
-            batch: the inputs it was received from.
+        The weights of a kernel's positions are the mean over its queries; a position's
+        weight is shared evenly among the words it covers.
         """
         if self.attention == "none":
             return {}
-        maps, mask = {}, batch["word_mask"]
-        found = attention_grid.read_sown(state, "weights")
-        for size, weights in zip(self.text.kernels, found, strict=True):
-            mass = weights.mean(axis=1) / len(found)
-            mass = attention_grid.spread(mass, mask, size, 1)[:, None]
+        maps = {}
+        all_weights = attention_grid.read_sown(state, "weights")
+        for size, weights in zip(self.text.kernels, all_weights, strict=True):
+            mass = weights.mean(axis=1) / len(all_weights)
+            mass = attention_grid.spread(mass, batch["word_mask"], size, 1)[:, None]
             columns = tuple(range(mass.shape[2] + 1))
             maps[f"{size} words"] = attention_grid.AttentionMap(
                 mass, (0, 1), columns, over="words"
             )
         return maps
 
-    def classify(self, embedding: Float[Array, "B D"]) -> Float[Array, "B K"]:
-        """Class logits, float32."""
-        return self.dense(embedding)
-
-    def __call__(
-        self, batch: Mapping[str, Array], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "B K"]:
-        """Class logits of a batch (see `embed`)."""
-        return self.classify(self.embed(batch, rngs=rngs))
-
 
 def _statistics(x: Array, mask: Array) -> Array:
     """Maximum, mean and deviation as rows: [B, 3, D]."""
-    found = statistics(x, mask)
-    return jnp.stack([found[name] for name in STATISTICS], axis=1)
+    by_name = statistics(x, mask)
+    return jnp.stack([by_name[name] for name in STATISTICS], axis=1)
 
 
-def _check(config, input_shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuses what does not fit together."""
+def _check(config, input_shapes: Shapes) -> None:
+    """Raises a ValueError for modes and inputs that do not fit together."""
     check_mode("modality", config.modality, MODALITIES)
     check_mode("attention", config.attention, ATTENTIONS)
     if config.modality != "audio" and "words" not in input_shapes:

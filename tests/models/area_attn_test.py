@@ -5,59 +5,34 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from ml_collections import ConfigDict
 
 from ser_jax.layers.area_attention import AreaAttention, AreaSpec
 from ser_jax.layers.conv_blocks import pool_mask
-from ser_jax.models.area_attn import AreaAttn
-from tests.models.common import answer, check_trains_and_evaluates, count, random_batch
+from tests.models import common
+from tests.models.common import answer, check_trains_and_evaluates, count, run
 
-DEFAULTS = {
-    "width": 1.0,
-    "dtype": "float32",
-    "layout": "grid2d",
-    "max_area": (3, 3),
-    "key": "mean",
-    "value": "sum",
-    "scale": "sqrt_d",
-    "projection": "dense",
-    "merge": "freq",
-    "attention_dropout": 0.5,
-    "attention_implementation": "xla",
-    "top_k_areas": 0,
-    "pools": (False, True, True, False, False),
-    "head": "flatten",
-    "head_dropout": 0.0,
-    "bn_momentum": 0.99,
-}
 SMALL = (21, 10, 2)  # frames, bands, channels
+BATCH = common.random_batch((21, 13), SMALL)
 
 
-def build(shape=SMALL, classes=3, **changes):
-    config = ConfigDict({**DEFAULTS, "width": 0.25, **changes})
-    return AreaAttn(
-        config,
-        input_shapes={"frames": shape},
-        num_classes=classes,
-        rngs=nnx.Rngs(0),
-    )
+def build(shape=SMALL, **changes):
+    return common.build("area_attn", shape, **{"width": 0.25} | changes)
 
 
-def batch(valid=(21, 13), shape=SMALL, seed=0):
-    return random_batch(valid, shape, seed)
+def full_count(**changes):
+    return count(common.abstract("area_attn", (81, 128, 1), 4, **changes))
 
 
 def test_released_layout_has_the_published_parameter_count():
-    model = build(
-        (81, 128, 1), 4, width=1.0, layout="rows", scale="none", projection="none"
-    )
-    # systems.md 1.4: convolutions 92,992, batch norms 512, dense 102,400 * 4 + 4.
-    assert count(model) == 92_992 + 512 + 409_604 == 503_108
+    released = {"layout": "rows", "scale": "none", "projection": "none"}
+    # Convolutions 92,992, batch norms 512, dense 102,400 * 4 + 4.
+    assert full_count(**released) == 92_992 + 512 + 409_604 == 503_108
+    model = common.abstract("area_attn", (81, 128, 1), 4, **released)
     assert model.map_shape == (64, 20)
 
 
 def test_default_adds_three_projections():
-    assert count(build((81, 128, 1), 4, width=1.0)) == 503_108 + 3 * 80 * 80
+    assert full_count() == 503_108 + 3 * 80 * 80
 
 
 @pytest.mark.parametrize(
@@ -70,73 +45,52 @@ def test_default_adds_three_projections():
     ],
 )
 def test_map_sizes_follow_merge_and_pools(changes, shape):
-    model = build(**changes)
-    model.eval()
+    model = common.abstract("area_attn", SMALL, width=0.25, **changes)
     assert model.map_shape == shape
-    assert answer(model, batch()).shape == (2, 3)
+    model.eval()
+    assert nnx.eval_shape(lambda model: model(BATCH), model).shape == (2, 3)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"layout": "rows"},
-        {"layout": "flat"},
-        {"key": "max", "value": "max"},
-        {"key": "sample"},
-        {"key": "features", "value": "mean"},
-        {"top_k_areas": 5},
-        {"projection": "none", "scale": "none"},
-        {"dtype": "bfloat16"},
-        {"head": "mean", "head_dropout": 0.3},
-        {"head": "time_mean"},
+        {"layout": "rows", "key": "max", "value": "max"},
+        {"layout": "flat", "key": "sample", "dtype": "bfloat16"},
+        {"key": "features", "value": "mean", "head": "mean", "head_dropout": 0.3},
+        {"top_k_areas": 5, "projection": "none", "scale": "none", "head": "time_mean"},
     ],
 )
 def test_every_switch_trains_and_evaluates(changes):
-    model = build(**changes)
-    check_trains_and_evaluates(model, batch(), 3)
+    check_trains_and_evaluates(build(**changes), BATCH)
 
 
-@pytest.mark.parametrize("head", ["flatten", "time_mean", "mean"])
-def test_padding_and_company_do_not_change_an_answer(head):
+@pytest.mark.parametrize("head", ["time_mean", "mean"])
+def test_heads_that_average_ignore_padding_and_its_length(head):
     model = build(head=head)
-    model.eval()
-    both = batch()
-    dirty = jnp.where(both["frame_mask"][:, :, None, None], both["frames"], 9.0)
-    np.testing.assert_allclose(
-        answer(model, both | {"frames": dirty}),
-        answer(model, both),
-        rtol=1e-5,
-        atol=1e-6,
-    )
-    alone = {name: x[1:] for name, x in both.items()}
-    np.testing.assert_allclose(
-        answer(model, alone), answer(model, both)[1:], rtol=1e-4, atol=1e-5
-    )
-
-
-@pytest.mark.parametrize("head", ["mean", "time_mean"])
-def test_padding_to_a_longer_window_changes_nothing(head):
-    model = build(head=head)
-    model.eval()
-    both = batch((13, 13))
-    cut = {name: x[:, :13] for name, x in both.items()}
-    np.testing.assert_allclose(
-        answer(model, cut), answer(model, both), rtol=1e-4, atol=1e-5
-    )
+    logits = answer(model, BATCH)
+    mask = BATCH["frame_mask"][:, :, None, None]
+    dirty = BATCH | {"frames": jnp.where(mask, BATCH["frames"], 9.0)}
+    np.testing.assert_allclose(answer(model, dirty), logits, rtol=1e-5, atol=1e-6)
+    alone = {name: x[1:, :13] for name, x in BATCH.items()}
+    np.testing.assert_allclose(answer(model, alone), logits[1:], rtol=1e-4, atol=1e-5)
 
 
 def test_padding_does_not_enter_the_batch_statistics():
-    statistics = []
+    inputs, statistics = common.random_batch((13, 13), SMALL), []
     for frames in (13, 21):
-        model = build(attention_dropout=0.0)
-        full = batch((13, 13))
+        model = build((frames, *SMALL[1:]), attention_dropout=0.0)
         model.train()
-        if frames == 13:
-            model = build((13, 10, 2), attention_dropout=0.0)
-        answer(model, {name: x[:, :frames] for name, x in full.items()})
-        statistics.append(nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
-    short, long = (jax.tree.leaves(s) for s in statistics)
-    for a, b in zip(short, long, strict=True):
+        graphdef, state = nnx.split(model)
+        cut = {name: x[:, :frames] for name, x in inputs.items()}
+
+        @common.fast_jit
+        def updated(state, graphdef=graphdef, cut=cut):
+            model = nnx.merge(graphdef, state)
+            model(cut)
+            return nnx.state(model, nnx.BatchStat)
+
+        statistics.append(jax.tree.leaves(updated(state)))
+    for a, b in zip(*statistics, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
@@ -146,63 +100,14 @@ def test_pooled_mask_keeps_whole_windows_and_the_first():
     np.testing.assert_array_equal(pool_mask(mask, 2), np.array(expected, bool))
 
 
-def train_step(model):
-    """The split-once, merge-inside step of design.md, for one run."""
-    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
-    labels = jnp.array([0, 2])
-
-    def step(params, rest, inputs, key):
-        def loss(params):
-            merged = nnx.merge(graphdef, params, rest, copy=True)
-            logits = merged(inputs, rngs=nnx.Rngs(dropout=key))
-            taken = jax.nn.log_softmax(logits)[jnp.arange(2), labels]
-            return -taken.mean(), nnx.split(merged, nnx.Param, ...)[2]
-
-        (value, new_rest), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        return jax.tree.map(lambda p, g: p - 0.01 * g, params, grads), new_rest, value
-
-    return step, params, rest
-
-
-def test_jitted_and_stacked_steps_agree():
-    model = build()
-    model.train()
-    step, params, rest = train_step(model)
-    key = jax.random.key(4)
-    single = jax.jit(step)(params, rest, batch(), key)
-    assert jax.tree.structure(single[1]) == jax.tree.structure(rest)
-    changed = jax.tree.map(lambda a, b: np.abs(a - b).max() > 0, single[1], rest)
-    assert all(jax.tree.leaves(changed))
-
-    def twice(tree):
-        return jax.tree.map(lambda x: jnp.stack([x, x]), tree)
-
-    stacked = jax.jit(jax.vmap(step))(
-        twice(params), twice(rest), twice(batch()), jnp.stack([key, key])
-    )
-    for got, want in zip(
-        jax.tree.leaves(stacked), jax.tree.leaves(single), strict=False
-    ):
-        np.testing.assert_allclose(got[1], want, rtol=1e-3, atol=1e-5)
-
-
-def test_a_batch_of_padding_only_stays_finite():
-    model = build()
-    model.train()
-    step, params, rest = train_step(model)
-    result = jax.jit(step)(params, rest, batch((0, 0)), jax.random.key(0))
-    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(result))
-
-
 def test_maps_leave_only_when_asked_for():
     model = build()
-    model.eval()
-    run = nnx.capture(nnx.Intermediate)(lambda model, inputs: model(inputs))
-    assert not jax.tree.leaves(run(model, batch())[1])
-    model.set_attributes(sow_maps=True)
-    _, sown = run(model, batch())
-    (maps,) = sown["attention"]["attention"].get_value()
-    (mass,) = sown["attention"]["mass"].get_value()
+    graphdef, state = nnx.split(model)
+    capture = nnx.capture(nnx.Intermediate)(lambda model: model(BATCH))
+    silent = jax.eval_shape(lambda state: capture(nnx.merge(graphdef, state))[1], state)
+    assert not jax.tree.leaves(silent)
+    attention = common.sown(model, BATCH)["attention"]
+    (maps,), (mass,) = attention["attention"], attention["mass"]
     sizes = model.attention.sizes((5, 5))
     assert maps.shape == (2, 5, 5, 25) and mass.shape == (2, len(sizes), 5, 5)
     # 13 of 21 frames: columns 0-2 of 5 hold valid cells.
@@ -221,9 +126,9 @@ def test_heads_split_the_features_and_rows_stay_in_their_row():
         8, AreaSpec(max_area=(2, 2), layout="rows"), num_heads=2, rngs=nnx.Rngs(0)
     )
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 8)).astype(np.float32)
-    changed = x.copy()
-    changed[:, 1] += 1
-    before, after = layer(jnp.asarray(x)), layer(jnp.asarray(changed))
+    other = x.copy()
+    other[:, 1] += 1
+    before, after = (run(layer, "__call__", jnp.asarray(a)) for a in (x, other))
     np.testing.assert_array_equal(before[:, [0, 2]], after[:, [0, 2]])
     assert before.shape == x.shape and np.abs(before - after)[:, 1].max() > 1e-3
     with pytest.raises(ValueError, match="num_heads: expected a divisor"):
@@ -250,7 +155,7 @@ def test_training_without_randomness_is_refused():
     model = build()
     model.train()
     with pytest.raises(ValueError, match="dropout"):
-        model(batch())
+        nnx.eval_shape(lambda model: model(BATCH), model)
 
 
 def test_a_call_may_say_itself_whether_it_is_training():

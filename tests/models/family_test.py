@@ -3,7 +3,9 @@
 A new model needs an entry in entries.py and nothing here.
 """
 
+import functools
 import importlib
+import inspect
 import re
 from types import SimpleNamespace
 
@@ -14,28 +16,16 @@ import pytest
 from flax import nnx
 
 from ser_jax.models import MODELS
+from ser_jax.models.model import Model
 from ser_jax.workdir.checkpoint import Checkpointer, RunRecord, Snapshot
+from tests.models.common import abstract, abstract_of, count, fast_jit, filled
 from tests.models.entries import ENTRIES
 
 CLASSES = 3
 MASKS = {"frames": "frame_mask", "words": "word_mask"}
 SHARES = (1.0, 0.7, 0.5, 0.3)  # of a row that is not padding
-SPLIT_AT = (nnx.Param, ...)
-# Compiling is all the time these tests take; LLVM need not try hard.
-FAST = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
-
-
-def compile(function):
-    return jax.jit(function, compiler_options=FAST)
-
-
-def make(name, config, shapes, seed, classes=CLASSES):
-    return MODELS[name](
-        config, input_shapes=shapes, num_classes=classes, rngs=nnx.Rngs(seed)
-    )
+# The fast suite asks these two what costs a compilation more; `slow` asks all.
+REPRESENTATIVES = ("acrnn", "area_attn")
 
 
 def make_batch(shapes, shares=SHARES, seed=0):
@@ -79,16 +69,6 @@ def rows(batch, chosen):
     return {name: x[jnp.array(chosen)] for name, x in batch.items()}
 
 
-def count(params):
-    return sum(x.size for x in jax.tree.leaves(params))
-
-
-def abstract_params(name, config, shapes, classes=4):
-    """Shapes of the parameters; nothing is allocated."""
-    model = nnx.eval_shape(lambda: make(name, config, shapes, 0, classes))
-    return nnx.split(model, *SPLIT_AT)[1]
-
-
 def paths(state):
     """Leaves by paths such as `convs/0/conv/bias`."""
     flat = nnx.to_flat_state(state)
@@ -102,39 +82,19 @@ def close(got, want, tolerance=1e-5):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, largest))
 
 
-def definition(name, config):
-    """The static half of a model of this config."""
-    shapes = ENTRIES[name].input_shapes
-    model = nnx.eval_shape(lambda: make(name, config, shapes, 0))
-    graphdef, params, _ = nnx.split(model, *SPLIT_AT)
-    assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-    return graphdef
-
-
-def logits_of(graphdef):
-    """Logits in evaluation."""
-
-    def logits(params, rest, batch):
-        model = nnx.merge(graphdef, params, rest, copy=True)
-        model.eval()
-        return model(batch)
-
-    return logits
-
-
-def answer_of(graphdef):
+def evaluate_with(graphdef):
     """Logits, embedding and what `classify` makes of it, in evaluation."""
 
-    def answer(params, rest, batch):
+    def evaluate(params, rest, batch):
         model = nnx.merge(graphdef, params, rest, copy=True)
         model.eval()
         embedding = model.embed(batch)
         return model(batch), embedding, model.classify(embedding)
 
-    return answer
+    return evaluate
 
 
-def step_of(graphdef):
+def step_with(graphdef):
     """Gradients and new statistics of a training step."""
 
     def step(params, rest, batch, key):
@@ -144,42 +104,70 @@ def step_of(graphdef):
             model = nnx.merge(graphdef, params, rest, copy=True)
             model.train()
             logits = model(batch, rngs=nnx.Rngs(dropout=key))
-            chosen = jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels]
-            return -chosen.mean(), nnx.split(model, *SPLIT_AT)[2]
+            taken = jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels]
+            return -taken.mean(), nnx.split(model, nnx.Param, ...)[2]
 
         return jax.grad(loss, has_aux=True)(params)
 
     return step
 
 
-@pytest.fixture(scope="module", params=sorted(set(MODELS) & set(ENTRIES)))
-def subject(request):
-    """A model in small, split, with its compiled functions."""
-    name, entry = request.param, ENTRIES[request.param]
-    config, shapes = entry.config(), entry.input_shapes
-    graphdef = definition(name, config)
-    init = compile(
-        lambda key: nnx.split(make(name, config, shapes, key), *SPLIT_AT)[1:]
-    )
-    state = init(jax.random.key(0))
-    batch = make_batch(shapes)
-    answer = compile(answer_of(graphdef))
+def make_state(name, seed=0, **changes):
+    """The small model with random values: graph definition, parameters, the rest."""
+    config = ENTRIES[name].config()
+    config.update(changes)
+    model = abstract_of(config, ENTRIES[name].input_shapes, CLASSES)
+    return nnx.split(filled(model, seed), nnx.Param, ...)
+
+
+@functools.cache
+def make_subject(name):
+    graphdef, *state = make_state(name)
+    batch = make_batch(ENTRIES[name].input_shapes)
+    evaluate = fast_jit(evaluate_with(graphdef))
     return SimpleNamespace(
         name=name,
-        entry=entry,
+        entry=ENTRIES[name],
         batch={key: batch[key] for key in MODELS[name].INPUTS if key in batch},
-        init=init,
         state=state,
-        eager=logits_of(graphdef),
-        answer=answer,
-        logits=lambda batch: answer(*state, batch)[0],
-        raw_step=step_of(graphdef),
-        step=compile(step_of(graphdef)),
+        graphdef=graphdef,
+        evaluate=evaluate,
+        logits=lambda batch: evaluate(*state, batch)[0],
+        step=fast_jit(step_with(graphdef)),
     )
+
+
+@pytest.fixture(params=sorted(set(MODELS) & set(ENTRIES)))
+def subject(request):
+    """A small model, split, with its compiled functions."""
+    return make_subject(request.param)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=() if name in REPRESENTATIVES else pytest.mark.slow)
+        for name in sorted(set(MODELS) & set(ENTRIES))
+    ]
+)
+def one_subject(request):
+    """The same; in the fast suite the representatives only."""
+    return make_subject(request.param)
 
 
 def test_every_model_has_an_entry_and_every_entry_a_model():
     assert set(ENTRIES) == set(MODELS)
+
+
+def test_keeps_the_contract(subject):
+    model = MODELS[subject.name]
+    arrays = {"words", "word_mask", "speaker_embedding"}
+    assert set(model.INPUTS) <= {"frames", "frame_mask"} | arrays
+    for name in ("__init__", "embed", "classify", "__call__", "attention_maps"):
+        contract = inspect.signature(getattr(Model, name)).parameters.values()
+        method = inspect.signature(getattr(model, name)).parameters.values()
+        assert [(p.name, p.kind, p.default) for p in method] == [
+            (p.name, p.kind, p.default) for p in contract
+        ]
 
 
 def test_one_name_everywhere(subject):
@@ -189,34 +177,32 @@ def test_one_name_everywhere(subject):
     assert MODELS[name].__module__ == f"ser_jax.models.{name}"
 
 
-def test_presets_change_values_and_never_keys(subject):
+def test_every_preset_builds(subject):
     module = importlib.import_module(f"configs.{subject.name}")
-    keys = set(module.get_config().model)
-    assert {"demo", "emodb"} <= set(module.PRESETS)
-    for preset in filter(None, module.PRESETS):
-        config = module.get_config(preset)
-        assert config.is_locked and set(config.model) == keys
-        assert config.model.name == subject.name
+    for preset in module.PRESETS:
+        shapes = dict(subject.entry.full_shapes)
+        if module.get_config(preset).model.get("modality") == "audio":
+            del shapes["words"]
+        model = abstract(subject.name, shapes, 7, preset)
+        leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
+        assert {x.dtype for x in leaves} == {jnp.dtype("float32")}
 
 
 def test_published_size_has_the_published_parameters(subject):
-    default = importlib.import_module(f"configs.{subject.name}").get_config().model
-    params = abstract_params(subject.name, default, subject.entry.full_shapes)
-    assert count(params) == subject.entry.num_params
-    assert count(subject.state[0]) == subject.entry.small_params
-    assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    model = abstract(subject.name, subject.entry.full_shapes, 4)
+    assert count(model) == subject.entry.num_params
+    small = sum(x.size for x in jax.tree.leaves(subject.state[0]))
+    assert small == subject.entry.small_params
 
 
 def test_width_thins_every_layer(subject):
-    default = importlib.import_module(f"configs.{subject.name}").get_config().model
-    default.width = 0.5
-    params = abstract_params(subject.name, default, subject.entry.full_shapes)
+    model = abstract(subject.name, subject.entry.full_shapes, 4, width=0.5)
     # A weight between two thinned layers is a quarter, one beside an input a half.
-    assert 0.2 < count(params) / subject.entry.num_params < 0.6
+    assert 0.2 < count(model) / subject.entry.num_params < 0.6
 
 
 def test_logits_are_the_classified_embedding(subject):
-    logits, embedding, again = subject.answer(*subject.state, subject.batch)
+    logits, embedding, again = subject.evaluate(*subject.state, subject.batch)
     assert logits.shape == (len(SHARES), CLASSES) and embedding.ndim == 2
     assert logits.dtype == embedding.dtype == jnp.float32
     np.testing.assert_array_equal(logits, again)
@@ -227,26 +213,17 @@ def test_rubbish_in_the_padding_changes_nothing(subject):
     close(subject.logits(dirty(subject.batch)), subject.logits(subject.batch))
 
 
-def test_more_padding_changes_nothing(subject):
-    if not subject.entry.free_length:
-        pytest.skip("its layers are made for one length")
-    close(subject.logits(longer(subject.batch)), subject.logits(subject.batch))
+def test_a_row_alone_and_padded_further_has_the_same_logits(subject):
+    alone = rows(subject.batch, [2])
+    if subject.entry.free_length:  # else its layers are made for one length
+        alone = longer(alone)
+    close(subject.logits(alone), subject.logits(subject.batch)[2:3])
 
 
-def test_a_row_answers_alone_as_in_company(subject):
-    together = subject.logits(subject.batch)
-    close(subject.logits(rows(subject.batch, [2])), together[jnp.array([2])])
+def test_the_order_of_a_batch_does_not_matter(subject):
     order = [3, 1, 0, 2]
-    close(subject.logits(rows(subject.batch, order)), together[jnp.array(order)])
-
-
-def test_compiling_changes_nothing(subject):
-    jax.config.update("jax_disable_most_optimizations", True)  # ~100 small programs
-    try:
-        logits = subject.eager(*subject.state, subject.batch)
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
-    close(logits, subject.logits(subject.batch))
+    logits = subject.logits(subject.batch)[jnp.array(order)]
+    close(subject.logits(rows(subject.batch, order)), logits)
 
 
 def test_every_parameter_learns(subject):
@@ -284,40 +261,53 @@ def test_an_empty_row_harms_nothing(subject):
     empty = make_batch(shapes, (*SHARES[:-1], 0.0))
     empty = {key: empty[key] for key in subject.batch}
     result = subject.step(*subject.state, empty, jax.random.key(3))
-    result = *result, subject.answer(*subject.state, empty)
+    result = *result, subject.evaluate(*subject.state, empty)
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(result))
 
 
-def test_bfloat16_is_near_float32(subject):
-    config = subject.entry.config()
-    config.dtype = "bfloat16"
-    answer = compile(answer_of(definition(subject.name, config)))
-    logits, embedding, _ = answer(*subject.state, subject.batch)
-    wanted = subject.logits(subject.batch)
+def test_compiling_changes_nothing(one_subject):
+    evaluate = evaluate_with(one_subject.graphdef)
+    jax.config.update("jax_disable_most_optimizations", True)  # ~100 small programs
+    try:
+        logits = evaluate(*one_subject.state, one_subject.batch)[0]
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+    close(logits, one_subject.logits(one_subject.batch))
+
+
+def test_bfloat16_is_near_float32(one_subject):
+    graphdef, *_ = make_state(one_subject.name, dtype="bfloat16")
+    evaluate = fast_jit(evaluate_with(graphdef))
+    logits, embedding, _ = evaluate(*one_subject.state, one_subject.batch)
+    precise = one_subject.logits(one_subject.batch)
     assert logits.dtype == embedding.dtype == jnp.float32
-    assert np.any(logits != wanted), "dtype is not used"
+    assert np.any(logits != precise), "dtype is not used"
     # Eight bits of fraction: 0.4 % an operation, some tens of them in a row.
-    close(logits, wanted, 0.05)
+    close(logits, precise, 0.05)
 
 
-def test_stacked_runs_are_the_runs(subject):
-    states = [subject.state, subject.init(jax.random.key(9))]
-    batches = [subject.batch, rows(subject.batch, [1, 3, 2, 0])]
+def test_stacked_runs_are_the_runs(one_subject):
+    states = [one_subject.state, make_state(one_subject.name, seed=9)[1:]]
+    batches = [one_subject.batch, rows(one_subject.batch, [1, 3, 2, 0])]
     keys = [jax.random.key(4), jax.random.key(5)]
     single = [
-        subject.step(*state, batch, key)
+        one_subject.step(*state, batch, key)
         for state, batch, key in zip(states, batches, keys, strict=True)
     ]
     (params, rest), batch, key = jax.tree.map(
-        lambda a, b: jnp.stack([a, b]), *zip(states, batches, keys, strict=True)
+        lambda a, b: jnp.stack([a, b]),
+        *zip(map(tuple, states), batches, keys, strict=True),
     )
-    both = compile(jax.vmap(subject.raw_step))(params, rest, batch, key)
-    for run, wanted in enumerate(single):
+    step = jax.vmap(step_with(one_subject.graphdef))
+    both = fast_jit(step)(params, rest, batch, key)
+    for run, alone in enumerate(single):
         # Sums over a batch in another order; batch norm divides by small deviations.
-        close(jax.tree.map(lambda x, run=run: x[run], both), wanted, 1e-4)
+        close(jax.tree.map(lambda x, run=run: x[run], both), alone, 1e-4)
 
 
-def test_a_checkpoint_brings_the_model_back(subject, tmp_path):
+def test_a_checkpoint_brings_the_model_back(one_subject, tmp_path):
+    subject = one_subject
+
     def snapshot(state):
         states = dict(zip(("params", "stats"), state, strict=True))
         states = jax.tree.map(lambda x: np.asarray(x)[None], states)
@@ -328,10 +318,10 @@ def test_a_checkpoint_brings_the_model_back(subject, tmp_path):
     store = Checkpointer(tmp_path, provenance={"config": {}})
     store.save(snapshot(state), normalisation={})
     store.wait()
-    restored = store.restore(snapshot(subject.init(jax.random.key(7)))).states
+    restored = store.restore(snapshot(make_state(subject.name, seed=7)[1:])).states
     store.close()
     restored = jax.tree.map(lambda x: x[0], restored)
     np.testing.assert_array_equal(
-        subject.answer(restored["params"], restored["stats"], subject.batch)[0],
-        subject.answer(*state, subject.batch)[0],
+        subject.evaluate(restored["params"], restored["stats"], subject.batch)[0],
+        subject.evaluate(*state, subject.batch)[0],
     )

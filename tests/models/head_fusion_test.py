@@ -8,31 +8,21 @@ from flax import nnx
 
 from configs import head_fusion
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec
-from ser_jax.models.head_fusion import HeadFusion, fuse_heads
-from tests.models.common import answer, random_batch
+from ser_jax.models.head_fusion import fuse_heads
+from tests.models import common
+from tests.models.common import answer, check_trains_and_evaluates
 
 FULL = (63, 26, 1)  # frames, bands, channels of 2 s of `mfcc26`
 SMALL = (23, 11, 2)
+BATCH = common.random_batch((23, 14), SMALL)
 
 
-def build(shape=SMALL, classes=3, **changes):
-    config = head_fusion.get_config().model
-    config.update({"width": 0.25, **changes})
-    return HeadFusion(
-        config,
-        input_shapes={"frames": shape},
-        num_classes=classes,
-        rngs=nnx.Rngs(0),
-    )
-
-
-def batch(valid=(23, 14), shape=SMALL, seed=0):
-    return random_batch(valid, shape, seed)
+def build(**changes):
+    return common.build("head_fusion", SMALL, **{"width": 0.25} | changes)
 
 
 def count(**changes):
-    model = nnx.eval_shape(lambda: build(FULL, 4, width=1.0, **changes))
-    return sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    return common.count(common.abstract("head_fusion", FULL, 4, **changes))
 
 
 # Weights and biases of the convolutions 10x2, 2x8 (1 to 8 channels), 3x3 to 32, 48, 64
@@ -58,24 +48,22 @@ def test_released_parameter_counts():
 
 
 def test_parallel_convolutions_make_25_by_62():
-    mask = jnp.ones((1, 63), bool)
-    x = jnp.ones((1, 26, 63, 1))
+    mask, x = jnp.ones((1, 63), bool), jnp.ones((1, 26, 63, 1))
     for kernel in ((10, 2), (2, 8)):
         spec = ConvSpec(kernel=kernel, padding="floor")
-        map_, valid = ConvBlock(1, 8, spec, rngs=nnx.Rngs(0))(x, mask)
-        assert map_.shape == (1, 25, 62, 8) and valid.shape == (1, 62)
-    model = build(FULL, 4)
-    model.eval()
-    model.set_attributes(sow_maps=True)
-    run = nnx.capture(nnx.Intermediate)(lambda model, inputs: model(inputs))
-    (weights,) = run(model, batch((63, 63), FULL))[1]["weights"].get_value()
+        block = common.filled(
+            nnx.eval_shape(lambda s=spec: ConvBlock(1, 8, s, rngs=nnx.Rngs(0)))
+        )
+        out, valid = nnx.eval_shape(lambda block: block(x, mask), block)
+        assert out.shape == (1, 25, 62, 8) and valid.shape == (1, 62)
+    model = common.build("head_fusion", FULL, 4, width=0.25)
+    (weights,) = common.sown(model, common.random_batch((63, 63), FULL))["weights"]
     # 25 x 62 pooled twice; four heads of 64 / 4 channels.
     assert weights.shape == (2, 6, 15, 4, 16)
 
 
 def test_floor_padding_is_the_same_convolution_without_its_last_row_and_column():
-    x, mask = jnp.asarray(batch()["frames"]), batch()["frame_mask"]
-    x = jnp.swapaxes(x, 1, 2)
+    x, mask = jnp.swapaxes(BATCH["frames"], 1, 2), BATCH["frame_mask"]
     blocks = [
         ConvBlock(
             2, 5, ConvSpec(kernel=(4, 8), padding=p, norm="none"), rngs=nnx.Rngs(1)
@@ -136,11 +124,7 @@ def test_no_valid_cell_gives_zeros(softmax):
 
 def test_acnn_is_the_product_of_two_maps_averaged():
     model = build(head="acnn")
-    model.eval()
-    model.set_attributes(sow_maps=True)
-    run = nnx.capture(nnx.Intermediate)(lambda model, inputs: model(inputs))
-    _, sown = run(model, batch())
-    (weights,) = jax.tree.leaves(sown)
+    (weights,) = jax.tree.leaves(common.sown(model, BATCH))
     assert weights.shape == (2, 2, 5)  # (10, 22) pooled twice
     assert not weights[1, :, 3:].any()  # 14 frames: 13, 6, 3 columns
     x, mask = random(2, 6, 20, seed=1), np.arange(6) < np.array([[6], [4]])
@@ -157,28 +141,20 @@ def test_acnn_is_the_product_of_two_maps_averaged():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"head": "acnn"},
-        {"softmax": "positions"},
-        {"heads": 1, "hidden": 7},
-        {"dtype": "bfloat16"},
+        {"head": "acnn", "dtype": "bfloat16"},
+        {"softmax": "positions", "heads": 1, "hidden": 7},
         {"pools": ((2, 2), (1, 2), (2, 1), (1, 1), (1, 1))},
     ],
 )
 def test_switches_train_and_evaluate_whatever_the_padding(changes):
     model = build(**changes)
-    model.train()
-    assert np.all(np.isfinite(answer(model, batch())))
-    model.eval()
-    both = batch()
-    logits = answer(model, both)
-    assert logits.shape == (2, 3) and logits.dtype == jnp.float32
+    check_trains_and_evaluates(model, BATCH)
     # Without the padding; bfloat16 has 8 bits and sums in another order.
-    alone = {
-        "frames": both["frames"][1:, :14],
-        "frame_mask": both["frame_mask"][1:, :14],
-    }
+    alone = {name: x[1:, :14] for name, x in BATCH.items()}
     atol = 1e-2 if "dtype" in changes else 1e-5
-    np.testing.assert_allclose(answer(model, alone)[0], logits[1], atol=atol)
+    np.testing.assert_allclose(
+        answer(model, alone)[0], answer(model, BATCH)[1], atol=atol
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """MSCNN-SPU: its sizes, its equations written out again, words that come and go."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,9 @@ import pytest
 from flax import nnx
 
 from configs import mscnn_spu
-from ser_jax.models.mscnn_spu import MscnnSpu, MultiScaleConv
+from ser_jax.models.mscnn_spu import MultiScaleConv
+from tests.models import common
+from tests.models.common import answer, count
 
 SHAPES = {"frames": (19, 5, 3), "words": (8, 6)}  # T, F, C and L, E
 SPEAKER = {"speaker_embedding": (2,)}
@@ -17,54 +17,24 @@ FRAMES, WORDS = (19, 12, 6), (8, 4, 1)  # valid ones of three examples
 MODALITIES = ("audio", "text", "both")
 
 
-def build(shapes=SHAPES, classes=3, **changes):
-    config = mscnn_spu.get_config().model
-    config.update({"width": 0.04, **changes})
-    if config.modality == "audio":  # refuses words
+def build(shapes=SHAPES, **changes):
+    if changes.get("modality") == "audio":  # refuses words
         shapes = {name: shape for name, shape in shapes.items() if name != "words"}
-    return MscnnSpu(config, input_shapes=shapes, num_classes=classes, rngs=nnx.Rngs(0))
+    return common.build("mscnn_spu", shapes, **{"width": 0.04} | changes)
 
 
-def evaluated(**changes):
-    model = build(**changes)
-    model.eval()
-    return model
-
-
-def batch(frames=FRAMES, words=WORDS, shapes=SHAPES, seed=0):
+def make_batch(frames=FRAMES, words=WORDS, shapes=SHAPES, seed=0):
     rng = np.random.default_rng(seed)
-    found = {"frame_mask": np.arange(shapes["frames"][0]) < np.array(frames)[:, None]}
-    found["word_mask"] = np.arange(shapes["words"][0]) < np.array(words)[:, None]
+    batch = {"frame_mask": np.arange(shapes["frames"][0]) < np.array(frames)[:, None]}
+    batch["word_mask"] = np.arange(shapes["words"][0]) < np.array(words)[:, None]
     for name, shape in shapes.items():
-        found[name] = rng.normal(size=(len(frames), *shape)).astype(np.float32)
-    found["frames"] *= found["frame_mask"][:, :, None, None]
-    found["words"] *= found["word_mask"][:, :, None]
-    return {name: jnp.asarray(x) for name, x in found.items()}
+        batch[name] = rng.normal(size=(len(frames), *shape)).astype(np.float32)
+    batch["frames"] *= batch["frame_mask"][:, :, None, None]
+    batch["words"] *= batch["word_mask"][:, :, None]
+    return {name: jnp.asarray(x) for name, x in batch.items()}
 
 
-# Compiling is all the time these tests take; LLVM need not try hard.
-FAST = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
-
-
-@functools.partial(jax.jit, static_argnums=0, compiler_options=FAST)
-def _logits(graphdef, state, inputs, key):
-    model = nnx.merge(graphdef, state)
-    return model(inputs, rngs=None if key is None else nnx.Rngs(dropout=key))
-
-
-def answer(model, inputs, key=None):
-    """The model's logits, compiled as one."""
-    return _logits(*nnx.split(model), inputs, key)
-
-
-def count(part):
-    return sum(x.size for x in jax.tree.leaves(nnx.state(part, nnx.Param)))
-
-
-# systems.md 2.1: 128 (96 * 32) + 512 and 128 (300 * 14) + 512; 128 (50 * 14) + 512.
+# 128 (96 * 32) + 512 and 128 (300 * 14) + 512; 128 (50 * 14) + 512.
 AUDIO, TEXT = 393_728, {300: 538_112, 50: 90_112}
 SPU = 4 * 3 * 128
 
@@ -83,12 +53,14 @@ SPU = 4 * 3 * 128
 )
 def test_full_size_has_the_parameters_counted_by_hand(words, changes, branches, fused):
     shapes = {"frames": (750, 32, 3), "words": (128, words)}
-    model = nnx.eval_shape(lambda: build(shapes, 4, width=1.0, **changes))
-    wanted = {"A": AUDIO, "T": TEXT[words]}
+    if changes.get("modality") == "audio":
+        del shapes["words"]
+    model = common.abstract("mscnn_spu", shapes, 4, **changes)
+    sizes = {"A": AUDIO, "T": TEXT[words]}
     for name, branch in (("A", model.audio), ("T", model.text)):
         assert (branch is not None) == (name in branches)
-        assert branch is None or count(branch) == wanted[name]
-    convolutions = sum(wanted[name] for name in branches)
+        assert branch is None or count(branch) == sizes[name]
+    convolutions = sum(sizes[name] for name in branches)
     total = convolutions + (fused + 1) * 256 + (256 + 1) * 4
     assert count(model) == total
     golden = {300: 3_446_020, 50: 2_870_020}[words]
@@ -112,21 +84,21 @@ def statistics(x):
     return [x.max(axis=0), x.mean(axis=0), np.sqrt(x.var(axis=0) + 1e-8)]
 
 
-def attended(query, rows):
+def attend(query, rows):
     scores = np.exp(rows @ query)
     return (scores / scores.sum()) @ rows
 
 
-def written_out(model, frames, words, speaker, attention):
+def write_out(model, frames, words, speaker, attention):
     """Logits of one example, from the paper's equations."""
     heard = [statistics(x) for x in maps(model.audio, frames)]
     read = list(maps(model.text, words))
-    parts = [v for found in heard for v in found] + [speaker]
+    parts = [v for x in heard for v in x] + [speaker]
     parts += [v for x in read for v in statistics(x)]
     parts += [words.max(axis=0), words.mean(axis=0)]
     for j, rows in enumerate(read):
         chosen = {"all_pairs": heard, "matched": [heard[j]], "none": []}[attention]
-        parts += [attended(e, rows) for found in chosen for e in found]
+        parts += [attend(e, rows) for queries in chosen for e in queries]
     x = np.concatenate(parts)
     for layer in (model.hidden, model.dense):
         x = x @ np.asarray(layer.kernel) + np.asarray(layer.bias)
@@ -137,10 +109,10 @@ def written_out(model, frames, words, speaker, attention):
 @pytest.mark.parametrize("attention", ["all_pairs", "matched", "none"])
 def test_the_model_is_the_equations(attention):
     shapes = {**SHAPES, **SPEAKER}
-    model = evaluated(shapes=shapes, attention=attention)
-    inputs = batch(shapes=shapes)
-    wanted = [
-        written_out(
+    model = build(shapes, attention=attention)
+    inputs = make_batch(shapes=shapes)
+    expected = [
+        write_out(
             model,
             np.asarray(inputs["frames"])[i, :frames].reshape(frames, -1),
             np.asarray(inputs["words"])[i, :words],
@@ -150,7 +122,7 @@ def test_the_model_is_the_equations(attention):
         for i, (frames, words) in enumerate(zip(FRAMES, WORDS, strict=True))
     ]
     # float32 against float64 over some hundred terms.
-    np.testing.assert_allclose(answer(model, inputs), wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(answer(model, inputs), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_kernels_stay_inside_and_short_sequences_have_one_position():
@@ -165,14 +137,13 @@ def test_kernels_stay_inside_and_short_sequences_have_one_position():
 
 
 def test_words_that_nobody_reads_are_refused():
-    config = mscnn_spu.get_config("audio").model
     with pytest.raises(ValueError, match="set data.text=none"):
-        MscnnSpu(config, input_shapes=SHAPES, num_classes=3, rngs=nnx.Rngs(0))
+        common.abstract("mscnn_spu", SHAPES, preset="audio")
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_only_the_branches_of_the_modality_are_read(modality):
-    model, inputs = evaluated(modality=modality), batch()
+    model, inputs = build(modality=modality), make_batch()
     before = answer(model, inputs)
     for branch, names in {
         "text": ("words", "word_mask"),
@@ -189,7 +160,7 @@ def test_only_the_branches_of_the_modality_are_read(modality):
 
 @pytest.mark.parametrize("attention", ["all_pairs", "matched"])
 def test_padding_is_neither_counted_nor_attended_to(attention):
-    model, inputs = evaluated(attention=attention), batch()
+    model, inputs = build(attention=attention), make_batch()
     before = answer(model, inputs)
     dirty = dict(inputs)
     for name, mask in (("frames", "frame_mask"), ("words", "word_mask")):
@@ -208,11 +179,11 @@ def test_padding_is_neither_counted_nor_attended_to(attention):
 
 
 def test_an_utterance_without_words_or_frames_is_finite():
-    model, inputs = build(), batch(frames=(19, 0, 7), words=(0, 0, 3))
+    model, inputs = build(), make_batch(frames=(19, 0, 7), words=(0, 0, 3))
     model.train()
     graphdef, params = nnx.split(model)
 
-    @functools.partial(jax.jit, compiler_options=FAST)
+    @common.fast_jit
     def step(params, key):
         def loss(params):
             logits = nnx.merge(graphdef, params)(inputs, rngs=nnx.Rngs(dropout=key))
@@ -231,24 +202,31 @@ def test_an_utterance_without_words_or_frames_is_finite():
 
 def test_a_speaker_embedding_is_read_where_there_is_one():
     shapes = {**SHAPES, **SPEAKER}
-    inputs = batch(shapes=shapes)
+    inputs = make_batch(shapes=shapes)
     other = {**inputs, "speaker_embedding": inputs["speaker_embedding"][::-1]}
     for modality in ("audio", "both"):
-        model = evaluated(shapes=shapes, modality=modality)
+        model = build(shapes, modality=modality)
         assert np.abs(answer(model, inputs) - answer(model, other)).max() > 1e-3
-    without = evaluated()
+    without = build()
     np.testing.assert_array_equal(answer(without, inputs), answer(without, other))
 
 
 def test_dropout_needs_randomness_and_works_in_training_only():
-    model, inputs = build(dropout=0.5), batch()
+    model, inputs = build(dropout=0.5), make_batch()
     model.train()
     with pytest.raises(ValueError, match="rngs"):
-        answer(model, inputs)
-    noisy = [answer(model, inputs, jax.random.key(seed)) for seed in (1, 2)]
-    assert np.abs(noisy[0] - noisy[1]).max() > 1e-3
+        nnx.eval_shape(lambda model: model(inputs), model)
+    graphdef, state = nnx.split(model)
+
+    @common.fast_jit
+    def noisy(key):
+        return nnx.merge(graphdef, state)(inputs, rngs=nnx.Rngs(dropout=key))
+
+    first, second = map(noisy, jax.random.split(jax.random.key(0)))
+    assert np.abs(first - second).max() > 1e-3
     model.eval()
-    np.testing.assert_array_equal(answer(model, inputs), answer(model, inputs))
+    quiet = build(dropout=0.0)
+    np.testing.assert_array_equal(answer(model, inputs), answer(quiet, inputs))
 
 
 @pytest.mark.parametrize(
