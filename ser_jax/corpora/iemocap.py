@@ -30,14 +30,10 @@ _SESSIONS = tuple(f"Session{n}" for n in range(1, 6))
 def find_root(root: str) -> Path:
     """Finds the folder that holds `Session1` ... `Session5`.
 
-    Args:
-      root: IEMOCAP's folder or its parent; `""` takes `$IEMOCAP_ROOT`.
-
-    Returns:
-      `root` itself or `root/IEMOCAP_full_release`, absolute.
+    It is `root` (or, if empty, `$IEMOCAP_ROOT`) or the `IEMOCAP_full_release` in it.
 
     Raises:
-      InputError: If neither holds a session; says how to get the corpus.
+      InputError: Neither holds a session; the message tells how to get the corpus.
     """
     root = root or os.environ.get("IEMOCAP_ROOT", "")
     if not root:
@@ -66,7 +62,7 @@ def _how_to_get(looked: str) -> str:
 
 
 def is_synthetic(root: str | os.PathLike) -> bool:
-    """Whether the tree says of itself that its speech is synthetic."""
+    """Whether the tree is marked as synthetic speech."""
     return (Path(root) / SYNTHETIC_MARKER).is_file()
 
 

@@ -33,14 +33,9 @@ COUNTS = {
 
 
 def check_counts(utterances: Iterable[Utterance], *, strict: bool) -> None:
-    """Compares the class counts with those of the full release.
+    """Raises InputError, or warns if not `strict`, where class counts differ.
 
-    Args:
-      utterances: The usable turns of one tree.
-      strict: Raise on a difference; otherwise warn.
-
-    Raises:
-      InputError: If `strict` and a count differs; names session, style and class.
+    The message names session, style and class.
     """
     got = collections.Counter((u.style, u.session, u.emotion) for u in utterances)
     differences = [

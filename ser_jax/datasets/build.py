@@ -27,8 +27,8 @@ _SETTING = "--config.data.tfds_dir or TFDS_DATA_DIR"  # where all of it is writt
 def ensure_built(data, *, samples: bool = False) -> str:
     """Builds the configured dataset unless it is there.
 
-    A dataset that is there is reused in whichever format it was built. Processes that
-    want the same dataset at once wait for the first one.
+    A dataset that is there is reused in whichever format it was built. A process that
+    needs a dataset another one is building waits for it.
 
     Args:
       data: The group `data` of the config (see `configs/base.py`), which has passed
@@ -171,7 +171,7 @@ def _build(builder, root: str | None, data) -> None:
             "set --config.data.file_format=array_record."
         )
     if data.recognizer:
-        transcription.versions(data.recognizer)  # missing packages show at once
+        transcription.versions(data.recognizer)  # missing packages show before the work
     target = Path(builder.data_dir)
     # TFDS writes to `incomplete.<random>_<version>`. We hold the dataset's lock, so such
     # a folder was left by a killed build.

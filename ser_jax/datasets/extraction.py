@@ -24,11 +24,7 @@ def check_recordings(
     """Reads every recording once, before anything is written.
 
     Sessions without a usable recording must be known before their split is opened.
-
-    Args:
-      utterances: What the reader found.
-      config: A `SpeechConfig`.
-      excluded: What the reader left out; unusable recordings are appended.
+    Unusable recordings are appended to `excluded`; `config` is a `SpeechConfig`.
 
     Returns:
       (Utterances whose audio can be used, how many of them need resampling.)
@@ -80,15 +76,9 @@ def _nothing_usable(excluded: list[Exclusion], reasons: str) -> str:
 def extract(
     utterances: list[Utterance], config, num_workers: int
 ) -> Iterator[tuple[Utterance, dict[str, np.ndarray]]]:
-    """Features of utterances, in order, on all cores, in bounded memory.
+    """Yields utterances, in order, each with its `vtlp.recording_features`.
 
-    Args:
-      utterances: With usable recordings.
-      config: A `SpeechConfig`.
-      num_workers: 0 = all cores.
-
-    Yields:
-      An utterance and its `vtlp.recording_features`.
+    On `num_workers` cores (0 = all), in bounded memory.
     """
     from ser_jax.features import vtlp  # librosa, which a built dataset does not need
 

@@ -25,16 +25,12 @@ _LAYOUT = 1  # increase it when the layout changes: all caches are then written 
 
 @dataclasses.dataclass(frozen=True)
 class FrameCache:
-    """Blocks of frames in a file.
+    """Blocks of frames in a file."""
 
-    Attributes:
-      frames: [N, F, C], float32 (int16 for samples), read-only, one block after the
-        other; pages are read from disk when touched.
-      entries: The JSON entry of each block.
-    """
-
+    # One block after the other [N, F, C], float32 (int16 for samples), read-only; pages
+    # are read from disk when touched.
     frames: np.ndarray
-    entries: list[dict]
+    entries: list[dict]  # the JSON entry of each block
 
 
 Blocks = Iterable[tuple[dict, list[np.ndarray]]]
@@ -45,7 +41,7 @@ def open_or_write(
 ) -> FrameCache:
     """Maps a folder's frames; writes the folder first if it is absent or outdated.
 
-    Processes that want the same folder at once wait for the first one.
+    A process that needs a folder another one is writing waits for it.
 
     Args:
       folder: Where the two files lie.

@@ -45,13 +45,9 @@ class Iemocap(speech_builder.SpeechBuilder, skip_registration=True):
 
 
 def corpus_fingerprint(root: str | os.PathLike) -> str:
-    """Changes when a recording comes, goes or changes size, or when a text changes.
+    """16 hex digits that change with a text or with a recording's name or size.
 
-    Args:
-      root: Folder that holds Session1 ... Session5.
-
-    Returns:
-      16 hex digits, the same wherever the folder lies.
+    They are the same wherever `root`, the folder of Session1 ... Session5, lies.
     """
     root = Path(root)
     files = itertools.chain.from_iterable(map(root.glob, _CORPUS_FILES))

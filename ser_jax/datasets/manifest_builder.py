@@ -17,15 +17,10 @@ from ser_jax.datasets import speech_builder
 
 @dataclasses.dataclass(eq=False)
 class ManifestConfig(speech_builder.SpeechConfig):
-    """Features of one manifest; another CSV or other files are another dataset.
+    """Features of one manifest; another CSV or other files are another dataset."""
 
-    Attributes:
-      manifest: The CSV file.
-      fingerprint: Of the CSV and its recordings; computed when empty.
-    """
-
-    manifest: str = ""
-    fingerprint: str = ""
+    manifest: str = ""  # the CSV file
+    fingerprint: str = ""  # of the CSV and its recordings; computed when empty
 
     def __post_init__(self):
         self.fingerprint = self.fingerprint or manifest_fingerprint(self.manifest)

@@ -19,30 +19,17 @@ from ser_jax.features.spec import RECIPES, FeatureSpec
 
 @dataclasses.dataclass(eq=False)
 class SpeechConfig(tfds.core.BuilderConfig):
-    """Which features are stored; every value but the defaults shows in the name.
+    """Which features are stored; every value but the defaults shows in the name."""
 
-    Attributes:
-      name: Made by `config_name`; do not pass it.
-      recipe: Key of `ser_jax.features.spec.RECIPES`.
-      vtlp_copies: Perturbed copies V per utterance.
-      vtlp_mode: `textbook` or `nlpaug`.
-      vtlp_low: Smallest warp factor.
-      vtlp_high: Largest warp factor.
-      min_duration_s: Shorter recordings are excluded and listed.
-      recognizer: Key of `transcription.SPEECH_RECOGNIZERS`, whose text is stored;
-        empty = none.
-      samples: Whether the samples are stored too, int16 at the recipe's rate.
-    """
-
-    name: str = ""
-    recipe: str = "logmel128"
-    vtlp_copies: int = 0
-    vtlp_mode: str = "textbook"
-    vtlp_low: float = 0.8
-    vtlp_high: float = 1.2
-    min_duration_s: float = 0.1
-    recognizer: str = ""
-    samples: bool = False
+    name: str = ""  # made by `config_name`; do not pass it
+    recipe: str = "logmel128"  # key of `ser_jax.features.spec.RECIPES`
+    vtlp_copies: int = 0  # perturbed copies V per utterance
+    vtlp_mode: str = "textbook"  # or `nlpaug`
+    vtlp_low: float = 0.8  # smallest warp factor
+    vtlp_high: float = 1.2  # largest warp factor
+    min_duration_s: float = 0.1  # shorter recordings are excluded and listed
+    recognizer: str = ""  # key of `transcription.SPEECH_RECOGNIZERS`; empty = none
+    samples: bool = False  # store the samples, too, int16 at the recipe's rate
 
     def __post_init__(self):
         self.name = self.name or config_name(self)

@@ -1,10 +1,11 @@
 """Opens a built dataset, whichever format, without TensorFlow."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,61 +17,34 @@ from ser_jax.errors import InputError
 from ser_jax.features.spec import RECIPES, FeatureSpec
 
 
-class _Views(Sequence):
-    """A sequence whose items are views that are made on access."""
-
-    def __init__(self, view: Callable[[int], np.ndarray], length: int):
-        self._view, self._length = view, length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, position: int) -> np.ndarray:
-        return self._view(range(self._length)[position])
-
-
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """A whole dataset; its features stay in a mapped file (see `frame_cache`).
+    """A whole dataset; its features stay in a mapped file (see `frame_cache`)."""
 
-    Attributes:
-      utterances: Labels of U utterances, sorted by id.
-      flat: float32 [N, F, C], features with C - 1 orders of deltas, of one utterance
-        after the other: the original, then its VTLP copies.
-      first: int64 [U], first frame of each original in `flat`.
-      num_frames: int64 [U], T_u.
-      warp_factors: float32 [U, V], of the copies in use; V may be 0.
-      num_samples: int64 [U], lengths at the recipe's rate.
-      spec: The recipe.
-      excluded: What the reader and the builder left out, and why.
-      resampled: How many recordings came at another rate.
-      directory: Where it was read from.
-      asr_text: Recognized text of each utterance; all empty without a recognizer.
-      asr: Recognizer, versions, word error rate, ...; or {}.
-    """
-
-    utterances: tuple[Utterance, ...]
+    utterances: tuple[Utterance, ...]  # labels of U utterances, sorted by id
+    # Features with C - 1 orders of deltas of one utterance after the other, each followed
+    # by its VTLP copies: float32 [N, F, C].
     flat: np.ndarray
-    first: np.ndarray
-    num_frames: np.ndarray
-    warp_factors: np.ndarray
-    num_samples: np.ndarray
+    first: np.ndarray  # int64 [U], first frame of each utterance in `flat`
+    num_frames: np.ndarray  # int64 [U], T_u
+    warp_factors: np.ndarray  # float32 [U, V], of the copies in use; V may be 0
+    num_samples: np.ndarray  # int64 [U], lengths at the recipe's rate
     spec: FeatureSpec
-    excluded: tuple[Exclusion, ...]
-    resampled: int
+    excluded: tuple[Exclusion, ...]  # by the reader and the builder
+    resampled: int  # recordings that came at another rate
     directory: str
-    asr_text: tuple[str, ...]
-    asr: dict
+    asr_text: tuple[str, ...]  # recognized texts; all empty without a recognizer
+    asr: dict  # recognizer, versions, word error rate, ...; or {}
 
-    @property
-    def frames(self) -> Sequence[np.ndarray]:
-        """Per utterance float32 [T_u, F, C]."""
-        return _Views(lambda u: self._block(u)[0], len(self.utterances))
+    @functools.cached_property
+    def frames(self) -> list[np.ndarray]:
+        """Per utterance float32 [T_u, F, C]; views, no copies."""
+        return [self._block(u)[0] for u in range(len(self.utterances))]
 
-    @property
-    def copies(self) -> Sequence[np.ndarray]:
-        """Per utterance float32 [V, T_u, F, C], its VTLP copies."""
-        return _Views(lambda u: self._block(u)[1:], len(self.utterances))
+    @functools.cached_property
+    def copies(self) -> list[np.ndarray]:
+        """Per utterance float32 [V, T_u, F, C], its VTLP copies; views."""
+        return [self._block(u)[1:] for u in range(len(self.utterances))]
 
     def _block(self, u: int) -> np.ndarray:
         num, copies = int(self.num_frames[u]), self.warp_factors.shape[1]
@@ -100,7 +74,7 @@ def load(
     """Opens all splits of a built dataset.
 
     The first time, the features are copied to a file of 4 (V + 1) T F C bytes per
-    utterance; the records are not read again until the dataset changes.
+    utterance.
 
     Args:
       directory: What `ser_jax.datasets.build.ensure_built` returned.
@@ -129,7 +103,9 @@ def load(
         directory,
         lambda: _feature_blocks(builder, channels, copies),
     )
-    rows, first = cache.entries, _first_frames(cache.entries)
+    rows = cache.entries
+    sizes = [row["num_frames"] * (1 + len(row["warp_factors"])) for row in rows]
+    first = np.cumsum([0, *sizes], dtype=np.int64)[:-1]  # records are in no order
     order = sorted(range(len(rows)), key=lambda u: rows[u]["utterance"]["id"])
     rows = [rows[u] for u in order]
     metadata = builder.info.metadata
@@ -154,9 +130,7 @@ def load_samples(
 ) -> frame_cache.FrameCache:
     """Opens the recordings' samples, in rows of one hop, each padded to whole rows.
 
-    Args:
-      directory: A dataset that was built with samples.
-      cache_dir: As for `load`.
+    Arguments as for `load`.
 
     Returns:
       int16 [N, 1, hop] and for each recording `id`, `num_samples` and `log_peak`.
@@ -240,12 +214,6 @@ def _sample_blocks(builder, hop_samples: int) -> frame_cache.Blocks:
             "log_peak": float(example["log_peak"]),
         }
         yield entry, [rows.reshape(-1, 1, hop_samples)]
-
-
-def _first_frames(entries: list[dict]) -> np.ndarray:
-    """First frame of every block, in the order of the file: int64."""
-    sizes = [row["num_frames"] * (1 + len(row["warp_factors"])) for row in entries]
-    return np.cumsum([0, *sizes], dtype=np.int64)[:-1]
 
 
 def _labels(example: dict) -> dict:

@@ -87,7 +87,7 @@ def transcribe(
 ) -> tuple[dict[str, str], dict]:
     """Recognizes every utterance, one after the other, with one loaded model.
 
-    Every text is appended to a journal at once, under a hash of the samples and of the
+    Every text is appended to a journal as it comes, under a hash of the samples and of the
     recognizer's versions. So a killed build continues where it stopped, and another
     recipe of the same corpus recognizes nothing again.
 

@@ -36,7 +36,7 @@ class AudioError(ValueError):
 
 
 def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
-    """Opens a recording that has samples, by all that its header and size tell.
+    """Opens a recording after checks of its header and size.
 
     Raises:
       AudioError: It is missing, unreadable, empty or truncated.

@@ -52,7 +52,7 @@ def log_energy(
 
     Args:
       power: [T, 1 + n_fft / 2].
-      filterbanks: [V, `num_filters`, 1 + n_fft / 2]; the recipe's own, warped ones.
+      filterbanks: [V, `num_filters`, 1 + n_fft / 2], of the recipe or warped.
       spec: The recipe.
 
     Returns:
@@ -111,12 +111,7 @@ def deltas(x: np.ndarray) -> np.ndarray:
 
     d[t] = sum_n n (x[t+n] - x[t-n]) / (2 sum_n n^2), n = 1, 2. `librosa.feature.delta`
     has another default; with `width=5, order=1, mode="nearest"` it is the same.
-
-    Args:
-      x: [T, ...] with T >= 1.
-
-    Returns:
-      Array like `x`.
+    `x` is [T, ...] with T >= 1, the result like it.
     """
     padded = np.concatenate([x[:1], x[:1], x, x[-1:], x[-1:]])
     near = padded[3:-1] - padded[1:-3]

@@ -86,12 +86,9 @@ def prepare_samples(
 def cut_frames(
     waves: Float[Array, "B N"], num: int, spec: FeatureSpec
 ) -> Float[Array, "B T W"]:
-    """The first T windows of each wave, starting every hop; slices, no gather.
+    """The first `num` windows of each wave, one per hop, without a gather.
 
-    Args:
-      waves: At least `(num - 1) * hop_samples + win_samples` samples.
-      num: T.
-      spec: The recipe; W is `win_samples`.
+    Waves have `(num - 1) * hop_samples + win_samples` samples or more.
     """
     hop, win = spec.hop_samples, spec.win_samples
     parts = []
@@ -109,11 +106,8 @@ def power(
 ) -> Float[Array, "B T bins"]:
     """Power spectra of windows of `win_samples`.
 
-    Args:
-      frames: The windows.
-      spec: The recipe.
-      fft: False: two matrix products instead, for export formats without an FFT; equal
-        to 1e-6 of a window's largest value.
+    Without `fft` two matrix products take its place, for export formats that have no
+    FFT; the results are equal to 1e-6 of the largest value.
     """
     window = offline.window(spec).astype(np.float32)
     if fft:

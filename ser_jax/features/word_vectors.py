@@ -53,10 +53,9 @@ def find(words: Sequence[str], source: str) -> WordVectors:
 
 
 def check(source: str) -> None:
-    """Checks that a source is there, before hours are spent on features.
+    """Raises InputError if a source's package or file is missing.
 
-    Raises:
-      InputError: The package or file is missing.
+    Called before hours are spent on features.
     """
     if source in _PACKAGES:
         _PACKAGES[source](())

@@ -30,27 +30,16 @@ _PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "—": "
 
 @dataclasses.dataclass(frozen=True)
 class WordTable:
-    """The texts of U utterances as rows of the word vectors they need.
+    """The texts of U utterances as rows of the word vectors they need."""
 
-    Attributes:
-      vectors: float32 [V, E]; row 0 is zeros, for padding.
-      words: The V words of the rows, sorted; the first is empty.
-      tokens: int32 [U, L], rows of `vectors`; 0 behind a text's last word.
-      lengths: int32 [U], words per text; 0 for a text without a known word.
-      unknown: How often each word without a vector occurs.
-      num_words: Words in all texts, known and unknown, before cutting.
-      num_cut: Texts with more known words than L.
-      source: Where the vectors are from, for people.
-    """
-
-    vectors: np.ndarray
-    words: tuple[str, ...]
-    tokens: np.ndarray
-    lengths: np.ndarray
-    unknown: Mapping[str, int]
-    num_words: int
-    num_cut: int
-    source: str
+    vectors: np.ndarray  # float32 [V, E]; row 0 is zeros, for padding
+    words: tuple[str, ...]  # the V words of the rows, sorted; the first is empty
+    tokens: np.ndarray  # int32 [U, L], rows of `vectors`; 0 behind a text's last word
+    lengths: np.ndarray  # int32 [U], words with a vector per text, at most L
+    unknown: Mapping[str, int]  # how often each word without a vector occurs
+    num_words: int  # in all texts, with or without a vector, before cutting
+    num_cut: int  # texts with more than L words that have a vector
+    source: str  # where the vectors are from, for people
 
 
 def embed_texts(texts: Sequence[str], *, source: str, max_words: int) -> WordTable:
@@ -62,14 +51,14 @@ def embed_texts(texts: Sequence[str], *, source: str, max_words: int) -> WordTab
     Args:
       texts: One per utterance; empty ones are allowed.
       source: See `word_vectors.find`.
-      max_words: Known words per text that are kept.
+      max_words: Words per text that are kept, of those that have a vector.
 
     Returns:
       The table; L is the length of the longest text, at most `max_words`, at least 1.
 
     Raises:
-      InputError: No text has a word, or none a known one; `max_words` is less than 1;
-        or the vectors cannot be read.
+      InputError: No text has a word, or no word has a vector; `max_words` is less than
+        1; or the vectors cannot be read.
     """
     if max_words < 1:
         raise InputError(f"data.max_words: expected 1 or more, got {max_words}")

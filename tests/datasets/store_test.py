@@ -103,7 +103,7 @@ def test_the_dataset_is_read_once_and_again_when_it_changed(built, monkeypatch):
     np.testing.assert_array_equal(changed.flat, first.flat)  # mapped still, if unlinked
 
 
-def test_an_unfinished_or_torn_flat_file_is_made_anew(built, tmp_path):
+def test_an_unfinished_or_damaged_cache_is_written_again(built, tmp_path):
     _, directory = built
     whole = store.load(directory, copies=False, cache_dir=str(tmp_path))
     (frames,) = tmp_path.glob("*/*/frames.npy")
