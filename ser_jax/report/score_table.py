@@ -32,18 +32,19 @@ def text(results: Mapping, published: Mapping) -> str:
     """
     body = rows(results, published)
     body.insert(len(results["runs"]), SEPARATING_LINE)
+    # tabulate pads what it is told are headers, so that lines would leave 80 columns.
     table = tabulate(
-        body,
-        HEADER,
+        [HEADER, SEPARATING_LINE, *body],
         tablefmt="simple",
         colalign=("left", *["right"] * (len(HEADER) - 1)),
         disable_numparse=True,  # cells are formatted already
     )
+    _, *table, _ = table.splitlines()  # without rules around it
     lines = [f"{results['model']} on {results['corpus']}, {_protocol(results)}"]
     lines += [f"[{stamp}]" for stamp in stamps(results)]
     if "test sentences also in training" in stamps(results):
         lines.append(f"warning: {protocol.repeated_sentences(results)}")
-    lines += ["", table, ""]
+    lines += ["", *table, ""]
     if differing := differences(results, published):
         lines.append("differs from the paper:")
         lines += [f"  {line}" for line in differing]

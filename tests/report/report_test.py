@@ -63,18 +63,25 @@ def _markdown(summary, published=None, command=""):
 
 
 def test_table_by_hand():
-    lines = table.text(_results(), PUBLISHED).splitlines()
-    rows = {line.split("  ")[0]: line.split() for line in lines if line}
     # s1: recalls 1 and 0; s2: recalls 1 and 1/2, accuracy 2/3.
-    assert rows["s1"][:4] == ["s1", "0", "50.00", "50.00"]
-    assert rows["s1"][-2:] == ["2", "4"]
-    assert rows["s2"][2:4] == ["75.00", "66.67"]
-    assert rows["s2"][-2:] == ["3", "–"]
-    assert "62.50 ± 17.68" in " ".join(rows["mean ± std"])
     # Pooled: recalls 1 and 1/3; 3 of 5 right.
-    assert rows["pooled"][1:3] == ["66.67", "60.00"]
-    assert rows["pooled"][-1] == "5"
-    assert rows["paper"][1:5] == ["77.54", "±", "1.20", "79.34"]
+    text = """
+area_attn on demo, subset all, happy hap+exc, split session5, selection val
+
+fold        seed           UA %           WA %     macro-F1 %  n  best epoch
+----------  ----  -------------  -------------  -------------  -  ----------
+s1             0          50.00          50.00          33.33  2           4
+s2             0          75.00          66.67          66.67  3           –
+----------  ----  -------------  -------------  -------------  -  ----------
+mean ± std        62.50 ± 17.68  58.33 ± 11.79  50.00 ± 23.57
+pooled                    66.67          60.00          58.33  5
+paper              77.54 ± 1.20          79.34              –
+
+differs from the paper:
+  subset: paper: improvised, here: all
+  split: paper: random_80_20, here: session5
+"""
+    assert table.text(_results(), PUBLISHED) == text.strip()
 
 
 def test_table_without_a_paper_has_no_paper_row():
@@ -109,9 +116,6 @@ def test_differences_from_the_paper_are_listed_one_by_one():
     assert "selection: paper" not in text  # not stated
     assert "Not stated for the paper: corpus, selection." in text
     assert "Its protocol: random 80/20" in text
-    assert "split: paper: random_80_20, here: session5" in table.text(
-        _results(), PUBLISHED
-    )
 
 
 def test_equal_protocol_is_said_to_be_equal():
@@ -229,14 +233,6 @@ def test_fold_without_a_class_is_marked():
     summary["runs"][0]["absent_classes"] = ["sad"]
     assert "s1*" in table.text(summary, {})
     assert "leaves out: s1 (sad)." in _markdown(summary)
-
-
-def test_markdown_tables_have_equally_many_cells():
-    text = _markdown(_results(), PUBLISHED)
-    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert len(blocks) == 6
-    for block in blocks:
-        assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
 def test_percent():
