@@ -16,7 +16,7 @@ from ser_jax.workdir.workdir import Workdir
 from tests import conftest
 
 
-def _small(module, manifest, datasets, recipe, rule, window_s):
+def small(module, manifest, datasets, recipe, rule, window_s):
     config = module.get_config("emodb")
     config.data.manifest, config.data.tfds_dir = str(manifest), datasets
     config.data.recipe, config.data.file_format = recipe, "array_record"
@@ -40,23 +40,23 @@ def _area_attn(tones, datasets):
 
 
 def _acrnn(tones, datasets):
-    config = _small(acrnn, tones, datasets, "logmel40_psf", "first_last", 0.5)
+    config = small(acrnn, tones, datasets, "logmel40_psf", "first_last", 0.5)
     config.data.pad = "before_norm"
     return config
 
 
 def _afcn(tones, datasets):
-    return _small(afcn, tones, datasets, "spectrogram200", "whole", 0.8)
+    return small(afcn, tones, datasets, "spectrogram200", "whole", 0.8)
 
 
 def _head_fusion(tones, datasets):
-    config = _small(head_fusion, tones, datasets, "mfcc26", "tile", 0.4)
+    config = small(head_fusion, tones, datasets, "mfcc26", "tile", 0.4)
     config.segment.vote = "max"
     return config
 
 
 def _mscnn_spu(tones, datasets):
-    config = _small(mscnn_spu, spoken(tones), datasets, "mfcc32_3d", "first", 0.5)
+    config = small(mscnn_spu, spoken(tones), datasets, "mfcc32_3d", "first", 0.5)
     config.data.text, config.model.modality = "transcript", "both"
     config.data.word_vectors = str(tones.parent / "vectors.txt")
     return config
@@ -95,10 +95,10 @@ def make(name: str, tones: Path, datasets: str, folder: Path) -> None:
     if name == "area_attn":
         loop.train_and_evaluate(config, str(folder))
     else:
-        _evaluate_untrained(config, folder)
+        evaluate_untrained(config, folder)
 
 
-def _evaluate_untrained(config, folder: Path) -> None:
+def evaluate_untrained(config, folder: Path) -> None:
     """All that a training leaves, with the weights it would start from."""
     workdir = Workdir(folder)
     workdir.claim(config.to_dict(), ["python", "run.py"])

@@ -96,7 +96,7 @@ def explain(
     target = int(answer.probabilities.argmax())
     num_frames = explainer.trained.spec.num_frames(recording.num_samples)
     maps, summary = UtteranceMaps(num_frames, num_frames), _Summary()
-    for batch in _segment_batches(recognizer, recording):
+    for batch in segment_batches(recognizer, recording):
         for r in range(len(explainer.trained.runs)):
             explanation = explainer.explain(r, batch, target)
             explanation = explanation._replace(features=batch.frames[..., 0])
@@ -115,7 +115,7 @@ def explain(
     )
 
 
-def _segment_batches(
+def segment_batches(
     recognizer: Recognizer, recording: SpeechInput
 ) -> Iterator[SegmentBatch]:
     for count, window, frames, side_inputs in recognizer.features(recording):

@@ -15,50 +15,52 @@ from ser_jax.predict import sources
 from ser_jax.workdir import recordings
 
 TOLERANCE = 1e-4  # of a probability
-_LONGEST_S = 20.0  # of a recording that is asked about
+_LONGEST_S = 20.0  # of a recording of the corpus
 # The process may not reach for what a user of the file does not have.
+_BLOCKED = ("ser_jax", "flax", "librosa", "tensorflow", "torch")
 _PROCESS = """
 import sys
 for name in {blocked}:
     sys.modules[name] = None
-path, asked, told = sys.argv[1:]
+path, inputs, outputs = sys.argv[1:]
 {load}
 import numpy as np
-cases = np.load(asked, allow_pickle=False)
+cases = np.load(inputs, allow_pickle=False)
 numbers = range(len(cases.files) // 2)
-inputs = [[cases[f"{{kind}}{{i}}"] for kind in ("samples", "lengths")] for i in numbers]
-np.savez(told, *[np.asarray(answer(*case)) for case in inputs])
+cases = [[cases[f"{{kind}}{{i}}"] for kind in ("samples", "lengths")] for i in numbers]
+np.savez(outputs, *[np.asarray(answer(*case)) for case in cases])
 print(version)
 """
-_BLOCKED = ("ser_jax", "flax", "librosa", "tensorflow", "torch")
 
 
 def check(live, form, content: bytes, longest: int) -> dict:
-    """Asks a file and the live model the same.
+    """Gives the same recordings to a file and to the live model.
 
     Args:
       live: The `Recognizer`.
-      form: Its `formats.Format`.
+      form: The file's `formats.Format`.
       content: Of the file.
       longest: Samples N of a program of fixed size; 0 = any.
 
     Returns:
-      What was found, for the card.
+      The runtime, the recordings and the largest difference, for the card.
 
     Raises:
       InputError: The file cannot be loaded, or an answer differs by more than 1e-4.
     """
-    rate = live.sample_rate_hz
-    found, said = _recordings(live.trained, rate)
-    window = round(live.trained.config.segment.window_s * rate)
-    asked = _lengths(found, window, longest)
-    expected = np.stack([live(samples, rate).probabilities for samples in asked])
-    everyone = list(range(len(asked)))
-    # The shortest and the longest alone, and all in one batch.
-    batches = [[0], everyone[-1:], everyone]
+    rate_hz = live.sample_rate_hz
+    sounds, origin = _recordings(live.trained, rate_hz)
+    window = round(live.trained.config.segment.window_s * rate_hz)
+    # Shorter than a segment, as they are, and long: all of them in a row.
+    sounds = [sounds[0][: window // 3], *sounds, np.concatenate(sounds)]
+    sounds = [sound[: longest or None] for sound in sounds]
+    expected = np.stack([live(sound, rate_hz).probabilities for sound in sounds])
+    everyone = list(range(len(sounds)))
     if form.is_fixed:
         batches = [[i] for i in everyone]
-    cases = [_padded([asked[i] for i in batch], longest) for batch in batches]
+    else:  # the shortest and the longest alone, and all in one batch
+        batches = [[0], everyone[-1:], everyone]
+    cases = [_pad([sounds[i] for i in batch], longest) for batch in batches]
     answers, runtime = _answers(form, content, cases)
     difference = max(
         float(np.abs(answer - expected[batch]).max())
@@ -72,8 +74,8 @@ def check(live, form, content: bytes, longest: int) -> dict:
         )
     return {
         "runtime": runtime,
-        "recordings": said,
-        "seconds": [round(len(samples) / rate, 3) for samples in asked],
+        "recordings": origin,
+        "seconds": [round(len(sound) / rate_hz, 3) for sound in sounds],
         "answers": sum(map(len, batches)),
         "largest_difference": difference,
         "tolerance": TOLERANCE,
@@ -81,22 +83,21 @@ def check(live, form, content: bytes, longest: int) -> dict:
 
 
 def _recordings(trained, rate_hz: int) -> tuple[list[np.ndarray], str]:
-    """Three recordings of the corpus, or made ones; and which."""
+    """Three recordings of the corpus, or synthetic ones where it is not at hand."""
     try:
         files = _files(trained)
         chosen = [files[at] for at in (0, len(files) // 2, -1)]
-        found = [audio.load(path, rate_hz) for path in chosen]
+        sounds = [audio.load(path, rate_hz) for path in chosen]
     except (InputError, audio.AudioError, IndexError):
-        return [_made(rate_hz, seed) for seed in range(3)], "made sounds"
+        return [_synthesize(rate_hz, seed) for seed in range(3)], "made sounds"
     longest = round(_LONGEST_S * rate_hz)
-    return [samples[:longest] for samples in found], "recordings of the corpus"
+    return [sound[:longest] for sound in sounds], "recordings of the corpus"
 
 
 def _files(trained) -> list[str]:
     """The corpus's files, as far as they are known here."""
-    tested = recordings.read(
-        epath.Path(trained.provenance["workdir"]) / recordings.NAME
-    )
+    workdir = epath.Path(trained.provenance["workdir"])
+    tested = recordings.read(workdir / recordings.NAME)
     if tested:
         return [recording.wav for recording in tested.values()]
     data = trained.config.data
@@ -104,7 +105,7 @@ def _files(trained) -> list[str]:
     return [source.path for source in sources.expand([place] if place else [])]
 
 
-def _made(rate_hz: int, seed: int) -> np.ndarray:
+def _synthesize(rate_hz: int, seed: int) -> np.ndarray:
     """A gliding voice-like tone with noise and pauses, 2 to 4 s."""
     rng = np.random.default_rng(seed)
     t = np.arange(round(rate_hz * rng.uniform(2, 4))) / rate_hz
@@ -114,14 +115,8 @@ def _made(rate_hz: int, seed: int) -> np.ndarray:
     return (0.1 * loud * tone + 0.003 * rng.standard_normal(len(t))).astype(np.float32)
 
 
-def _lengths(found: list, window: int, longest: int) -> list[np.ndarray]:
-    """A third of a window, the recordings, and all of them in a row."""
-    asked = [found[0][: window // 3], *found, np.concatenate(found)]
-    return [samples[:longest] if longest else samples for samples in asked]
-
-
-def _padded(rows: list[np.ndarray], longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples [B, N] with noise behind the lengths [B]."""
+def _pad(rows: list[np.ndarray], longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples [B, N], with noise behind the lengths [B], which must not matter."""
     size = longest or max(map(len, rows))
     noise = np.random.default_rng(0).uniform(-1, 1, (len(rows), size))
     samples = noise.astype(np.float32)
@@ -132,30 +127,31 @@ def _padded(rows: list[np.ndarray], longest: int) -> tuple[np.ndarray, np.ndarra
 
 def _answers(form, content: bytes, cases) -> tuple[list[np.ndarray], str]:
     """Answers of a process that has the runtime alone, and the runtime's version."""
-    code = _PROCESS.format(blocked=_BLOCKED, load=form.load)
     arrays = {}
     for i, (samples, lengths) in enumerate(cases):
         arrays |= {f"samples{i}": samples, f"lengths{i}": lengths}
     with tempfile.TemporaryDirectory(prefix="ser_jax_export_") as folder:
-        file, asked, told = (
-            Path(folder) / x for x in ("file", "asked.npz", "told.npz")
-        )
+        names = ("file", "inputs.npz", "outputs.npz")
+        file, inputs, outputs = (Path(folder) / name for name in names)
         file.write_bytes(content)
-        np.savez(asked, **arrays)
+        np.savez(inputs, **arrays)
+        code = _PROCESS.format(blocked=_BLOCKED, load=form.load)
         # -I: neither the current folder nor PYTHONPATH; the CPU, because a process may
         # not open an accelerator that this one holds.
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", code, *map(str, (file, asked, told))],
+        process = subprocess.run(
+            [sys.executable, "-I", "-c", code, *map(str, (file, inputs, outputs))],
             check=False,
             env=os.environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
             text=True,
         )
-        if done.returncode or not told.exists():
-            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        if process.returncode or not outputs.exists():
+            lines = process.stderr.strip().splitlines()
+            problem = lines[-1] if lines else f"exit code {process.returncode}"
             raise InputError(
                 "Expected the file to load in a process of its own; got: "
-                f"{lines[-1][:300]}. Nothing was written: use another --format."
+                f"{problem[:300]}. Nothing was written: use another --format."
             )
-        with np.load(told, allow_pickle=False) as found:
-            return [found[name] for name in found.files], done.stdout.split("\n")[0]
+        with np.load(outputs, allow_pickle=False) as answers:
+            version = process.stdout.split("\n")[0]
+            return [answers[name] for name in answers.files], version

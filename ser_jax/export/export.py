@@ -12,6 +12,7 @@ from ser_jax.export import check, weights
 from ser_jax.export.formats import FORMATS
 from ser_jax.predict import trained_model
 from ser_jax.predict.recognizer import Recognizer
+from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.workdir import workdir as workdir_lib
 from ser_jax.workdir.results import write_atomically
 
@@ -28,8 +29,8 @@ def export(
     """Writes a file and its card, after it has answered as the live model does.
 
     The file is loaded back in a new process that has its runtime and no ser_jax, and
-    asked about recordings of the corpus (or made ones, where the corpus is not here)
-    of several lengths. Nothing is left behind if an answer differs by more than 1e-4.
+    given recordings of the corpus (or synthetic ones, where the corpus is not here) of
+    several lengths. Nothing is left behind if an answer differs by more than 1e-4.
 
     Args:
       workdir: A trained folder, local or `gs://`.
@@ -39,26 +40,27 @@ def export(
       longest_s: Formats of fixed size: the longest recording, in seconds.
 
     Returns:
-      What was done, for people.
+      A summary for people.
 
     Raises:
       InputError: The format is unknown, its packages are missing, it cannot carry the
-        model, or what it carries answers otherwise.
+        model, or the file answers otherwise.
     """
     if format not in (*FORMATS, WEIGHTS):
-        raise InputError(
-            f"--format: expected one of {', '.join((*FORMATS, WEIGHTS))}; got {format!r}."
-        )
+        names = ", ".join((*FORMATS, WEIGHTS))
+        raise InputError(f"--format: expected one of {names}; got {format!r}.")
+    suffix = f".{WEIGHTS}"
     if format != WEIGHTS:
         FORMATS[format].check_packages(format)
-    found = trained_model.load(workdir, run)
-    suffix = f".{WEIGHTS}" if format == WEIGHTS else FORMATS[format].suffix
-    out = _target(
-        out or epath.Path(workdir) / "export" / f"{found.provenance['model']}{suffix}"
-    )
-    make = _weights if format == WEIGHTS else _program
-    content, about, said = make(found, format, longest_s)
-    card = _card(found, format) | about
+        suffix = FORMATS[format].suffix
+    trained = trained_model.load(workdir, run)
+    default = epath.Path(workdir) / "export" / f"{trained.provenance['model']}{suffix}"
+    out = _check_target(out or default)
+    if format == WEIGHTS:
+        content, details, line = _export_weights(trained)
+    else:
+        content, details, line = _export_program(trained, format, longest_s)
+    card = _card(trained, format) | details
     card["file"] = {
         "name": out.name,
         "bytes": len(content),
@@ -74,13 +76,13 @@ def export(
             error
         )
     return (
-        f"{found.description()}\nWrote {out} ({len(content) / 1e6:.1f} MB) and its card "
-        f"{out.name}.json.\n{said}"
+        f"{trained.description()}\nWrote {out} ({len(content) / 1e6:.1f} MB) and its "
+        f"card {out.name}.json.\n{line}"
     )
 
 
-def _target(out) -> epath.Path:
-    """Where the file goes, looked at before the work begins."""
+def _check_target(out) -> epath.Path:
+    """Checks before the work begins that the file can be written."""
     out = epath.Path(out).expanduser()
     if out.is_dir():
         raise InputError(f"--out: expected a file; got the folder {out}.")
@@ -93,92 +95,90 @@ def _target(out) -> epath.Path:
     return out
 
 
-def _program(found: trained_model.TrainedModel, name: str, longest_s: float):
-    """A checked program's content, its part of the card, and a line for people."""
-    form = FORMATS[name]
-    _check_model(found, name)
-    longest = _longest(found, longest_s) if form.is_fixed else 0
+def _export_weights(trained: TrainedModel) -> tuple[bytes, dict, str]:
+    """Content of the file, its part of the card, and a line for people."""
+    shapes = {k: list(v.shape) for k, v in weights.named_arrays(trained).items()}
+    line = f"{len(shapes)} arrays; `ser_jax.export.weights.read` takes them back."
+    details = {"arrays": shapes, "limits": ["weights alone, no program"]}
+    return weights.to_bytes(trained), details, line
+
+
+def _export_program(
+    trained: TrainedModel, name: str, longest_s: float
+) -> tuple[bytes, dict, str]:
+    """The same of a checked program."""
+    form, model = FORMATS[name], trained.provenance["model"]
+    _check_model(trained, name)
+    longest = _longest(trained, longest_s) if form.is_fixed else 0
     with jax.default_device(jax.devices("cpu")[0]):
-        live = Recognizer(found)
         try:
-            content = form.write(found, longest)
+            content = form.write(trained, longest)
         except ImportError:  # a broken installation, not the model's fault
             raise
         except Exception as error:  # converters raise many kinds
             problem = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"--format={name}: expected a model that it can carry; "
-                f"{found.provenance['model']} has what it cannot: {problem[:300]}. Use "
-                "another format."
+                f"--format={name}: expected a model that it can carry; {model} has "
+                f"what it cannot: {problem[:300]}. Use another format."
             ) from error
-        checked = check.check(live, form, content, longest)
-    limits = list(form.limits)
+        checked = check.check(Recognizer(trained), form, content, longest)
+    limits, shape = list(form.limits), ["B", "N"]
     if form.is_fixed:
         limits.append(f"one recording of at most {longest_s:g} s; cut longer ones")
-    shape = [1, longest] if form.is_fixed else ["B", "N"]
-    about = _interface(found, shape) | {"limits": limits, "checked": checked}
-    said = (
+        shape = [1, longest]
+    line = (
         f"Loaded back without ser_jax by {checked['runtime']}: {checked['answers']} "
         f"answers for {checked['recordings']} differ from the live model's by "
         f"{checked['largest_difference']:.1e} at most."
     )
-    return content, about, said
+    details = _interface(trained, shape) | {"limits": limits, "checked": checked}
+    return content, details, line
 
 
-def _longest(found: trained_model.TrainedModel, longest_s: float) -> int:
+def _longest(trained: TrainedModel, longest_s: float) -> int:
     """Samples N of a program of fixed size."""
-    window_s = found.config.segment.window_s
+    window_s = trained.config.segment.window_s
     if not longest_s >= window_s:
         raise InputError(
             f"--longest: expected at least the model's window, {window_s:g} s; got "
             f"{longest_s:g} s."
         )
-    return round(longest_s * found.spec.sample_rate_hz)
+    return round(longest_s * trained.spec.sample_rate_hz)
 
 
-def _interface(found: trained_model.TrainedModel, shape: list) -> dict:
+def _interface(trained: TrainedModel, shape: list) -> dict:
     """Names, types and meanings of inputs [B, N] and outputs."""
 
     def array(dtype: str, shape: list, meaning: str) -> dict:
         return {"dtype": dtype, "shape": shape, "meaning": meaning}
 
-    rate_hz = found.spec.sample_rate_hz
-    heard = f"mono, in [-1, 1], {rate_hz} Hz; padded with anything"
-    number, classes = shape[0], len(found.classes)
-    said = array("float32", [number, classes], "in the order of `classes`")
+    rate_hz = trained.spec.sample_rate_hz
+    samples = f"mono, in [-1, 1], {rate_hz} Hz; padded with anything"
+    number = shape[0]
+    outputs = [number, len(trained.classes)]
     return {
         "inputs": {
-            "samples": array("float32", shape, heard),
+            "samples": array("float32", shape, samples),
             "lengths": array("int32", [number], "samples of each recording, 1 ... N"),
         },
-        "outputs": {"probabilities": said},
+        "outputs": {
+            "probabilities": array("float32", outputs, "in the order of `classes`")
+        },
     }
 
 
-def _weights(found: trained_model.TrainedModel, name: str, longest_s: float):
-    """The same of the weights alone."""
-    del name, longest_s  # of programs
-    content = weights.to_bytes(found)
-    shapes = {k: list(v.shape) for k, v in weights.named(found).items()}
-    said = f"{len(shapes)} arrays; `ser_jax.export.weights.read` takes them back."
-    return content, {"arrays": shapes, "limits": ["weights alone, no program"]}, said
-
-
-def _check_model(found: trained_model.TrainedModel, name: str) -> None:
+def _check_model(trained: TrainedModel, name: str) -> None:
     """Refuses models whose answer is no function of the samples alone."""
-    model, data, segment = (
-        found.provenance["model"],
-        found.config.data,
-        found.config.segment,
-    )
-    reads = set(found.input_shapes) - {"frames", "frame_mask"}
+    model = trained.provenance["model"]
+    reads = set(trained.input_shapes) - {"frames", "frame_mask"}
     if reads:
         raise InputError(
             f"--format={name}: expected a model that reads sound alone; {model} also "
             f"reads {', '.join(sorted(reads))}. Export its weights with "
             f"--format={WEIGHTS}."
         )
-    if data.pad == "before_norm" and segment.rule == "whole":
+    config = trained.config
+    if config.data.pad == "before_norm" and config.segment.rule == "whole":
         raise InputError(
             f"--format={name}: expected answers that do not depend on padding; {model} "
             "with segment.rule=whole and data.pad=before_norm hears it. Export its "
@@ -186,33 +186,29 @@ def _check_model(found: trained_model.TrainedModel, name: str) -> None:
         )
 
 
-def _card(found: trained_model.TrainedModel, name: str) -> dict:
+def _card(trained: TrainedModel, name: str) -> dict:
     """What holds for every format."""
-    about = found.provenance
-    ours = workdir_lib.versions()
-    kept = ("python", "jax", "jaxlib", "flax", "numpy")
+    known = trained.provenance
+    copied = ("model", "corpus", "corpus_is_synthetic", "stamps", "protocol")
+    versions = workdir_lib.versions()
+    writers = ("python", "jax", "jaxlib", "flax", "numpy")
     return {
         "format": name,
-        "model": about["model"],
-        "classes": list(found.classes),
-        "corpus": about["corpus"],
-        "corpus_is_synthetic": about["corpus_is_synthetic"],
-        "stamps": about["stamps"],
-        "protocol": about["protocol"],
-        "selection": about["selection"],
+        "classes": list(trained.classes),
+        **{key: known[key] for key in (*copied, "selection")},
         "runs": [
-            {"fold": fold, "seed": seed, "ua": about["run_ua"].get((fold, seed))}
-            for fold, seed in found.runs
+            {"fold": fold, "seed": seed, "ua": known["run_ua"].get((fold, seed))}
+            for fold, seed in trained.runs
         ],
         "ua": {
-            "workdir_mean_and_std_over_runs": about["ua"],
-            "workdir_pooled": about["pooled_ua"],
+            "workdir_mean_and_std_over_runs": known["ua"],
+            "workdir_pooled": known["pooled_ua"],
             "note": "of each run alone on its own test part, not of their mean",
         },
-        "answer": "the mean of the runs" if len(found.runs) > 1 else "of one run",
-        "sample_rate_hz": found.spec.sample_rate_hz,
-        "licence": _LICENCE.format(corpus=about["corpus"]),
-        "trained_with": about["versions"] | {"git_commit": about["git_commit"]},
-        "exported_with": {k: ours[k] for k in kept}
+        "answer": "the mean of the runs" if len(trained.runs) > 1 else "of one run",
+        "sample_rate_hz": trained.spec.sample_rate_hz,
+        "licence": _LICENCE.format(corpus=known["corpus"]),
+        "trained_with": known["versions"] | {"git_commit": known["git_commit"]},
+        "exported_with": {key: versions[key] for key in writers}
         | {"git_commit": workdir_lib.git_commit()},
     }

@@ -5,8 +5,8 @@ import importlib.util
 from collections.abc import Callable
 
 import jax
-import jax.extend
 import jax.numpy as jnp
+from jax.extend import core
 
 from ser_jax.errors import InputError
 from ser_jax.export import wave_model
@@ -19,7 +19,7 @@ OPSET = 17  # of ONNX; the oldest that has all we need
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """One format.
+    """A format of programs.
 
     Attributes:
       suffix: Of its files.
@@ -53,18 +53,20 @@ class Format:
                 )
 
 
-def stablehlo(trained: TrainedModel, num_samples: int = 0) -> bytes:
-    """A serialized `jax.export` program for cpu, cuda and tpu; any B and N.
-
-    Products are float32 on all of them, or an accelerator would answer otherwise.
-    """
-    del num_samples  # any
-    batch, samples = jax.export.symbolic_shape("B, N")
-    shapes = (
+def _shapes(batch, samples) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """Of `samples` and `lengths`."""
+    return (
         jax.ShapeDtypeStruct((batch, samples), jnp.float32),
         jax.ShapeDtypeStruct((batch,), jnp.int32),
     )
+
+
+def stablehlo(trained: TrainedModel, num_samples: int = 0) -> bytes:
+    """A serialized `jax.export` program for cpu, cuda and tpu; any B and N."""
+    del num_samples  # any
+    shapes = _shapes(*jax.export.symbolic_shape("B, N"))
     answer = jax.jit(wave_model.make(trained))
+    # float32 products on every platform, or an accelerator would answer otherwise.
     with jax.default_matmul_precision("highest"):
         program = jax.export.export(answer, platforms=PLATFORMS)(*shapes)
     return bytes(program.serialize())
@@ -77,12 +79,9 @@ def onnx(trained: TrainedModel, num_samples: int) -> bytes:
     # jax2onnx traces with functions of its own in the place of jax.numpy's and Flax's,
     # and some of 0.17.1's are wrong (`clip` of unequal shapes, `Dropout` with `rngs`):
     # it gets a program that is traced already, of primitives alone.
-    shapes = [
-        jax.ShapeDtypeStruct((1, num_samples), jnp.float32),
-        jax.ShapeDtypeStruct((1,), jnp.int32),
-    ]
+    shapes = _shapes(1, num_samples)
     program = jax.make_jaxpr(wave_model.make(trained, plain=True))(*shapes)
-    answer = jax.extend.core.jaxpr_as_fun(program)
+    answer = core.jaxpr_as_fun(program)
     model = jax2onnx.to_onnx(
         lambda samples, lengths: answer(samples, lengths)[0],
         shapes,
@@ -94,14 +93,34 @@ def onnx(trained: TrainedModel, num_samples: int) -> bytes:
 
 
 def tflite(trained: TrainedModel, num_samples: int) -> bytes:
-    """A TFLite model for one recording of at most N samples."""
-    from ser_jax.export import tflite  # needs the extra `tflite`
+    """A TFLite model for one recording of at most N samples, by `litert-converter`."""
+    from litert_converter import converter_api_ext as converter  # extra `tflite`
+    from litert_converter.mlir import ir, passmanager
 
-    program = wave_model.unrolled(trained, num_samples)
-    return tflite.to_bytes(program, INPUTS, OUTPUTS)
+    # Without loops, which the converter cannot write to a file.
+    with jax.disable_jit():
+        answer = wave_model.make(trained, plain=True)
+        program = jax.make_jaxpr(answer)(*_shapes(1, num_samples))
+    lowered = jax.jit(core.jaxpr_as_fun(program)).lower(*program.in_avals)
+    context = ir.Context()
+    converter.prepare_mlir_context(context)
+    with context:
+        module = ir.Module.parse(lowered.as_text())
+        (main,) = (
+            operation
+            for operation in module.body.operations
+            if operation.attributes["sym_name"].value == "main"
+        )
+        converter.set_signature(
+            main.operation, "serving_default", list(INPUTS), list(OUTPUTS)
+        )
+        converter.run_convert_to_tfl_passes(
+            module, passmanager.PassManager(), converter.ConvertToTFLConfig()
+        )
+        return bytes(converter.export_flatbuffer_to_bytes(module.operation))
 
 
-_PLAIN = "power spectra are matrix products, loops are written out"
+_PLAIN = "power spectra are matrix products"
 FORMATS = {
     "stablehlo": Format(
         suffix=".stablehlo",
@@ -132,7 +151,7 @@ answer = lambda samples, lengths: runner(samples=samples, lengths=lengths)["prob
 version = "ai-edge-litert " + importlib.metadata.version("ai-edge-litert")
 """,
         is_fixed=True,
-        limits=(_PLAIN,),
+        limits=(f"{_PLAIN}, loops are written out",),
     ),
     "onnx": Format(
         suffix=".onnx",

@@ -7,7 +7,6 @@ what a row holds behind its length nor the other rows change its answer.
 from collections.abc import Callable
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -44,15 +43,6 @@ def make(trained: TrainedModel, *, plain: bool = False) -> Callable:
         return jax.lax.map(lambda row: _looped(trained, *row), (samples, lengths))
 
     return probabilities
-
-
-def unrolled(trained: TrainedModel, num_samples: int) -> jax.extend.core.ClosedJaxpr:
-    """The plain program for [1, N] samples with every loop written out."""
-    with jax.disable_jit():
-        return jax.make_jaxpr(make(trained, plain=True))(
-            jax.ShapeDtypeStruct((1, num_samples), jnp.float32),
-            jax.ShapeDtypeStruct((1,), jnp.int32),
-        )
 
 
 def _looped(

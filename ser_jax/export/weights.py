@@ -28,7 +28,7 @@ _META = (
 )
 
 
-def named(trained: TrainedModel) -> dict[str, np.ndarray]:
+def named_arrays(trained: TrainedModel) -> dict[str, np.ndarray]:
     """All arrays of a workdir, by the names of the file."""
     leaves = jax.tree_util.tree_flatten_with_path(trained.weights)[0]
     found = {}
@@ -54,7 +54,9 @@ def to_bytes(trained: TrainedModel) -> bytes:
         "stamps": trained.provenance["stamps"],
     }
     text = {key: json.dumps(value) for key, value in meta.items()}
-    arrays = {name: np.ascontiguousarray(x) for name, x in named(trained).items()}
+    arrays = {
+        name: np.ascontiguousarray(x) for name, x in named_arrays(trained).items()
+    }
     return safetensors.numpy.save(arrays, {"ser_jax_weights": FORMAT, **text})
 
 
@@ -95,7 +97,7 @@ def read(path) -> TrainedModel:
             f"Expected weights of this version of ser_jax in {path}; got a config or "
             f"classes that do not fit: {_line(error)}."
         ) from error
-    expected = named(found)
+    expected = named_arrays(found)
     extra = sorted(set(arrays) - set(expected))
     other = sorted(name for name in expected if arrays[name].dtype != np.float32)
     if extra or other:

@@ -56,7 +56,8 @@ class Rule(NamedTuple):
     Attributes:
       count: (num_samples, num_frames, layout) -> how many segments it has; 0 if it
         fills none, which `segment.short` then pads or drops.
-      start: (number, num_frames, layout) -> first frame of segment `number`, from 0.
+      start: (number, num_frames, layout) -> first frame of segment `number`, counted
+        from 0; as many as there are numbers.
     """
 
     count: Callable

@@ -111,18 +111,13 @@ def check_suffix(path: str) -> None:
 
 def format_table(rows: Sequence[tuple[str, Answer]], classes: Sequence[str]) -> str:
     """A table of (file, answer) for the terminal; probabilities in percent."""
-    cells = [
-        (
-            file,
-            answer.label,
-            *(f"{100 * p:.1f}" for p in answer.probabilities),
-            "; ".join(answer.warnings),
-        )
-        for file, answer in rows
-    ]
+    # The header is a row like the others: tabulate widens columns that have one.
+    cells = [("file", "label", *(f"{name} %" for name in classes), "")]
+    for file, answer in rows:
+        percent = (f"{100 * p:.1f}" for p in answer.probabilities)
+        cells.append((file, answer.label, *percent, "; ".join(answer.warnings)))
     return tabulate(
         cells,
-        ("file", "label", *(f"{name} %" for name in classes), ""),
         tablefmt="plain",
         disable_numparse=True,  # a file may be called 1e3
         colalign=("left", "left", *["right"] * len(classes), "left"),
