@@ -25,7 +25,6 @@ from ser_jax.workdir.contents import WorkdirContents
 SCORELESS = (
     *("data.cache_dir", "data.num_workers", "data.device_share", "data.tfds_dir"),
 )
-_SCORES = ("workdir", "model", "corpus", "stamps", "UA %", "WA %", "macro-F1 %")
 _SELECTED = {"val": "best validation UA", "last": "last", "test": "best test UA"}
 
 
@@ -82,54 +81,63 @@ def _banners(trainings):
     return banners
 
 
-def _scores(trainings):
-    rows = [(*_SCORES, "pooled UA %", "pooled WA %", "runs", "n")]
-    drawn = []
+def _table(trainings, caption, columns, *, words) -> Table:
+    """A row per training; `columns`: functions of its results by their header."""
+    rows = [("workdir", *columns)]
     for training in trainings:
-        results, runs = training.results, training.results["runs"]
-        pooled = results["pooled"]
-        rows.append(
-            (
-                *(code(training.name), results["model"], results["corpus"]),
-                "; ".join(stamps(results)) or "none",
-                *(score_table.spread(results, key) for key in score_table.SCORES),
-                *(percent(pooled["ua"]), percent(pooled["wa"])),
-                *(len(runs), int(np.sum(pooled["confusion"]))),
-            )
-        )
-        scores = [run["ua"] for run in runs]
-        drawn.append((training.name, scores, results["ua"], None))
+        cells = [column(training.results) for column in columns.values()]
+        rows.append((code(training.name), *cells))
+    return Table(rows, caption, words)
+
+
+def _scores(trainings):
+    columns = {
+        "model": lambda r: r["model"],
+        "corpus": lambda r: r["corpus"],
+        "stamps": lambda r: "; ".join(stamps(r)) or "none",
+        "UA %": lambda r: score_table.spread(r, "ua"),
+        "WA %": lambda r: score_table.spread(r, "wa"),
+        "macro-F1 %": lambda r: score_table.spread(r, "macro_f1"),
+        "pooled UA %": lambda r: percent(r["pooled"]["ua"]),
+        "pooled WA %": lambda r: percent(r["pooled"]["wa"]),
+        "runs": lambda r: len(r["runs"]),
+        "n": lambda r: int(np.sum(r["pooled"]["confusion"])),
+    }
+    caption = "Scores, percent: mean ± std over runs, and pooled"
     blocks = [
-        Figure("UA of every run", lambda: [_draw_scores(drawn)]),
-        Table(rows, "Scores, percent: mean ± std over runs, and pooled", words=4),
+        Figure("UA of every run", lambda: [_draw_scores(trainings)]),
+        _table(trainings, caption, columns, words=4),
         Text(score_table.LEGEND),
     ]
     return Section("results", "Results", blocks)
 
 
-def _draw_scores(rows) -> str:
+def _draw_scores(trainings) -> str:
+    rows = []
+    for training in trainings:
+        scores = [run["ua"] for run in training.results["runs"]]
+        rows.append((training.name, scores, training.results["ua"], None))
     return figures.svg(figures.scores(rows, "UA, %"), "UA of every run by training")
 
 
 def _protocols(trainings):
-    fields = ("split", "validation", "epoch", "subset", "happy", "folds, seeds")
-    rows = [("workdir", *fields, "classes")]
-    for training in trainings:
-        results, rules = training.results, training.results["protocol"]
-        selection = results["selection"]
-        rows.append(
-            (
-                code(training.name),
-                rules["split"],
-                rules.get("validation") if selection == "val" else "none",
-                _SELECTED.get(selection, selection),
-                *(rules.get(key, "not used") for key in ("subset", "happy")),
-                protocol.runs(results),
-                ", ".join(results["classes"]),
-            )
-        )
-    table = Table(rows, "What was run", words=len(rows[0]))
+    columns = {
+        "split": lambda r: r["protocol"]["split"],
+        "validation": _validation,
+        "epoch": lambda r: _SELECTED.get(r["selection"], r["selection"]),
+        "subset": lambda r: r["protocol"].get("subset", "not used"),
+        "happy": lambda r: r["protocol"].get("happy", "not used"),
+        "folds, seeds": protocol.runs,
+        "classes": lambda r: ", ".join(r["classes"]),
+    }
+    table = _table(trainings, "What was run", columns, words=1 + len(columns))
     return Section("protocols", "Protocols", [table])
+
+
+def _validation(results) -> str:
+    # Configs name a rule even where nothing is selected by it.
+    validates = results["selection"] == "val"
+    return str(results["protocol"].get("validation")) if validates else "none"
 
 
 def _differences(trainings, paired):
@@ -231,20 +239,22 @@ def _recalls(trainings):
 
 
 def _origins(trainings):
-    rows = [("workdir", "device", "jax", "git commit", "seconds", "host peak, MiB")]
-    for training in trainings:
-        results = training.results
-        versions = results["versions"] or {}
-        peak = (results.get("memory") or {}).get("host_peak_bytes")
-        rows.append(
-            (
-                code(training.name),
-                *(versions.get(key, "unknown") for key in ("device", "jax")),
-                (results["git_commit"] or "unknown")[:12],  # is unique enough
-                timing.rows(results)[-1][2],
-                timing.mib(peak) if peak else "–",
-            )
-        )
-    table = Table(rows, "Where the numbers come from", words=4)
+    columns = {
+        "device": lambda r: _version(r, "device"),
+        "jax": lambda r: _version(r, "jax"),
+        "git commit": lambda r: (r["git_commit"] or "unknown")[:12],
+        "seconds": lambda r: timing.rows(r)[-1][2],
+        "host peak, MiB": _host_peak,
+    }
+    table = _table(trainings, "Where the numbers come from", columns, words=4)
     commands = [code(training.command) for training in trainings if training.command]
     return Section("origins", "Time and versions", [table, Items(commands)])
+
+
+def _version(results, name) -> str:
+    return (results["versions"] or {}).get(name, "unknown")
+
+
+def _host_peak(results) -> str:
+    peak = (results.get("memory") or {}).get("host_peak_bytes")
+    return timing.mib(peak) if peak else "–"
