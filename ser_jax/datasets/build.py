@@ -11,12 +11,12 @@ from pathlib import Path
 from ser_jax import clock
 from ser_jax.datasets import locking, transcription
 from ser_jax.errors import InputError
-from ser_jax.features.spec import RECIPES
+from ser_jax.features.spec import RECIPES, VTLP_MODES
 
 _CHOICES = {
     "corpus": ("iemocap", "manifest", "demo"),
     "recipe": tuple(RECIPES),
-    "vtlp_mode": ("textbook", "nlpaug"),
+    "vtlp_mode": VTLP_MODES,
     "file_format": ("tfrecord", "array_record"),
     "text": ("none", "transcript", "asr"),
     "recognizer": ("", *transcription.SPEECH_RECOGNIZERS),

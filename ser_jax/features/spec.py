@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-KINDS = ("logmel", "mfcc", "spectrogram")
+VTLP_MODES = ("textbook", "nlpaug")  # see `vtlp.log_energies`
 
 
 @dataclasses.dataclass(frozen=True)

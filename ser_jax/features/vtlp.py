@@ -7,9 +7,7 @@ import librosa
 import numpy as np
 
 from ser_jax.features import audio, filters, offline
-from ser_jax.features.spec import FeatureSpec
-
-MODES = ("textbook", "nlpaug")
+from ser_jax.features.spec import VTLP_MODES, FeatureSpec
 
 # Below this frequency the axis is scaled by alpha (Jaitly & Hinton 2013; nlpaug too).
 F_HI_HZ = 4800.0
@@ -122,8 +120,8 @@ def log_energies(
     Raises:
       ValueError: Unknown mode, or `samples` is not a non-empty vector.
     """
-    if mode not in MODES:
-        raise ValueError(f"expected a VTLP mode of {MODES}, got {mode!r}")
+    if mode not in VTLP_MODES:
+        raise ValueError(f"expected a VTLP mode of {VTLP_MODES}, got {mode!r}")
     factors = [float(alpha) for alpha in factors]
     if mode == "nlpaug":
         waves = [nlpaug_warp(samples, alpha, spec.sample_rate_hz) for alpha in factors]
