@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import numpy as np
 from tqdm import tqdm
 
-from ser_jax.explain import grid
 from ser_jax.explain.corpus_segments import CorpusSegments
 from ser_jax.explain.deletion import (
     CASES,
@@ -16,7 +15,7 @@ from ser_jax.explain.deletion import (
     utterance_ua,
 )
 from ser_jax.explain.explainer import Explainer, Explanation, SegmentBatch
-from ser_jax.explain.grid import ColumnMean, SegmentGrid, UtteranceMaps
+from ser_jax.explain.grid import MeanMaps, SegmentGrid, add_segments
 
 BINS = 60  # of the relative time axis
 
@@ -33,22 +32,21 @@ class ClassMaps:
 
     def __init__(self, num_classes: int):
         """Starts without an utterance."""
-        self._means: list[dict[str, ColumnMean]] = [{} for _ in range(num_classes)]
+        self._maps = [MeanMaps(BINS) for _ in range(num_classes)]
         self.utterances = [0] * num_classes
         self.bands: tuple[int, ...] = ()
 
-    def add(self, label: int, maps: UtteranceMaps) -> None:
+    def add(self, label: int, maps: MeanMaps) -> None:
         """Adds one utterance."""
         self.utterances[label] += 1
         for name, values in maps.means().items():
             # Short utterances have fewer frames than there are bins.
-            filled = ~np.isnan(values).any(axis=0)
-            own = self._means[label].setdefault(name, ColumnMean(len(values), BINS))
-            own.add(values[:, filled], np.flatnonzero(filled))
+            filled = np.flatnonzero(~np.isnan(values).any(axis=0))
+            self._maps[label].add(name, values[:, filled], filled)
 
-    def mean(self, label: int) -> dict[str, np.ndarray]:
+    def means(self, label: int) -> dict[str, np.ndarray]:
         """`features` and `saliency` [F, BINS], `attention` [H, BINS]; {} if empty."""
-        return {name: own.mean() for name, own in self._means[label].items()}
+        return self._maps[label].means()
 
 
 def explain(
@@ -74,22 +72,22 @@ def _explain_run(
     rng = np.random.default_rng([seed, r])
     posteriors: dict[Case | None, list[np.ndarray]] = collections.defaultdict(list)
     utterance, num_cells = [], []
-    maps: dict[int, UtteranceMaps] = {}
+    maps = collections.defaultdict(lambda: MeanMaps(BINS))
     batches = list(segments.batches(r))
     for batch in tqdm(batches, f"explaining {fold}", unit="batch", delay=2):
         count = batch.count
         explanation = explainer.explain(r, batch)
-        cells = SegmentGrid(explanation.maps, batch)
-        num_cells += cells.num_cells[:count].tolist()
+        grid = SegmentGrid(explanation.maps, batch)
+        num_cells += grid.num_cells[:count].tolist()
         utterance.append(batch.utterance[:count])
         posteriors[None].append(explanation.posteriors[:count])
-        for case, hidden in _hidden_inputs(explanation, cells, batch, rng):
+        for case, hidden in _hidden_inputs(explanation, grid, batch, rng):
             posteriors[case].append(explainer.posteriors(r, batch, hidden)[:count])
-        for u in set(batch.utterance.tolist()) - maps.keys():
-            maps[u] = UtteranceMaps(int(segments.num_frames[u]), BINS)
-        total = {"attention": cells.total}
-        grid.add_segments(maps, batch, explanation, cells, total)
-        class_maps.bands = cells.total.bands
+        attention = {}
+        if not grid.over_words:
+            attention["attention"] = grid.relative(grid.total)
+        add_segments(maps, segments.num_frames, batch, explanation, attention)
+        class_maps.bands = grid.total.bands
     for u, utterance_maps in maps.items():
         class_maps.add(int(segments.labels[u]), utterance_maps)
     utterance, rule = np.concatenate(utterance), explainer.trained.config.segment.vote
@@ -105,12 +103,12 @@ def _explain_run(
 
 def _hidden_inputs(
     explanation: Explanation,
-    cells: SegmentGrid,
+    grid: SegmentGrid,
     batch: SegmentBatch,
     rng: np.random.Generator,
 ) -> Iterator[tuple[Case, dict[str, np.ndarray]]]:
     """The inputs that every case of the deletion test hides."""
-    slopes = cells.mean_per_cell(explanation.saliency[cells.total.over])
-    mass = np.asarray(cells.total.mass, np.float64)
-    for case, chosen in hidden_cells(mass, slopes, cells.valid, batch.utterance, rng):
-        yield case, cells.input_mask(chosen)
+    slopes = grid.mean_per_cell(explanation.saliency[grid.total.over])
+    mass = np.asarray(grid.total.mass, np.float64)
+    for case, chosen in hidden_cells(mass, slopes, grid.valid, batch.utterance, rng):
+        yield case, grid.input_mask(chosen)

@@ -106,7 +106,7 @@ def draw_classes(
 ) -> bytes:
     """Mean features, attention and saliency of every true class; PNG."""
     shown = [k for k, count in enumerate(class_maps.utterances) if count]
-    means = [class_maps.mean(k) for k in shown]
+    means = [class_maps.means(k) for k in shown]
     rows = [row for row in _LABELS if row in means[0]]
     with rc_context(figure_style.RC):
         size = (2.2 + 2.1 * len(shown), 1.5 + 1.9 * len(rows))

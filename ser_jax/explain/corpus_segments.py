@@ -44,8 +44,7 @@ class CorpusSegments:
         # The buffer holds every utterance once per copy.
         self.num_frames = np.diff(buffer.base) // len(buffer.offset)
         self._runs = {(run.fold.name, run.fold.seed): run for run in runs}
-        for fold in trained.folds:
-            self._check(fold)
+        self._check()
 
     def batches(self, r: int, size: int = 32) -> Iterator[SegmentBatch]:
         """The test segments of run number r, in batches of `size`."""
@@ -80,29 +79,25 @@ class CorpusSegments:
             inputs["speaker_embedding"] = tables.speaker_embeddings[utterance]
         return inputs
 
-    def _check(self, fold: dict) -> None:
-        """Raises InputError unless the corpus gives the fold's test part and labels."""
-        run = self._runs.get((fold["name"], fold["seed"]))
-        positions = () if run is None else run.fold.test
-        ids = {self._experiment.utterances[u].id for u in positions}
-        same_classes = self._experiment.classes == self._trained.classes
-        if ids == set(fold["test"]) and same_classes and self._has_same_labels():
-            return
-        raise InputError(
-            f"{self._trained.provenance['workdir']}: expected the corpus it was trained "
-            f"on, with {len(fold['test'])} test utterances in fold "
-            f"{fold['name']}; got {len(ids)}, others, or other labels. "
-            "--data=... says where the corpus is now: its manifest or folder."
-        )
-
-    def _has_same_labels(self) -> bool:
-        path = epath.Path(self._trained.provenance["workdir"]) / "splits.json"
-        if not path.exists():
-            return True
-        prepared = self._experiment
+    def _check(self) -> None:
+        """Raises InputError unless the corpus gives the stored test parts and labels."""
+        prepared, provenance = self._experiment, self._trained.provenance
         pairs = zip(prepared.utterances, prepared.labels, strict=True)
         labels = {utterance.id: prepared.classes[k] for utterance, k in pairs}
-        return read_json(path)["labels"] == labels
+        path = epath.Path(provenance["workdir"]) / "splits.json"
+        stored = read_json(path)["labels"] if path.exists() else labels
+        same = stored == labels and prepared.classes == self._trained.classes
+        for fold in self._trained.folds:
+            run = self._runs.get((fold["name"], fold["seed"]))
+            positions = () if run is None else run.fold.test
+            ids = {prepared.utterances[u].id for u in positions}
+            if not same or ids != set(fold["test"]):
+                raise InputError(
+                    f"{provenance['workdir']}: expected the corpus it was trained "
+                    f"on, with {len(fold['test'])} test utterances in fold "
+                    f"{fold['name']}; got {len(ids)}, others, or other labels. "
+                    "--data=... says where the corpus is now: its manifest or folder."
+                )
 
 
 def _relocate(config, data: str):

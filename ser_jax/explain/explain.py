@@ -60,20 +60,18 @@ def explain_files(
     for source in tqdm(recordings, "explaining", unit="file", delay=2, leave=False):
         try:
             recording = recognizer.open(source.path, source.text)
-            explanation = recording_lib.explain(
-                recognizer, explainer, source.name, recording
-            )
+            explanation = recording_lib.explain(recognizer, explainer, recording)
         except AudioError as error:
             failed.append(f"{source.name}: {error}")
             continue
         stem = outputs.unique_name(Path(source.name).stem, taken)
         path = folder / f"{stem}.explain.png"
-        title = _title(explanation, trained)
+        title = _title(source.name, explanation, trained)
         write_atomically(path, recording_figure.draw(explanation, trained.spec, title))
         attends = attends or explanation.attends
-        best = int(explanation.probabilities.argmax())
-        label, share = trained.classes[best], explanation.probabilities[best]
-        lines.append(f"{source.name}: {label} {share:.1%} -> {path}")
+        answer = explanation.answer
+        share = answer.probabilities.max()
+        lines.append(f"{source.name}: {answer.label} {share:.1%} -> {path}")
     lines.append(trained.description() + ".")
     if not attends and len(failed) < len(recordings):
         lines.append(_does_not_attend(trained) + " The pictures show saliency alone.")
@@ -140,14 +138,15 @@ def _does_not_attend(trained: TrainedModel) -> str:
 
 
 def _title(
-    explanation: recording_lib.RecordingExplanation, trained: TrainedModel
+    name: str, explanation: recording_lib.RecordingExplanation, trained: TrainedModel
 ) -> str:
     """The three likeliest classes, the model, and the stamps of its training."""
-    order = explanation.probabilities.argsort()[::-1]
+    probabilities = explanation.answer.probabilities
     likeliest = [
-        f"{trained.classes[k]} {explanation.probabilities[k]:.0%}" for k in order[:3]
+        f"{trained.classes[k]} {probabilities[k]:.0%}"
+        for k in probabilities.argsort()[::-1][:3]
     ]
-    lines = [f"{Path(explanation.name).name}: {', '.join(likeliest)}"]
+    lines = [f"{Path(name).name}: {', '.join(likeliest)}"]
     lines.append(f"{trained.description()}; {trained.provenance['workdir']}")
     if not explanation.attends:
         lines.append("it does not attend")

@@ -121,7 +121,7 @@ class Explainer:
         target = jnp.where(target < 0, jnp.argmax(logits, axis=1), target)
         slopes = saliency(model, inputs, target)
         return Explanation(
-            jax.nn.softmax(logits), maps, slopes, inputs["frames"][..., 0]
+            forward.probabilities(logits), maps, slopes, inputs["frames"][..., 0]
         )
 
 

@@ -1,6 +1,6 @@
 """From cells of an attention grid to inputs, and from segments to a time axis. NumPy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -33,9 +33,7 @@ class SegmentGrid:
         column = np.searchsorted(np.array(first.columns), frame, side="right") - 1
         # A stride drops the frames that fill no cell; the last cell stands for them.
         column = np.minimum(column, last[:, None])
-        real = attended.any(axis=1)[:, None] & (
-            frame < np.asarray(batch.num_frames)[:, None]
-        )
+        real = attended.any(axis=1)[:, None] & (frame < batch.num_frames[:, None])
         self.column = np.where(real, column, -1)
         self.valid = np.arange(width) <= self.column.max(axis=1)[:, None]
 
@@ -56,13 +54,13 @@ class SegmentGrid:
           attention: A map over frames.
 
         Returns:
-          [B, H, T]; 0 in the padding.
+          [B, H, T]; NaN in the padding.
         """
         multiples = np.asarray(attention.mass, np.float64)
         multiples = multiples * self.num_cells[:, None, None]
         at = np.maximum(self.column, 0)[:, None]
         multiples = np.take_along_axis(multiples, at, axis=2)
-        return np.where(self.column[:, None] >= 0, multiples, 0.0)
+        return np.where(self.column[:, None] >= 0, multiples, np.nan)
 
     def mean_per_cell(self, values: np.ndarray) -> np.ndarray:
         """Mean of input values [B, T, F] (of words: [B, L]) in every cell, [B, H, W]."""
@@ -89,85 +87,61 @@ class SegmentGrid:
         return {"frames": np.moveaxis(mask, 1, 2)}
 
 
-class ColumnMean:
-    """Running mean of [rows, columns] pictures that each cover some columns."""
+class MeanMaps:
+    """Named maps [rows, columns], averaged column by column over all that is added."""
 
-    def __init__(self, rows: int, columns: int):
-        """Starts without a picture."""
-        self._sum = np.zeros((columns, rows))
-        self._count = np.zeros(columns)
+    def __init__(self, columns: int):
+        """Starts without a map."""
+        self.columns = columns
+        self._sums: dict[str, np.ndarray] = {}
+        self._counts: dict[str, np.ndarray] = {}
 
-    def add(self, values: np.ndarray, at: np.ndarray) -> None:
+    def add(self, name: str, values: np.ndarray, at: np.ndarray) -> None:
         """Adds values [rows, n] to the columns `at` [n], which may repeat."""
-        np.add.at(self._sum, at, values.T)
-        np.add.at(self._count, at, 1)
-
-    def mean(self) -> np.ndarray:
-        """[rows, columns]; NaN in columns that nothing was added to."""
-        count = self._count[:, None]
-        empty = np.full_like(self._sum, np.nan)
-        return np.divide(self._sum, count, out=empty, where=count > 0).T
-
-
-class UtteranceMaps:
-    """Features, saliency and attention of one utterance, overlapping segments averaged.
-
-    The time axis has one column per frame, or a fixed number of columns for utterances
-    of any length.
-    """
-
-    def __init__(self, num_frames: int, columns: int):
-        """Starts without a segment."""
-        self._num_frames, self._columns = num_frames, columns
-        self._means: dict[str, ColumnMean] = {}
-
-    def add(
-        self, name: str, values: np.ndarray, covered: np.ndarray, start: int
-    ) -> None:
-        """Adds one segment.
-
-        Args:
-          name: Of the map.
-          values: [rows, T].
-          covered: bool [T], frames that have a value.
-          start: First frame of the segment.
-        """
-        frames = np.flatnonzero(covered)
-        place = (start + frames + 0.5) / self._num_frames
-        at = np.minimum((place * self._columns).astype(int), self._columns - 1)
-        own = self._means.setdefault(name, ColumnMean(len(values), self._columns))
-        own.add(values[:, frames], at)
+        if name not in self._sums:
+            self._sums[name] = np.zeros((self.columns, len(values)))
+            self._counts[name] = np.zeros(self.columns)
+        np.add.at(self._sums[name], at, values.T)
+        np.add.at(self._counts[name], at, 1)
 
     def means(self) -> dict[str, np.ndarray]:
-        """[rows, columns] by name; NaN where no segment came."""
-        return {name: own.mean() for name, own in self._means.items()}
+        """[rows, columns] by name; NaN in columns that nothing was added to."""
+        means = {}
+        for name, total in self._sums.items():
+            count, empty = self._counts[name][:, None], np.full_like(total, np.nan)
+            means[name] = np.divide(total, count, out=empty, where=count > 0).T
+        return means
 
 
 def add_segments(
-    utterances: Mapping[int, UtteranceMaps],
+    utterances: Mapping[int, MeanMaps],
+    num_frames: Sequence[int],
     batch: SegmentBatch,
     explanation: Explanation,
-    grid: SegmentGrid | None,
-    maps: AttentionMaps,
+    attention: Mapping[str, np.ndarray],
 ) -> None:
-    """Adds `features`, `saliency` and the attention maps of a batch to its utterances.
+    """Adds `features`, `saliency` and attention of a batch to the time axes.
 
     Args:
-      utterances: By index.
+      utterances: Maps of every utterance; their columns share its frames out equally.
+      num_frames: Of every utterance.
       batch: The segments.
       explanation: Of one run.
-      grid: Of its attention; None if the model does not attend.
-      maps: The attention maps to add; left out where they are over words.
+      attention: More maps [B, H, T] by name; NaN in the padding.
     """
-    real = np.arange(batch.frames.shape[1]) < np.asarray(batch.num_frames)[:, None]
-    pictures = {
-        "features": (np.moveaxis(explanation.features, 1, 2), real),
-        "saliency": (np.moveaxis(explanation.saliency["frames"], 1, 2), real),
+    padding = np.arange(batch.frames.shape[1]) >= batch.num_frames[:, None]
+    maps = {
+        "features": explanation.features,
+        "saliency": explanation.saliency["frames"],
     }
-    if grid is not None and not grid.over_words:
-        for name, attention in maps.items():
-            pictures[name] = grid.relative(attention), grid.column >= 0
+    for name, values in maps.items():
+        maps[name] = np.where(padding[:, None], np.nan, np.moveaxis(values, 1, 2))
+    maps |= attention
     for i in range(batch.count):
-        own = utterances[int(batch.utterance[i])]
-        for name, (values, covered) in pictures.items():
-            own.add(name, values[i], covered[i], int(batch.start_frame[i]))
+        own = utterances[u := int(batch.utterance[i])]
+        for name, values in maps.items():
+            frames = np.flatnonzero(~np.isnan(values[i]).any(axis=0))
+            place = (batch.start_frame[i] + frames + 0.5) / num_frames[u]
+            # Rounding could put the last frame behind the last column.
+            at = np.minimum((place * own.columns).astype(int), own.columns - 1)
+            own.add(name, values[i][:, frames], at)

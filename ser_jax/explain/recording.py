@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ser_jax.explain.explainer import Explainer, Explanation, SegmentBatch
-from ser_jax.explain.grid import SegmentGrid, UtteranceMaps, add_segments
+from ser_jax.explain.grid import MeanMaps, SegmentGrid, add_segments
 from ser_jax.features.audio import AudioError
-from ser_jax.predict.answers import SpeechInput
+from ser_jax.predict.answers import Answer, SpeechInput
 from ser_jax.predict.recognizer import Recognizer
 
 LONGEST_S = 120  # that one picture can show
@@ -43,9 +43,7 @@ class RecordingExplanation:
     """What the figure of one recording shows.
 
     Attributes:
-      name: The recording's.
-      classes: Names of the K classes.
-      probabilities: [K].
+      answer: The recognizer's.
       features: Static features [F, N] before normalisation; NaN where no segment came.
       attention: Over frames, or None.
       saliency: |d logit of the likeliest class / d input| [F, N] over its mean; all 0
@@ -53,9 +51,7 @@ class RecordingExplanation:
       words: (word, attention, saliency) each, in order; both columns add up to 1.
     """
 
-    name: str
-    classes: tuple[str, ...]
-    probabilities: np.ndarray
+    answer: Answer
     features: np.ndarray
     attention: Attention | None
     saliency: np.ndarray
@@ -68,14 +64,13 @@ class RecordingExplanation:
 
 
 def explain(
-    recognizer: Recognizer, explainer: Explainer, name: str, recording: SpeechInput
+    recognizer: Recognizer, explainer: Explainer, recording: SpeechInput
 ) -> RecordingExplanation:
     """Explains the recognizer's answer for a recording by the mean of its runs.
 
     Args:
       recognizer: Answers, and cuts the recording into segments.
       explainer: Of the same runs.
-      name: Of the recording.
       recording: The samples.
 
     Raises:
@@ -89,27 +84,26 @@ def explain(
             f"expected at most {LONGEST_S} s, which one picture can show; got "
             f"{seconds:.0f} s. Cut it, or ask `predict` for a timeline",
         )
-    answer = next(recognizer.answers([(name, recording)]))[1]
+    answer = next(recognizer.answers([(0, recording)]))[1]
     if isinstance(answer, AudioError):
         raise answer
     # Every run explains the joint decision, not its own.
     target = int(answer.probabilities.argmax())
     num_frames = explainer.trained.spec.num_frames(recording.num_samples)
-    maps, summary = UtteranceMaps(num_frames, num_frames), _Summary()
+    maps, summary = MeanMaps(num_frames), _Summary()
     for batch in segment_batches(recognizer, recording):
         for r in range(len(explainer.trained.runs)):
             explanation = explainer.explain(r, batch, target)
+            attention = summary.add(explanation, batch)
             explanation = explanation._replace(features=batch.frames[..., 0])
-            cells = SegmentGrid(explanation.maps, batch) if explanation.maps else None
-            summary.add(explanation, batch.count, cells)
-            add_segments({0: maps}, batch, explanation, cells, explanation.maps)
+            add_segments({0: maps}, [num_frames], batch, explanation, attention)
     means = maps.means()
+    features, saliency = means.pop("features"), means.pop("saliency")
+    mean = np.nanmean(saliency)
     return RecordingExplanation(
-        name=name,
-        classes=answer.classes,
-        probabilities=answer.probabilities,
-        features=means.pop("features"),
-        saliency=_over_mean(means.pop("saliency")),
+        answer=answer,
+        features=features,
+        saliency=saliency / mean if mean > 0 else saliency,
         attention=summary.attention(means),
         words=summary.words(recognizer.words_of(recording)),
     )
@@ -138,18 +132,22 @@ class _Summary:
         self._words: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(
-        self, explanation: Explanation, count: int, cells: SegmentGrid | None
-    ) -> None:
-        if cells is None:
-            return
-        if cells.over_words:
-            attended = cells.total.mass[:count, 0].mean(axis=0)
-            slopes = explanation.saliency["words"][:count].mean(axis=0)
+        self, explanation: Explanation, batch: SegmentBatch
+    ) -> dict[str, np.ndarray]:
+        """Adds a batch; returns its maps over frames, see `SegmentGrid.relative`."""
+        if not explanation.maps:
+            return {}
+        grid = SegmentGrid(explanation.maps, batch)
+        if grid.over_words:
+            attended = grid.total.mass[: batch.count, 0].mean(axis=0)
+            slopes = explanation.saliency["words"][: batch.count].mean(axis=0)
             self._words.append((attended, slopes))
-            return
-        self._bands = cells.total.bands
+            return {}
+        self._bands = grid.total.bands
         for name, attention in explanation.maps.items():
-            self._shares[name] += attention.mass.sum(axis=(1, 2))[:count].tolist()
+            mass = attention.mass.sum(axis=(1, 2))
+            self._shares[name] += mass[: batch.count].tolist()
+        return {name: grid.relative(x) for name, x in explanation.maps.items()}
 
     def attention(self, means: dict[str, np.ndarray]) -> Attention | None:
         """Of the maps' means on the time axis; None if frames are not attended to."""
@@ -171,8 +169,3 @@ class _Summary:
         shares = [x / (x.sum() or 1.0) for x in columns]
         # Columns behind the words that are read hold padding.
         return list(zip(read, *(x.tolist() for x in shares), strict=False))
-
-
-def _over_mean(values: np.ndarray) -> np.ndarray:
-    mean = np.nanmean(values)
-    return values / mean if mean > 0 else values

@@ -74,8 +74,7 @@ def _panels(
         label = "attention\n(× even)"
         yield 1.8, panel(attention.total, "attention", label, attention.bands)
     if np.nanmax(explanation.saliency) > 0:
-        likeliest = explanation.classes[int(explanation.probabilities.argmax())]
-        label = f"saliency of\n{likeliest} (× mean)"
+        label = f"saliency of\n{explanation.answer.label} (× mean)"
         yield 1.8, panel(explanation.saliency, "saliency", label)
     if explanation.words:
         yield 1.4, lambda axes: _draw_words(axes, explanation.words)

@@ -66,8 +66,13 @@ def merge(graphdef: nnx.GraphDef, params, stats) -> nnx.Module:
 
 
 def posteriors(model: nnx.Module, batch: Mapping[str, Any]) -> Float[Array, "B K"]:
-    """Class probabilities of segments, in float32 whatever the model computes in."""
-    return jax.nn.softmax(model(batch).astype(jnp.float32))
+    """Class probabilities of segments."""
+    return probabilities(model(batch))
+
+
+def probabilities(logits: Float[Array, "B K"]) -> Float[Array, "B K"]:
+    """Softmax in float32, whatever the model computes in."""
+    return jax.nn.softmax(logits.astype(jnp.float32))
 
 
 def accumulate_votes(

@@ -1,6 +1,5 @@
 """Answers over the time of a recording: as a table, a Praat TextGrid and a picture."""
 
-import io
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -188,6 +187,4 @@ def _picture(answers: Sequence[Answer], waveform: _Waveform, title: str) -> byte
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(color="#e6e6e6", linewidth=0.7)
         figure.suptitle(title, fontsize=10, color=figure_style.INK)
-        png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=figure_style.DPI, facecolor="white")
-    return png.getvalue()
+        return figure_style.png(figure)

@@ -60,13 +60,6 @@ ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 
 
-def png(figure: Figure) -> bytes:
-    """The figure on white."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=figure_style.DPI, facecolor="white")
-    return buffer.getvalue()
-
-
 def svg(figure: Figure, alt: str) -> str:
     """The figure as an element of an HTML page, in the page's font and colours.
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from ser_jax import figure_style
 from ser_jax.errors import InputError
 from ser_jax.report import (
     analysis,
@@ -40,10 +41,10 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
     results = training.results
     (workdir / "figures").mkdir(parents=True, exist_ok=True)
     matrix = figures.confusion(results)
-    write_atomically(workdir / CONFUSION_PNG, figures.png(matrix))
+    write_atomically(workdir / CONFUSION_PNG, figure_style.png(matrix))
     if panels := analysis.curves(results, training.metrics):
         curves = figures.learning_curves(panels, results, titled=True)
-        write_atomically(workdir / CURVES_PNG, figures.png(curves))
+        write_atomically(workdir / CURVES_PNG, figure_style.png(curves))
     if seconds:
         results["seconds"] = seconds()
         write_results(workdir / "results.json", results)

@@ -10,8 +10,14 @@ from ml_collections import ConfigDict
 
 from ser_jax.explain import corpus, deletion, deletion_report
 from ser_jax.explain.deletion import CASES, RunScores
-from ser_jax.explain.explainer import PREDICTED, Explainer, SegmentBatch, saliency
-from ser_jax.explain.grid import SegmentGrid, UtteranceMaps
+from ser_jax.explain.explainer import (
+    PREDICTED,
+    Explainer,
+    Explanation,
+    SegmentBatch,
+    saliency,
+)
+from ser_jax.explain.grid import MeanMaps, SegmentGrid, add_segments
 from ser_jax.features.spec import RECIPES
 from ser_jax.layers.attention_grid import AttentionMap
 from ser_jax.predict.trained_model import TrainedModel
@@ -115,7 +121,7 @@ def test_losing_the_cell_that_decides_costs_what_random_cells_do_not():
     assert "paper mode" in table and "100.0 ±  0.0" in table
     lines = deletion_report.format_csv(runs).decode().splitlines()
     assert len(lines) == 1 + 2 * (1 + len(deletion.CASES))
-    attention = class_maps.mean(0)["attention"]
+    attention = class_maps.means(0)["attention"]
     assert class_maps.utterances == [40, 40] and attention.shape == (5, 60)
     hot = np.flatnonzero(np.nanmax(attention, axis=1) == np.nanmax(attention))
     assert hot.tolist() == [2]
@@ -251,19 +257,35 @@ def test_uniform_attention_is_one_wherever_there_is_a_cell():
     multiples = grid_over(attention, [11, 6]).relative(attention)
     np.testing.assert_allclose(multiples[0, :, :11], 1, rtol=1e-12)
     np.testing.assert_allclose(multiples[1, :, :6], 1, rtol=1e-12)
-    assert not multiples[1, :, 6:].any()
+    assert np.isnan(multiples[1, :, 6:]).all()
+
+
+def add_to_time_axis(columns, num_frames, starts, values):
+    """Means of one map of equal segments of 4 real frames and one of padding."""
+    maps, count = MeanMaps(columns), len(starts)
+    frames = np.broadcast_to(np.array(values)[:, None, None], (count, 5, 2))
+    batch = SegmentBatch(
+        frames=np.zeros((count, 5, 2, 1)),
+        num_frames=np.full(count, 4),
+        start_frame=np.array(starts),
+        utterance=np.zeros(count, int),
+        count=count,
+        side_inputs={},
+    )
+    explanation = Explanation(None, {}, {"frames": frames + 1}, frames)
+    add_segments({0: maps}, [num_frames], batch, explanation, {})
+    means = maps.means()
+    np.testing.assert_allclose(means["saliency"], means["features"] + 1)
+    return means["features"]
 
 
 def test_overlapping_segments_are_averaged():
-    maps = UtteranceMaps(num_frames=7, columns=7)
-    covered = np.array([True] * 4 + [False])  # the padding is not drawn
-    maps.add("x", np.ones((2, 5)), covered, 0)
-    maps.add("x", np.full((2, 5), 3.0), covered, 2)
+    got = add_to_time_axis(7, 7, starts=[0, 2], values=[1.0, 3.0])
     want = [1, 1, 2, 2, 3, 3, np.nan]
-    np.testing.assert_allclose(maps.means()["x"], [want, want])
+    np.testing.assert_allclose(got, [want, want])
 
 
 def test_frames_share_the_columns_of_a_shorter_time_axis():
-    maps = UtteranceMaps(num_frames=8, columns=4)
-    maps.add("x", np.arange(8.0)[None], np.ones(8, bool), 0)
-    np.testing.assert_allclose(maps.means()["x"], [[0.5, 2.5, 4.5, 6.5]])
+    got = add_to_time_axis(3, 9, starts=[0, 3], values=[1.0, 5.0])
+    want = [1, (1 + 3 * 5) / 4, 5]
+    np.testing.assert_allclose(got, [want, want])

@@ -61,9 +61,11 @@ def explanation_of(workdirs, tones, datasets, speech):
             recognizer = Recognizer(untrained(config))
         recording = recognizer.open(speech, "low unknown is")
         explainer = Explainer(recognizer.trained)
-        explanation = recording_lib.explain(recognizer, explainer, "x", recording)
+        explanation = recording_lib.explain(recognizer, explainer, recording)
         answer = next(recognizer.answers([("x", recording)]))[1]
-        np.testing.assert_array_equal(explanation.probabilities, answer.probabilities)
+        np.testing.assert_array_equal(
+            explanation.answer.probabilities, answer.probabilities
+        )
         spec = recognizer.trained.spec
         shape = spec.num_bands, spec.num_frames(recording.num_samples)
         assert explanation.features.shape == explanation.saliency.shape == shape

@@ -7,6 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from ser_jax import figure_style
 from ser_jax.figure_style import BLUE, GREY, VERMILION
 from ser_jax.report import analysis, figures
 from ser_jax.report.analysis import Series
@@ -65,7 +66,7 @@ def _texts(axes):
 
 
 def _check_png(figure, least=(500, 500)):
-    content = figures.png(figure)
+    content = figure_style.png(figure)
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     pixels = matplotlib.image.imread(io.BytesIO(content))[..., :3]
     assert least[0] < pixels.shape[0] < 3000
