@@ -1,5 +1,8 @@
 """Attention of every model, put back on the input: sums, padding, places."""
 
+import functools
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +13,7 @@ from ser_jax.explain.explainer import logits_and_maps
 from ser_jax.layers import attention_grid, strided
 from ser_jax.layers.strided import POOL, Geometry
 from ser_jax.models import MODELS
+from tests.models.common import abstract_of, fast_jit, filled
 from tests.models.entries import ENTRIES
 
 VARIANTS = {
@@ -28,40 +32,62 @@ VARIANTS = {
 }
 
 
-def built(variant, shapes=None, **changes):
-    """A model in evaluation with random weights."""
-    name, own = VARIANTS[variant]
-    config = ENTRIES[name].config()
-    config.update({**own, **changes})
-    shapes = shapes or ENTRIES[name].input_shapes
+# One variant of each model that takes any length, and all ways to lay windows.
+FREE_LENGTH = [name for name in MODELS if ENTRIES[name].free_length] + ["asrnn apart"]
 
-    @jax.jit  # operation by operation, a model compiles dozens of programs
-    def create():
-        rngs = nnx.Rngs(1)
-        model = MODELS[name](config, input_shapes=shapes, num_classes=3, rngs=rngs)
-        return nnx.split(model)
+# Loud blocks: (bands, frames), away from each other's rows and columns.
+SHAPES = {"frames": (105, 36, 2)}
+PLACES = (((3, 9), (63, 84)), ((22, 31), (14, 35)))
+LARGE = {"frames": (420, 260, 1)}  # AFCN: a cell is 16 or 32 bands and frames
+LARGE_PLACES = (((20, 90), (250, 370)), ((160, 240), (60, 150)))
 
-    model = nnx.merge(*create())
+
+def compiled(model):
+    """`logits_and_maps` of a model, with its parameters and statistics as arguments."""
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+
+    @fast_jit
+    def call(params, rest, batch):
+        return logits_and_maps(nnx.merge(graphdef, params, rest, copy=True), batch)
+
+    return call, params, rest
+
+
+@functools.cache
+def make_subject(variant):
+    """A variant in small with random weights, compiled once: batches are of three."""
+    name, changes = VARIANTS[variant]
+    config, shapes = ENTRIES[name].config(), SHAPES
+    config.update(changes)
+    if name == "afcn":
+        shapes = LARGE
+        config.attention_scale = 3.0
+    elif name == "mscnn_spu":
+        shapes = ENTRIES[name].input_shapes
+    model = filled(abstract_of(config, shapes))
     model.eval()
-    return model
+    call, params, rest = compiled(model)
+    return SimpleNamespace(
+        name=name,
+        shapes=shapes,
+        model=model,
+        params=params,
+        maps=lambda batch, params=params: call(params, rest, batch)[1],
+        logits=lambda batch: call(params, rest, batch)[0],
+    )
 
 
-def batch_of(shapes, valid, words=(7, 4), seed=0):
+def batch_of(shapes, valid, words=(7, 4, 7), seed=0):
     """Noise in every input; the padding holds noise as well."""
     rng = np.random.default_rng(seed)
-    noise = {
+    batch = {
         name: rng.normal(size=(len(valid), *shape)).astype(np.float32)
         for name, shape in shapes.items()
     }
-    steps = np.arange(shapes["frames"][0])
-    batch = {**noise, "frame_mask": steps < np.array(valid)[:, None]}
+    batch["frame_mask"] = np.arange(shapes["frames"][0]) < np.array(valid)[:, None]
     if "words" in shapes:
-        steps = np.arange(shapes["words"][0])
-        batch["word_mask"] = steps < np.array(words)[:, None]
+        batch["word_mask"] = np.arange(shapes["words"][0]) < np.array(words)[:, None]
     return jax.tree.map(jnp.asarray, batch)
-
-
-look = nnx.jit(logits_and_maps)
 
 
 def total(maps):
@@ -74,14 +100,13 @@ def total(maps):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_masses_add_up_to_one_and_padding_has_none(variant):
-    model = built(variant)
-    shapes = dict(ENTRIES[VARIANTS[variant][0]].input_shapes)
-    frames, bands, _ = shapes["frames"]
-    batch = batch_of(shapes, (frames, frames // 2, 0), words=(7, 4, 0))
-    logits, maps = look(model, batch)
+    subject = make_subject(variant)
+    frames, bands, _ = subject.shapes["frames"]
+    batch = batch_of(subject.shapes, (frames, frames // 2, 0), words=(7, 4, 0))
+    maps = subject.maps(batch)
     mass, first = total(maps)
-    # AFCN takes an example without frames for one of zeros, and looks at them.
-    empty = variant.startswith("afcn")
+    # AFCN takes an example without frames for one of zeros, and attends to them.
+    empty = subject.name == "afcn"
     # Softmax and up to 2000 additions in float32.
     np.testing.assert_allclose(mass.sum(axis=(1, 2)), [1, 1, empty], atol=2e-5)
     assert all(np.min(m.mass) >= 0 for m in maps.values())
@@ -94,19 +119,22 @@ def test_masses_add_up_to_one_and_padding_has_none(variant):
         assert first.columns[0] == 0 and first.columns[-1] <= frames
         beyond = np.array(first.columns[:-1]) >= frames // 2
         assert beyond.any() and not mass[1][:, beyond].any()
-    if variant == "mscnn_spu":
-        plain = nnx.jit(lambda model, batch: model(batch))(model, batch)
-        np.testing.assert_allclose(logits, plain, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "variant", [v for v in VARIANTS if ENTRIES[VARIANTS[v][0]].free_length]
-)
+@pytest.mark.parametrize("variant", ["area_attn", "mscnn_spu"])
+def test_capturing_maps_changes_no_logits(variant):
+    subject = make_subject(variant)
+    batch = batch_of(subject.shapes, (17, 11, 9))
+    graphdef, state = nnx.split(subject.model)
+    plain = fast_jit(lambda state: nnx.merge(graphdef, state)(batch))(state)
+    np.testing.assert_allclose(subject.logits(batch), plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("variant", FREE_LENGTH)
 def test_more_padding_changes_nothing(variant):
-    model = built(variant)
-    shapes = dict(ENTRIES[VARIANTS[variant][0]].input_shapes)
-    frames = shapes["frames"][0]
-    short = batch_of(shapes, (frames, frames - 4), words=(7, 4))
+    subject = make_subject(variant)
+    frames = subject.shapes["frames"][0]
+    short = batch_of(subject.shapes, (frames, frames - 4, frames), words=(7, 4, 7))
     rng = np.random.default_rng(1)
 
     def longer(x):
@@ -115,8 +143,8 @@ def test_more_padding_changes_nothing(variant):
 
     names = {"frames", "frame_mask", "words", "word_mask"} & short.keys()
     long = {**short, **{name: longer(short[name]) for name in names}}
-    mass, first = total(look(model, short)[1])
-    more, wide = total(look(model, long)[1])
+    mass, first = total(subject.maps(short))
+    more, wide = total(subject.maps(long))
     columns = mass.shape[2]
     assert more.shape[2] > columns and wide.bands == first.bands
     assert wide.columns[:columns] == first.columns[:-1]
@@ -125,8 +153,8 @@ def test_more_padding_changes_nothing(variant):
     assert not more[:, :, columns:].any()
 
 
-def averaging(model, gain=1.2):
-    """Sets weights so that every layer answers loud input with large numbers.
+def averaging(params, gain=1.2):
+    """Parameters by which every layer answers loud input with large numbers.
 
     Kernels average what they read; recurrent layers forget at once, so that what
     happens at a time stays there.
@@ -142,38 +170,28 @@ def averaging(model, gain=1.2):
                 size = x.shape[-1] // 4
                 gates[..., size : 2 * size] = -30  # forget
             return jnp.asarray(gates)
-        if "scale" in path or "bias" in path:
-            return x
-        if "norm" in path:
+        if "bias" in path:
+            return jnp.zeros_like(x)
+        if "scale" in path or "norm" in path:
             return x
         fan_in = np.prod(x.shape[:-1]) if x.ndim < 5 else np.prod(x.shape[1:-1])
         if "score" in path:
             return jnp.full_like(x, 40 / fan_in)
         return jnp.full_like(x, gain / fan_in)
 
-    state = nnx.state(model, nnx.Param)
-    nnx.update(model, jax.tree_util.tree_map_with_path(value, state))
-
-
-# Loud blocks: (bands, frames), away from each other's rows and columns.
-SHAPES = {"frames": (105, 36, 2)}
-PLACES = (((3, 9), (63, 84)), ((22, 31), (14, 35)))
-LARGE = {"frames": (420, 260, 1)}  # AFCN: a cell is 16 or 32 bands and frames
-LARGE_PLACES = (((20, 90), (250, 370)), ((160, 240), (60, 150)))
+    return jax.tree_util.tree_map_with_path(value, params)
 
 
 @pytest.mark.parametrize("variant", [v for v in VARIANTS if "mscnn" not in v])
 def test_a_loud_block_draws_mass_to_where_it_is(variant):
-    large = variant.startswith("afcn")
-    shapes, places = (LARGE, LARGE_PLACES) if large else (SHAPES, PLACES)
-    model = built(variant, shapes, **({"attention_scale": 3.0} if large else {}))
-    averaging(model)
-    frames = np.full((3, *shapes["frames"]), 0.1, np.float32)
+    subject = make_subject(variant)
+    places = LARGE_PLACES if subject.name == "afcn" else PLACES
+    frames = np.full((3, *subject.shapes["frames"]), 0.1, np.float32)
     for i, ((low, high), (start, end)) in enumerate(places):
         frames[i + 1, start:end, low:high] = 6.0
     mask = jnp.ones(frames.shape[:2], bool)
-    maps = look(model, {"frames": jnp.asarray(frames), "frame_mask": mask})[1]
-    mass, grid = total(maps)
+    batch = {"frames": jnp.asarray(frames), "frame_mask": mask}
+    mass, grid = total(subject.maps(batch, averaging(subject.params)))
     times, middles = (np.array(x[1:]) + x[:-1] for x in (grid.columns, grid.bands))
     for i, ((low, high), (start, end)) in enumerate(places):
         gain = np.maximum(mass[i + 1] - mass[0], 0)
@@ -187,20 +205,21 @@ def test_a_loud_block_draws_mass_to_where_it_is(variant):
 
 
 @pytest.mark.parametrize("variant", ["mscnn_spu", "mscnn_spu matched"])
-@pytest.mark.parametrize("word", [1, 5])
-def test_a_loud_word_is_found_where_it_is(variant, word):
-    model = built(variant)
-    averaging(model)
-    batch = batch_of(ENTRIES["mscnn_spu"].input_shapes, (17, 17), words=(7, 7))
+def test_a_loud_word_draws_mass_to_where_it_is(variant):
+    subject = make_subject(variant)
+    batch = batch_of(subject.shapes, (17, 17, 17), words=(7, 7, 7))
     words = np.full(batch["words"].shape, 0.1, np.float32)
-    words[:, word] = 9.0
+    places = (1, 5, 3)
+    words[np.arange(3), places] = 9.0
     batch |= {"words": jnp.asarray(words), "frames": jnp.abs(batch["frames"])}
-    maps = look(model, batch)[1]
+    maps = subject.maps(batch, averaging(subject.params))
     assert list(maps) == ["2 words", "3 words", "4 words", "5 words"]
-    # Both pairs with the loud word are heard alike, and each gives it its half.
-    pairs = np.asarray(maps["2 words"].mass[0, 0])
-    assert pairs[word] > 1.5 * max(pairs[word - 1], pairs[word + 1])
-    assert np.argmax(total(maps)[0][0, 0]) in (word - 1, word, word + 1)
+    mass, _ = total(maps)
+    for i, word in enumerate(places):
+        # Both pairs with the loud word score alike, and each gives it its half.
+        pairs = np.asarray(maps["2 words"].mass[i, 0])
+        assert pairs[word] > 1.5 * max(pairs[word - 1], pairs[word + 1])
+        assert np.argmax(mass[i, 0]) in (word - 1, word, word + 1)
 
 
 @pytest.mark.parametrize(
@@ -211,9 +230,13 @@ def test_a_loud_word_is_found_where_it_is(variant, word):
         ("afcn", {"attention_scale": 0.0}),
     ],
 )
-def test_systems_that_do_not_attend_say_so(name, change):
-    batch = batch_of(ENTRIES[name].input_shapes, (70, 40) if name == "afcn" else (9, 5))
-    assert look(built(name, **change), batch)[1] == {}
+def test_systems_that_do_not_attend_have_no_maps(name, change):
+    config, shapes = ENTRIES[name].config(), ENTRIES[name].input_shapes
+    config.update(change)
+    model = abstract_of(config, shapes)
+    model.eval()
+    call, params, rest = compiled(model)
+    assert jax.eval_shape(call, params, rest, batch_of(shapes, (9, 5, 9)))[1] == {}
 
 
 def test_folding_by_hand():
