@@ -267,7 +267,8 @@ def _draw_curves(figure, name, series, chance):
         axes.text(1.0, chance, "chance", color=GREY, va="bottom", **place)
     axes.set(xlabel="epoch", title="UA, %" if scored else name)
     _finish(figure, axes, axes.yaxis if scored else None)
-    axes.locator_params(axis="x", integer=True)
+    # One epoch is one tick: two would need fractions.
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
 
 
 def _draw_scores(axes, y, name, values, summary, published):
@@ -293,6 +294,8 @@ def _draw_scores(axes, y, name, values, summary, published):
 
 def _plot(axes, x, y, tip="", **style):
     """A line or mark that stays whole on the frame, and what pointing at it shows."""
+    if np.size(x) == 1:  # a line of one point would be nothing
+        style.setdefault("marker", ".")
     axes.plot(x, y, clip_on=False, gid=_TIP + tip if tip else None, **style)
 
 
