@@ -17,11 +17,10 @@ import safetensors.numpy
 from etils import epath
 
 from ser_jax.errors import InputError
-from ser_jax.predict import trained_model as trained_lib
+from ser_jax.predict import trained_model
 from ser_jax.predict.trained_model import TrainedModel
 
 FORMAT = "1"
-_PARTS = ("params", "stats")
 _META = (
     *("config", "classes", "folds", "input_shapes"),
     *("versions", "git_commit", "stamps"),
@@ -30,12 +29,12 @@ _META = (
 
 def named_arrays(trained: TrainedModel) -> dict[str, np.ndarray]:
     """All arrays of a workdir, by the names of the file."""
-    leaves = jax.tree_util.tree_flatten_with_path(trained.weights)[0]
-    found = {}
-    for path, leaf in leaves:
+    arrays = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(trained.weights)[0]:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        found[name.split("/", 1)[1].removesuffix("/value")] = np.asarray(leaf)
-    return found | {
+        # "params/dense/bias/value" -> "dense/bias"
+        arrays[name.split("/", 1)[1].removesuffix("/value")] = np.asarray(leaf)
+    return arrays | {
         "normalisation/mean": np.asarray(trained.mean),
         "normalisation/std": np.asarray(trained.std),
     }
@@ -54,9 +53,7 @@ def to_bytes(trained: TrainedModel) -> bytes:
         "stamps": trained.provenance["stamps"],
     }
     text = {key: json.dumps(value) for key, value in meta.items()}
-    arrays = {
-        name: np.ascontiguousarray(x) for name, x in named_arrays(trained).items()
-    }
+    arrays = {k: np.ascontiguousarray(x) for k, x in named_arrays(trained).items()}
     return safetensors.numpy.save(arrays, {"ser_jax_weights": FORMAT, **text})
 
 
@@ -72,56 +69,57 @@ def _shareable(config) -> dict:
 
 
 def read(path) -> TrainedModel:
-    """Weights again, ready for a `Recognizer`; nothing in the file is executed.
+    """Reads the weights, ready for a `Recognizer`; nothing in the file is executed.
 
     Args:
-      path: What `to_bytes` gave, local or `gs://`.
+      path: A file of `to_bytes`, local or `gs://`.
 
     Raises:
       InputError: The file is not there, is none of these, or an array is missing, too
         many, or of another shape or type than the model of the file's config has.
     """
     path = epath.Path(path).expanduser()
-    arrays, meta = _content(path)
-    stored = {}
-    for name, array in arrays.items():
-        stored |= {f"best/{part}/{name}/value": array for part in _PARTS}
-        stored[name] = array
+    arrays, meta = _read_file(path)
+    checkpoint = dict(arrays)
+    for name, array in arrays.items():  # a file does not tell params from stats
+        for part in ("params", "stats"):
+            checkpoint[f"best/{part}/{name}/value"] = array
     try:
-        found = trained_lib.assemble(path, stored, meta)
+        trained = trained_model.assemble(path, checkpoint, meta)
     except InputError as error:  # speaks of a checkpoint and of its names
         problem = re.sub(r"best/(params|stats)/(\S+)/value", r"\2", str(error))
         raise InputError(f"{path} as a checkpoint: {problem}") from error
     except Exception as error:
         raise InputError(
             f"Expected weights of this version of ser_jax in {path}; got a config or "
-            f"classes that do not fit: {_line(error)}."
+            f"classes that do not fit: {_first_line(error)}."
         ) from error
-    expected = named_arrays(found)
-    extra = sorted(set(arrays) - set(expected))
-    other = sorted(name for name in expected if arrays[name].dtype != np.float32)
-    if extra or other:
-        problem = (
-            f"also {extra[0]}" if extra else f"{other[0]} {arrays[other[0]].dtype}"
-        )
+    expected = named_arrays(trained)
+    problems = [f"also {name}" for name in sorted(set(arrays) - set(expected))]
+    for name in sorted(expected):
+        if arrays[name].dtype != np.float32:
+            problems.append(f"{name} {arrays[name].dtype}")
+    if problems:
         raise InputError(
-            f"Expected {len(expected)} float32 arrays of {found.config.model.name} in "
-            f"{path}; got {problem}. Take the file as `export` wrote it."
+            f"Expected {len(expected)} float32 arrays of {trained.config.model.name} "
+            f"in {path}; got {problems[0]}. Take the file as `export` wrote it."
         )
-    return found
+    return trained
 
 
-def _content(path) -> tuple[dict[str, np.ndarray], dict]:
+def _read_file(path) -> tuple[dict[str, np.ndarray], dict]:
     try:
         content = path.read_bytes()
         arrays = safetensors.numpy.load(content)
+        # The library reads metadata from local files alone: a length, then JSON.
         size = int.from_bytes(content[:8], "little")
         text = json.loads(content[8 : 8 + size]).get("__metadata__", {})
         version = text.get("ser_jax_weights")
         meta = {key: json.loads(text[key]) for key in _META if key in text}
     except (OSError, safetensors.SafetensorError, ValueError) as error:
         raise InputError(
-            f"Expected a .safetensors file of ser_jax at {path}; got {_line(error)}."
+            f"Expected a .safetensors file of ser_jax at {path}; got "
+            f"{_first_line(error)}."
         ) from error
     if version != FORMAT or len(meta) < len(_META):
         raise InputError(
@@ -132,5 +130,5 @@ def _content(path) -> tuple[dict[str, np.ndarray], dict]:
     return arrays, meta
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
