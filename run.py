@@ -185,7 +185,9 @@ def _predict(values, files: list[str]) -> int:
         raise InputError("--hop goes with --window=SECONDS; got no --window.")
     if values.labels and values.window:
         raise InputError("--labels scores whole recordings; leave --window out.")
-    options = predict.Options(
+    return predict.predict(
+        values.workdir,
+        files,
         run=values.run,
         out=values.out,
         window_s=values.window,
@@ -193,7 +195,6 @@ def _predict(values, files: list[str]) -> int:
         labels=values.labels,
         text=values.text,
     )
-    return predict.predict(values.workdir, files, options)
 
 
 def _explain(values, files: list[str]) -> int:

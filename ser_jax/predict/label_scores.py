@@ -1,8 +1,6 @@
 """WA and UA of answers against a corpus's own labels, and what they are worth."""
 
 import collections
-import dataclasses
-from collections.abc import Mapping, Sequence
 
 from ser_jax.errors import InputError
 from ser_jax.predict.answers import Answer
@@ -41,54 +39,46 @@ def classes_of_labels(trained: TrainedModel, pairs: str = "") -> dict[str, str]:
     return class_of
 
 
-@dataclasses.dataclass
 class LabelScores:
-    """Counts answers against labels.
+    """Counts answers against the labels of their recordings."""
 
-    Attributes:
-      classes: Names of the K classes.
-      class_of: See `classes_of_labels`.
-      trained_on: Ids of the utterances that the answering runs were trained on.
-    """
-
-    classes: Sequence[str]
-    class_of: Mapping[str, str]
-    trained_on: frozenset[str]
-    _labels: list[int] = dataclasses.field(default_factory=list)
-    _predictions: list[int] = dataclasses.field(default_factory=list)
-    _num_trained_on: int = 0
-    _unknown: collections.Counter = dataclasses.field(
-        default_factory=collections.Counter
-    )
-
-    @classmethod
-    def of(cls, trained: TrainedModel, pairs: str = "") -> "LabelScores":
-        """No answers yet; see `classes_of_labels`."""
-        ids = (u for fold in trained.folds for u in (*fold["train"], *fold["val"]))
-        return cls(trained.classes, classes_of_labels(trained, pairs), frozenset(ids))
+    def __init__(self, trained: TrainedModel, pairs: str = ""):
+        """Starts with no answer; see `classes_of_labels`."""
+        self._classes = trained.classes
+        self._class_of = classes_of_labels(trained, pairs)
+        self._trained_on = {
+            utterance
+            for fold in trained.folds
+            for part in ("train", "val")
+            for utterance in fold[part]
+        }
+        self._labels: list[int] = []
+        self._predictions: list[int] = []
+        self._num_trained_on = 0
+        self._unknown: collections.Counter[str] = collections.Counter()
 
     def add(self, source: Source, answer: Answer) -> None:
         """Counts an answer if its recording has a label."""
         if not source.label:
             return
-        name = self.class_of.get(source.label)
+        name = self._class_of.get(source.label)
         if name is None:
             self._unknown[source.label] += 1
             return
-        self._num_trained_on += source.id in self.trained_on
-        self._labels.append(self.classes.index(name))
-        self._predictions.append(self.classes.index(answer.label))
+        self._num_trained_on += source.id in self._trained_on
+        self._labels.append(self._classes.index(name))
+        self._predictions.append(self._classes.index(answer.label))
 
     def summary(self) -> str:
         """WA, UA and how far to trust them; empty if no recording had a label."""
         lines = []
         if self._labels:
             confusion = metrics.confusion_matrix(
-                self._labels, self._predictions, len(self.classes)
+                self._labels, self._predictions, len(self._classes)
             )
             ua = metrics.unweighted_accuracy(confusion)
             wa = metrics.weighted_accuracy(confusion)
-            counts = zip(self.classes, confusion.sum(1), strict=True)
+            counts = zip(self._classes, confusion.sum(1), strict=True)
             missing = [name for name, count in counts if not count]
             lines.append(
                 f"Against {len(self._labels)} labels: UA {ua:.2%}, WA {wa:.2%}"

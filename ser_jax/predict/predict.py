@@ -1,6 +1,5 @@
 """The command `predict`: recordings in, a table out."""
 
-import dataclasses
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,34 +16,28 @@ from ser_jax.predict.sources import Source
 _PRINTED = 50  # rows, if all are in a file as well
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Options of the command.
+def predict(
+    workdir: str,
+    names: Sequence[str],
+    *,
+    run: str = "",
+    out: str = "",
+    window_s: float = 0.0,
+    hop_s: float = 0.5,
+    labels: str = "",
+    text: str | None = None,
+) -> int:
+    """Runs the command; prints a table, then the files that failed.
 
-    Attributes:
+    Args:
+      workdir: A trained folder.
+      names: See `sources.expand`.
       run: `fold,seed` of the one run to use; empty: the mean of all.
       out: .csv or .jsonl file for the answers; with `window_s` a folder.
       window_s: Length of the windows of a timeline; 0 = one answer per recording.
       hop_s: From one window to the next.
       labels: See `label_scores.classes_of_labels`.
       text: Transcript, for models that read words.
-    """
-
-    run: str = ""
-    out: str = ""
-    window_s: float = 0.0
-    hop_s: float = 0.5
-    labels: str = ""
-    text: str | None = None
-
-
-def predict(workdir: str, names: Sequence[str], options: Options) -> int:
-    """Runs the command; prints a table, then the files that failed.
-
-    Args:
-      workdir: A trained folder.
-      names: See `sources.expand`.
-      options: Of the command.
 
     Returns:
       The exit code: 1 if a recording could not be used.
@@ -53,20 +46,16 @@ def predict(workdir: str, names: Sequence[str], options: Options) -> int:
       InputError: The workdir, the sources or an option cannot be used.
     """
     with tempfile.TemporaryDirectory() as folder:
-        recordings = sources.expand(names, text=options.text, stdin_to=folder)
-        if not options.window_s:
-            outputs.check_suffix(options.out)  # before the model is loaded
-        recognizer = Recognizer.from_workdir(workdir, options.run)
-        if options.window_s:
+        recordings = sources.expand(names, text=text, stdin_to=folder)
+        if not window_s:
+            outputs.check_suffix(out)  # before the model is loaded
+        recognizer = Recognizer.from_workdir(workdir, run)
+        if window_s:
             failed = timeline.write_all(
-                recognizer,
-                recordings,
-                out=options.out,
-                window_s=options.window_s,
-                hop_s=options.hop_s,
+                recognizer, recordings, out=out, window_s=window_s, hop_s=hop_s
             )
         else:
-            failed = _answer_all(recognizer, recordings, options)
+            failed = _answer_all(recognizer, recordings, out, labels)
     for source, error in failed:
         print(f"failed: {source.name}: {error}", file=sys.stderr)
     if failed:
@@ -74,12 +63,14 @@ def predict(workdir: str, names: Sequence[str], options: Options) -> int:
     return int(bool(failed))
 
 
-def _answer_all(recognizer: Recognizer, recordings: list[Source], options: Options):
+def _answer_all(
+    recognizer: Recognizer, recordings: list[Source], out: str, labels: str
+) -> list[tuple[Source, AudioError]]:
     trained = recognizer.trained
-    scores = LabelScores.of(trained, options.labels)
+    scores = LabelScores(trained, labels)
     recognizer.look_up([x.text for x in recordings if x.text])
     rows, failed = [], []
-    with outputs.open_writer(options.out, trained) as writer:
+    with outputs.open_writer(out, trained) as writer:
         answers = recognizer.answers(_open_all(recognizer, recordings))
         bar = tqdm(answers, "predicting", len(recordings), unit="file", delay=2)
         for source, answer in bar:
@@ -89,12 +80,12 @@ def _answer_all(recognizer: Recognizer, recordings: list[Source], options: Optio
                 failed.append((source, answer))
                 continue
             scores.add(source, answer)
-            if not options.out or len(rows) < _PRINTED:
+            if not out or len(rows) < _PRINTED:
                 rows.append((source.name, answer))
     print(outputs.format_table(rows, trained.classes))
     hidden = len(recordings) - len(failed) - len(rows)
     if hidden:
-        print(f"... and {hidden} more in {options.out}")
+        print(f"... and {hidden} more in {out}")
     print("\n".join(filter(None, (trained.description() + ".", scores.summary()))))
     return failed
 

@@ -29,7 +29,7 @@ def _answer(label):
 
 def test_scores_by_hand():
     """neutral 1 of 2, sad 1 of 1, angry 0 of 1: UA 1/2, WA 2/4; the rest is counted."""
-    score = LabelScores.of(_trained(happy="exc"))
+    score = LabelScores(_trained(happy="exc"))
     for name, label, said in [
         ("x1", "neu", "neutral"),
         ("x2", "neutral", "sad"),
@@ -47,14 +47,14 @@ def test_scores_by_hand():
 
 
 def test_recordings_that_trained_are_no_test():
-    score = LabelScores.of(_trained())
+    score = LabelScores(_trained())
     for name in "abcd":
         score.add(Source(name, name, name, "sad"), _answer("sad"))
     assert "Not a test result: 3 of them" in score.summary()
 
 
 def test_without_labels_nothing_is_said():
-    assert LabelScores.of(_trained()).summary() == ""
+    assert LabelScores(_trained()).summary() == ""
 
 
 def test_whose_labels_are_which_classes():

@@ -1,11 +1,11 @@
 """The command as a user meets it: tables, files, timelines, exit codes."""
 
 import csv
+import functools
+import io
 import itertools
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,9 +16,17 @@ from praatio import textgrid
 
 from ser_jax.errors import InputError
 from ser_jax.predict import predict
-from ser_jax.predict.predict import Options
 
-ROOT = Path(__file__).parents[2]
+
+@pytest.fixture(scope="module")
+def from_workdir():
+    """One recognizer per workdir and run, so that its programs compile once."""
+    return functools.cache(predict.Recognizer.from_workdir)
+
+
+@pytest.fixture(autouse=True)
+def shared_recognizers(monkeypatch, from_workdir):
+    monkeypatch.setattr(predict.Recognizer, "from_workdir", from_workdir)
 
 
 def _rows(path) -> list[dict]:
@@ -29,13 +37,13 @@ def _rows(path) -> list[dict]:
 def test_a_manifest_is_answered_and_scored(workdirs, tones, tmp_path, capsys):
     """All 48 tones, whose labels and ids the workdir was trained on."""
     out = tmp_path / "x.csv"
-    code = predict.predict(workdirs("area_attn"), [str(tones)], Options(out=str(out)))
-    said = capsys.readouterr().out
+    code = predict.predict(workdirs("area_attn"), [str(tones)], out=str(out))
+    printed = capsys.readouterr().out
     rows, labels = _rows(out), {row["path"]: row["emotion"] for row in _rows(tones)}
     assert code == 0 and len(rows) == len(labels) == 48
     wa = np.mean([labels[row["file"]] == row["label"] for row in rows])
-    assert "Against 48 labels: UA " in said and f"WA {wa:.2%}" in said
-    assert "Not a test result: 48 of them" in said and "mean of 2 runs" in said
+    assert "Against 48 labels: UA " in printed and f"WA {wa:.2%}" in printed
+    assert "Not a test result: 48 of them" in printed and "mean of 2 runs" in printed
     for row in rows:
         values = {k[2:]: float(v) for k, v in row.items() if k.startswith("p_")}
         assert sum(values.values()) == pytest.approx(1.0, abs=1e-5)
@@ -49,10 +57,13 @@ def test_a_bad_file_among_good_ones_is_reported_last(workdirs, tones, tmp_path, 
     shutil.copy(tones.parent / "s1_low_0.wav", folder / "deep" / "good.WAV")
     (folder / "bad.flac").write_text("not sound")
     out = tmp_path / "x.jsonl"
-    given = [str(folder), str(tmp_path / "nowhere.wav")]
-    assert predict.predict(workdirs("area_attn"), given, Options(out=str(out))) == 1
-    said = capsys.readouterr()
-    assert "2 of 3 recordings failed" in said.err and "bad.flac: unreadable" in said.err
+    names = [str(folder), str(tmp_path / "nowhere.wav")]
+    assert predict.predict(workdirs("area_attn"), names, out=str(out)) == 1
+    printed = capsys.readouterr()
+    assert (
+        "2 of 3 recordings failed" in printed.err
+        and "bad.flac: unreadable" in printed.err
+    )
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [Path(x["file"]).name for x in lines] == [
         "bad.flac",
@@ -72,14 +83,15 @@ def test_manifests_as_people_write_them(workdirs, tones, tmp_path, capsys):
     manifest = tmp_path / "m.csv"
     manifest.write_text(" path , emotion ,text\na_$5_$6.wav , low,\n,mid,\n")
     out = tmp_path / "x.csv"
-    assert predict.predict(
-        workdirs("area_attn"), [str(manifest)], Options(out=str(out))
+    assert predict.predict(workdirs("area_attn"), [str(manifest)], out=str(out))
+    printed = capsys.readouterr()
+    assert (
+        "Against 1 labels" in printed.out and "1 of 2 recordings failed" in printed.err
     )
-    said = capsys.readouterr()
-    assert "Against 1 labels" in said.out and "1 of 2 recordings failed" in said.err
-    assert "m.csv (a row without a path)" in said.err
-    options = Options(out=str(tmp_path / "t"), window_s=0.5)
-    assert predict.predict(workdirs("area_attn"), [str(manifest)], options) == 1
+    assert "m.csv (a row without a path)" in printed.err
+    assert predict.predict(
+        workdirs("area_attn"), [str(manifest)], out=str(tmp_path / "t"), window_s=0.5
+    )
     assert (tmp_path / "t" / "a__5__6.png").exists()
 
 
@@ -94,7 +106,7 @@ def test_a_kill_keeps_the_rows_so_far(workdirs, tones, tmp_path, monkeypatch):
 
     monkeypatch.setattr(predict.Recognizer, "answers", killed)
     with pytest.raises(KeyboardInterrupt):
-        predict.predict(workdirs("area_attn"), files, Options(out=str(out)))
+        predict.predict(workdirs("area_attn"), files, out=str(out))
     assert not out.exists()
     assert [row["file"] for row in _rows(tmp_path / "x.csv.part")] == files[:1]
     assert so_far == files[:1]  # before the file was closed: kill -9 keeps it too
@@ -108,9 +120,9 @@ def test_a_timeline_is_a_table_a_textgrid_and_a_picture(workdirs, tmp_path, caps
         (tmp_path / name).parent.mkdir()
         soundfile.write(tmp_path / name, tone, 16_000)
     out = tmp_path / "out"
-    options = Options(out=str(out), window_s=1.0, hop_s=0.5)
-    given = [str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "no.wav")]
-    assert predict.predict(workdirs("area_attn"), given, options) == 1
+    options = {"out": str(out), "window_s": 1.0, "hop_s": 0.5}
+    names = [str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "no.wav")]
+    assert predict.predict(workdirs("area_attn"), names, **options) == 1
     tables = sorted(out.glob("*.csv"))
     assert len(tables) == len({p.name for p in tables}) == 2
     for table in tables:
@@ -129,42 +141,35 @@ def test_a_timeline_is_a_table_a_textgrid_and_a_picture(workdirs, tmp_path, caps
 
 
 @pytest.mark.parametrize(
-    ("given", "options", "said"),
+    ("names", "options", "message"),
     [
-        ([], Options(), "recordings, folders, manifests"),
-        (["{empty}"], Options(), "Expected recordings"),
-        (["x.wav"], Options(out="x.txt"), r"\.csv or \.jsonl"),
-        (["x.wav"], Options(out="/no/such/folder/x.csv"), "can be written"),
-        (["x.wav"], Options(out="x.csv", window_s=2.0), "expected a folder"),
-        (["x.wav"], Options(run="s1"), "--run: expected"),
-        (["{empty}/no.csv"], Options(), "no.csv: expected a CSV"),
-        (["x.wav"], Options(labels="a=b"), "--labels"),
-        (["-", "-"], Options(), "`-` once"),
-        (["{wav}"], Options(window_s=float("nan")), "hop <= window"),
+        ([], {}, "recordings, folders, manifests"),
+        (["{empty}"], {}, "Expected recordings"),
+        (["x.wav"], {"out": "x.txt"}, r"\.csv or \.jsonl"),
+        (["x.wav"], {"out": "/no/such/folder/x.csv"}, "can be written"),
+        (["x.wav"], {"out": "x.csv", "window_s": 2.0}, "expected a folder"),
+        (["x.wav"], {"run": "s1"}, "--run: expected"),
+        (["{empty}/no.csv"], {}, "no.csv: expected a CSV"),
+        (["x.wav"], {"labels": "a=b"}, "--labels"),
+        (["-", "-"], {}, "`-` once"),
+        (["{wav}"], {"window_s": float("nan")}, "hop <= window"),
     ],
 )
 def test_wrong_options_are_one_line(
-    workdirs, tones, tmp_path, given, options, said, monkeypatch
+    workdirs, tones, tmp_path, names, options, message, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    given = [x.replace("{wav}", str(tones.parent / "s1_low_0.wav")) for x in given]
-    given = [name.replace("{empty}", str(tmp_path)) for name in given]
-    with pytest.raises(InputError, match=said):
-        predict.predict(workdirs("area_attn"), given, options)
+    names = [x.replace("{wav}", str(tones.parent / "s1_low_0.wav")) for x in names]
+    names = [name.replace("{empty}", str(tmp_path)) for name in names]
+    with pytest.raises(InputError, match=message):
+        predict.predict(workdirs("area_attn"), names, **options)
 
 
-def test_the_command_reads_standard_input(workdirs, tones):
-    wav, workdir = tones.parent / "s1_low_0.wav", f"--workdir={workdirs('area_attn')}"
-    found = []
-    for given, sent in (("-", wav.read_bytes()), (str(wav), b"")):
-        done = subprocess.run(
-            [sys.executable, "run.py", "predict", given, workdir],
-            cwd=ROOT,
-            input=sent,
-            capture_output=True,
-            check=False,
-            env={**os.environ, "XLA_FLAGS": ""},
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        found.append(done.stdout.decode().splitlines()[1].split()[1:])
-    assert found[0] == found[1] and found[0][0] in ("low", "mid", "high")
+def test_standard_input_is_read_like_a_file(workdirs, tones, capsys, monkeypatch):
+    wav, rows = tones.parent / "s1_low_0.wav", []
+    stdin = io.TextIOWrapper(io.BytesIO(wav.read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    for name in ("-", str(wav)):
+        assert predict.predict(workdirs("area_attn"), [name]) == 0
+        rows.append(capsys.readouterr().out.splitlines()[1].split()[1:])
+    assert rows[0] == rows[1] and rows[0][0] in ("low", "mid", "high")
