@@ -22,9 +22,12 @@ from ser_jax.scoring import metrics
 from ser_jax.workdir.contents import WorkdirContents
 
 # Config keys on where and how fast, which change no score.
-SCORELESS = (
-    *("data.cache_dir", "data.num_workers", "data.device_share", "data.tfds_dir"),
-)
+SCORELESS = {
+    "data.cache_dir",
+    "data.device_share",
+    "data.num_workers",
+    "data.tfds_dir",
+}
 _SELECTED = {"val": "best validation UA", "last": "last", "test": "best test UA"}
 
 

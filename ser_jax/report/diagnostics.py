@@ -39,8 +39,8 @@ def groups(training: WorkdirContents) -> Section:
         if len(counts) > MOST_GROUPS:
             caption += f"; the {MOST_GROUPS} with the most decisions of {len(counts)}"
             often = sorted(counts, key=lambda name: -counts[name].sum())[:MOST_GROUPS]
-            counts = {name: counts[name] for name in counts if name in set(often)}
-        blocks.append(_recall_table(field, counts, classes, caption))
+            counts = {name: counts[name] for name in counts if name in often}
+        blocks.append(_recall_table(field, counts.items(), classes, caption))
     return Section("groups", "Speakers and sessions", blocks)
 
 
@@ -62,7 +62,7 @@ def durations(training: WorkdirContents) -> Section:
     bins = analysis.durations(training.predictions, training.seconds, classes)
     if not bins:
         return Section("duration", "Duration", [Text(UNKNOWN)])
-    rows = {f"{low:.2f} to {high:.2f}": counts for low, high, counts in bins}
+    rows = [(f"{low:.2f} to {high:.2f}", counts) for low, high, counts in bins]
     caption = "UA, WA and recall of each class by duration of the recording"
     figure = Figure(caption, lambda: [_draw_durations(bins)])
     table = _recall_table("duration, s", rows, classes, caption)
@@ -109,9 +109,9 @@ def recall_cells(recalls) -> list[Cell]:
     ]
 
 
-def _recall_table(field, counts, classes, caption) -> Table:
+def _recall_table(field, groups, classes, caption) -> Table:
     rows = [(field, "n", "UA %", "WA %", *(f"{name} %" for name in classes))]
-    for name, confusion in counts.items():
+    for name, confusion in groups:
         ua = metrics.unweighted_accuracy(confusion)
         wa = metrics.weighted_accuracy(confusion)
         scores = recall_cells([ua, wa, *metrics.recalls(confusion)])
