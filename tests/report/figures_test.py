@@ -142,7 +142,7 @@ def test_chance_is_a_score_and_one_epoch_can_be_drawn():
     (chance,) = _marks(figure.axes[1], GREY)
     assert chance.get_ydata()[0] == pytest.approx(1 / 3)
     assert [line.get_marker() for line in _marks(figure.axes[0], BLUE)] == ["."] * 3
-    figures.png(figure)  # draws the ticks
+    figure_style.png(figure)  # draws the ticks
     low, high = figure.axes[0].get_xlim()
     ticks = [tick for tick in figure.axes[0].get_xticks() if low <= tick <= high]
     assert ticks == [1]
