@@ -16,17 +16,11 @@ HAPPY_POLICIES = ("hap", "exc", "hap+exc")
 
 @dataclasses.dataclass(frozen=True)
 class Labelling:
-    """The classes of a protocol, and the class of every utterance.
+    """The classes of a protocol, and the class of every utterance."""
 
-    Attributes:
-      classes: Names of the K classes, in label order.
-      labels: int32 [U], class of utterance u in [0, K), or -1 where it is not used.
-      excluded: Every utterance that is not used, with the reason.
-    """
-
-    classes: tuple[str, ...]
-    labels: np.ndarray
-    excluded: list[Exclusion]
+    classes: tuple[str, ...]  # names of the K classes, in label order
+    labels: np.ndarray  # int32 [U] in [0, K), or -1 for utterances that are not used
+    excluded: list[Exclusion]  # the utterances that are not used, with the reason
 
 
 def assign_classes(utterances: Sequence[Utterance], data, protocol) -> Labelling:

@@ -31,21 +31,14 @@ CHOICES = {  # of `config.protocol`
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """Positions in the utterance list of one fold's parts, each sorted.
+    """Positions in the utterance list of one fold's parts, each sorted."""
 
-    Attributes:
-      name: Session, speaker or column value that is tested; `group1` ... with
-        `protocol.groups`; `split` for random splits.
-      seed: Seed of the runs on this fold.
-      train: Training utterances.
-      val: Utterances that choose the epoch; empty if none do.
-      test: Utterances that are scored.
-    """
-
+    # Session, speaker or column value that is tested; `group1` ... with
+    # `protocol.groups`; `split` for random splits.
     name: str
-    seed: int
+    seed: int  # of the runs on this fold
     train: tuple[int, ...]
-    val: tuple[int, ...]
+    val: tuple[int, ...]  # they choose the epoch; empty if none do
     test: tuple[int, ...]
 
 

@@ -1,7 +1,6 @@
 """One pass over the test parts: the deletion test and the mean maps of the classes."""
 
 import collections
-from collections.abc import Iterator
 
 import numpy as np
 from tqdm import tqdm
@@ -14,7 +13,7 @@ from ser_jax.explain.deletion import (
     hidden_cells,
     utterance_ua,
 )
-from ser_jax.explain.explainer import Explainer, Explanation, SegmentBatch
+from ser_jax.explain.explainer import Explainer
 from ser_jax.explain.grid import MeanMaps, SegmentGrid, add_segments
 
 BINS = 60  # of the relative time axis
@@ -70,6 +69,7 @@ def _explain_run(
     """Scores run number r under every case, and adds its utterances to the classes."""
     fold, seed = explainer.trained.runs[r]
     rng = np.random.default_rng([seed, r])
+    # None is the case with nothing hidden.
     posteriors: dict[Case | None, list[np.ndarray]] = collections.defaultdict(list)
     utterance, num_cells = [], []
     maps = collections.defaultdict(lambda: MeanMaps(BINS))
@@ -81,11 +81,12 @@ def _explain_run(
         num_cells += grid.num_cells[:count].tolist()
         utterance.append(batch.utterance[:count])
         posteriors[None].append(explanation.posteriors[:count])
-        for case, hidden in _hidden_inputs(explanation, grid, batch, rng):
+        mass, slopes = grid.total.mass, explanation.saliency[grid.total.over]
+        slopes = grid.mean_per_cell(slopes)
+        for case, cells in hidden_cells(mass, slopes, grid.valid, batch.utterance, rng):
+            hidden = grid.input_mask(cells)
             posteriors[case].append(explainer.posteriors(r, batch, hidden)[:count])
-        attention = {}
-        if not grid.over_words:
-            attention["attention"] = grid.relative(grid.total)
+        attention = {} if grid.over_words else {"attention": grid.relative(grid.total)}
         add_segments(maps, segments.num_frames, batch, explanation, attention)
         class_maps.bands = grid.total.bands
     for u, utterance_maps in maps.items():
@@ -99,16 +100,3 @@ def _explain_run(
     for case in CASES:
         hidden[case.condition, case.share].append(ua[case])
     return RunScores(fold, seed, len(maps), int(np.median(num_cells)), plain, hidden)
-
-
-def _hidden_inputs(
-    explanation: Explanation,
-    grid: SegmentGrid,
-    batch: SegmentBatch,
-    rng: np.random.Generator,
-) -> Iterator[tuple[Case, dict[str, np.ndarray]]]:
-    """The inputs that every case of the deletion test hides."""
-    slopes = grid.mean_per_cell(explanation.saliency[grid.total.over])
-    mass = np.asarray(grid.total.mass, np.float64)
-    for case, chosen in hidden_cells(mass, slopes, grid.valid, batch.utterance, rng):
-        yield case, grid.input_mask(chosen)

@@ -41,23 +41,14 @@ CASES = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class RunScores:
-    """The deletion test of one run on its own test part; UA in [0, 1].
-
-    Attributes:
-      fold: Its fold.
-      seed: Its seed.
-      utterances: Number of utterances in the test part.
-      cells: Median number of cells in a segment's attention grid.
-      plain: UA with nothing hidden.
-      hidden: UA per draw, by (condition, share).
-    """
+    """The deletion test of one run on its own test part; UA in [0, 1]."""
 
     fold: str
     seed: int
-    utterances: int
-    cells: int
-    plain: float
-    hidden: dict[tuple[str, float], list[float]]
+    utterances: int  # in the test part
+    cells: int  # in a segment's attention grid, the median
+    plain: float  # UA with nothing hidden
+    hidden: dict[tuple[str, float], list[float]]  # UA per draw by (condition, share)
 
     def mean_ua(self, condition: str, share: float) -> float:
         """UA under a condition, the mean over its draws."""

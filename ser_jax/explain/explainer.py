@@ -19,39 +19,24 @@ PREDICTED = -1  # as a target: the most probable class of each segment
 
 @dataclasses.dataclass(frozen=True)
 class SegmentBatch:
-    """Segments of one or more utterances, filled up to a fixed batch size.
+    """Segments of one or more utterances, filled up to a fixed batch size."""
 
-    Attributes:
-      frames: float32 [B, T, F, C], features before normalisation.
-      num_frames: int [B], real frames; the rest is padding.
-      start_frame: int [B], first frame of the segment in its utterance.
-      utterance: int [B], index of the utterance.
-      count: Number of segments; later rows only fill the batch.
-      side_inputs: `words`, `word_mask` and `speaker_embedding` if the model reads them.
-    """
-
-    frames: np.ndarray
-    num_frames: np.ndarray
-    start_frame: np.ndarray
-    utterance: np.ndarray
-    count: int
+    frames: np.ndarray  # float32 [B, T, F, C], before normalisation
+    num_frames: np.ndarray  # int [B], real frames; the rest is padding
+    start_frame: np.ndarray  # int [B], of the segment in its utterance
+    utterance: np.ndarray  # int [B], index of the utterance
+    count: int  # of segments; later rows only fill the batch
+    # `words`, `word_mask`, `speaker_embedding`, if the model reads them
     side_inputs: Mapping[str, np.ndarray]
 
 
 class Explanation(NamedTuple):
-    """Outputs of one run for a batch of segments.
+    """Outputs of one run for a batch of segments."""
 
-    Attributes:
-      posteriors: [B, K].
-      maps: Attention maps by name; {} if the model does not attend.
-      saliency: See `saliency`.
-      features: Normalised static features [B, T, F].
-    """
-
-    posteriors: np.ndarray
-    maps: AttentionMaps
-    saliency: dict[str, np.ndarray]
-    features: np.ndarray
+    posteriors: np.ndarray  # [B, K]
+    maps: AttentionMaps  # by name; {} if the model does not attend
+    saliency: dict[str, np.ndarray]  # see `saliency`
+    features: np.ndarray  # normalised static ones, [B, T, F]
 
 
 class Explainer:
@@ -83,9 +68,7 @@ class Explainer:
           hidden: True where the normalised input is replaced by its mean, 0: `frames`
             [B, T, F] or `words` [B, L].
         """
-        return np.asarray(
-            self._posteriors(self._runs[r], *_arrays(batch), dict(hidden or {}))
-        )
+        return np.asarray(self._posteriors(self._runs[r], _arrays(batch), hidden or {}))
 
     def explain(
         self, r: int, batch: SegmentBatch, target: int = PREDICTED
@@ -98,25 +81,23 @@ class Explainer:
           target: The class whose logit is differentiated for the saliency.
         """
         # The target is traced, so that another class needs no second compilation.
-        explanation = self._explanation(
-            self._runs[r], *_arrays(batch), np.int32(target)
-        )
-        return jax.device_get(explanation)
+        target = np.int32(target)
+        return jax.device_get(self._explanation(self._runs[r], _arrays(batch), target))
 
-    def _model_and_inputs(self, run, frames, num_frames, side_inputs):
-        weights, mean, std = run
+    def _model_and_inputs(self, run, arrays):
+        (weights, mean, std), (frames, num_frames, side_inputs) = run, arrays
         data = self.trained.config.data
         inputs = forward.model_inputs(frames, num_frames, mean, std, data)
         return self.trained.merge(weights), inputs | side_inputs
 
-    def _compute_posteriors(self, run, frames, num_frames, side_inputs, hidden):
-        model, inputs = self._model_and_inputs(run, frames, num_frames, side_inputs)
+    def _compute_posteriors(self, run, arrays, hidden):
+        model, inputs = self._model_and_inputs(run, arrays)
         for name, cells in hidden.items():
             inputs[name] = jnp.where(cells[..., None], 0.0, inputs[name])
         return forward.posteriors(model, inputs)
 
-    def _compute_explanation(self, run, frames, num_frames, side_inputs, target):
-        model, inputs = self._model_and_inputs(run, frames, num_frames, side_inputs)
+    def _compute_explanation(self, run, arrays, target):
+        model, inputs = self._model_and_inputs(run, arrays)
         logits, maps = logits_and_maps(model, inputs)
         target = jnp.where(target < 0, jnp.argmax(logits, axis=1), target)
         slopes = saliency(model, inputs, target)

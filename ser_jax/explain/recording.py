@@ -19,18 +19,14 @@ LONGEST_S = 120  # that one picture can show
 class Attention:
     """Attention of a recording's segments, averaged over segments and runs.
 
-    Attributes:
-      maps: By name [H, N]: attention to the cell over each frame as a multiple of the
-        mean cell's, in this map. NaN where no segment came.
-      shares: Of each map in the whole attention; they add up to 1.
-      total: All maps together.
-      bands: Edges of the H rows.
+    Maps [H, N] hold the attention to the cell over each frame as a multiple of the mean
+    cell's; NaN where no segment came.
     """
 
-    maps: dict[str, np.ndarray]
-    shares: dict[str, float]
-    total: np.ndarray
-    bands: tuple[int, ...]
+    maps: dict[str, np.ndarray]  # by name, each relative to its own mean
+    shares: dict[str, float]  # of each map in the whole attention; they add up to 1
+    total: np.ndarray  # all maps together
+    bands: tuple[int, ...]  # edges of the H rows
 
     @property
     def over_time(self) -> bool:
@@ -40,21 +36,15 @@ class Attention:
 
 @dataclasses.dataclass(frozen=True)
 class RecordingExplanation:
-    """What the figure of one recording shows.
-
-    Attributes:
-      answer: The recognizer's.
-      features: Static features [F, N] before normalisation; NaN where no segment came.
-      attention: Over frames, or None.
-      saliency: |d logit of the likeliest class / d input| [F, N] over its mean; all 0
-        if the model reads words alone.
-      words: (word, attention, saliency) each, in order; both columns add up to 1.
-    """
+    """What the figure of one recording shows; NaN in frames that no segment covers."""
 
     answer: Answer
-    features: np.ndarray
-    attention: Attention | None
+    features: np.ndarray  # static ones [F, N], before normalisation
+    attention: Attention | None  # over frames
+    # |d logit of the likeliest class / d input| [F, N] over its mean; all 0 if the
+    # model reads words alone.
     saliency: np.ndarray
+    # (word, attention, saliency) in order; both columns add up to 1.
     words: list[tuple[str, float, float]]
 
     @property
@@ -112,6 +102,7 @@ def explain(
 def segment_batches(
     recognizer: Recognizer, recording: SpeechInput
 ) -> Iterator[SegmentBatch]:
+    """The segments of a recording as the recognizer cuts them."""
     for count, window, frames, side_inputs in recognizer.features(recording):
         yield SegmentBatch(
             frames=np.asarray(frames),

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import shutil
+from unittest import mock
 
 import matplotlib.image
 import numpy as np
@@ -11,13 +12,15 @@ import pytest
 import soundfile
 from matplotlib.figure import Figure
 
+from ser_jax import figure_style
 from ser_jax.errors import InputError
-from ser_jax.explain import explain
+from ser_jax.explain import explain, recording_figure
 from ser_jax.explain import recording as recording_lib
 from ser_jax.explain.corpus_segments import CorpusSegments
 from ser_jax.explain.explainer import Explainer
-from ser_jax.models import AreaAttn
+from ser_jax.features.spec import RECIPES
 from ser_jax.predict import trained_model
+from ser_jax.predict.answers import Answer
 from ser_jax.predict.recognizer import Recognizer
 from tests import workdirs as tiny
 from tests.untrained import untrained
@@ -54,7 +57,7 @@ def explanation_of(workdirs, tones, datasets, speech):
     """Explains the recording by a system, read from a workdir or made in memory."""
 
     def run(name):
-        if name == "mscnn_spu":  # word vectors come with its workdir
+        if name in ("area_attn", "mscnn_spu"):  # other tests need these workdirs
             recognizer = Recognizer.from_workdir(workdirs(name))
         else:
             config = tiny.CONFIGS[name](tones, datasets)
@@ -75,7 +78,7 @@ def explanation_of(workdirs, tones, datasets, speech):
     return run
 
 
-@pytest.mark.parametrize("name", ["area_attn", "acrnn", "afcn", "head_fusion"])
+@pytest.mark.parametrize("name", ["area_attn", "acrnn", "afcn"])
 def test_attention_over_a_recording(explanation_of, name):
     explanation = explanation_of(name)
     attention = explanation.attention
@@ -93,6 +96,49 @@ def test_attention_over_words(explanation_of):
     assert explanation.attention is None
     sums = np.sum([row[1:] for row in explanation.words], axis=0)
     np.testing.assert_allclose(sums, 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("names", "bands", "words"),
+    [
+        (["area 1x1", "area 1x2", "area 2x1", "area 2x2"], range(0, 65, 16), []),
+        ([f"head {i}" for i in range(5)], (0, 30, 64), []),
+        (["time"], (0, 64), []),
+        ([], (), [("low", 0.75, 0.5), ("is", 0.25, 0.5)]),
+    ],
+)
+def test_a_figure_shows_every_map(titles, names, bands, words):
+    """Titles and labels of the axes for each kind of attention."""
+    rng = np.random.default_rng(0)
+    frames, rows = 40, len(bands) - 1
+    maps = {name: rng.uniform(0.1, 3, (rows, frames)) for name in names}
+    attention = None
+    if names:
+        shares = dict.fromkeys(names, 1 / len(names))
+        total = np.mean(list(maps.values()), axis=0)
+        total[:, 30:] = np.nan  # no segment came there
+        attention = recording_lib.Attention(maps, shares, total, tuple(bands))
+    explanation = recording_lib.RecordingExplanation(
+        answer=Answer(("calm", "glad"), np.array([0.3, 0.7]), (), 0.0, 0.5),
+        features=rng.normal(size=(64, frames)),
+        attention=attention,
+        saliency=rng.uniform(0, 2, (64, frames)),
+        words=words,
+    )
+    with mock.patch.object(figure_style, "png", wraps=figure_style.png) as png:
+        content = recording_figure.draw(explanation, RECIPES["logmel64"], "title")
+    assert content.startswith(b"\x89PNG")
+    figure = png.call_args.args[0]
+    axes = figure.get_axes()
+    labels = {ax.get_ylabel() for ax in axes}
+    assert "log-mel\n(log10 of power)" in labels
+    assert "saliency of\nglad (× mean)" in labels
+    assert ("attention\n(× even)" in labels) == bool(names)
+    small = [ax.get_title() for ax in axes if "%" in ax.get_title()]
+    assert len(small) == (len(names) if len(names) > 1 else 0)
+    ticks = [tick.get_text() for ax in axes for tick in ax.get_xticklabels()]
+    assert all(word in ticks for word, _, _ in words)
+    assert titles[-1] == "title"
 
 
 def test_figures_are_titled_and_bad_recordings_fail_alone(
@@ -181,7 +227,12 @@ def test_another_corpus_is_refused(workdirs):
 
 
 def test_a_model_that_does_not_attend_says_so(workdirs, speech, tmp_path, monkeypatch):
-    monkeypatch.setattr(AreaAttn, "attention_maps", lambda self, state, batch: {})
+    run = Explainer.explain
+
+    def explain_without_maps(*args):
+        return run(*args)._replace(maps={})
+
+    monkeypatch.setattr(Explainer, "explain", explain_without_maps)
     workdir = str(workdirs("area_attn"))
     summary, _ = explain.explain_files(workdir, [str(speech)], out=str(tmp_path))
     assert "does not attend" in summary and (tmp_path / "a_b.explain.png").exists()
