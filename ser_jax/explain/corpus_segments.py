@@ -10,7 +10,7 @@ from ser_jax.errors import InputError
 from ser_jax.explain.explainer import SegmentBatch
 from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.training import experiment
-from ser_jax.workdir.results import read_json
+from ser_jax.workdir.files import read_json
 
 
 class CorpusSegments:

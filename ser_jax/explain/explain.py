@@ -21,7 +21,7 @@ from ser_jax.features.audio import AudioError
 from ser_jax.predict import outputs, sources, trained_model
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.trained_model import TrainedModel
-from ser_jax.workdir.results import write_atomically
+from ser_jax.workdir.files import write_atomically
 
 
 def explain_files(

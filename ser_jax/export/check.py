@@ -12,7 +12,7 @@ from etils import epath
 from ser_jax.errors import InputError
 from ser_jax.features import audio
 from ser_jax.predict import sources
-from ser_jax.workdir import recordings
+from ser_jax.workdir import files, recordings
 
 TOLERANCE = 1e-4  # of a probability
 _LONGEST_S = 20.0  # of a recording of the corpus
@@ -97,7 +97,7 @@ def _recordings(trained, rate_hz: int) -> tuple[list[np.ndarray], str]:
 def _files(trained) -> list[str]:
     """The corpus's files, as far as they are known here."""
     workdir = epath.Path(trained.provenance["workdir"])
-    tested = recordings.read(workdir / recordings.NAME)
+    tested = recordings.read(workdir / files.RECORDINGS)
     if tested:
         return [recording.wav for recording in tested.values()]
     data = trained.config.data

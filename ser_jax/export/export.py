@@ -13,8 +13,8 @@ from ser_jax.export.formats import FORMATS
 from ser_jax.predict import trained_model
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.trained_model import TrainedModel
-from ser_jax.workdir import workdir as workdir_lib
-from ser_jax.workdir.results import write_atomically
+from ser_jax.workdir import provenance
+from ser_jax.workdir.files import write_atomically
 
 WEIGHTS = "safetensors"
 _LICENCE = (
@@ -190,7 +190,7 @@ def _card(trained: TrainedModel, name: str) -> dict:
     """What holds for every format."""
     known = trained.provenance
     copied = ("model", "corpus", "corpus_is_synthetic", "stamps", "protocol")
-    versions = workdir_lib.versions()
+    versions = provenance.versions()
     writers = ("python", "jax", "jaxlib", "flax", "numpy")
     return {
         "format": name,
@@ -210,5 +210,5 @@ def _card(trained: TrainedModel, name: str) -> dict:
         "licence": _LICENCE.format(corpus=known["corpus"]),
         "trained_with": known["versions"] | {"git_commit": known["git_commit"]},
         "exported_with": {key: versions[key] for key in writers}
-        | {"git_commit": workdir_lib.git_commit()},
+        | {"git_commit": provenance.git_commit()},
     }

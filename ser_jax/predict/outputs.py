@@ -14,7 +14,7 @@ from ser_jax.errors import InputError
 from ser_jax.features.audio import AudioError
 from ser_jax.predict.answers import Answer
 from ser_jax.predict.trained_model import TrainedModel
-from ser_jax.workdir.results import POSTERIOR
+from ser_jax.workdir.predictions import POSTERIOR
 
 SUFFIXES = (".csv", ".jsonl")
 

@@ -21,7 +21,7 @@ from ser_jax.predict import outputs
 from ser_jax.predict.answers import Answer
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.sources import Source
-from ser_jax.workdir.results import write_atomically
+from ser_jax.workdir.files import write_atomically
 
 # Okabe & Ito's colours, dark ones first; dashes tell classes beyond them apart.
 _COLOURS = (

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from etils import epath
 from flax import nnx
 from ml_collections import ConfigDict
@@ -18,8 +17,8 @@ from ser_jax.features.spec import RECIPES, FeatureSpec
 from ser_jax.models import MODELS
 from ser_jax.predict import forward
 from ser_jax.workdir import checkpoint
-from ser_jax.workdir import config as stored
-from ser_jax.workdir import provenance as about_lib
+from ser_jax.workdir import provenance as workdir_provenance
+from ser_jax.workdir.config import as_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +113,13 @@ def load(workdir, run: str = "") -> TrainedModel:
         or of another program, or no such run.
     """
     path = epath.Path(workdir).expanduser()
-    arrays, meta = _newest(path)
+    stored = checkpoint.read_newest(path)
+    if stored is None:
+        raise InputError(
+            f"Expected a trained folder, with checkpoints, at {path}; there are none. "
+            "Check --workdir."
+        )
+    arrays, meta = stored.arrays, stored.meta
     try:
         found = assemble(path, arrays, meta)
         if not all(record["best_epoch"] for record in meta["records"]):
@@ -150,7 +155,7 @@ def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
       InputError: An array is missing or has another shape.
       KeyError, AttributeError, TypeError, ValueError: The meta is of another version.
     """
-    config = stored.as_config(meta["config"])
+    config = as_config(meta["config"])
     _check_known(config, path)
     classes = tuple(meta["classes"])
     spec = RECIPES[config.data.recipe]
@@ -172,38 +177,7 @@ def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
         weights=weights,
         mean=_array(arrays, "normalisation/mean", shape),
         std=_array(arrays, "normalisation/std", shape),
-        provenance=about_lib.about(path, config, meta),
-    )
-
-
-def _newest(path) -> tuple[dict, dict]:
-    """Arrays and meta of the newest checkpoint that can be read."""
-    folder = path / "checkpoints"
-    steps = []
-    if folder.exists():
-        steps = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
-    if not steps:
-        raise InputError(
-            f"Expected a trained folder, with checkpoints, at {path}; there are none. "
-            "Check --workdir."
-        )
-    problem = ""
-    for step in reversed(steps):
-        home = folder / str(step)
-        home = home if "://" in str(home) else home.absolute()
-        try:
-            with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-                meta = reader.restore(home / "meta")
-            checkpoint.check_format(meta, path)
-            with ocp.StandardCheckpointer() as reader:
-                return reader.restore(home / "arrays"), meta
-        except InputError:
-            raise
-        except Exception as error:  # noqa: BLE001 - torn files raise many kinds
-            problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-    raise InputError(
-        f"Expected a checkpoint of ser_jax in {folder}; none of {len(steps)} can be "
-        f"read ({problem[:200]}). Restore the folder or train again."
+        provenance=workdir_provenance.describe(path, config, meta),
     )
 
 

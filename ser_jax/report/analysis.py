@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ser_jax.scoring import metrics
-from ser_jax.workdir.results import Prediction
+from ser_jax.workdir.predictions import Prediction
 
 PARTS = {"train": "training", "val": "validation", "test": "test part"}
 CHOOSES = {"val_ua", "test_ua"}  # what an epoch can be chosen by

@@ -7,12 +7,12 @@ from ser_jax.report.document import Cell, Figure, Section, Table, Text, code, pl
 from ser_jax.report.score_table import percent
 from ser_jax.scoring import metrics
 from ser_jax.workdir.contents import WorkdirContents
-from ser_jax.workdir.recordings import NAME
+from ser_jax.workdir.files import RECORDINGS
 
 CURVES_PNG = "figures/learning_curves.png"
 MOST_GROUPS = 100  # rows of a table of speakers or sessions
 UNKNOWN = (
-    f"Not known here: the workdir has no {NAME}, which newer versions write; "
+    f"Not known here: the workdir has no {RECORDINGS}, which newer versions write; "
     "`run.py evaluate` adds it."
 )
 _GROUPED = (
@@ -59,7 +59,7 @@ def curves(training: WorkdirContents) -> Section:
 def durations(training: WorkdirContents) -> Section:
     """Scores against how long recordings are."""
     classes = training.results["classes"]
-    bins = analysis.durations(training.predictions, training.seconds, classes)
+    bins = analysis.durations(training.predictions, training.durations_s, classes)
     if not bins:
         return Section("duration", "Duration", [Text(UNKNOWN)])
     rows = [(f"{low:.2f} to {high:.2f}", counts) for low, high, counts in bins]
@@ -90,7 +90,7 @@ def mistakes(training: WorkdirContents) -> Section:
         (*header, "p decided %", "p true %", "duration, s", "speaker", "fold, seed")
     ]
     for (record, decided, true), sound in zip(worst, sounds, strict=True):
-        seconds = training.seconds.get(record.utterance)
+        seconds = training.durations_s.get(record.utterance)
         duration = "–" if seconds is None else f"{seconds:.2f}"
         words = (code(record.utterance), record.label, record.prediction, sound)
         numbers = (percent(decided), percent(true), duration)

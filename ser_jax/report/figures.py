@@ -20,8 +20,8 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from ser_jax import figure_style
 from ser_jax.figure_style import BLUE, GREY, INK, VERMILION
 from ser_jax.report.document import plural
-from ser_jax.report.phrases import stamps
 from ser_jax.scoring import metrics
+from ser_jax.workdir.provenance import stamps
 
 WIDTH_IN, HEIGHT_IN = 5.0, 3.6
 GRID = "#e6e6e6"

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from ser_jax import figure_style
 from ser_jax.errors import InputError
 from ser_jax.report import (
@@ -17,8 +19,11 @@ from ser_jax.report import (
 )
 from ser_jax.report.diagnostics import CURVES_PNG
 from ser_jax.report.training_report import CONFUSION_PNG
-from ser_jax.workdir import contents
-from ser_jax.workdir.results import write_atomically, write_results
+from ser_jax.scoring.summary import summarise
+from ser_jax.workdir import contents, files
+from ser_jax.workdir import results as result_files
+from ser_jax.workdir.contents import WorkdirContents
+from ser_jax.workdir.files import write_atomically
 
 
 def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
@@ -36,8 +41,8 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
       InputError: A required file is missing or damaged, or predictions.csv does not
         score as results.json says.
     """
-    workdir = contents.folder(workdir)
-    training = contents.read(workdir)
+    workdir = files.resolve(workdir)
+    training = _read(workdir)
     results = training.results
     (workdir / "figures").mkdir(parents=True, exist_ok=True)
     matrix = figures.confusion(results)
@@ -47,7 +52,7 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
         write_atomically(workdir / CURVES_PNG, figure_style.png(curves))
     if seconds:
         results["seconds"] = seconds()
-        write_results(workdir / "results.json", results)
+        result_files.write(workdir / files.RESULTS, results)
     _write(training_report.document(training), workdir, "report")
     table = score_table.text(results, training.published)
     return f"{table}\n\n{timing.summary(results)}"
@@ -66,20 +71,20 @@ def write_comparison(workdirs: Sequence, out: str = "") -> str:
     Raises:
       InputError: A folder is named twice, or as for `write_report`.
     """
-    paths = [contents.folder(path) for path in workdirs]
+    paths = [files.resolve(path) for path in workdirs]
     if len(set(paths)) < len(paths):
         raise InputError(
             "report: expected every workdir once, got "
             f"{', '.join(map(str, workdirs))}; leave one out"
         )
-    trainings = [contents.read(path) for path in paths]
+    trainings = [_read(path) for path in paths]
     # Workdirs are often called by their config, in folders of different experiments.
     if len({path.name for path in paths}) < len(paths):
         trainings = [
             dataclasses.replace(training, name=str(path))
             for training, path in zip(trainings, paths, strict=True)
         ]
-    folder = contents.folder(out) if out else paths[0].parent
+    folder = files.resolve(out) if out else paths[0].parent
     folder.mkdir(parents=True, exist_ok=True)
     _write(comparison.document(trainings), folder, "comparison")
     lines = [
@@ -87,6 +92,28 @@ def write_comparison(workdirs: Sequence, out: str = "") -> str:
         for training in trainings
     ]
     return "\n".join([*lines, "", f"Written: {folder / 'comparison.html'}, .md"])
+
+
+def _read(workdir) -> WorkdirContents:
+    """A workdir whose results.json says what its predictions.csv scores."""
+    training = contents.read(workdir)
+    results = training.results
+    try:
+        scores = summarise(training.predictions, results["runs"], training.classes)
+        matches = list(training.classes) == results["classes"] and np.array_equal(
+            scores["pooled"]["confusion"], results["pooled"]["confusion"]
+        )
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"expected predictions.csv and results.json of one training in {workdir}, "
+            f"got files that do not match ({error}); repeat `run.py evaluate`"
+        ) from error
+    if not matches:
+        raise InputError(
+            f"expected {workdir / files.PREDICTIONS} to score as results.json says, "
+            "got another confusion matrix; repeat `run.py evaluate`"
+        )
+    return training
 
 
 def _write(document, folder, name):

@@ -7,7 +7,7 @@ from tabulate import SEPARATING_LINE, tabulate
 
 from ser_jax.report import protocol
 from ser_jax.report.document import plural
-from ser_jax.report.phrases import stamps
+from ser_jax.workdir.provenance import stamps
 
 COMPARED = ("corpus", "subset", "happy", "split", "selection")
 HEADER = ("fold", "seed", "UA %", "WA %", "macro-F1 %", "n", "best epoch")

@@ -18,10 +18,10 @@ from ser_jax.report.document import (
     plain,
     plural,
 )
-from ser_jax.report.phrases import stamps
 from ser_jax.report.score_table import percent
 from ser_jax.scoring import metrics
 from ser_jax.workdir.contents import WorkdirContents
+from ser_jax.workdir.provenance import stamps
 
 CONFUSION_PNG = "figures/confusion.png"
 

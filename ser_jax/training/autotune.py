@@ -18,11 +18,10 @@ from ser_jax import clock
 from ser_jax.data.batches import Index
 from ser_jax.training import runs
 from ser_jax.training.trainer import Trainer
-from ser_jax.workdir import results
+from ser_jax.workdir import files
 from ser_jax.workdir.workdir import Workdir
 
-FILE = "placement.json"
-# Where `loop` is known to be the fastest way and nothing needs to be time_placements.
+# Where `loop` is known to be the fastest way and nothing needs to be measured.
 LOOP_PLATFORMS = ("cpu",)
 # Of the memory that is free, what the temporaries of a call may take; the rest is for
 # the workspaces that libraries try out, which XLA does not count.
@@ -56,9 +55,9 @@ def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> Non
     )
     if place(mode="loop").rounds == 1 or not _is_open(setting, train.runs_per_call):
         return
-    path = workdir.path / FILE
+    path = workdir.path / files.PLACEMENT
     if workdir.has_checkpoint() and path.exists():
-        record = results.read_json(path)
+        record = files.read_json(path)
         if (record["asked"], record["device"]) == (setting, _device()):
             trainer.use(place(mode=record["mode"], per_call=record["runs_per_call"]))
             return
@@ -66,7 +65,7 @@ def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> Non
         seconds = time_placements(trainer, place, batch_only=setting == "vmap")
         best = fastest(seconds)
         trainer.use(best)
-        workdir.write_json(FILE, _record(setting, best, seconds))
+        files.write_json(path, _record(setting, best, seconds))
 
 
 def _is_open(setting: str, per_call: int) -> bool:

@@ -2,20 +2,18 @@
 
 import dataclasses
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 
 from ser_jax import clock
 from ser_jax.data import protocols, text_repeats
-from ser_jax.errors import InputError
+from ser_jax.scoring import summary
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.trainer import Trainer
-from ser_jax.workdir import recordings
-from ser_jax.workdir import results as result_files
+from ser_jax.workdir import files, predictions, provenance, recordings, results
 from ser_jax.workdir.checkpoint import Snapshot
-from ser_jax.workdir.workdir import Workdir, git_commit, versions
+from ser_jax.workdir.workdir import Workdir
 
 
 @clock.part("evaluation")
@@ -34,20 +32,16 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
     experiment = trainer.experiment
     weights = trainer.placement.scatter(snapshot.best)
     posteriors = trainer.posteriors(weights, [run.test for run in experiment.runs])
-    predictions = _predictions(experiment, posteriors)
-    results = result_files.summarise(
-        predictions,
-        _run_records(experiment, snapshot),
-        experiment.classes,
-        _about(config, experiment)
-        | {"frames": dataclasses.asdict(trainer.feeder.storage)},
-    )
-    result_files.write_predictions(
-        workdir.path / "predictions.csv", predictions, experiment.classes
-    )
-    recordings.write(workdir.path / recordings.NAME, _recordings(experiment))
-    result_files.write_results(workdir.path / "results.json", results)
-    return results
+    lines = _predictions(experiment, posteriors)
+    runs = _run_records(experiment, snapshot)
+    scores = summary.summarise(lines, runs, experiment.classes)
+    about = _about(config, experiment)
+    about["frames"] = dataclasses.asdict(trainer.feeder.storage)
+    content = results.assemble(scores, about)
+    predictions.write(workdir.path / files.PREDICTIONS, lines, experiment.classes)
+    recordings.write(workdir.path / files.RECORDINGS, _recordings(experiment))
+    results.write(workdir.path / files.RESULTS, content)
+    return content
 
 
 def splits(experiment: Experiment) -> dict:
@@ -59,23 +53,6 @@ def splits(experiment: Experiment) -> dict:
         "labels": {u.id: experiment.classes[k] for u, k in labels},
         **protocols.splits_json(folds, experiment.utterances),
     }
-
-
-def settle_splits(workdir: Workdir, experiment: Experiment) -> None:
-    """Writes splits.json; refuses others than those that were trained on.
-
-    Raises:
-      InputError: The corpus or the code now gives other splits or labels.
-    """
-    path = workdir.path / "splits.json"
-    if not workdir.has_checkpoint():
-        workdir.write_json("splits.json", splits(experiment))
-    elif result_files.read_json(path) != splits(experiment):
-        raise InputError(
-            f"Expected the splits and labels of {path}; the corpus now gives others, so "
-            "test utterances might have been trained on. Restore the corpus, or train "
-            "again in a new --workdir."
-        )
 
 
 def shared_texts(experiment: Experiment) -> float:
@@ -112,7 +89,7 @@ def _predictions(experiment: Experiment, posteriors: list[np.ndarray]) -> list:
         for u, row in zip(np.unique(run.test.utterance), scores, strict=True):
             utterance = experiment.utterances[u]
             lines.append(
-                result_files.Prediction(
+                predictions.Prediction(
                     utterance=utterance.id,
                     fold=run.fold.name,
                     seed=run.fold.seed,
@@ -174,14 +151,11 @@ def _run_records(experiment: Experiment, snapshot: Snapshot) -> list[dict]:
 
 
 def _about(config, experiment: Experiment) -> dict:
-    corpus = config.data.corpus
-    if corpus == "manifest":
-        corpus = Path(config.data.manifest).absolute().parent.name
     protocol = config.protocol.to_dict()
     if config.data.corpus == "manifest":  # words of IEMOCAP only
         del protocol["subset"], protocol["happy"]
     return {
-        "corpus": corpus,
+        "corpus": provenance.corpus_name(config.data),
         "corpus_is_synthetic": config.data.corpus == "demo",
         "protocol": {
             **protocol,
@@ -190,7 +164,7 @@ def _about(config, experiment: Experiment) -> dict:
         },
         "model": config.model.name,
         "text": text_read(experiment) if config.data.text != "none" else {},
-        "utterances": result_files.count_utterances(
+        "utterances": results.count_utterances(
             used=len(experiment.utterances),
             excluded=experiment.excluded,
             padded_short=len(experiment.padded),
@@ -199,8 +173,8 @@ def _about(config, experiment: Experiment) -> dict:
         "seconds": clock.current().seconds(),
         "start_up": _start_up(clock.current()),
         "memory": _memory(),
-        "versions": versions(),
-        "git_commit": git_commit(),
+        "versions": provenance.versions(),
+        "git_commit": provenance.git_commit(),
     }
 
 

@@ -17,10 +17,10 @@ from ser_jax.training import experiment as experiment_lib
 from ser_jax.training.config_check import check_config
 from ser_jax.training.tensorboard import EventLog
 from ser_jax.training.trainer import Trainer
-from ser_jax.workdir import checkpoint, results
-from ser_jax.workdir import config as stored
+from ser_jax.workdir import files, metrics_log, provenance, results
 from ser_jax.workdir.checkpoint import Checkpointer, Snapshot
-from ser_jax.workdir.workdir import Workdir, command_line, git_commit, versions
+from ser_jax.workdir.config import as_config
+from ser_jax.workdir.workdir import Workdir
 
 _log = logging.getLogger(__name__)
 
@@ -48,15 +48,17 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
     with clock.part(clock.START):
         check_config(config)
         workdir = Workdir(workdir_path)
-        workdir.claim(config.to_dict(), command_line())
+        workdir.claim(config.to_dict(), provenance.command_line())
     if workdir.is_complete():
         _log.info("%s is complete; nothing to train.", workdir.path)
-        return results.read_json(workdir.path / "results.json")
+        return results.read(workdir.path / files.RESULTS)
     experiment = experiment_lib.prepare(config)
-    evaluation.settle_splits(workdir, experiment)
+    workdir.settle_splits(evaluation.splits(experiment))
     trainer = Trainer(config, experiment)
     autotune.tune(trainer, workdir)
-    checkpointer = Checkpointer(workdir.path, provenance=provenance(config, experiment))
+    checkpointer = Checkpointer(
+        workdir.path, provenance=checkpoint_meta(config, experiment)
+    )
     try:
         snapshot = checkpointer.restore(trainer.initial_snapshot())
         if snapshot:
@@ -77,7 +79,7 @@ def evaluate(workdir_path: str) -> dict:
     compilation.watch()
     with clock.part(clock.START):
         workdir = Workdir(workdir_path, create=False)
-        config = stored.as_config(workdir.read_config()["config"])
+        config = as_config(workdir.read_config())
         _check_stored(config, workdir)
     if not workdir.has_checkpoint():
         raise InputError(
@@ -85,7 +87,7 @@ def evaluate(workdir_path: str) -> dict:
             "Train first: python run.py --config=... --workdir=..."
         )
     experiment = experiment_lib.prepare(config)
-    evaluation.settle_splits(workdir, experiment)
+    workdir.settle_splits(evaluation.splits(experiment))
     trainer = Trainer(config, experiment)
     autotune.tune(trainer, workdir, may_measure=False)
     checkpointer = Checkpointer(workdir.path, provenance={})
@@ -118,8 +120,8 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
     constants = experiment.constants
     normalisation = {"mean": constants.mean, "std": constants.std}
     trainer.load(snapshot)
-    workdir.keep_metrics(snapshot.epoch)
-    events = EventLog(workdir.path / "tensorboard", experiment.runs, snapshot.epoch)
+    metrics_log.truncate(workdir.path / files.METRICS, snapshot.epoch)
+    events = EventLog(workdir.path / files.TENSORBOARD, experiment.runs, snapshot.epoch)
     whole_epoch = epoch_order(config, experiment, trainer.initial_snapshot())
     bar = _progress_bar(config, experiment, snapshot, whole_epoch.steps)
     with contextlib.closing(events), bar, _stop_signals() as stop:
@@ -138,7 +140,7 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
             rows = selection.close_epoch(config, trainer, snapshot)
             seconds = time.monotonic() - started
             rows = [row | {"seconds": round(seconds, 3)} for row in rows]
-            workdir.append_metrics(rows)
+            metrics_log.append(workdir.path / files.METRICS, rows)
             events.write(rows)
             _describe(bar, snapshot)
             if _save_is_due(config, snapshot):
@@ -170,7 +172,7 @@ def _chunks(trainer: Trainer, planned, snapshot: Snapshot, workdir):
     if "first_step" in clock.current().first:
         return chunks
     num_calls = -(-trainer.config.train.profile_steps // trainer.steps_per_call)
-    return profiling.traced(chunks, num_calls, workdir.path / "profile")
+    return profiling.traced(chunks, num_calls, workdir.path / files.PROFILE)
 
 
 @clock.part("training")
@@ -208,15 +210,14 @@ def _any_active(snapshot: Snapshot) -> bool:
     return any(record.active for record in snapshot.records)
 
 
-def provenance(config, experiment) -> dict:
+def checkpoint_meta(config, experiment) -> dict:
     """What every checkpoint says of itself, see `Checkpointer`."""
     return {
-        "format": checkpoint.FORMAT,
         "config": config.to_dict(),
         "input_shapes": experiment.input_shapes,
         **evaluation.splits(experiment),
-        "versions": versions(),
-        "git_commit": git_commit(),
+        "versions": provenance.versions(),
+        "git_commit": provenance.git_commit(),
     }
 
 

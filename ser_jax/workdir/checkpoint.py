@@ -7,15 +7,16 @@ publishes a checkpoint by a rename: a kill at any moment leaves the one before i
 
 import dataclasses
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
 
 from ser_jax import clock
 from ser_jax.errors import InputError
+from ser_jax.workdir import files
 
 # Of what a checkpoint holds; grows when a reader of this version could not follow.
 FORMAT = 1
@@ -77,6 +78,12 @@ class Snapshot:
             for path, leaf in leaves
         }
 
+    def check_shapes(self, arrays: dict[str, np.ndarray]) -> None:
+        """Raises ValueError or KeyError if arrays do not fit this snapshot's."""
+        for name, array in self.arrays().items():
+            if arrays[name].shape != array.shape:
+                raise ValueError(f"{name}: {arrays[name].shape} is not {array.shape}")
+
     def with_arrays(self, arrays: dict[str, np.ndarray]) -> "Snapshot":
         """This snapshot with other arrays of the same names and shapes."""
         tree = {"last": self.states, "best": self.best, "totals": self.totals}
@@ -100,9 +107,9 @@ class Checkpointer:
           provenance: Plain values stored in every checkpoint (config, splits, classes,
             normalisation, versions), so that it can be read on its own.
         """
-        self._provenance = provenance
+        self._workdir, self._provenance = workdir, provenance
         self._manager = ocp.CheckpointManager(
-            _absolute(workdir) / "checkpoints",
+            files.resolve(workdir) / files.CHECKPOINTS,
             options=ocp.CheckpointManagerOptions(max_to_keep=2, create=True),
             item_names=("arrays", "meta"),
         )
@@ -111,6 +118,7 @@ class Checkpointer:
     def save(self, snapshot: Snapshot, *, normalisation: dict[str, np.ndarray]) -> None:
         """Starts saving; returns before the disk is done."""
         meta = {
+            "format": FORMAT,
             "epoch": snapshot.epoch,
             "step": snapshot.step,
             "seconds": snapshot.seconds,
@@ -131,51 +139,24 @@ class Checkpointer:
     def restore(self, like: Snapshot) -> Snapshot | None:
         """The newest readable snapshot, or None if there is no checkpoint at all.
 
-        A checkpoint that cannot be read is skipped for the one before it, and said so.
+        A checkpoint that cannot be read is skipped for the one before it, with a
+        warning, and deleted.
+
+        Args:
+          like: A snapshot with the same arrays.
 
         Raises:
           InputError: There are checkpoints, and none is readable.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for number, step in enumerate(steps):
-            try:
-                snapshot = self._read(step, like)
-                for torn in steps[:number]:  # or they would push the good ones out
-                    self._manager.delete(torn)
-                return snapshot
-            except InputError:
-                raise
-            except Exception as error:  # noqa: BLE001 - torn files raise many kinds
-                text = str(error).strip() or type(error).__name__
-                reason = text.splitlines()[0][:200]
-                _log.warning(
-                    "Checkpoint %s is torn (%s); trying the one before it.",
-                    step,
-                    reason,
-                )
-        if steps:
-            raise InputError(
-                f"Expected a readable checkpoint in {self._manager.directory}; none of "
-                f"{len(steps)} is. Delete that folder to train from the beginning."
-            )
-        return None
-
-    def _read(self, step: int, like: Snapshot) -> Snapshot:
-        target = like.arrays()
-        meta = self._manager.restore(
-            step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
-        ).meta
-        check_format(meta, self._manager.directory)
-        got = self._manager.restore(
-            step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore())
-        )
-        arrays = {name: np.asarray(got.arrays[name]) for name in target}
-        for name, array in target.items():
-            if arrays[name].shape != array.shape:
-                raise ValueError(f"{name}: {arrays[name].shape} is not {array.shape}")
+        stored = read_newest(self._workdir, accept=like.check_shapes)
+        if stored is None:
+            return None
+        for torn in stored.torn:  # or they would push the good ones out
+            self._manager.delete(torn)
+        meta = stored.meta
         return dataclasses.replace(
-            like.with_arrays(arrays),
-            records=[RunRecord(**r) for r in meta["records"]],
+            like.with_arrays(stored.arrays),
+            records=[RunRecord(**record) for record in meta["records"]],
             epoch=meta["epoch"],
             step=meta["step"],
             seconds=meta["seconds"],
@@ -192,12 +173,70 @@ class Checkpointer:
         self._manager.close()
 
 
-def check_format(meta: dict, folder) -> None:
-    """Refuses a checkpoint's `meta` of another program or of a newer version.
+class Stored(NamedTuple):
+    """A checkpoint as it is on disk.
+
+    Attributes:
+      arrays: NumPy arrays by readable path, see `Snapshot.arrays`, and
+        `normalisation/mean` and `normalisation/std`.
+      meta: Plain values: `epoch`, `step`, `seconds`, `records`, and the provenance
+        that its `Checkpointer` was given.
+      torn: Numbers of newer checkpoints that could not be read.
+    """
+
+    arrays: dict[str, np.ndarray]
+    meta: dict
+    torn: list[int]
+
+
+def read_newest(
+    workdir, accept: Callable[[dict[str, np.ndarray]], None] = lambda arrays: None
+) -> Stored | None:
+    """Reads the newest readable checkpoint of a workdir; never unpickles.
+
+    Args:
+      workdir: Local folder or `gs://` path.
+      accept: Raises if the arrays are not those that are needed.
+
+    Returns:
+      None if there is no checkpoint at all.
 
     Raises:
-      InputError: It is one.
+      InputError: There are checkpoints, and none is readable, or the newest is of
+        another program or of a newer version.
     """
+    folder = files.resolve(workdir) / files.CHECKPOINTS
+    steps = []
+    if folder.exists():
+        steps = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+    problem = ""
+    for number, step in enumerate(reversed(steps)):
+        try:
+            with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+                meta = reader.restore(folder / str(step) / "meta")
+            _check_format(meta, folder)
+            with ocp.StandardCheckpointer() as reader:
+                arrays = reader.restore(folder / str(step) / "arrays")
+            arrays = {name: np.asarray(array) for name, array in arrays.items()}
+            accept(arrays)
+            return Stored(arrays, meta, steps[::-1][:number])
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - torn files raise many kinds
+            text = str(error).strip() or type(error).__name__
+            problem = text.splitlines()[0][:200]
+            _log.warning("Checkpoint %s is torn (%s).", step, problem)
+    if steps:
+        raise InputError(
+            f"Expected a readable checkpoint in {folder}; none of {len(steps)} is "
+            f"({problem}). Restore that folder, or delete it to train from the "
+            "beginning."
+        )
+    return None
+
+
+def _check_format(meta: dict, folder) -> None:
+    """Refuses a checkpoint's `meta` of another program or of a newer version."""
     if not isinstance(meta, dict) or "config" not in meta or "records" not in meta:
         raise InputError(
             f"Expected a checkpoint of ser_jax in {folder}; got one of another program."
@@ -207,8 +246,3 @@ def check_format(meta: dict, folder) -> None:
             f"Expected a checkpoint of format {FORMAT} or older in {folder}; got "
             f"{meta['format']}, of a newer version. Update ser_jax."
         )
-
-
-def _absolute(path) -> epath.Path:
-    path = epath.Path(path)
-    return path if "://" in str(path) else path.absolute()

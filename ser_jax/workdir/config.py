@@ -1,7 +1,26 @@
-"""The config of a trained workdir, from the plain values it was stored as."""
+"""Stored configs: read back, and compared with what is asked for now."""
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
+
+# Keys that say where and how fast, never what: a training may resume with others.
+MAY_CHANGE = frozenset(
+    {
+        "data.cache_dir",
+        "data.device_share",
+        "data.num_workers",
+        "data.frames_on",
+        "data.root",
+        "data.tfds_dir",
+        "train.checkpoint_epochs",
+        "train.devices",
+        "train.eval_batch_size",
+        "train.profile_steps",
+        "train.runs_per_call",
+        "train.runs_per_device",
+        "train.steps_per_call",
+    }
+)
 
 
 def as_config(stored: dict) -> ConfigDict:
@@ -33,3 +52,28 @@ def _tuples(value):
     if isinstance(value, list):
         return tuple(_tuples(item) for item in value)
     return value
+
+
+def differences(stored: dict, requested: dict) -> list[str]:
+    """A line per key that makes another experiment.
+
+    Args:
+      stored: Config of the workdir, plain values as JSON gives them.
+      requested: Config of this command, likewise.
+    """
+    stored, requested = _flatten(stored), _flatten(requested)
+    return [
+        f"{key}: here {stored.get(key)!r}, asked for {requested.get(key)!r}"
+        for key in sorted(stored.keys() | requested.keys())
+        if stored.get(key) != requested.get(key) and key not in MAY_CHANGE
+    ]
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,15 +1,12 @@
-"""Everything a report knows of a finished workdir, read from its files."""
+"""Everything a report needs of a trained workdir, read from its files."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from etils import epath
-
-from ser_jax.errors import InputError
-from ser_jax.workdir import recordings as recording_files
+from ser_jax.workdir import files, metrics_log, predictions, recordings
 from ser_jax.workdir import results as result_files
+from ser_jax.workdir.predictions import Prediction
 from ser_jax.workdir.recordings import Recording
-from ser_jax.workdir.results import Prediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +15,9 @@ class WorkdirContents:
 
     Attributes:
       results: Of results.json.
+      classes: Of predictions.csv, in the order of its posteriors.
       predictions: Of predictions.csv, in the order of the file.
-      metrics: Entries of metrics.jsonl; () if it is not there.
+      metrics: Lines of metrics.jsonl; () if it is not there.
       recordings: Of recordings.csv, by utterance; {} if it is not there.
       published: What the config says a paper reports; {} if it says nothing.
       config: The training's config; {} if config.json is not there.
@@ -28,6 +26,7 @@ class WorkdirContents:
     """
 
     results: Mapping
+    classes: Sequence[str] = ()
     predictions: Sequence[Prediction] = ()
     metrics: Sequence[Mapping] = ()
     recordings: Mapping[str, Recording] = dataclasses.field(default_factory=dict)
@@ -37,20 +36,14 @@ class WorkdirContents:
     name: str = ""
 
     @property
-    def seconds(self) -> dict[str, float]:
+    def durations_s(self) -> dict[str, float]:
         """Length of every recording whose length is known, by utterance."""
         return {name: item.duration_s for name, item in self.recordings.items()}
 
     @property
     def has_paper(self) -> bool:
-        """Whether there is a published number to stand beside."""
+        """Whether there is a published number to compare with."""
         return bool(self.published.get("paper"))
-
-
-def folder(path) -> epath.Path:
-    """A workdir's whole path: local ones absolute, `gs://` as they are."""
-    found = epath.Path(path).expanduser()
-    return found if "://" in str(found) else found.resolve()
 
 
 def read(workdir) -> WorkdirContents:
@@ -60,42 +53,22 @@ def read(workdir) -> WorkdirContents:
       workdir: Local or `gs://` folder.
 
     Raises:
-      InputError: A required file is missing or damaged, or predictions.csv does not
-        score as results.json says.
+      InputError: A required file is missing or damaged.
     """
-    workdir = folder(workdir)
-    results = result_files.read_json(workdir / "results.json")
+    workdir = files.resolve(workdir)
+    results = result_files.read(workdir / files.RESULTS)
     origin = {}
-    if (workdir / "config.json").exists():
-        origin = result_files.read_json(workdir / "config.json")
+    if (workdir / files.CONFIG).exists():
+        origin = files.read_json(workdir / files.CONFIG)
+    lines, classes = predictions.read(workdir / files.PREDICTIONS)
     return WorkdirContents(
         results=results,
-        predictions=_checked_predictions(workdir, results),
-        metrics=result_files.read_metrics(workdir / "metrics.jsonl"),
-        recordings=recording_files.read(workdir / recording_files.NAME),
+        classes=classes,
+        predictions=lines,
+        metrics=metrics_log.read(workdir / files.METRICS),
+        recordings=recordings.read(workdir / files.RECORDINGS),
         published=origin.get("published") or {},
         config=origin.get("config") or {},
         command=origin.get("command") or "",
         name=workdir.name,
     )
-
-
-def _checked_predictions(workdir, results) -> list[Prediction]:
-    """The report's numbers must be those of the predictions it lies beside."""
-    path = workdir / "predictions.csv"
-    predictions, classes = result_files.read_predictions(path)
-    try:
-        again = result_files.rescore(results, predictions, classes)
-        same = again["pooled"]["confusion"] == results["pooled"]["confusion"]
-        same = same and list(classes) == results["classes"]
-    except (KeyError, ValueError) as error:
-        raise InputError(
-            f"expected predictions.csv and results.json of one training in {workdir}, "
-            f"got files that do not match ({error}); repeat `run.py evaluate`"
-        ) from error
-    if not same:
-        raise InputError(
-            f"expected {path} to score as results.json says, got another confusion "
-            "matrix; repeat `run.py evaluate`"
-        )
-    return predictions

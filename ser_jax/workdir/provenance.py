@@ -1,68 +1,130 @@
-"""What is known of a workdir beside its weights."""
+"""Where numbers come from: corpus, code, machine, and what must be said of them."""
 
+import importlib.metadata
 import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from ser_jax.report import phrases
-from ser_jax.workdir import results as result_files
+from ser_jax.workdir import files, results
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "librosa")
+
+SYNTHETIC = "synthetic corpus"
+PAPER_MODE = "paper mode: epoch chosen on test data"
+REPEATED_SENTENCES = "test sentences also in training"
+# Short answers (`Yeah.`) repeat everywhere; more than this is a corpus that repeats.
+REPEATED_SHARE = 0.05
 
 
-def about(path, config, meta: dict) -> dict:
-    """What a reader of a workdir's answers should know; see `TrainedModel.provenance`.
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on, and the machine they came from."""
+    import jax  # only where something was computed: results are read without it
+
+    device = jax.devices()[0]
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+        "device": f"{jax.device_count()} x {device.device_kind}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+    }
+
+
+def git_commit() -> str:
+    """Commit of the code, with `-dirty` if it was changed; empty outside git."""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def command_line() -> list[str]:
+    """The command as the user gave it."""
+    return ["python", *sys.argv]
+
+
+def corpus_name(data) -> str:
+    """The corpus of `config.data`: a manifest goes by the name of its folder."""
+    if data.corpus == "manifest":
+        return Path(os.path.abspath(data.manifest)).parent.name
+    return data.corpus
+
+
+def stamps(results: Mapping) -> list[str]:
+    """What every artefact must say of itself; often nothing.
+
+    Args:
+      results: Content of results.json, or of it `corpus_is_synthetic`, `paper_mode`
+        and, for a model that reads words, `text`.
+    """
+    text = results.get("text") or {}
+    shares = text.get("sentences_also_in_training") or {"mean": 0.0}
+    repeats = shares["mean"] > REPEATED_SHARE or text.get("scripts_also_in_training")
+    applies = {
+        SYNTHETIC: results["corpus_is_synthetic"],
+        PAPER_MODE: results["paper_mode"],
+        REPEATED_SENTENCES: repeats,
+    }
+    return [stamp for stamp, holds in applies.items() if holds]
+
+
+def describe(path, config, meta: Mapping) -> dict:
+    """What a reader of a trained model's answers should know.
 
     Args:
       path: The workdir, or a file with its weights.
       config: Its config.
       meta: Of its checkpoint, or of that file.
+
+    Returns:
+      See `TrainedModel.provenance`.
     """
-    corpus = config.data.corpus
-    if corpus == "manifest":
-        corpus = Path(os.path.abspath(config.data.manifest)).parent.name
+    synthetic = config.data.corpus == "demo"
+    paper_mode = config.protocol.selection == "test"
     known = {
         "workdir": str(path),
         "model": config.model.name,
-        "corpus": corpus,
-        "corpus_is_synthetic": config.data.corpus == "demo",
+        "corpus": corpus_name(config.data),
+        "corpus_is_synthetic": synthetic,
         "protocol": config.protocol.to_dict(),
         "selection": config.protocol.selection,
         "versions": meta["versions"],
         "git_commit": meta["git_commit"],
-        "stamps": meta.get("stamps", _stamps(config)),
+        "stamps": meta.get("stamps")
+        or stamps({"corpus_is_synthetic": synthetic, "paper_mode": paper_mode}),
         "ua": None,
         "pooled_ua": None,
         "run_ua": {},
     }
-    if (path / "results.json").exists():
-        known |= _results(result_files.read_json(path / "results.json"))
+    if (path / files.RESULTS).exists():
+        known |= _describe_scores(results.read(path / files.RESULTS))
     if unfinished := _unfinished(config, meta):
         known["stamps"] = [*known["stamps"], unfinished]
     return known
 
 
-def _results(results: dict) -> dict:
-    """What an evaluation added to what is known."""
-    runs = results["runs"]
+def _describe_scores(results: Mapping) -> dict:
     return {
         "corpus": results["corpus"],
-        "stamps": phrases.stamps(results),
+        "stamps": stamps(results),
         "ua": results["ua"],
         "pooled_ua": results["pooled"]["ua"],
-        "run_ua": {(run["fold"], run["seed"]): run["ua"] for run in runs},
+        "run_ua": {(run["fold"], run["seed"]): run["ua"] for run in results["runs"]},
     }
 
 
-def _unfinished(config, meta: dict) -> str:
-    """What to say of a training that has not come to its end; empty otherwise."""
+def _unfinished(config, meta: Mapping) -> str:
+    """The stamp of a training that has not come to its end; empty otherwise."""
     records = meta.get("records", ())  # exported weights have none
     epochs = config.train.epochs
     if not any(record["active"] for record in records) or meta["epoch"] >= epochs:
         return ""
     return f"unfinished training: {meta['epoch']} of {epochs} epochs"
-
-
-def _stamps(config) -> list[str]:
-    said = {
-        "synthetic corpus": config.data.corpus == "demo",
-        "paper mode: epoch chosen on test data": config.protocol.selection == "test",
-    }
-    return [stamp for stamp, applies in said.items() if applies]

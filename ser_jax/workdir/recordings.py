@@ -1,4 +1,4 @@
-"""recordings.csv of a workdir: how long each tested recording is and where it lies."""
+"""recordings.csv: how long each tested recording is and where it lies."""
 
 import csv
 import dataclasses
@@ -8,15 +8,14 @@ from collections.abc import Iterable
 from etils import epath
 
 from ser_jax.errors import InputError
-from ser_jax.workdir.results import write_atomically
+from ser_jax.workdir import files
 
-NAME = "recordings.csv"
 COLUMNS = ("utterance", "duration_s", "wav")
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One line of recordings.csv.
+    """One line.
 
     Attributes:
       utterance: Utterance id.
@@ -31,12 +30,8 @@ class Recording:
 
 def write(path, recordings: Iterable[Recording]) -> None:
     """Writes recordings.csv; durations to 0.1 ms."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for item in recordings:
-        writer.writerow([item.utterance, f"{item.duration_s:.4f}", item.wav])
-    write_atomically(path, text.getvalue().encode())
+    rows = ([x.utterance, f"{x.duration_s:.4f}", x.wav] for x in recordings)
+    files.write_csv(path, COLUMNS, rows)
 
 
 def read(path) -> dict[str, Recording]:
@@ -48,17 +43,18 @@ def read(path) -> dict[str, Recording]:
     path = epath.Path(path)
     if not path.exists():
         return {}
-    text = path.read_bytes().decode(errors="replace")
+    text = path.read_bytes().decode(errors="replace")  # paths may be in any encoding
     rows = csv.DictReader(io.StringIO(text, newline=""))
-    found, row = {}, None
+    recordings = {}
     try:
         for row in rows:
             fields = {name: row[name] for name in COLUMNS}
             fields["duration_s"] = float(row["duration_s"])
-            found[row["utterance"]] = Recording(**fields)
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+            recordings[row["utterance"]] = Recording(**fields)
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"expected {', '.join(COLUMNS)} in line {rows.line_num} of {path}, got "
-            f"{row}; write the file again with `run.py evaluate`"
+            f"expected columns {', '.join(COLUMNS)} and a number of seconds in line "
+            f"{rows.line_num} of {path}, got another line ({error}); write the file "
+            "again with `run.py evaluate`"
         ) from error
-    return found
+    return recordings

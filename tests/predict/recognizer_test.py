@@ -11,7 +11,7 @@ from ser_jax.errors import InputError
 from ser_jax.features import audio
 from ser_jax.predict.answers import SpeechInput
 from ser_jax.predict.recognizer import Recognizer
-from ser_jax.workdir import results as result_files
+from ser_jax.workdir import predictions
 from tests.workdirs import CONFIGS
 
 # Features come from samples in JAX here and from librosa there: float32 either way.
@@ -35,7 +35,7 @@ def _texts(manifest) -> dict[str, str | None]:
 def test_answers_are_those_of_the_evaluation(name, workdirs, tones):
     """Every rule, recipe, padding and vote: the last run against predictions.csv."""
     workdir = workdirs(name)
-    lines, classes = result_files.read_predictions(workdir / "predictions.csv")
+    lines, classes = predictions.read(workdir / "predictions.csv")
     folder = tones.parent
     texts = _texts(folder / "said.csv") if name == "mscnn_spu" else {}
     spread = np.ptp([line.posteriors for line in lines], axis=0).max()

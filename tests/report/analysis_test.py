@@ -3,7 +3,7 @@
 import pytest
 
 from ser_jax.report import analysis
-from ser_jax.workdir.results import Prediction
+from ser_jax.workdir.predictions import Prediction
 
 CLASSES = ("angry", "happy", "sad")
 

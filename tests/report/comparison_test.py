@@ -6,7 +6,7 @@ import pytest
 
 from ser_jax.errors import InputError
 from ser_jax.report import report
-from ser_jax.workdir import contents
+from ser_jax.workdir import files
 from tests.report import hostile, workdirs
 from tests.report.page import Page
 
@@ -132,9 +132,9 @@ def test_out_and_folders_of_one_name(tmp_path):
 
 def test_buckets_keep_their_address(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert str(contents.folder("gs://bucket/a/w")) == "gs://bucket/a/w"
-    assert contents.folder("gs://bucket/a/w").name == "w"
-    assert str(contents.folder("w")) == str(tmp_path / "w")
+    assert str(files.resolve("gs://bucket/a/w")) == "gs://bucket/a/w"
+    assert files.resolve("gs://bucket/a/w").name == "w"
+    assert str(files.resolve("w")) == str(tmp_path / "w")
 
 
 def test_hostile_workdirs_are_compared_as_text(tmp_path):

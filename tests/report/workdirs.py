@@ -3,7 +3,7 @@
 import json
 
 from ser_jax.workdir import results
-from ser_jax.workdir.results import Prediction
+from ser_jax.workdir.predictions import Prediction
 
 
 def predictions(rows, posteriors=(0.5, 0.5)) -> list[Prediction]:

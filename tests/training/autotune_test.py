@@ -9,6 +9,7 @@ import pytest
 from ser_jax.training import autotune, runs
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training.trainer import Trainer
+from ser_jax.workdir import files
 from ser_jax.workdir.workdir import Workdir
 
 
@@ -35,7 +36,7 @@ def test_on_a_cpu_nothing_is_measured(trainer, tmp_path, monkeypatch):
     monkeypatch.setattr(autotune, "time_placements", None)
     autotune.tune(trainer, Workdir(tmp_path))
     assert _kind(trainer.placement) == ("loop", 1, 5)
-    assert not (tmp_path / autotune.FILE).exists()
+    assert not (tmp_path / files.PLACEMENT).exists()
 
 
 def test_auto_measures_keeps_the_choice_and_repeats_it(
@@ -45,7 +46,7 @@ def test_auto_measures_keeps_the_choice_and_repeats_it(
     workdir = Workdir(tmp_path)
     before = trainer.placement.collect(trainer.states)
     autotune.tune(trainer, workdir)
-    record = json.loads((tmp_path / autotune.FILE).read_text())
+    record = json.loads((tmp_path / files.PLACEMENT).read_text())
     assert set(record["seconds_of_a_call"]) == {"loop of 1", "vmap of 5"}
     assert all(x > 0 for x in record["seconds_of_a_call"].values())
     assert _kind(trainer.placement)[:2] == (record["mode"], record["runs_per_call"])
@@ -53,7 +54,7 @@ def test_auto_measures_keeps_the_choice_and_repeats_it(
     jax.tree.map(np.testing.assert_array_equal, after, before)
 
     record |= {"mode": "vmap", "runs_per_call": 2}
-    workdir.write_json(autotune.FILE, record)
+    workdir.write_json(files.PLACEMENT, record)
     (tmp_path / "checkpoints" / "0").mkdir(parents=True)
     monkeypatch.setattr(autotune, "time_placements", None)
     autotune.tune(trainer, workdir)

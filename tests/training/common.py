@@ -6,12 +6,12 @@ import signal
 import numpy as np
 
 from ser_jax.training.trainer import Trainer
-from ser_jax.workdir import results as result_files
+from ser_jax.workdir import predictions
 
 
 def posteriors_of(workdir) -> np.ndarray:
     """The posteriors in a workdir's predictions.csv, in its order."""
-    lines, _ = result_files.read_predictions(workdir / "predictions.csv")
+    lines, _ = predictions.read(workdir / "predictions.csv")
     return np.array([line.posteriors for line in lines])
 
 

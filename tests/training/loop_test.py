@@ -15,8 +15,7 @@ from ser_jax.errors import InputError
 from ser_jax.report import report, timing
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
-from ser_jax.workdir import recordings
-from ser_jax.workdir import results as result_files
+from ser_jax.workdir import metrics_log, recordings
 from tests.training.common import posteriors_of, stop_after
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +44,7 @@ def _figures(workdir) -> dict:
 
 
 def _curves(workdir) -> list[dict]:
-    rows = result_files.read_metrics(workdir / "metrics.jsonl")
+    rows = metrics_log.read(workdir / "metrics.jsonl")
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from ser_jax.corpora.utterance import Exclusion
 from ser_jax.errors import InputError
-from ser_jax.workdir import results
-from ser_jax.workdir.results import Prediction
+from ser_jax.scoring.summary import summarise
+from ser_jax.workdir import files, metrics_log, results
+from ser_jax.workdir import predictions as prediction_files
+from ser_jax.workdir.predictions import Prediction
 
 CLASSES = ("angry", "sad")
 RUNS = (
@@ -50,8 +52,8 @@ def test_predictions_round_trip_keeps_order_names_and_float32(tmp_path):
         _prediction("äöü", "session2", "sad", "sad", (1e-30, 1.0), seed=7),
     ]
     path = tmp_path / "predictions.csv"
-    results.write_predictions(path, written, CLASSES)
-    read, classes = results.read_predictions(path)
+    prediction_files.write(path, written, CLASSES)
+    read, classes = prediction_files.read(path)
     assert classes == CLASSES
     np.testing.assert_array_equal(
         np.array([record.posteriors for record in read], np.float32),
@@ -65,7 +67,7 @@ def test_predictions_round_trip_keeps_order_names_and_float32(tmp_path):
 
 
 def test_summary_by_hand():
-    summary = results.summarise(_predictions(), RUNS, CLASSES, ABOUT)
+    summary = results.assemble(summarise(_predictions(), RUNS, CLASSES), ABOUT)
     first, second = summary["runs"]
     assert (first["fold"], first["n_test"], first["best_epoch"]) == ("session1", 4, 3)
     assert (first["wa"], first["ua"]) == (0.75, 0.75)
@@ -81,7 +83,7 @@ def test_summary_by_hand():
 
 
 def test_summary_holds_the_keys_of_the_contract():
-    summary = results.summarise(_predictions(), RUNS, CLASSES, ABOUT)
+    summary = results.assemble(summarise(_predictions(), RUNS, CLASSES), ABOUT)
     assert set(summary) == {
         *("corpus", "corpus_is_synthetic", "protocol", "model", "classes", "runs"),
         *("wa", "ua", "macro_f1", "pooled", "selection", "paper_mode", "utterances"),
@@ -90,24 +92,27 @@ def test_summary_holds_the_keys_of_the_contract():
 
 
 def test_results_file_round_trip_and_rescoring(tmp_path):
-    summary = results.summarise(_predictions(), RUNS, CLASSES, ABOUT)
-    results.write_results(tmp_path / "results.json", summary)
-    read = results.read_json(tmp_path / "results.json")
+    summary = results.assemble(summarise(_predictions(), RUNS, CLASSES), ABOUT)
+    results.write(tmp_path / "results.json", summary)
+    read = results.read(tmp_path / "results.json")
     assert read == summary
-    assert results.rescore(read, _predictions()[::-1], CLASSES) == summary
+    assert (
+        results.assemble(summarise(_predictions()[::-1], read["runs"], CLASSES), read)
+        == summary
+    )
     assert [item.name for item in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_nan_becomes_null_and_numpy_becomes_plain(tmp_path):
     content = {"a": float("nan"), "b": np.int64(3), "c": (np.float32(0.5),)}
-    results.write_results(tmp_path / "r.json", content)
+    results.write(tmp_path / "r.json", content)
     text = (tmp_path / "r.json").read_text()
     assert json.loads(text) == {"a": None, "b": 3, "c": [0.5]}
 
 
 def test_one_run_has_no_spread_and_names_its_absent_class():
     only = [_prediction("a", "session1", "sad", "sad")]
-    summary = results.summarise(only, RUNS[:1], CLASSES, ABOUT)
+    summary = results.assemble(summarise(only, RUNS[:1], CLASSES), ABOUT)
     assert summary["wa"] == {"mean": 1.0, "std": 0.0}
     assert summary["runs"][0]["absent_classes"] == ["angry"]
 
@@ -115,14 +120,17 @@ def test_one_run_has_no_spread_and_names_its_absent_class():
 def test_seeds_pool_an_utterance_once_per_test():
     twice = [_prediction("a", "f", "sad", "sad", seed=seed) for seed in (0, 1)]
     runs = [{**RUNS[0], "fold": "f", "seed": seed, "note": "x"} for seed in (0, 1)]
-    summary = results.summarise(twice, runs, CLASSES, ABOUT)
+    summary = results.assemble(summarise(twice, runs, CLASSES), ABOUT)
     assert summary["pooled"]["confusion"] == [[0, 0], [0, 2]]
     assert summary["runs"][1]["note"] == "x"
 
 
 def test_selection_on_the_test_part_is_paper_mode():
     about = {**ABOUT, "protocol": {**ABOUT["protocol"], "selection": "test"}}
-    assert results.summarise(_predictions(), RUNS, CLASSES, about)["paper_mode"] is True
+    assert (
+        results.assemble(summarise(_predictions(), RUNS, CLASSES), about)["paper_mode"]
+        is True
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,7 +146,7 @@ def test_selection_on_the_test_part_is_paper_mode():
 )
 def test_inconsistent_results_are_refused(predictions, runs, about, said):
     with pytest.raises(ValueError, match=said):
-        results.summarise(predictions, runs, CLASSES, about)
+        results.assemble(summarise(predictions, runs, CLASSES), about)
 
 
 def test_exclusions_are_counted_by_reason_and_listed():
@@ -159,10 +167,10 @@ def test_exclusions_are_counted_by_reason_and_listed():
 
 def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "results.json"
-    results.write_results(path, {"old": True})
+    results.write(path, {"old": True})
     monkeypatch.setattr("os.replace", _no_space)
     with pytest.raises(OSError, match="no space"):
-        results.write_atomically(path, b"new")
+        files.write_atomically(path, b"new")
     assert json.loads(path.read_text()) == {"old": True}
     assert [item.name for item in tmp_path.iterdir()] == ["results.json"]
 
@@ -173,7 +181,7 @@ def _no_space(*_):
 
 def test_metrics_skip_torn_lines_and_keep_the_last_of_repeated_epochs(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    assert results.read_metrics(path) == []
+    assert metrics_log.read(path) == []
     lines = [
         {"epoch": 2, "fold": "s1", "seed": 0, "train_loss": 0.5},
         {"epoch": 1, "fold": "s1", "seed": 0, "train_loss": 0.9},
@@ -182,7 +190,7 @@ def test_metrics_skip_torn_lines_and_keep_the_last_of_repeated_epochs(tmp_path):
     ]
     text = "\n".join(map(json.dumps, lines)) + '\n{"epoch": 3, "fo'
     path.write_text(text)
-    read = results.read_metrics(path)
+    read = metrics_log.read(path)
     assert [(e["fold"], e["epoch"], e["train_loss"]) for e in read] == [
         *[("s1", 1, 0.9), ("s1", 2, 0.4)],
         ("s2", 1, 0.8),
@@ -204,21 +212,21 @@ def test_damaged_predictions_are_an_input_error(tmp_path, text, said):
     path = tmp_path / "predictions.csv"
     path.write_text(text.replace("H", header))
     with pytest.raises(InputError, match=said):
-        results.read_predictions(path)
+        prediction_files.read(path)
 
 
 def test_missing_or_damaged_json_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="resumes"):
-        results.read_json(tmp_path / "results.json")
+        results.read(tmp_path / "results.json")
     (tmp_path / "results.json").write_text('{"corpus": "iem')
     with pytest.raises(InputError, match="breaks off"):
-        results.read_json(tmp_path / "results.json")
+        results.read(tmp_path / "results.json")
     (tmp_path / "results.json").write_text("[1]")
     with pytest.raises(InputError, match="JSON object"):
-        results.read_json(tmp_path / "results.json")
+        results.read(tmp_path / "results.json")
 
 
 def test_records_must_fit_the_classes(tmp_path):
     record = _prediction("a", "session1", "sad", "sad", (0.1, 0.2, 0.7))
     with pytest.raises(ValueError, match="2 posteriors for a, got 3"):
-        results.write_predictions(tmp_path / "p.csv", [record], CLASSES)
+        prediction_files.write(tmp_path / "p.csv", [record], CLASSES)

@@ -1,0 +1,110 @@
+"""Which files a workdir has, and how they are read and written.
+
+A workdir is local or `gs://`, so all goes through `etils.epath`. Files are written
+beside their place and moved there in one step: a reader sees the old file or the new
+one, never half of one.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from etils import epath
+
+from ser_jax.errors import InputError
+
+CONFIG = "config.json"
+SPLITS = "splits.json"
+PLACEMENT = "placement.json"
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+PROFILE = "profile"
+PREDICTIONS = "predictions.csv"
+RECORDINGS = "recordings.csv"
+RESULTS = "results.json"  # written last: where it is, the training is complete
+
+
+def resolve(path) -> epath.Path:
+    """A workdir's whole path: local ones absolute, `gs://` as they are."""
+    path = epath.Path(path).expanduser()
+    return path if "://" in str(path) else path.resolve()
+
+
+def write_atomically(path, content: bytes) -> None:
+    """Writes `content` to `path` so that no reader ever sees a part of it."""
+    path = epath.Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path, value: Mapping) -> None:
+    """Writes JSON; NumPy values become plain ones, NaN and infinity become null."""
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def read_json(path) -> dict:
+    """Reads a JSON object.
+
+    Raises:
+      InputError: The file is missing or no JSON object.
+    """
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"expected JSON in {path}, got a file that breaks off or is damaged "
+            f"({error}); run the training command again, it resumes"
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"expected a JSON object in {path}, got {type(content)}")
+    return content
+
+
+def read_text(path) -> str:
+    """Reads a file that a finished training has left.
+
+    Raises:
+      InputError: It is missing.
+    """
+    path = epath.Path(path)
+    if not path.exists():
+        raise InputError(
+            f"expected the file {path}, got none; a workdir has it once training has "
+            "ended: run the training command again, it resumes"
+        )
+    return path.read_bytes().decode()
+
+
+def write_csv(path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Writes a table with a header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def plain(value):
+    """Python's own types only; tuples and arrays as lists, NaN and infinity as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

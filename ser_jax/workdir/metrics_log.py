@@ -1,0 +1,51 @@
+"""metrics.jsonl: a line per epoch and run, added while training."""
+
+import collections
+import json
+
+from etils import epath
+
+from ser_jax.workdir import files
+
+
+def append(path, rows: list[dict]) -> None:
+    """Adds an epoch's lines."""
+    path = epath.Path(path)
+    if "://" in str(path):  # object stores cannot append
+        old = path.read_text() if path.exists() else ""
+        path.write_text(old + _lines(rows))
+    else:
+        with open(path, "a") as file:
+            file.write(_lines(rows))
+
+
+def truncate(path, epochs: int) -> None:
+    """Forgets the lines of later epochs, which will be trained again."""
+    rows = [row for row in read(path) if row["epoch"] <= epochs]
+    rows.sort(key=lambda row: row["epoch"])  # stable: runs keep their order
+    files.write_atomically(path, _lines(rows).encode())
+
+
+def read(path) -> list[dict]:
+    """Reads the log; a missing file is an empty list.
+
+    A training that was killed may leave a torn line, and one that resumed repeats
+    epochs: torn lines are skipped, and the last line of an epoch and run counts.
+
+    Returns:
+      One dict per (seed, fold, epoch), sorted by epoch within a run, runs in the order
+      of their first line.
+    """
+    path = epath.Path(path)
+    runs = collections.defaultdict(dict)
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+            runs[row["seed"], row["fold"]][row["epoch"]] = row
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue
+    return [epochs[epoch] for epochs in runs.values() for epoch in sorted(epochs)]
+
+
+def _lines(rows: list[dict]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
