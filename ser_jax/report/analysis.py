@@ -99,7 +99,7 @@ def curves(results: Mapping, lines: Sequence[Mapping]) -> dict[str, list[Series]
 
     Args:
       results: Content of results.json.
-      lines: Entries of metrics.jsonl (`results.read_metrics`): `epoch, fold, seed` and
+      lines: Entries of metrics.jsonl (`workdir.metrics_log`): `epoch, fold, seed` and
         any of `train_loss, val_loss, val_ua`; `test_loss, test_ua` in paper mode.
     """
     best = {(run["seed"], run["fold"]): run["best_epoch"] for run in results["runs"]}

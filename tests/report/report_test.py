@@ -202,12 +202,6 @@ def test_report_says_what_was_read():
     assert "text" not in _results()
 
 
-def test_rescoring_keeps_what_was_read():
-    summary = _results(text=_text(0.3))
-    again = results.rescore(summary, TESTED, CLASSES)
-    assert again["text"] == summary["text"]
-
-
 def test_random_split_warns_of_shared_speakers_and_group_names_its_column():
     shared = _markdown(_results(split="random_80_20"))
     assert "**the parts share speakers**" in shared

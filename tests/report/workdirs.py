@@ -2,6 +2,8 @@
 
 import json
 
+from ser_jax.scoring.summary import summarise as score
+from ser_jax.workdir import predictions as prediction_files
 from ser_jax.workdir import results
 from ser_jax.workdir.predictions import Prediction
 
@@ -28,15 +30,15 @@ def summarise(tested, classes, *, runs=None, **about) -> dict:
         "versions": {"numpy": "2"},
         "git_commit": None,
     }
-    return results.summarise(tested, runs, classes, defaults | about)
+    return results.assemble(score(tested, runs, classes), defaults | about)
 
 
 def write(folder, summary, tested, *, metrics=(), **config):
     """Writes the files of a workdir; `config` is the content of config.json."""
     folder.mkdir(exist_ok=True)
-    results.write_results(folder / "results.json", summary)
+    results.write(folder / "results.json", summary)
     path = folder / "predictions.csv"
-    results.write_predictions(path, tested, summary["classes"])
+    prediction_files.write(path, tested, summary["classes"])
     if metrics:
         lines = "".join(json.dumps(line) + "\n" for line in metrics)
         (folder / "metrics.jsonl").write_text(lines)

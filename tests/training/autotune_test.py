@@ -54,7 +54,7 @@ def test_auto_measures_keeps_the_choice_and_repeats_it(
     jax.tree.map(np.testing.assert_array_equal, after, before)
 
     record |= {"mode": "vmap", "runs_per_call": 2}
-    workdir.write_json(files.PLACEMENT, record)
+    files.write_json(workdir.path / files.PLACEMENT, record)
     (tmp_path / "checkpoints" / "0").mkdir(parents=True)
     monkeypatch.setattr(autotune, "time_placements", None)
     autotune.tune(trainer, workdir)

@@ -3,7 +3,7 @@
 import pytest
 
 from ser_jax.errors import InputError
-from ser_jax.workdir import files, recordings
+from ser_jax.workdir import recordings
 from ser_jax.workdir.recordings import Recording
 
 
@@ -14,7 +14,7 @@ def test_recordings_survive_a_round_trip(tmp_path):
 
 
 def test_a_workdir_without_recordings_has_none(tmp_path):
-    assert recordings.read(tmp_path / files.RECORDINGS) == {}
+    assert recordings.read(tmp_path / "recordings.csv") == {}
 
 
 @pytest.mark.parametrize(
