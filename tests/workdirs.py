@@ -106,7 +106,9 @@ def evaluate_untrained(config, folder: Path) -> None:
     trainer = Trainer(config, experiment)
     records = [RunRecord(best_epoch=1, active=False) for _ in experiment.runs]
     snapshot = dataclasses.replace(trainer.initial_snapshot(), records=records)
-    checkpointer = Checkpointer(folder, provenance=loop.checkpoint_meta(config, experiment))
+    checkpointer = Checkpointer(
+        folder, provenance=loop.checkpoint_meta(config, experiment)
+    )
     statistics = {x: getattr(experiment.constants, x) for x in ("mean", "std")}
     checkpointer.save(snapshot, normalisation=statistics)
     checkpointer.close()
