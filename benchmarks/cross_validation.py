@@ -39,9 +39,9 @@ import numpy as np
 from benchmarks import measure
 from configs import area_attn
 from ser_jax.data import schedule
-from ser_jax.data.batches import Index
 from ser_jax.training import autotune, loop, runs
 from ser_jax.training import experiment as experiment_lib
+from ser_jax.training.feeder import Call
 from ser_jax.training.trainer import Trainer
 
 TOTAL_STEPS = 200
@@ -112,33 +112,31 @@ def epoch_of(trainer: Trainer, num_steps: int) -> schedule.Schedule:
     )
     full = np.flatnonzero((planned.index.weight > 0).all(axis=(0, 2)))
     chosen = np.resize(full, num_steps)  # a small corpus is gone round again
-    index = Index(*(x[:, chosen] for x in planned.index))
+    index = jax.tree.map(lambda x: x[:, chosen], planned.index)
     return schedule.Schedule(index, planned.window_frames[chosen])
 
 
-def first_call(trainer: Trainer, planned: schedule.Schedule):
-    """(windows [R, S, B], their frames) of the first call."""
-    size = trainer.steps_per_call
-    _, frames, index = next(schedule.chunks(planned, 0, size))
-    return index, frames
+def first_call(trainer: Trainer, planned: schedule.Schedule) -> Call:
+    """The first call, on the devices."""
+    return next(trainer.calls(planned))
 
 
 def train(trainer: Trainer, planned: schedule.Schedule) -> float:
     """Seconds of some steps, as ser_jax/training/loop.py takes them."""
     start = time.perf_counter()
-    for _, frames, chunk in trainer.chunks(planned):
-        trainer.train(chunk, frames)
+    for call in trainer.calls(planned):
+        trainer.train(call)
         jax.block_until_ready(trainer.totals)
     return time.perf_counter() - start
 
 
 def busy(trainer: Trainer, planned: schedule.Schedule) -> float:
     """Seconds of the same steps if the device never waits for the host."""
-    calls = [(chunk, frames) for _, frames, chunk in trainer.chunks(planned)]
-    jax.block_until_ready(([c for c, _ in calls], trainer.states))
+    calls = list(trainer.calls(planned))
+    jax.block_until_ready(([call.rounds for call in calls], trainer.states))
     start = time.perf_counter()
-    for chunk, frames in calls:
-        trainer.train(chunk, frames)
+    for call in calls:
+        trainer.train(call)
     jax.block_until_ready(trainer.totals)
     return time.perf_counter() - start
 
@@ -189,15 +187,15 @@ def started(config, chosen: slice, steps: int) -> tuple[Trainer, float]:
 def compiled(trainer: Trainer, placement: runs.Placement, size: Size):
     """(seconds of the first call less a second one, MiB of temporaries per run)."""
     planned = epoch_of(trainer, size.steps)
-    index, frames = first_call(trainer, planned)
     trainer.use(placement)
+    call = first_call(trainer, planned)
     took = []
     for _ in range(2):
         start = time.perf_counter()
-        trainer.train(index, frames)
+        trainer.train(call)
         jax.block_until_ready(trainer.totals)
         took.append(time.perf_counter() - start)
-    analysis = trainer.lowered(index, frames).compile().memory_analysis()
+    analysis = trainer.lowered(call).compile().memory_analysis()
     temp_mib = analysis.temp_size_in_bytes / 2**20 / placement.per_device
     return took[0] - took[1], temp_mib
 

@@ -48,6 +48,7 @@ from ser_jax.features import offline, online, online_segments
 from ser_jax.features.spec import RECIPES
 from ser_jax.models import MODELS
 from ser_jax.training import optim, state, step
+from ser_jax.training.batch import cut_samples, make_batch
 from ser_jax.training.state import Totals
 
 NAMES = ("logmel40_3d", "logmel128", "mfcc32_3d")
@@ -156,22 +157,14 @@ def training_step(width: float, batch: int, rounds: int) -> dict:
         own = area_attn.get_config()
         own.augment.vtlp = mode
         optimizer = optim.make_optimizer(own.train)
-        train_step = step.make_train_step(graphdef, optimizer, own)
-
-        @jax.jit
-        def run(tables, current):
-            made = step.gather(tables, constants, index, window, own.data)
-            if mode == "online":
-                made["samples"] = sample_table.cut(
-                    tables, index, window, spec, 1, own=False
-                )
-            return train_step(current, Totals.zero(), made, index, constants)
-
-        return lambda: jax.block_until_ready(run(tables, initial))
+        make = functools.partial(make_batch, config=own, window_frames=window)
+        train_step = jax.jit(step.make_train_step(graphdef, optimizer, own, make))
+        arguments = (tables, initial, Totals.zero(), index, constants)
+        return lambda: jax.block_until_ready(train_step(*arguments))
 
     @jax.jit
     def front_end(tables, alpha):
-        cut = sample_table.cut(tables, index, window, spec, 1, own=False)
+        cut = cut_samples(tables, index, config.data, window)
         return online_segments.features(cut, alpha, window, spec, 1)
 
     alpha = jnp.linspace(0.8, 1.2, batch)
@@ -211,7 +204,7 @@ def corpus(batch: int, window: int):
     full, weight = np.full(batch, window, np.int32), np.ones(batch, np.float32)
     index = Index(np.zeros(batch, np.int32), start, full, label, weight)
     mean, std = np.zeros((128, 1), np.float32), np.ones((128, 1), np.float32)
-    constants = step.Constants(
+    constants = state.Constants(
         mean, std, np.ones(4, np.float32), np.int32(100), np.uint32(0)
     )
     return jax.device_put(tables), index, constants

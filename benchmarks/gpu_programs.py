@@ -30,7 +30,6 @@ from benchmarks import area_attention as peers
 from benchmarks import measure, train_step
 from ser_jax.layers.area_attention import area_attention
 from ser_jax.training import optim, state
-from ser_jax.training.step import make_train_step
 
 # The device description that XLA asks a real one for; the datasheet's figures.
 H100 = """
@@ -156,8 +155,9 @@ def step_row(runs: int, *, quick: bool, implementation: str = "xla") -> dict:
     case.config.model.attention_implementation = implementation
     optimizer = optim.make_optimizer(case.config.train)
     graphdef, run = state.create(train_step.our_model(case), optimizer)
-    step = make_train_step(graphdef, optimizer, case.config)
-    one = run, state.Totals.zero(), *train_step.our_inputs(case)
+    step = train_step.our_train_step(case, graphdef, optimizer)
+    batch, *fixed = train_step.our_inputs(case)
+    one = batch, run, state.Totals.zero(), *fixed
     stacked = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((runs, *np.shape(x)), x.dtype), one
     )

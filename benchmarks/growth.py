@@ -151,7 +151,6 @@ def train(folder: Path, frames_on: str, quick: bool) -> dict:
     """Opens a built dataset and trains some steps."""
     import jax
 
-    from ser_jax.data import schedule
     from ser_jax.training import experiment as experiment_lib
     from ser_jax.training import loop
     from ser_jax.training.trainer import Trainer
@@ -167,9 +166,9 @@ def train(folder: Path, frames_on: str, quick: bool) -> dict:
     trainer = Trainer(config, experiment)
     planned = loop.epoch_order(config, experiment, trainer.initial_snapshot())
     took, anonymous = [], 0.0
-    for _, frames, chunk in trainer.chunks(planned):
+    for call in trainer.calls(planned):
         start = time.perf_counter()
-        trainer.train(chunk, frames)
+        trainer.train(call)
         jax.block_until_ready(trainer.totals)
         took.append(time.perf_counter() - start)
         if len(took) > 2:
@@ -177,9 +176,9 @@ def train(folder: Path, frames_on: str, quick: bool) -> dict:
         if len(took) == steps + 2:
             break
     feeding = []
-    for _, frames, index in itertools.islice(schedule.chunks(planned, 0, 1), 12):
+    for _, frames, index in itertools.islice(planned.calls(0, 1), 12):
         start = time.perf_counter()
-        jax.block_until_ready(trainer.feeder.chunk(index, frames))
+        jax.block_until_ready(trainer.feeder.call(index, frames).rounds)
         feeding.append(time.perf_counter() - start)
     stats = jax.devices()[0].memory_stats() or {}
     step = measure.Spread.of(took[2:])
@@ -259,9 +258,11 @@ def extrapolated(rows: list[dict]) -> list[dict]:
     for factor in FACTORS:
         share = factor * IEMOCAP_HOURS / rows[-2]["speech [h]"]
         size = int(share * rows[-2]["device table [MiB]"] * 2**20)
-        choice = feeding.choose(size, base.get_config().data, jax.devices()[:1])
-        row = next(x for x in rows[-2:] if x["frames on"] == choice.on)
-        new = {"case": f"IEMOCAP x{factor}, extrapolated", "frames on": choice.on}
+        storage = feeding.choose_storage(
+            size, base.get_config().data, jax.devices()[:1]
+        )
+        row = next(x for x in rows[-2:] if x["frames on"] == storage.on)
+        new = {"case": f"IEMOCAP x{factor}, extrapolated", "frames on": storage.on}
         new["speech [h]"] = factor * IEMOCAP_HOURS
         found.append(new | {key: share * row[key] for key in grows})
     return found

@@ -28,8 +28,8 @@ WITHIN_RUNS = "[4,2]<=[8]"
 
 def collectives(trainer) -> list[str]:
     """Lines of the compiled training call that move data between devices."""
-    index, frames = single.first_call(trainer, single.epoch_of(trainer, 1))
-    text = trainer.lowered(index, frames).compile().as_text()
+    call = single.first_call(trainer, single.epoch_of(trainer, 1))
+    text = trainer.lowered(call).compile().as_text()
     return [line for line in text.splitlines() if re.search(COLLECTIVE, line)]
 
 

@@ -39,8 +39,9 @@ from ser_jax.data.batches import Index
 from ser_jax.features.segments import window_frames
 from ser_jax.features.spec import RECIPES
 from ser_jax.models import MODELS
-from ser_jax.training import optim, state
-from ser_jax.training.step import Constants, make_train_step
+from ser_jax.training import losses, optim, state
+from ser_jax.training.state import Constants
+from ser_jax.training.step import make_train_step
 
 CONFIGS = {"area_attn": area_attn, "acrnn": acrnn, "adsrnn": adsrnn}
 CLASSES = 4
@@ -113,6 +114,11 @@ def our_model(case: Case) -> nnx.Module:
     )
 
 
+def our_train_step(case: Case, graphdef: nnx.GraphDef, optimizer) -> Callable:
+    """The real step; instead of tables it is given the batch."""
+    return make_train_step(graphdef, optimizer, case.config, lambda batch, *_: batch)
+
+
 def our_inputs(case: Case) -> tuple[dict, Index, Constants]:
     """The batch, its labels and what the run keeps fixed, on the device."""
     count = len(case.label)
@@ -133,7 +139,9 @@ def our_inputs(case: Case) -> tuple[dict, Index, Constants]:
         np.uint32(0),
     )
     mask = np.ones(case.frames.shape[:2], bool)
-    batch = {"frames": case.frames, "frame_mask": mask}
+    smoothing = case.config.train.label_smoothing
+    targets = losses.soft_targets(case.label, CLASSES, smoothing)
+    batch = {"frames": case.frames, "frame_mask": mask, "targets": targets}
     return jax.device_put((batch, index, constants))
 
 
@@ -141,15 +149,15 @@ def our_call(case: Case) -> Callable[[], None]:
     """Makes a training step of ours."""
     optimizer = optim.make_optimizer(case.config.train)
     graphdef, run = state.create(our_model(case), optimizer)
-    step = make_train_step(graphdef, optimizer, case.config)
-    step = jax.jit(step, donate_argnums=(0, 1))
-    inputs = our_inputs(case)
+    step = our_train_step(case, graphdef, optimizer)
+    step = jax.jit(step, donate_argnums=(1, 2))
+    batch, index, constants = our_inputs(case)
     # Copies: no two of the donated arrays may share memory.
     carried = jax.tree.map(jnp.array, (run, state.Totals.zero()))
 
     def call():
         nonlocal carried
-        carried = jax.block_until_ready(step(*carried, *inputs))
+        carried = jax.block_until_ready(step(batch, *carried, index, constants))
 
     return call
 
@@ -226,11 +234,11 @@ def our_gradients(case: Case) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     )
     model = our_model(case)
     graphdef, run = state.create(model, kept)
-    inputs = our_inputs(case)
-    step = jax.jit(make_train_step(graphdef, kept, case.config))
+    batch, index, constants = our_inputs(case)
+    step = jax.jit(our_train_step(case, graphdef, kept))
     model.train()
-    logits = nnx.jit(lambda model, batch: model(batch))(model, inputs[0])
-    new, _ = step(run, state.Totals.zero(), *inputs)
+    logits = nnx.jit(lambda model, batch: model(batch))(model, batch)
+    new, _ = step(batch, run, state.Totals.zero(), index, constants)
     return np.asarray(logits), flat(new.opt_state)
 
 

@@ -1,4 +1,4 @@
-"""The table of frames that all windows are cut from, wherever its frames lie."""
+"""The tables that segments are cut from, wherever their rows lie."""
 
 import dataclasses
 import math
@@ -10,31 +10,73 @@ from ser_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class FrameBuffer:
-    """The table of frames that windows are cut from; it need not be in memory.
+class BlockTable:
+    """A table [M, ...] with one block of rows per utterance; it need not be in memory.
 
-    It holds one block per used utterance, the original and its VTLP copies, and ends
-    with one window of zeros, so that a window which starts at the last real frame can
-    be sliced. Indices mean places in this table, wherever its frames lie.
-
-    Attributes:
-      flat: float32 [N, F, C], where the frames come from; may be a mapped file.
-      first: int64 [U], first frame of each block in `flat`.
-      base: int64 [U + 1], first frame of each block in the table, and their end.
-      offset: int64 [1 + V, U], first frame of copy v (0: the original) of utterance u
-        in the table.
-      window_frames: Frames of the longest window.
+    Indices mean places in this table, whether a device holds it or only the file.
     """
 
-    flat: np.ndarray
-    first: np.ndarray
+    flat: np.ndarray  # [N, ...], where the rows come from; may be a mapped file
+    source: np.ndarray  # int64 [U], first row of each block in `flat`
+    # int64 [U + 1], first row of each block in the table, and the end of the last.
+    # Rows before and behind the blocks are zeros.
     base: np.ndarray
+    # Zeros behind the last block: XLA's slices must not reach over a table's end, it
+    # would move them.
+    tail: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[M, ...] of the table."""
+        return (int(self.base[-1]) + self.tail, *self.flat.shape[1:])
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the table."""
+        return self.flat.dtype.itemsize * math.prod(self.shape)
+
+    def rows(self, start, num: int) -> np.ndarray:
+        """Copies rows start ... start + num - 1 for every start [...]: [..., num, ...].
+
+        Raises:
+          IndexError: A start lies outside the table.
+        """
+        starts = np.ravel(start)
+        if starts.size and not 0 <= starts.min() <= starts.max() < self.shape[0]:
+            raise IndexError(
+                f"expected rows below {self.shape[0]}; got {starts.min()} to "
+                f"{starts.max()}"
+            )
+        out = np.zeros((len(starts), num, *self.flat.shape[1:]), self.flat.dtype)
+        for into, first in zip(out, starts.tolist(), strict=True):
+            self._copy(into, first)
+        return out.reshape(*np.shape(start), *out.shape[1:])
+
+    def _copy(self, into: np.ndarray, start: int) -> None:
+        end = min(start + len(into), int(self.base[-1]))
+        at = max(start, int(self.base[0]))
+        u = int(np.searchsorted(self.base, at, side="right")) - 1
+        while at < end:
+            num = min(int(self.base[u + 1]), end) - at
+            place = int(self.source[u] + at - self.base[u])
+            into[at - start : at - start + num] = self.flat[place : place + num]
+            at, u = at + num, u + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameTable(BlockTable):
+    """Frames [M, F, C]; a block is an original and its VTLP copies."""
+
+    # int64 [1 + V, U], first frame of copy v (0: the original) of each utterance.
     offset: np.ndarray
-    window_frames: int
 
     @classmethod
-    def from_store(cls, store: Store, window_frames: int) -> "FrameBuffer":
+    def from_store(cls, store: Store, window_frames: int) -> "FrameTable":
         """A table of all utterances of a store and the copies it keeps.
+
+        Args:
+          store: The used utterances.
+          window_frames: Frames of the longest segment.
 
         Raises:
           InputError: The table has more frames than an index can count.
@@ -48,54 +90,11 @@ class FrameBuffer:
                 "Set --config.data.vtlp_copies to a smaller number."
             )
         offset = base[:-1] + np.arange(parts)[:, None] * lengths
-        return cls(store.flat, store.first, base, offset, window_frames)
+        return cls(store.flat, store.first, base, window_frames, offset)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """[M, F, C] of the table."""
-        return (int(self.base[-1]) + self.window_frames, *self.flat.shape[1:])
+    def segments(self, start: np.ndarray, window_frames: int) -> np.ndarray:
+        """Cuts segments [..., T, F, C] that start at frames `start` [...].
 
-    @property
-    def dtype(self) -> np.dtype:
-        """Of a value."""
-        return np.dtype(np.float32)
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the table."""
-        return 4 * math.prod(self.shape)
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """Frames start ... stop - 1 of the table, a new array."""
-        out = np.zeros((stop - start, *self.shape[1:]), np.float32)
-        end = min(stop, int(self.base[-1]))
-        at = start
-        while at < end:
-            u = int(np.searchsorted(self.base, at, side="right")) - 1
-            num = min(int(self.base[u + 1]), end) - at
-            place = int(self.first[u] + at - self.base[u])
-            out[at - start : at - start + num] = self.flat[place : place + num]
-            at += num
-        return out
-
-    def windows(self, start: np.ndarray, window: int) -> np.ndarray:
-        """Cuts windows.
-
-        Args:
-          start: int [...], their first frames in the table.
-          window: T.
-
-        Returns:
-          float32 [..., T, F, C], a new array. Frames of the next utterance, which a
-          window padded to T does not count, are zeros.
+        Behind its recording's end a segment holds the frames that follow in the table.
         """
-        flat_start = np.ravel(start)
-        block = np.searchsorted(self.base, flat_start, side="right") - 1
-        place = self.first[block] + flat_start - self.base[block]
-        num = np.minimum(self.base[block + 1] - flat_start, window)
-        out = np.empty((len(place), window, *self.shape[1:]), np.float32)
-        cuts = zip(out, place.tolist(), num.tolist(), strict=True)
-        for into, first, length in cuts:
-            into[:length] = self.flat[first : first + length]
-            into[length:] = 0.0
-        return out.reshape(*np.shape(start), window, *self.shape[1:])
+        return self.rows(start, window_frames)

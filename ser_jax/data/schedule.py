@@ -1,8 +1,9 @@
-"""The steps of an epoch for all runs at once: which bucket comes when. NumPy only."""
+"""The steps of an epoch for all runs at once: which bucket comes when."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
 
+import jax
 import numpy as np
 
 from ser_jax.data.batches import Index, stack_runs
@@ -10,20 +11,31 @@ from ser_jax.data.batches import Index, stack_runs
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """S steps of R runs; every step reads windows of one size.
+    """S steps of R runs; every step reads segments of one size."""
 
-    Attributes:
-      index: Arrays [R, S, B].
-      window_frames: int [S], frames to which a step's windows are padded.
-    """
-
-    index: Index
-    window_frames: np.ndarray
+    index: Index  # arrays [R, S, B]
+    window_frames: np.ndarray  # int [S], frames to which a step's segments are padded
 
     @property
     def steps(self) -> int:
         """S."""
         return len(self.window_frames)
+
+    def calls(self, start: int, size: int) -> Iterator[tuple[int, int, Index]]:
+        """Cuts the steps from `start` on into calls of `size`, the last one filled up.
+
+        If segments differ in size, `size` must be 1.
+
+        Yields:
+          (number of the first step, frames of the segments, arrays [R, size, B]).
+        """
+
+        def cut(array):
+            piece = array[:, first : first + size]
+            return np.pad(piece, ((0, 0), (0, size - piece.shape[1]), (0, 0)))
+
+        for first in range(start, self.steps, size):
+            yield first, int(self.window_frames[first]), jax.tree.map(cut, self.index)
 
 
 def plan(
@@ -49,33 +61,5 @@ def plan(
         drawn = np.random.default_rng([max(epoch, 0), bucket]).random(steps)
         rank.append(drawn if epoch >= 0 and len(sizes) > 1 else np.full(steps, bucket))
     order = np.argsort(np.concatenate(rank), kind="stable")
-    joined = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
-    return Schedule(
-        index=Index(*(array[:, order] for array in joined)),
-        window_frames=np.concatenate(frames)[order],
-    )
-
-
-def chunks(
-    schedule: Schedule, start: int, size: int
-) -> Iterator[tuple[int, int, Index]]:
-    """Cuts a schedule into calls of `size` steps, the last one filled up.
-
-    Args:
-      schedule: If its windows differ in size, `size` must be 1.
-      start: First step that is wanted.
-      size: Steps per call.
-
-    Yields:
-      (number of the first step, frames of the windows, arrays [R, size, B]).
-    """
-    for first in range(start, schedule.steps, size):
-        yield first, int(schedule.window_frames[first]), _piece(schedule, first, size)
-
-
-def _piece(schedule: Schedule, first: int, size: int) -> Index:
-    def cut(array):
-        piece = array[:, first : first + size]
-        return np.pad(piece, ((0, 0), (0, size - piece.shape[1]), (0, 0)))
-
-    return Index(*map(cut, schedule.index))
+    index = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, order], *parts)
+    return Schedule(index, np.concatenate(frames)[order])

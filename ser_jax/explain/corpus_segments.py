@@ -40,9 +40,8 @@ class CorpusSegments:
                 f"ser_jax; {error}. Use the version that trained it, or train again."
             ) from error
         self.labels = self._experiment.labels
-        buffer, runs = self._experiment.buffer, self._experiment.runs
-        # The buffer holds every utterance once per copy.
-        self.num_frames = np.diff(buffer.base) // len(buffer.offset)
+        self.num_frames = self._experiment.corpus.num_frames
+        runs = self._experiment.runs
         self._runs = {(run.fold.name, run.fold.seed): run for run in runs}
         self._check()
 
@@ -51,7 +50,7 @@ class CorpusSegments:
         prepared, run = self._experiment, self._runs[self._trained.runs[r]]
         indices, orders = batches.evaluation_order(
             run.test,
-            prepared.buffer,
+            prepared.frame_table,
             prepared.labels,
             batch_size=size,
             sizes=prepared.sizes,
@@ -61,7 +60,7 @@ class CorpusSegments:
                 utterance = bucket.utterance[step]
                 segment = np.resize(order[step * size : (step + 1) * size], size)
                 yield SegmentBatch(
-                    frames=prepared.buffer.windows(start, frames),
+                    frames=prepared.frame_table.segments(start, frames),
                     num_frames=bucket.num_frames[step],
                     start_frame=run.test.start_frame[segment],
                     utterance=utterance,

@@ -1,8 +1,35 @@
-"""Changes made to training windows on the device: mixup and SpecAugment masks."""
+"""Changes made to training batches on the device: mixup and SpecAugment masks."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+
+def augment(batch: dict, config, key: PRNGKeyArray) -> dict:
+    """Hides stretches of bands and frames, then mixes examples, as `config` says.
+
+    Args:
+      batch: `frames` (normalised), `frame_mask` and `targets` are changed.
+      config: `config.augment`.
+      key: Random key.
+    """
+    frames = batch["frames"]
+    # Split whatever is switched on: each draw stays the same beside the others.
+    mixup_key, band_key, time_key = jax.random.split(key, 3)
+    if config.freq_mask_bands:
+        frames = mask_stretch(
+            frames, axis=2, widest=config.freq_mask_bands, key=band_key
+        )
+    if config.time_mask_frames:
+        frames = mask_stretch(
+            frames, axis=1, widest=config.time_mask_frames, key=time_key
+        )
+    mask, targets = batch["frame_mask"], batch["targets"]
+    if config.mixup_alpha:
+        frames, mask, targets = mixup(
+            frames, mask, targets, alpha=config.mixup_alpha, key=mixup_key
+        )
+    return batch | {"frames": frames, "frame_mask": mask, "targets": targets}
 
 
 def mixup(

@@ -17,6 +17,7 @@ import numpy as np
 from ser_jax import clock
 from ser_jax.data.batches import Index
 from ser_jax.training import runs
+from ser_jax.training.feeder import Call
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files
 from ser_jax.workdir.workdir import Workdir
@@ -125,34 +126,32 @@ def free_bytes() -> float:
 
 def _temporary_bytes(trainer: Trainer) -> int:
     """What one training call takes beside its arguments, per device."""
-    size = trainer.experiment.sizes[-1]
-    lowered = trainer.lowered(_windows(trainer, 1), size)
+    lowered = trainer.lowered(_call(trainer, rounds=1))
     return lowered.compile().memory_analysis().temp_size_in_bytes
 
 
 def _seconds(trainer: Trainer) -> float:
     """One call for all runs, extrapolated from the first rounds."""
-    size = trainer.experiment.sizes[-1]
     rounds = min(TIMED_ROUNDS, trainer.placement.rounds)
-    index = _windows(trainer, rounds)
     seconds = []
     for _ in range(1 + TIMED_CALLS):  # the first compiles
         start = time.perf_counter()
-        trainer.train(index, size)
+        trainer.train(_call(trainer, rounds))
         jax.block_until_ready(trainer.totals)
         seconds.append(time.perf_counter() - start)
     return float(np.median(seconds[1:])) * trainer.placement.rounds / rounds
 
 
-def _windows(trainer: Trainer, rounds: int) -> Index:
-    """One call's windows [R, S, B], all the first frames, for the first rounds only."""
+def _call(trainer: Trainer, rounds: int) -> Call:
+    """A call for the first rounds only, all of whose segments are the first frames."""
     placement, train = trainer.placement, trainer.config.train
+    size = trainer.experiment.sizes[-1]
     shape = (placement.num_runs, trainer.steps_per_call, train.batch_size)
     zero = np.zeros(shape, np.int32)
-    frames = np.full(shape, trainer.experiment.sizes[-1], np.int32)
     weight = np.zeros(shape, np.float32)
     weight[: rounds * placement.round_size] = 1.0
-    return Index(zero, zero, frames, zero, weight)
+    index = Index(zero, zero, np.full(shape, size, np.int32), zero, weight)
+    return trainer.feeder.call(index, size)
 
 
 def _record(setting: str, best: runs.Placement, seconds: dict) -> dict:

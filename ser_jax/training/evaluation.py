@@ -105,11 +105,13 @@ def _predictions(experiment: Experiment, posteriors: list[np.ndarray]) -> list:
 
 def _recordings(experiment: Experiment) -> list:
     """Of every utterance that some run tests, in the order of their ids."""
+    corpus = experiment.corpus
+    durations_s = (corpus.num_samples / corpus.spec.sample_rate_hz).tolist()
     tested = sorted({u for run in experiment.runs for u in run.fold.test})
     return [
         recordings.Recording(
             utterance=experiment.utterances[u].id,
-            duration_s=experiment.durations_s[u],
+            duration_s=durations_s[u],
             wav=experiment.utterances[u].wav,
         )
         for u in tested
@@ -168,7 +170,7 @@ def _about(config, experiment: Experiment) -> dict:
             used=len(experiment.utterances),
             excluded=experiment.excluded,
             padded_short=len(experiment.padded),
-            resampled=experiment.resampled,
+            resampled=experiment.corpus.resampled,
         ),
         "seconds": clock.current().seconds(),
         "start_up": _start_up(clock.current()),

@@ -1,4 +1,4 @@
-"""Everything a training needs, made from a config: data, folds, windows, model."""
+"""Everything a training needs, made from a config: data, folds, segments, model."""
 
 import dataclasses
 
@@ -10,61 +10,53 @@ from flax import nnx
 from ser_jax import clock
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.data import batches, normalize, protocols, side_inputs
-from ser_jax.data.batches import RunWindows, Tables
+from ser_jax.data.batches import Run, Tables
 from ser_jax.data.classes import assign_classes
-from ser_jax.data.frame_table import FrameBuffer
-from ser_jax.data.sample_table import SampleBuffer
+from ser_jax.data.frame_table import BlockTable, FrameTable
+from ser_jax.data.sample_table import SampleTable
 from ser_jax.datasets import build, store
 from ser_jax.errors import InputError
 from ser_jax.features import segments
 from ser_jax.models import MODELS
 from ser_jax.training import losses, optim
 from ser_jax.training import state as state_lib
-from ser_jax.training.step import Constants
+from ser_jax.training.state import Constants
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A corpus under a protocol, ready to train.
+    """A corpus under a protocol, ready to train."""
 
-    Attributes:
-      classes: Names of the K classes, in label order.
-      labels: int32 [U], class of each used utterance.
-      utterances: The used utterances, sorted by id.
-      runs: Windows of every fold x seed.
-      buffer: The table of all frames of the used utterances and their copies.
-      samples: The table of samples; None unless `augment.vtlp` is `online`.
-      tables: What else batches are gathered from: words, speaker embeddings.
-      sizes: Frames to which windows are padded, ascending; one size for fixed windows.
-      constants: What each run keeps fixed, stacked [R, ...].
-      excluded: What is left out, and why.
-      padded: Ids of used utterances that fill less than one window.
-      resampled: Recordings that came at another rate than the recipe's.
-      durations_s: Length of each used utterance.
-      texts: What the model reads of each used utterance; () if it reads no words.
-      text: What is known of them, for results.json; {} if it reads no words.
-    """
-
-    classes: tuple[str, ...]
-    labels: np.ndarray
-    utterances: tuple[Utterance, ...]
-    runs: tuple[RunWindows, ...]
-    buffer: FrameBuffer
-    samples: SampleBuffer | None
-    tables: Tables
+    classes: tuple[str, ...]  # names of the K classes, in label order
+    labels: np.ndarray  # int32 [U], class of each used utterance
+    corpus: store.Store  # the used utterances, sorted by id
+    runs: tuple[Run, ...]  # segments of every fold x seed
+    # What segments are cut from, by their field of `Tables`: `frames` of the utterances
+    # and their copies; `samples` if `augment.vtlp` is `online`.
+    segment_tables: dict[str, BlockTable]
+    tables: Tables  # what else batches are gathered from: words, speaker embeddings
+    # Frames to which segments are padded, ascending; one size unless they vary.
     sizes: tuple[int, ...]
-    constants: Constants
-    excluded: tuple[Exclusion, ...]
-    padded: tuple[str, ...]
-    resampled: int
-    durations_s: tuple[float, ...]
-    texts: tuple[str, ...]
-    text: dict
+    constants: Constants  # what each run keeps fixed, stacked [R, ...]
+    excluded: tuple[Exclusion, ...]  # what is left out, and why
+    padded: tuple[str, ...]  # ids of used utterances that fill less than one segment
+    texts: tuple[str, ...]  # what the model reads of each utterance; () if no words
+    text: dict  # what is known of them, for results.json; {} if it reads no words
+
+    @property
+    def utterances(self) -> tuple[Utterance, ...]:
+        """The used utterances, sorted by id."""
+        return self.corpus.utterances
+
+    @property
+    def frame_table(self) -> FrameTable:
+        """The table of all frames."""
+        return self.segment_tables["frames"]
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the model's inputs without the batch axis."""
-        shapes = {"frames": (self.sizes[-1], *self.buffer.shape[1:])}
+        shapes = {"frames": (self.sizes[-1], *self.frame_table.shape[1:])}
         if self.tables.tokens is not None:
             width = self.tables.word_vectors.shape[1]
             shapes["words"] = (self.tables.tokens.shape[1], width)
@@ -72,52 +64,46 @@ class Experiment:
             shapes["speaker_embedding"] = self.tables.speaker_embeddings.shape[1:]
         return shapes
 
-    def names(self) -> list[str]:
-        """One name per run, for logs: `session1 seed 0`."""
-        return [f"{run.fold.name} seed {run.fold.seed}" for run in self.runs]
-
 
 @clock.part("load")
 def prepare(config) -> Experiment:
-    """Builds or reads the features, then forms folds and windows.
+    """Builds or reads the features, then forms folds and segments.
 
     Raises:
       InputError: For anything in the config or the corpus that cannot be used.
     """
-    directory = build.ensure_built(config.data, samples=config.augment.vtlp == "online")
+    online = config.augment.vtlp == "online"
     whole = store.load(
-        directory,
+        build.ensure_built(config.data, samples=online),
         channels=config.data.channels,
         copies=config.augment.vtlp in ("all", "one"),
         cache_dir=config.data.cache_dir,
     )
-    chosen = assign_classes(whole.utterances, config.data, config.protocol)
-    corpus, labels, dropped = _usable(whole, chosen.labels, config)
+    labelling = assign_classes(whole.utterances, config.data, config.protocol)
+    corpus, labels, dropped = _usable(whole, labelling.labels, config)
     folds = protocols.make_folds(corpus.utterances, labels, config.protocol)
-    dense = _dense(labels, chosen.classes, config.segment)
-    runs, padded = _windows(corpus, folds, dense, config)
-    sizes = _sizes(corpus, runs, config.segment)
-    buffer = FrameBuffer.from_store(corpus, sizes[-1])
+    dense = _dense(labels, labelling.classes, config.segment)
+    runs, padded = _cut(corpus, folds, dense, config)
+    sizes = _sizes(corpus, config.segment)
+    frames = FrameTable.from_store(corpus, sizes[-1])
+    segment_tables = {"frames": frames}
     texts = side_inputs.texts(corpus, config.data)
     tables, text = side_inputs.tables(corpus, texts, config.data)
-    samples = None
-    if config.augment.vtlp == "online":
-        samples = SampleBuffer.open(corpus, buffer, config.data)
+    if online:
+        samples = SampleTable.open(corpus, frames, config.data, sizes[-1])
+        segment_tables["samples"] = samples
         tables = tables._replace(recordings=samples.recordings)
     return Experiment(
-        classes=chosen.classes,
+        classes=labelling.classes,
         labels=labels,
-        utterances=corpus.utterances,
+        corpus=corpus,
         runs=runs,
-        buffer=buffer,
-        samples=samples,
+        segment_tables=segment_tables,
         tables=tables,
         sizes=sizes,
-        constants=_constants(corpus, buffer, runs, labels, sizes, config),
-        excluded=(*whole.excluded, *chosen.excluded, *dropped),
+        constants=_constants(corpus, frames, runs, labels, sizes, config),
+        excluded=(*whole.excluded, *labelling.excluded, *dropped),
         padded=padded,
-        resampled=whole.resampled,
-        durations_s=tuple((corpus.num_samples / corpus.spec.sample_rate_hz).tolist()),
         texts=texts,
         text=text,
     )
@@ -199,7 +185,7 @@ def _dense(labels: np.ndarray, classes, segment) -> np.ndarray:
     return np.flatnonzero(np.isin(np.array(classes)[labels], segment.dense_classes))
 
 
-def _windows(corpus: store.Store, folds, dense, config):
+def _cut(corpus: store.Store, folds, dense, config):
     """Cuts the whole corpus for training and for testing, then deals to the folds."""
     segment, spec = config.segment, corpus.spec
     train = segments.cut(
@@ -208,7 +194,7 @@ def _windows(corpus: store.Store, folds, dense, config):
     test = segments.cut(corpus.num_samples, spec, segment, step_s=segment.test_step_s)
     chooses = {"val": "val", "last": "val", "test": "test"}[config.protocol.selection]
     runs = tuple(
-        RunWindows(
+        Run(
             fold=fold,
             train=train.take(fold.train),
             select=test.take(getattr(fold, chooses)),
@@ -219,8 +205,8 @@ def _windows(corpus: store.Store, folds, dense, config):
     return runs, tuple(corpus.utterances[u].id for u in test.padded)
 
 
-def _sizes(corpus: store.Store, runs, segment) -> tuple[int, ...]:
-    """Frames to which windows are padded: one size, or the buckets of `whole`."""
+def _sizes(corpus: store.Store, segment) -> tuple[int, ...]:
+    """Frames to which segments are padded: one size, or the buckets of `whole`."""
     full = segments.window_frames(corpus.spec, segment.window_s)
     if segment.rule != "whole":
         return (full,)
@@ -228,7 +214,7 @@ def _sizes(corpus: store.Store, runs, segment) -> tuple[int, ...]:
     return segments.bucket_sizes(lengths, full, segment.buckets)
 
 
-def _constants(corpus, buffer, runs, labels, sizes, config) -> Constants:
+def _constants(corpus, frames, runs, labels, sizes, config) -> Constants:
     num_classes = int(labels.max()) + 1
     rows = []
     statistics = _statistics(corpus, runs, sizes, config)
@@ -239,7 +225,7 @@ def _constants(corpus, buffer, runs, labels, sizes, config) -> Constants:
                 labels[run.train.utterance], num_classes
             )
         order = batches.training_order(
-            run, buffer, labels, config, epoch=0, sizes=sizes
+            run, frames, labels, config, epoch=0, sizes=sizes
         )
         steps = np.int32(sum(len(index.start) for index in order))
         seed = np.random.SeedSequence([run.fold.seed, run.key]).generate_state(1)[0]

@@ -128,8 +128,8 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
         while snapshot.epoch < config.train.epochs and _any_active(snapshot):
             started = time.monotonic()
             planned = epoch_order(config, experiment, snapshot)
-            chunks = _chunks(trainer, planned, snapshot, workdir)
-            snapshot.step = _epoch(trainer, planned, chunks, snapshot, bar, stop)
+            calls = _calls(trainer, planned, snapshot, workdir)
+            snapshot.step = _epoch(trainer, planned, calls, snapshot, bar, stop)
             if stop["signal"]:
                 selection.check_finite(trainer, snapshot.epoch + 1)
                 _save(trainer, checkpointer, snapshot, normalisation)
@@ -153,7 +153,7 @@ def epoch_order(config, experiment, snapshot: Snapshot) -> schedule.Schedule:
     orders = [
         batches.training_order(
             run,
-            experiment.buffer,
+            experiment.frame_table,
             experiment.labels,
             config,
             epoch=snapshot.epoch,
@@ -166,26 +166,26 @@ def epoch_order(config, experiment, snapshot: Snapshot) -> schedule.Schedule:
     return schedule.plan(orders, experiment.sizes, epoch=snapshot.epoch)
 
 
-def _chunks(trainer: Trainer, planned, snapshot: Snapshot, workdir):
+def _calls(trainer: Trainer, planned, snapshot: Snapshot, workdir):
     """What is left of an epoch, call by call; traced in a process's first epoch."""
-    chunks = trainer.chunks(planned, snapshot.step)
+    calls = trainer.calls(planned, snapshot.step)
     if "first_step" in clock.current().first:
-        return chunks
+        return calls
     num_calls = -(-trainer.config.train.profile_steps // trainer.steps_per_call)
-    return profiling.traced(chunks, num_calls, workdir.path / files.PROFILE)
+    return profiling.traced(calls, num_calls, workdir.path / files.PROFILE)
 
 
 @clock.part("training")
-def _epoch(trainer: Trainer, planned, chunks, snapshot: Snapshot, bar, stop) -> int:
+def _epoch(trainer: Trainer, planned, calls, snapshot: Snapshot, bar, stop) -> int:
     """Trains the rest of an epoch; returns the step reached."""
     if snapshot.step == 0:
         trainer.start_epoch()
     reached = snapshot.step
-    for first, frames, chunk in chunks:
+    for call in calls:
         with clock.first("first_step"):
-            trainer.train(chunk, frames)
+            trainer.train(call)
             jax.block_until_ready(trainer.totals)
-        done = min(first + trainer.steps_per_call, planned.steps)
+        done = min(call.first_step + trainer.steps_per_call, planned.steps)
         bar.update(done - reached)
         reached = done
         if stop["signal"]:

@@ -14,7 +14,7 @@ from ser_jax.workdir.checkpoint import RunRecord, Snapshot
 def close_epoch(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
     """Checks the numbers, scores the selecting part, keeps better states; log lines."""
     totals = check_finite(trainer, snapshot.epoch + 1)
-    weights = [{"params": s.params, "stats": s.stats} for s in trainer.states]
+    weights = [state.weights for state in trainer.states]
     selected = _selecting_scores(trainer, weights)
     host = trainer.placement.collect(weights)
     rows = []
@@ -99,7 +99,7 @@ def check_finite(trainer: Trainer, epoch: int):
     totals = trainer.placement.collect(trainer.totals)
     bad = np.flatnonzero(totals.bad_step >= 0)
     if len(bad):
-        name = trainer.experiment.names()[bad[0]]
+        name = trainer.experiment.runs[bad[0]].name
         step = totals.bad_step[bad[0]] + 1
         raise InputError(
             f"Expected finite losses and gradients; got NaN or Inf in run {name!r}, "

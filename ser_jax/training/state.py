@@ -1,4 +1,4 @@
-"""What one run carries from step to step."""
+"""What one run carries from step to step, and what it keeps fixed."""
 
 from typing import NamedTuple
 
@@ -8,41 +8,39 @@ import optax
 from flax import nnx
 
 
+class Constants(NamedTuple):
+    """What a run keeps fixed; stacked on a leading axis R when there are many."""
+
+    mean: jax.Array  # float32 [F, C], of the fold's training part; 0 if not normalised
+    std: jax.Array  # float32 [F, C], likewise; 1 if not normalised
+    class_weight: jax.Array  # float32 [K]
+    steps_per_epoch: jax.Array  # int32
+    seed: jax.Array  # uint32, the run's own
+
+
 class TrainState(NamedTuple):
-    """State of one run; stacked on a leading axis R when there are many.
+    """State of one run; stacked on a leading axis R when there are many."""
 
-    Attributes:
-      params: `nnx.Param` state.
-      stats: Everything else the model keeps, e.g. running statistics.
-      opt_state: The optimiser's state.
-      step: int32, updates made so far; all randomness of a step derives from it.
-      centers: float32 [K, D], class centres of the center loss; None without it.
-    """
-
-    params: nnx.State
-    stats: nnx.State
+    params: nnx.State  # `nnx.Param`
+    stats: nnx.State  # everything else the model keeps, e.g. running statistics
     opt_state: optax.OptState
-    step: jax.Array
-    centers: jax.Array | None = None
+    step: jax.Array  # int32, updates so far; all randomness of a step derives from it
+    centers: jax.Array | None = None  # float32 [K, D] of the center loss, else None
+
+    @property
+    def weights(self) -> dict:
+        """What predictions depend on."""
+        return {"params": self.params, "stats": self.stats}
 
 
 class Totals(NamedTuple):
-    """Sums over the steps of an epoch, so that no mean of means is ever taken.
+    """Sums over the steps of an epoch, so that no mean of means is ever taken."""
 
-    Attributes:
-      loss: float32, sum of the examples' losses.
-      correct: float32, number of examples whose true class scored highest.
-      count: float32, number of examples.
-      bad_step: int32, first step of this epoch whose loss or gradient was not finite;
-        -1 if there was none.
-      step: int32, steps of this epoch so far.
-    """
-
-    loss: jax.Array
-    correct: jax.Array
-    count: jax.Array
-    bad_step: jax.Array
-    step: jax.Array
+    loss: jax.Array  # float32, sum of the examples' losses
+    correct: jax.Array  # float32, examples whose true class scored highest
+    count: jax.Array  # float32, examples
+    bad_step: jax.Array  # int32, first step with a loss or gradient not finite, else -1
+    step: jax.Array  # int32, steps of this epoch so far
 
     @classmethod
     def zero(cls) -> "Totals":

@@ -6,14 +6,14 @@ import jax
 import numpy as np
 
 from ser_jax import clock
-from ser_jax.data import batches, sample_table, schedule
+from ser_jax.data import batches, schedule
 from ser_jax.data.batches import Index
 from ser_jax.errors import InputError
-from ser_jax.features.spec import RECIPES
 from ser_jax.scoring import metrics, voting
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training import feeder, optim, runs, step
-from ser_jax.training.feeder import Chunk
+from ser_jax.training import optim, runs, step
+from ser_jax.training.batch import make_batch
+from ser_jax.training.feeder import Call, Feeder
 from ser_jax.training.state import Totals
 from ser_jax.workdir.checkpoint import RunRecord, Snapshot
 
@@ -26,9 +26,9 @@ class Trainer:
     """All runs of an experiment on the devices.
 
     Attributes:
-      experiment: Data, folds and windows.
+      experiment: Data, folds and segments.
       placement: Which run lives where.
-      feeder: Where the frames lie.
+      feeder: Puts segments on the devices.
       steps_per_call: Training steps compiled into one call.
       states: One stacked state per round.
       totals: One stacked `Totals` per round.
@@ -45,37 +45,36 @@ class Trainer:
             num_devices=config.train.devices,
             per_call=config.train.runs_per_call,
         )
-        on_cpu = jax.devices()[0].platform == "cpu"
-        # Steps with windows of different sizes cannot share a call.
-        mixed = len(experiment.sizes) > 1
-        default = 1 if on_cpu else ACCELERATOR_STEPS_PER_CALL
-        self.feeder = feeder.Feeder(
-            _buffers(experiment),
-            experiment.tables,
-            self.placement,
-            config.data,
+        self.feeder = Feeder(
+            experiment.segment_tables, experiment.tables, self.placement, config.data
         )
-        default = self.feeder.steps_per_call(
-            default,
-            len(experiment.runs) * config.train.batch_size,
-            experiment.sizes[-1],
-        )
-        self.steps_per_call = 1 if mixed else config.train.steps_per_call or default
+        self.steps_per_call = self._choose_steps_per_call()
         self._graphdef, self._initial = experiment_lib.new_states(config, experiment)
         self._programs = {}
         self.use(self.placement)
+
+    def _choose_steps_per_call(self) -> int:
+        train, sizes = self.config.train, self.experiment.sizes
+        if len(sizes) > 1:  # steps with segments of different sizes cannot share a call
+            return 1
+        if train.steps_per_call:
+            return train.steps_per_call
+        on_cpu = jax.devices()[0].platform == "cpu"
+        most = 1 if on_cpu else ACCELERATOR_STEPS_PER_CALL
+        segments = len(self.experiment.runs) * train.batch_size
+        return self.feeder.steps_per_call(most, segments, sizes[-1])
 
     def use(self, placement: runs.Placement) -> None:
         """Takes another placement on the same mesh; all states start anew."""
         self.placement = self.feeder.placement = placement
         if placement not in self._programs:
-            self._programs[placement] = self._compiled()
+            self._programs[placement] = self._compile()
         self._train, self._predict = self._programs[placement]
         self._constants = placement.scatter(self.experiment.constants)
         self.load(self.initial_snapshot())
 
-    def _compiled(self) -> tuple[dict, dict]:
-        """The training and the prediction call for each size of windows."""
+    def _compile(self) -> tuple[dict, dict]:
+        """The training and the prediction call for each size of segments."""
         compile_ = self.placement.compile
         sizes = self.experiment.sizes
         train = {x: compile_(self._training_steps(x), donate=(1, 2)) for x in sizes}
@@ -87,7 +86,7 @@ class Trainer:
         zero = jax.device_get(Totals.zero())
         return Snapshot(
             states=self._initial,
-            best={"params": self._initial.params, "stats": self._initial.stats},
+            best=self._initial.weights,
             totals=jax.tree.map(lambda x: np.repeat(x[None], num_runs, 0), zero),
             records=[RunRecord() for _ in range(num_runs)],
         )
@@ -101,157 +100,117 @@ class Trainer:
         """Sets the totals to zero."""
         self.totals = self.placement.scatter(self.initial_snapshot().totals)
 
-    def chunks(self, planned: schedule.Schedule, start: int = 0):
-        """Prepares an epoch's calls from a step on, one ahead of the device.
+    def calls(self, planned: schedule.Schedule, start: int = 0):
+        """Prepares the calls of an epoch from a step on, one ahead of the device."""
+        return self.feeder.calls(planned, start, self.steps_per_call)
 
-        Yields:
-          (number of the first step, frames of the windows, what `train` takes).
-        """
-        pieces = schedule.chunks(planned, start, self.steps_per_call)
-        yield from self.feeder.chunks(pieces)
-
-    def train(self, chunk: Index | list[Chunk | None], window_frames: int) -> None:
-        """Runs the steps of a chunk on every run that has examples in it.
-
-        Args:
-          chunk: Windows [R, S, B], or what `chunks` made of them.
-          window_frames: Frames to which they are padded, one of the buckets' sizes.
-        """
-        if isinstance(chunk, Index):
-            chunk = self.feeder.chunk(chunk, window_frames)
-        for number, part in enumerate(chunk):
-            if part is not None:
-                call = self._train[window_frames]
-                self.states[number], self.totals[number] = call(
-                    *self._reads(number, part)
+    def train(self, call: Call) -> None:
+        """Runs the steps of a call on every run that has examples in it."""
+        for number, index in enumerate(call.rounds):
+            if index is not None:
+                compiled = self._train[call.window_frames]
+                self.states[number], self.totals[number] = compiled(
+                    *self._arguments(number, index)
                 )
 
-    def lowered(self, index: Index, window_frames: int) -> jax.stages.Lowered:
+    def lowered(self, call: Call) -> jax.stages.Lowered:
         """The first round's training call, to ask for its memory, cost or text."""
-        part = self.feeder.chunk(index, window_frames)[0]
-        return self._train[window_frames].lower(*self._reads(0, part))
+        compiled = self._train[call.window_frames]
+        return compiled.lower(*self._arguments(0, call.rounds[0]))
 
-    def _reads(self, number: int, part: Chunk) -> tuple:
+    def _arguments(self, number: int, index: Index) -> tuple:
         states, totals = self.states[number], self.totals[number]
-        return self.feeder.tables, states, totals, part, self._constants[number]
+        return self.feeder.tables, states, totals, index, self._constants[number]
 
-    def posteriors(self, weights: list, windows: list) -> list[np.ndarray]:
+    def posteriors(self, weights: list, segments: list) -> list[np.ndarray]:
         """Utterance posteriors of every run.
 
         Args:
           weights: One stacked object with `params` and `stats` per round.
-          windows: One `Segments` per run; a run with none gives an empty array.
+          segments: One `Segments` per run; a run with none gives an empty array.
 
         Returns:
-          Per run float32 [U, K], in the order of the sorted utterances of its windows.
+          Per run [U, K], in the order of the sorted utterances of its segments.
+
+        Raises:
+          InputError: A posterior is not finite.
         """
-        orders = [
-            self._evaluation_order(x) if len(x.utterance) else None for x in windows
-        ]
-        planned = schedule.plan(
-            [order and order[0] for order in orders], self.experiment.sizes
-        )
-        found = []
-        pieces = schedule.chunks(planned, 0, self.steps_per_call)
-        for _, frames, chunk in self.feeder.chunks(pieces, skip=False):
-            parts = [
-                self._predict[frames](
-                    self.feeder.tables, weights[number], part, self._constants[number]
-                )
-                for number, part in enumerate(chunk)
-            ]
-            found.append(self.placement.collect(parts))
-        _check_finite(found)
-        scores = np.concatenate(found, axis=1)[:, : planned.steps]
-        scores = scores.reshape(len(windows), -1, scores.shape[-1])
-        counted = planned.index.weight.reshape(len(windows), -1) > 0
+        orders = [self._evaluation_order(x) for x in segments]
+        planned = schedule.plan([order for order, _ in orders], self.experiment.sizes)
+        collected = []
+        calls = self.feeder.calls(planned, 0, self.steps_per_call, training=False)
+        for call in calls:
+            predict = self._predict[call.window_frames]
+            rounds = zip(weights, call.rounds, self._constants, strict=True)
+            parts = [predict(self.feeder.tables, *arguments) for arguments in rounds]
+            collected.append(self.placement.collect(parts))
+        _check_finite(collected)
+        num_runs = len(segments)
+        scores = np.concatenate(collected, axis=1)[:, : planned.steps]
+        scores = scores.reshape(num_runs, -1, scores.shape[-1])
+        real = planned.index.weight.reshape(num_runs, -1) > 0
         rule = self.config.segment.vote
         return [
-            _vote(_in_window_order(run[keep], order), x, rule)
-            for run, keep, order, x in zip(
-                scores, counted, orders, windows, strict=True
-            )
+            _vote(scores[r, real[r]], x.utterance[np.concatenate(orders[r][1])], rule)
+            for r, x in enumerate(segments)
         ]
 
-    def _evaluation_order(self, windows):
+    def _evaluation_order(self, segments):
         return batches.evaluation_order(
-            windows,
-            self.experiment.buffer,
+            segments,
+            self.experiment.frame_table,
             self.experiment.labels,
             batch_size=self.config.train.eval_batch_size,
             sizes=self.experiment.sizes,
         )
 
-    def _batch(self, tables, chunk, constants, window_frames):
-        tables, index = feeder.own_table(tables, chunk, window_frames)
-        data = self.config.data
-        batch = step.gather(tables, constants, index, window_frames, data)
-        if tables.samples is not None:
-            data = self.config.data
-            batch["samples"] = sample_table.cut(
-                tables,
-                chunk.index,
-                window_frames,
-                RECIPES[data.recipe],
-                data.channels,
-                own=bool(chunk.rows),
-            )
-        return self.placement.split_batch(batch)
+    def _bind_make_batch(self, window_frames: int):
+        make = functools.partial(
+            make_batch, config=self.config, window_frames=window_frames
+        )
+        split = self.placement.split_batch
+
+        def split_batch(tables, index, constants, key=None):
+            # The index as well: otherwise each device could cut the whole batch.
+            return split(make(tables, split(index), constants, key))
+
+        return split_batch
 
     def _training_steps(self, window_frames: int):
-        optimizer = optim.make_optimizer(self.config.train)
-        train_step = step.make_train_step(self._graphdef, optimizer, self.config)
+        train_step = step.make_train_step(
+            self._graphdef,
+            optim.make_optimizer(self.config.train),
+            self.config,
+            self._bind_make_batch(window_frames),
+        )
 
-        def one(tables, state, totals, chunk, constants):
-            batch = self._batch(tables, chunk, constants, window_frames)
-            return train_step(state, totals, batch, chunk.index, constants)
+        def steps(tables, state, totals, index, constants):
+            def body(carry, one):
+                return train_step(tables, *carry, one, constants), None
 
-        def steps(tables, state, totals, chunk, constants):
             if self.steps_per_call == 1:  # convolutions in a loop use one CPU thread
-                single = jax.tree.map(lambda x: x[0], chunk)
-                return one(tables, state, totals, single, constants)
-
-            def body(carry, single):
-                return one(tables, *carry, single, constants), None
-
-            return jax.lax.scan(body, (state, totals), chunk)[0]
+                return body((state, totals), jax.tree.map(lambda x: x[0], index))[0]
+            return jax.lax.scan(body, (state, totals), index)[0]
 
         return steps
 
     def _prediction_steps(self, window_frames: int):
-        predict_step = step.make_predict_step(self._graphdef)
+        make = self._bind_make_batch(window_frames)
+        predict_step = step.make_predict_step(self._graphdef, make)
 
-        def one(tables, weights, constants, chunk):
-            batch = self._batch(tables, chunk, constants, window_frames)
-            return predict_step(weights["params"], weights["stats"], batch)
+        def steps(tables, weights, index, constants):
+            def one(index):
+                return predict_step(tables, weights, index, constants)
 
-        def steps(tables, weights, chunk, constants):
-            predict = functools.partial(one, tables, weights, constants)
             if self.steps_per_call == 1:
-                return predict(jax.tree.map(lambda x: x[0], chunk))[None]
-            return jax.lax.map(predict, chunk)
+                return one(jax.tree.map(lambda x: x[0], index))[None]
+            return jax.lax.map(one, index)
 
         return steps
 
 
-def _buffers(experiment: experiment_lib.Experiment) -> dict:
-    """What windows are cut from, by their field of `Tables`."""
-    buffers = {"frames": experiment.buffer}
-    if experiment.samples is not None:
-        buffers["samples"] = experiment.samples
-    return buffers
-
-
-def _in_window_order(scores: np.ndarray, order) -> np.ndarray:
-    """Puts the scores of all buckets back into the order of the windows."""
-    places = np.concatenate(order[1]) if order else np.zeros(0, int)
-    ordered = np.empty_like(scores)
-    ordered[places] = scores
-    return ordered
-
-
-def _check_finite(found: list[np.ndarray]) -> None:
-    if not all(np.isfinite(x).all() for x in found):
+def _check_finite(posteriors: list[np.ndarray]) -> None:
+    if not all(np.isfinite(x).all() for x in posteriors):
         raise InputError(
             "Expected finite posteriors; a network gave NaN or Inf although its losses "
             "were finite. Lower train.learning_rate or set train.grad_clip_norm; the "
@@ -259,11 +218,10 @@ def _check_finite(found: list[np.ndarray]) -> None:
         )
 
 
-def _vote(scores: np.ndarray, windows, rule: str) -> np.ndarray:
-    utterances, place = np.unique(windows.utterance, return_inverse=True)
-    if not len(utterances):
-        return np.zeros((0, scores.shape[-1]))
-    return voting.vote(scores.astype(np.float64), place, len(utterances), rule)
+def _vote(scores: np.ndarray, utterance: np.ndarray, rule: str) -> np.ndarray:
+    """Posteriors [U, K] of the sorted utterances that occur in `utterance` [S]."""
+    utterances, place = np.unique(utterance, return_inverse=True)
+    return voting.vote(scores, place, len(utterances), rule)
 
 
 def scores(posteriors: np.ndarray, labels: np.ndarray) -> dict[str, float]:

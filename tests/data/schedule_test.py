@@ -52,10 +52,10 @@ def test_buckets_are_mixed_anew_each_epoch_whatever_runs_are_beside():
     assert _order(in_order, 0) == [0, 2, 4, 100, 102, 104, 106]
 
 
-def test_chunks_resume_anywhere_and_fill_up_the_last():
+def test_calls_resume_anywhere_and_fill_up_the_last():
     runs = [[_part(0, 5, 5)]]
     planned = schedule.plan(runs, (5,), epoch=3)
-    pieces = list(schedule.chunks(planned, 2, 2))
+    pieces = list(planned.calls(2, 2))
     assert [(first, frames) for first, frames, _ in pieces] == [(2, 5), (4, 5)]
     assert pieces[0][2].start[0, :, 0].tolist() == [4, 6]
     assert pieces[1][2].weight[0].sum(axis=1).tolist() == [2, 0]

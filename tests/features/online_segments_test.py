@@ -3,11 +3,13 @@
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from ser_jax.data import sample_table
 from ser_jax.data.batches import Index, Tables
 from ser_jax.features import online_segments, vtlp
 from ser_jax.features.spec import RECIPES
+from ser_jax.training.batch import cut_samples
 from tests.features.vtlp_test import copies
 
 NUM_SAMPLES = np.array([5003, 300, 8000], np.int64)
@@ -20,7 +22,7 @@ def sixteen_bit(num, seed):
 
 
 def table(spec, channels):
-    """A buffer of three recordings whose blocks lie in another order in their file."""
+    """A samples of three recordings whose blocks lie in another order in their file."""
     recordings = [sixteen_bit(n, seed) for seed, n in enumerate(NUM_SAMPLES)]
     hop = spec.hop_samples
     padded = [np.pad(x, (0, -len(x) % hop)).reshape(-1, 1, hop) for x in recordings]
@@ -31,47 +33,56 @@ def table(spec, channels):
         vtlp.log_energies(x.astype(np.float32) / 32768, spec)[0].max()
         for x in recordings
     ]
-    buffer = sample_table.SampleBuffer(
+    base = before + np.cumsum([0, *rows])
+    whole = sample_table.SampleTable(
         flat=np.concatenate(padded[::-1]),
         source=np.array([rows[1] + rows[2], rows[2], 0]),
-        base=before + np.cumsum([0, *rows]),
-        frame_base=np.cumsum([0, *frames]),
-        num_samples=NUM_SAMPLES,
-        log_peak=np.array(peaks, np.float32),
+        base=base,
+        tail=online_segments.reach(spec, channels, WINDOW).rows,
+        recordings=sample_table.Recordings(
+            first_frame=np.cumsum([0, *frames])[:-1].astype(np.int32),
+            first_row=base[:-1].astype(np.int32),
+            num_samples=NUM_SAMPLES.astype(np.int32),
+            log_peak=np.array(peaks, np.float32),
+        ),
         spec=spec,
         channels=channels,
-        window_frames=WINDOW,
     )
-    return buffer, recordings
+    return whole, recordings
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["table", "own rows"])
+def data_of(recipe, channels):
+    return ConfigDict({"recipe": recipe, "channels": channels})
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["table", "host"])
 @pytest.mark.parametrize(
     ("recipe", "channels"),
     [("logmel128", 1), ("logmel40_3d", 3), ("logmel64", 2), ("spectrogram200", 1)],
 )
 def test_windows_are_cut_from_the_warped_recording(recipe, channels, own):
     spec = RECIPES[recipe]
-    buffer, recordings = table(spec, channels)
+    samples, recordings = table(spec, channels)
     total = [spec.num_frames(int(n)) for n in NUM_SAMPLES]
     # First, middle and last windows, one longer than its recording.
     utterance = np.array([0, 0, 0, 1, 2, 2], np.int32)
     first = np.array([0, 2, total[0] - 3, 0, 0, total[2] - WINDOW], np.int32)
-    start = (buffer.frame_base[utterance] + first).astype(np.int32)
+    start = samples.recordings.first_frame[utterance] + first
     num = np.minimum(WINDOW, np.array(total)[utterance] - first)
     index = Index(utterance, start, num, utterance, np.ones(6, np.float32))
-    rows = buffer.rows(0, buffer.shape[0])
+    tables = Tables(recordings=samples.recordings)
     if own:
-        rows = buffer.windows(start, WINDOW).reshape(-1, *rows.shape[1:])
+        index = index._replace(samples=samples.segments(start, WINDOW))
+    else:
+        tables = tables._replace(samples=samples.rows(0, samples.shape[0]))
     alpha = np.array([0.8, 1.2, 0.95, 1.1, 1.0, 0.87], np.float32)
 
     @jax.jit
-    def windows(tables):
-        cut = sample_table.cut(tables, index, WINDOW, spec, channels, own=own)
+    def segments(tables):
+        cut = cut_samples(tables, index, data_of(recipe, channels), WINDOW)
         return online_segments.features(cut, alpha, WINDOW, spec, channels)
 
-    tables = Tables(samples=rows, recordings=buffer.recordings)
-    got = np.asarray(windows(tables))
+    got = np.asarray(segments(tables))
     assert got.shape == (6, WINDOW, spec.num_bands, channels)
     for i, u in enumerate(utterance):
         wave = recordings[u].astype(np.float32) / 32768
@@ -84,12 +95,12 @@ def test_windows_are_cut_from_the_warped_recording(recipe, channels, own):
 
 def test_top_db_counts_from_the_unwarped_peak():
     spec = RECIPES["mfcc26"]
-    buffer, recordings = table(spec, 1)
+    samples, recordings = table(spec, 1)
     index = Index(*(np.zeros(1, np.int32),) * 4, np.ones(1, np.float32))
     tables = Tables(
-        samples=buffer.rows(0, buffer.shape[0]), recordings=buffer.recordings
+        samples=samples.rows(0, samples.shape[0]), recordings=samples.recordings
     )
-    cut = sample_table.cut(tables, index, WINDOW, spec, 1, own=False)
+    cut = cut_samples(tables, index, data_of("mfcc26", 1), WINDOW)
     got = online_segments.features(cut, np.ones(1, np.float32), WINDOW, spec, 1)
     wave = recordings[0].astype(np.float32) / 32768
     expected = copies(wave, spec, np.ones(1))[0][:WINDOW]
@@ -99,14 +110,15 @@ def test_top_db_counts_from_the_unwarped_peak():
     np.testing.assert_allclose(got[0, :, 1:], 0.0, atol=1e-3)
 
 
-def test_rows_and_windows_agree():
+def test_rows_and_segments_agree():
     spec = RECIPES["logmel40_3d"]
-    buffer, _ = table(spec, 3)
+    samples, _ = table(spec, 3)
     need = online_segments.reach(spec, 3, WINDOW)
-    whole = buffer.rows(0, buffer.shape[0])
-    start = np.array([[0, 5], [buffer.frame_base[2], buffer.frame_base[3] - 1]])
-    cut = buffer.windows(start, WINDOW)
+    whole = samples.rows(0, samples.shape[0])
+    last = samples.recordings.first_frame[2]
+    start = np.array([[0, 5], [last, last + spec.num_frames(int(NUM_SAMPLES[2])) - 1]])
+    cut = samples.segments(start, WINDOW)
     assert cut.shape == (2, 2, need.rows, 1, spec.hop_samples)
-    place = buffer.base[2] - need.before
+    place = samples.base[2] - need.before
     np.testing.assert_array_equal(cut[1, 0], whole[place : place + need.rows])
-    assert buffer.num_bytes == whole.nbytes
+    assert samples.num_bytes == whole.nbytes

@@ -109,7 +109,7 @@ def train_one_step(transfer):
     model = build(63, transfer=transfer)
     optimizer = optim.make_optimizer(config.train)
     graphdef, before = state.create(model, optimizer)
-    constants = step.Constants(
+    constants = state.Constants(
         mean=jnp.zeros((63, 1)),
         std=jnp.ones((63, 1)),
         class_weight=jnp.ones(3),
@@ -123,9 +123,13 @@ def train_one_step(transfer):
         label=jnp.array([0, 2]),
         weight=jnp.ones(2),
     )
-    train_step = common.fast_jit(step.make_train_step(graphdef, optimizer, config))
     inputs = batch([95, 70], 95, bands=63)
-    after, _ = train_step(before, state.Totals.zero(), inputs, index, constants)
+    inputs["targets"] = jax.nn.one_hot(index.label, 3)
+    # The batch stands in for the tables.
+    train_step = common.fast_jit(
+        step.make_train_step(graphdef, optimizer, config, lambda tables, *_: tables)
+    )
+    after, _ = train_step(inputs, before, state.Totals.zero(), index, constants)
     return before, after
 
 

@@ -19,9 +19,9 @@ def stop_after(monkeypatch, calls: int):
     """Sends SIGTERM to this process in the given call of `Trainer.train`."""
     original, count = Trainer.train, {"calls": 0}
 
-    def train(self, *chunk):
+    def train(self, call):
         count["calls"] += 1
-        original(self, *chunk)
+        original(self, call)
         if count["calls"] == calls:
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -88,10 +88,10 @@ def _trained(config):
     experiment = experiment_lib.prepare(config)
     trainer = Trainer(config, experiment)
     planned = loop.epoch_order(config, experiment, trainer.initial_snapshot())
-    for _, frames, chunk in itertools.islice(trainer.chunks(planned), 3):
-        trainer.train(chunk, frames)
+    for call in itertools.islice(trainer.calls(planned), 3):
+        trainer.train(call)
     states = trainer.placement.collect(trainer.states)
-    weights = [{"params": s.params, "stats": s.stats} for s in trainer.states]
+    weights = [state.weights for state in trainer.states]
     tested = trainer.posteriors(weights, [run.test for run in experiment.runs])
     return states, tested, trainer
 
@@ -125,7 +125,7 @@ def test_both_placements_train_and_test_alike_to_the_bit(
 def test_a_table_that_goes_up_in_parts_is_the_same(small, monkeypatch):
     experiment = experiment_lib.prepare(small)
     whole = Trainer(small, experiment).feeder.tables.frames
-    row = 4 * int(np.prod(experiment.buffer.shape[1:]))
+    row = 4 * int(np.prod(experiment.frame_table.shape[1:]))
     monkeypatch.setattr(feeder, "_PART_BYTES", 101 * row)
     small.train.devices = 2
     parts = Trainer(small, experiment).feeder.tables.frames
@@ -157,4 +157,4 @@ def test_a_failure_in_the_thread_reaches_the_caller(small):
     planned = loop.epoch_order(small, experiment, trainer.initial_snapshot())
     planned.index.start[:, 1] = 2**31 - 1  # beyond the table
     with pytest.raises(IndexError):
-        list(trainer.chunks(planned))
+        list(trainer.calls(planned))

@@ -14,7 +14,7 @@ from ser_jax.errors import InputError
 from ser_jax.models import MODELS
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
-from ser_jax.training import step as step_lib
+from ser_jax.training.batch import make_batch
 from ser_jax.training.trainer import Trainer
 from tests.training.common import posteriors_of, stop_after
 
@@ -23,14 +23,6 @@ from tests.training.common import posteriors_of, stop_after
 def config(tiny_config):
     tiny_config.augment.vtlp = "online"
     return tiny_config
-
-
-def started(config):
-    """A trainer and the calls of the first epoch, one step each."""
-    experiment = experiment_lib.prepare(config)
-    trainer = Trainer(config, experiment)
-    planned = loop.epoch_order(config, experiment, trainer.initial_snapshot())
-    return trainer, [call[1:] for call in loop.schedule.chunks(planned, 0, 1)]
 
 
 class _Mean(nnx.Module):
@@ -76,25 +68,35 @@ def test_only_training_frames_are_warped(config):
     found = {}
     for on in ("device", "host"):
         config.data.frames_on = on
-        trainer, calls = started(config)
-        window, index = calls[0]
-        assert len(trainer.experiment.buffer.offset) == 1  # no copies are stored
-        part = jax.tree.map(lambda x: x[0, 0], trainer.feeder.chunk(index, window)[0])
-        constants = jax.tree.map(lambda x: x[0], trainer.experiment.constants)
+        experiment = experiment_lib.prepare(config)
+        trainer = Trainer(config, experiment)
+        assert len(experiment.frame_table.offset) == 1  # no copies are stored
+        planned = loop.epoch_order(config, experiment, trainer.initial_snapshot())
+        _, window, index = next(planned.calls(0, 1))
+        trained, evaluated = (
+            jax.tree.map(
+                lambda x: x[0, 0],
+                trainer.feeder.call(index, window, training=training).rounds[0],
+            )
+            for training in (True, False)
+        )
+        constants = jax.tree.map(lambda x: x[0], experiment.constants)
         tables = trainer.feeder.tables
-        batch = trainer._batch(tables, part, constants, window)
+        stored = make_batch(
+            tables, evaluated, constants, config=config, window_frames=window
+        )["frames"]
 
         @functools.partial(jax.jit, static_argnums=(0, 1))
-        def frames(low, high, seed, batch=batch, part=part, constants=constants):
+        def frames(low, high, seed, given=(tables, trained, constants), window=window):
             own = config.copy_and_resolve_references()
             own.data.vtlp_low, own.data.vtlp_high = low, high
             key = jax.random.key(seed)
-            return step_lib.warped(batch, constants, part.index, own, key)["frames"]
+            return make_batch(*given, key, config=own, window_frames=window)["frames"]
 
         # Tones in noise, 16 bits; z-scores of 64 bands.
-        np.testing.assert_allclose(frames(1.0, 1.0, 0), batch["frames"], atol=2e-3)
+        np.testing.assert_allclose(frames(1.0, 1.0, 0), stored, atol=2e-3)
         drawn = [np.asarray(frames(0.8, 1.2, seed)) for seed in (0, 0, 1)]
-        assert np.abs(drawn[0] - batch["frames"]).max() > 0.5
+        assert np.abs(drawn[0] - stored).max() > 0.5
         np.testing.assert_array_equal(drawn[0], drawn[1])
         assert np.abs(drawn[0] - drawn[2]).max() > 0.5
         found[on] = drawn[0]
@@ -104,4 +106,4 @@ def test_only_training_frames_are_warped(config):
 def test_a_dataset_without_samples_is_refused(config):
     corpus = experiment_lib.store.load(build.ensure_built(config.data))
     with pytest.raises(InputError, match="expected a dataset with samples"):
-        sample_table.SampleBuffer.open(corpus, None, config.data)
+        sample_table.SampleTable.open(corpus, None, config.data, 5)

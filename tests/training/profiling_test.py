@@ -45,12 +45,12 @@ def test_the_first_epoch_of_a_process_is_traced(tmp_path):
     trainer = object.__new__(Trainer)
     trainer.config = types.SimpleNamespace(train=train)
     trainer.steps_per_call = 2  # so that two calls make three steps
-    trainer.chunks = lambda planned, start: iter(range(start, planned))
+    trainer.calls = lambda planned, start: iter(range(start, planned))
     snapshot, workdir = Snapshot(None, None, None, [], step=4), types.SimpleNamespace
     with clock.running():
         for name in ("first", "second"):
-            chunks = loop._chunks(trainer, 9, snapshot, workdir(path=tmp_path / name))
-            assert list(chunks) == [4, 5, 6, 7, 8]
+            calls = loop._calls(trainer, 9, snapshot, workdir(path=tmp_path / name))
+            assert list(calls) == [4, 5, 6, 7, 8]
             with clock.first("first_step"):
                 pass
     assert list((tmp_path / "first" / "profile").rglob("*.trace.json.gz"))

@@ -1,15 +1,17 @@
 """One step of one run: losses, schedules, masks, and what a step must not change."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import nnx
-from ml_collections import ConfigDict
 
 from ser_jax.data.batches import Index, Tables
 from ser_jax.training import augment, losses, optim, state, step
+from ser_jax.training.batch import make_batch
 
 
 def test_cross_entropy_by_hand():
@@ -94,8 +96,9 @@ def _setup(config, seed=0):
     optimizer = optim.make_optimizer(config.train)
     centers = jnp.zeros((3, 5)) if config.train.center_weight else None
     graphdef, initial = state.create(_Toy(nnx.Rngs(seed)), optimizer, centers)
-    train_step = step.make_train_step(graphdef, optimizer, config)
-    constants = step.Constants(
+    make = functools.partial(make_batch, config=config, window_frames=7)
+    train_step = step.make_train_step(graphdef, optimizer, config, make)
+    constants = state.Constants(
         mean=jnp.zeros((5, 1)),
         std=jnp.ones((5, 1)),
         class_weight=jnp.ones(3),
@@ -121,18 +124,18 @@ def _buffer():
     )
 
 
-def _gather(constants, index, pad="after_norm", **tables):
-    data = ConfigDict({"pad": pad, "normalize": "fold"})
-    return step.gather(Tables(_buffer(), **tables), constants, index, 7, data)
+def _batch(config, constants, index, **tables):
+    tables = Tables(_buffer(), **tables)
+    return make_batch(tables, index, constants, config=config, window_frames=7)
 
 
-def test_gather_cuts_normalises_and_pads_with_zeros(tiny_config):
+def test_a_batch_is_cut_normalised_and_padded_with_zeros(tiny_config):
     *_, constants, _ = _setup(tiny_config)
     constants = constants._replace(
         mean=jnp.full((5, 1), 2.0), std=jnp.full((5, 1), 4.0)
     )
     buffer = _buffer()
-    batch = _gather(constants, _index(np.ones(4)))
+    batch = _batch(tiny_config, constants, _index(np.ones(4)))
     assert batch["frames"].shape == (4, 7, 5, 1)
     expected = (buffer[9:13] - 2.0) / (4.0 + 1e-5)
     np.testing.assert_allclose(batch["frames"][2, :4], expected, rtol=1e-5)
@@ -145,18 +148,20 @@ def test_padding_before_the_norm_counts_as_speech(tiny_config):
     constants = constants._replace(
         mean=jnp.full((5, 1), 2.0), std=jnp.full((5, 1), 4.0)
     )
-    batch = _gather(constants, _index(np.ones(4)), "before_norm")
+    tiny_config.data.pad = "before_norm"
+    batch = _batch(tiny_config, constants, _index(np.ones(4)))
     # The padding's value is (0 - mean) / std, and no frame is masked.
     np.testing.assert_allclose(batch["frames"][2, 4:], -0.5, rtol=1e-5)
     np.testing.assert_array_equal(batch["frame_mask"].sum(1), [7, 7, 7, 7])
 
 
-def test_gather_looks_up_words_and_speakers_by_utterance(tiny_config):
+def test_a_batch_looks_up_words_and_speakers_by_utterance(tiny_config):
     *_, constants, _ = _setup(tiny_config)
     vectors = jnp.array([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]])
     tokens = jnp.array([[1, 2, 0], [2, 0, 0], [0, 0, 0]])
     speakers = jnp.arange(12.0).reshape(3, 4)
-    batch = _gather(
+    batch = _batch(
+        tiny_config,
         constants,
         _index(np.ones(4)),
         word_vectors=vectors,
@@ -173,9 +178,9 @@ def test_gather_looks_up_words_and_speakers_by_utterance(tiny_config):
 def _one_step(config, weight, initial=None):
     train_step, first, constants, _ = _setup(config)
     index = _index(weight)
-    batch = _gather(constants, index)
     totals = state.Totals.zero()
-    return first, train_step(initial or first, totals, batch, index, constants)
+    tables = Tables(_buffer())
+    return first, train_step(tables, initial or first, totals, index, constants)
 
 
 def test_a_step_without_examples_changes_nothing(tiny_config):
@@ -202,11 +207,9 @@ def test_steps_repeat_exactly_and_randomness_follows_the_seed(tiny_config):
     )
     train_step, initial, constants, _ = _setup(tiny_config)
     index = _index(np.ones(4))
-    batch = _gather(constants, index)
     totals = state.Totals.zero()
-    other, _ = train_step(
-        initial, totals, batch, index, constants._replace(seed=jnp.uint32(8))
-    )
+    constants = constants._replace(seed=jnp.uint32(8))
+    other, _ = train_step(Tables(_buffer()), initial, totals, index, constants)
     assert not np.array_equal(
         first.params["dense"]["kernel"][...], other.params["dense"]["kernel"][...]
     )
@@ -218,7 +221,7 @@ def test_the_step_is_adam_on_the_mean_loss(tiny_config):
     tiny_config.model.head_dropout = 0.0
     train_step, initial, constants, graphdef = _setup(tiny_config)
     index = _index([1, 1, 0, 1])
-    batch = _gather(constants, index)
+    batch = _batch(tiny_config, constants, index)
     key = jax.random.fold_in(jax.random.key(constants.seed), 0)
 
     def loss(params):
@@ -232,7 +235,8 @@ def test_the_step_is_adam_on_the_mean_loss(tiny_config):
     grads = jax.grad(loss)(initial.params)
     update, _ = adam.update(grads, adam.init(initial.params))
     expected = optax.apply_updates(initial.params, update)
-    found, _ = train_step(initial, state.Totals.zero(), batch, index, constants)
+    totals = state.Totals.zero()
+    found, _ = train_step(Tables(_buffer()), initial, totals, index, constants)
     # Adam divides tiny gradients by themselves: rounding shows at a part in 1e4.
     np.testing.assert_allclose(
         found.params["dense"]["kernel"][...],
@@ -256,7 +260,7 @@ def test_center_loss_pulls_and_centers_follow(tiny_config):
     model = nnx.merge(graphdef, initial.params, initial.stats, copy=True)
     model.train()
     key = jax.random.fold_in(jax.random.key(constants.seed), 0)
-    batch = _gather(constants, _index(np.ones(4)))
+    batch = _batch(tiny_config, constants, _index(np.ones(4)))
     f = model.embed(batch, rngs=nnx.Rngs(jax.random.split(key)[0]))
     distance = 0.5 * (f**2).sum(1)[jnp.array([0, 1, 3])].sum()
     np.testing.assert_allclose(
@@ -281,11 +285,11 @@ def test_squared_error_by_hand(tiny_config):
 def test_the_first_bad_step_is_remembered(tiny_config):
     train_step, initial, constants, _ = _setup(tiny_config)
     index = _index(np.ones(4))
-    good = _gather(constants, index)
-    bad = good | {"frames": good["frames"].at[0, 0, 0, 0].set(jnp.nan)}
+    good = Tables(_buffer())
+    bad = Tables(_buffer().at[0, 0, 0].set(jnp.nan))
     current, totals = initial, state.Totals.zero()
-    for batch in (good, good, bad, good, bad):
-        current, totals = train_step(current, totals, batch, index, constants)
+    for tables in (good, good, bad, good, bad):
+        current, totals = train_step(tables, current, totals, index, constants)
     assert int(totals.bad_step) == 2 and int(totals.step) == 5
 
 

@@ -66,7 +66,7 @@ def test_scores_of_buckets_are_those_of_each_utterance(tones, datasets):
         config.segment.buckets = buckets
         experiment = experiment_lib.prepare(config)
         trainer = Trainer(config, experiment)
-        weights = [{"params": s.params, "stats": s.stats} for s in trainer.states]
+        weights = [state.weights for state in trainer.states]
         windows = [run.test for run in experiment.runs]
         scores.append(trainer.posteriors(weights, windows))
     for one, four in zip(*scores, strict=True):
@@ -102,8 +102,8 @@ def test_center_loss_brings_features_to_their_centers(tones, datasets):
     experiment = experiment_lib.prepare(config)
     trainer = Trainer(config, experiment)
     planned = loop.epoch_order(config, experiment, trainer.initial_snapshot())
-    for _, frames, chunk in loop.schedule.chunks(planned, 0, trainer.steps_per_call):
-        trainer.train(chunk, frames)
+    for call in trainer.calls(planned):
+        trainer.train(call)
     centers = trainer.placement.collect(trainer.states).centers
     assert centers.shape[:2] == (5, 3)
     gaps = np.abs(centers[:, :, None] - centers[:, None]).max(axis=-1)

@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pytest
 
-from ser_jax.data import schedule
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
 from ser_jax.training.trainer import Trainer
@@ -23,18 +22,7 @@ def test_the_compiled_step_has_no_collectives(tiny_config, mode, placement):
     assert trainer.placement.mesh.shape == {"run": 5, "data": 1}
     snapshot = trainer.initial_snapshot()
     planned = loop.epoch_order(tiny_config, experiment, snapshot)
-    _, frames, chunk = next(trainer.chunks(planned))
-    compiled = (
-        trainer._train[frames]
-        .lower(
-            trainer.feeder.tables,
-            trainer.states[0],
-            trainer.totals[0],
-            chunk[0],
-            trainer._constants[0],
-        )
-        .compile()
-    )
+    compiled = trainer.lowered(next(trainer.calls(planned))).compile()
     pattern = r"(?:all-reduce|all-gather|all-to-all|collective|reduce-scatter)[\w-]*\("
     assert re.findall(pattern, compiled.as_text()) == []
 
@@ -53,8 +41,8 @@ def test_a_run_does_not_depend_on_the_runs_beside_it(tiny_config, rule):
         trainer = Trainer(tiny_config, experiment)
         assert len(experiment.sizes) == {"slide": 1, "whole": 3}[rule]
         planned = loop.epoch_order(tiny_config, experiment, trainer.initial_snapshot())
-        for _, frames, chunk in schedule.chunks(planned, 0, 1):
-            trainer.train(chunk, frames)
+        for call in trainer.calls(planned):
+            trainer.train(call)
         states.append(trainer.placement.collect(trainer.states).params)
     together, alone = states
     np.testing.assert_array_equal(

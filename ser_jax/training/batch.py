@@ -1,0 +1,102 @@
+"""From index arrays to the model's inputs: the only place where a batch is made.
+
+Runs on the device, inside the compiled step, for training and evaluation alike.
+"""
+
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ser_jax.data.batches import Index, Tables
+from ser_jax.features import online_segments
+from ser_jax.features.spec import RECIPES
+from ser_jax.predict import forward
+from ser_jax.training import augment, losses
+from ser_jax.training.state import Constants
+
+# Folded into a step's key for VTLP, so that other draws are the same without it.
+_WARP = 7
+
+
+def make_batch(
+    tables: Tables,
+    index: Index,
+    constants: Constants,
+    key: PRNGKeyArray | None = None,
+    *,
+    config,
+    window_frames: int,
+) -> dict[str, jax.Array]:
+    """Cuts segments, normalises and pads them, looks up side inputs, and augments.
+
+    Args:
+      tables: What the device holds; `words` [B, L, E] with `word_mask` [B, L] and
+        `speaker_embedding` [B, X] are in the batch if their tables are there.
+      index: Which segments, arrays [B].
+      constants: Of the run.
+      key: Draws warp factors, masks and mixup; None for evaluation.
+      config: `data`, `augment` and `train.label_smoothing` are read.
+      window_frames: T, frames to which segments are padded.
+
+    Returns:
+      The model's inputs and, with a key, `targets` [B, K], the soft labels.
+    """
+    if key is not None and config.augment.vtlp == "online":
+        samples = cut_samples(tables, index, config.data, window_frames)
+        warp_key = jax.random.fold_in(key, _WARP)
+        frames = _warp(samples, config.data, window_frames, warp_key)
+    elif index.frames is not None:
+        frames = index.frames
+    else:
+        frames = _cut(tables.frames, index.start, window_frames)
+    mean, std = constants.mean, constants.std
+    batch = forward.model_inputs(frames, index.num_frames, mean, std, config.data)
+    if tables.tokens is not None:
+        tokens = tables.tokens[index.utterance]
+        batch |= {"words": tables.word_vectors[tokens], "word_mask": tokens > 0}
+    if tables.speaker_embeddings is not None:
+        batch["speaker_embedding"] = tables.speaker_embeddings[index.utterance]
+    if key is None:
+        return batch
+    num_classes = len(constants.class_weight)
+    batch["targets"] = losses.soft_targets(
+        index.label, num_classes, config.train.label_smoothing
+    )
+    return augment.augment(batch, config.augment, key)
+
+
+def cut_samples(
+    tables: Tables, index: Index, data, window_frames: int
+) -> online_segments.Cut:
+    """The samples under segments [B] of T = `window_frames` frames."""
+    recording = jax.tree.map(lambda x: x[index.utterance], tables.recordings)
+    first_frame = index.start - recording.first_frame
+    rows = index.samples
+    if rows is None:
+        spec = RECIPES[data.recipe]
+        reach = online_segments.reach(spec, data.channels, window_frames)
+        first_row = recording.first_row + first_frame - reach.before
+        rows = _cut(tables.samples, first_row, reach.rows)
+    return online_segments.Cut(
+        rows, first_frame, recording.num_samples, recording.log_peak
+    )
+
+
+def _warp(
+    samples: online_segments.Cut, data, window_frames: int, key: PRNGKeyArray
+) -> Float[Array, "B T F C"]:
+    """Frames of segments, a warp factor per example."""
+    num = len(samples.rows)
+    low, high = data.vtlp_low, data.vtlp_high
+    alpha = jax.random.uniform(key, (num,), minval=low, maxval=high)
+    spec = RECIPES[data.recipe]
+    return online_segments.features(samples, alpha, window_frames, spec, data.channels)
+
+
+def _cut(table, start, num: int):
+    """Rows start ... start + num - 1 for every start [B]: [B, num, ...]."""
+
+    def one(start):
+        # Slices stay contiguous copies; gathering by a [B, num] index would not.
+        return jax.lax.dynamic_slice_in_dim(table, start, num, axis=0)
+
+    return jax.vmap(one)(start)
