@@ -201,6 +201,21 @@ def test_a_conclusion_for_every_outcome(number, words, drops):
     assert ("no spread" in conclusion) == (number == 1)
 
 
+@pytest.mark.parametrize(
+    ("drops", "matters"),
+    [((0.5, 0.4, 0.6, 0.3), True), ((0.9, -0.5, 0.6, -0.3), False)],
+)
+def test_a_difference_counts_from_two_standard_errors_on(drops, matters):
+    runs = []
+    for i, drop in enumerate(drops):
+        hidden = {case[:2]: [0.8] for case in CASES}
+        hidden |= {
+            (deletion.ATTENDED, share): [0.8 - drop] for share in deletion.SHARES
+        }
+        runs.append(RunScores(f"f{i}", 0, 9, 30, 0.8, hidden))
+    assert ("The attention matters" in deletion_report.conclude(runs)) == matters
+
+
 class Linear(nnx.Module):
     """Logits that are linear in frames and words."""
 
@@ -252,12 +267,13 @@ def test_a_cell_of_a_grid_and_the_input_under_it():
 
 def test_uniform_attention_is_one_wherever_there_is_a_cell():
     mass = np.ones((2, 2, 3)) / 6
-    mass[1] = [[0.25, 0.25, 0], [0.25, 0.25, 0]]  # 6 frames: two columns
+    # Two columns, which 9 frames do not fill; the last one stands for frame 8.
+    mass[1] = [[0.25, 0.25, 0], [0.25, 0.25, 0]]
     attention = AttentionMap(mass, (0, 3, 8), (0, 4, 8, 9))
-    multiples = grid_over(attention, [11, 6]).relative(attention)
+    multiples = grid_over(attention, [11, 9]).relative(attention)
     np.testing.assert_allclose(multiples[0, :, :11], 1, rtol=1e-12)
-    np.testing.assert_allclose(multiples[1, :, :6], 1, rtol=1e-12)
-    assert np.isnan(multiples[1, :, 6:]).all()
+    np.testing.assert_allclose(multiples[1, :, :9], 1, rtol=1e-12)
+    assert np.isnan(multiples[1, :, 9:]).all()
 
 
 def add_to_time_axis(columns, num_frames, starts, values):
