@@ -18,6 +18,7 @@ from ser_jax.report.document import (
 )
 from ser_jax.report.score_table import percent
 from ser_jax.scoring import metrics
+from ser_jax.workdir.config import flatten
 from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.provenance import stamps
 
@@ -183,7 +184,7 @@ def _incomparable(trainings, paired) -> list[str]:
 
 def _config_differences(configs: Sequence[Mapping]) -> tuple[list[str], list[tuple]]:
     """All keys that every config has, and (key, values) of those that differ."""
-    flat = [dict(_flatten(config)) for config in configs]
+    flat = [flatten(config) for config in configs]
     # Models and versions have keys of their own, which nothing here could answer.
     keys = [
         key
@@ -192,14 +193,6 @@ def _config_differences(configs: Sequence[Mapping]) -> tuple[list[str], list[tup
     ]
     rows = [(key, *(str(config[key]) for config in flat)) for key in keys]
     return keys, [row for row in rows if len(set(row[1:])) > 1]
-
-
-def _flatten(tree: Mapping, prefix: str = ""):
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _pairs(trainings):

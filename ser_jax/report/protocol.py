@@ -3,20 +3,21 @@
 from collections.abc import Mapping
 
 from ser_jax.report.document import Items, Section, code, plain
+from ser_jax.workdir.provenance import PAPER_MODE, REPEATED_SENTENCES, SYNTHETIC
 
 LISTED = 3  # exclusions written out per reason; results.json has them all
 BANNERS = {  # by stamp
-    "synthetic corpus": (
+    SYNTHETIC: (
         "**Synthetic corpus.** The speech is made by a synthesiser to show that the "
         "program works. The numbers say nothing about human emotion and must not be "
         "compared with published ones."
     ),
-    "paper mode: epoch chosen on test data": (
+    PAPER_MODE: (
         "**Paper mode: epoch chosen on test data.** The epoch that scores best on the "
         "test part is reported, as some papers do. The numbers are optimistic; use "
         "`--config.protocol.selection=val` for honest ones."
     ),
-    "test sentences also in training": (
+    REPEATED_SENTENCES: (
         "**Test sentences also in training.** The model reads words, and many that it "
         "is tested on were trained on, so that the numbers are partly memory. IEMOCAP's "
         "sessions act the same scripts: `--config.protocol.split=session5_script` keeps "

@@ -7,7 +7,7 @@ from tabulate import SEPARATING_LINE, tabulate
 
 from ser_jax.report import protocol
 from ser_jax.report.document import plural
-from ser_jax.workdir.provenance import stamps
+from ser_jax.workdir.provenance import REPEATED_SENTENCES, stamps
 
 COMPARED = ("corpus", "subset", "happy", "split", "selection")
 HEADER = ("fold", "seed", "UA %", "WA %", "macro-F1 %", "n", "best epoch")
@@ -42,7 +42,7 @@ def text(results: Mapping, published: Mapping) -> str:
     _, *table, _ = table.splitlines()  # without rules around it
     lines = [f"{results['model']} on {results['corpus']}, {_protocol(results)}"]
     lines += [f"[{stamp}]" for stamp in stamps(results)]
-    if "test sentences also in training" in stamps(results):
+    if REPEATED_SENTENCES in stamps(results):
         lines.append(f"warning: {protocol.repeated_sentences(results)}")
     lines += ["", *table, ""]
     if differing := differences(results, published):

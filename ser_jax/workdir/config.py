@@ -61,7 +61,7 @@ def differences(stored: dict, requested: dict) -> list[str]:
       stored: Config of the workdir, plain values as JSON gives them.
       requested: Config of this command, likewise.
     """
-    stored, requested = _flatten(stored), _flatten(requested)
+    stored, requested = flatten(stored), flatten(requested)
     return [
         f"{key}: here {stored.get(key)!r}, asked for {requested.get(key)!r}"
         for key in sorted(stored.keys() | requested.keys())
@@ -69,11 +69,12 @@ def differences(stored: dict, requested: dict) -> list[str]:
     ]
 
 
-def _flatten(tree: dict, prefix: str = "") -> dict:
+def flatten(tree: dict, prefix: str = "") -> dict:
+    """Values by dotted key, as in `train.epochs`."""
     flat = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat
