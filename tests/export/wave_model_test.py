@@ -76,18 +76,19 @@ def config():
 
 
 CASES = [
-    ("slide", "mean", "after_norm"),
-    ("slide", "max", "before_norm"),
-    ("tile", "max", "after_norm"),
-    ("first_last", "mean", "after_norm"),
-    ("first", "mean", "before_norm"),
-    ("whole", "mean", "after_norm"),
+    (False, "slide", "max", "before_norm"),
+    (False, "tile", "mean", "after_norm"),
+    (False, "first_last", "mean", "after_norm"),
+    (False, "whole", "mean", "after_norm"),
+    (True, "slide", "mean", "after_norm"),  # slices at known places
+    (True, "first_last", "max", "before_norm"),  # a slice at a place that is computed
+    (True, "first", "mean", "before_norm"),
+    (True, "whole", "mean", "after_norm"),
 ]
 
 
-@pytest.mark.parametrize(("rule", "vote", "pad"), CASES)
-@pytest.mark.parametrize("plain", [False, True])
-def test_answers_as_the_evaluation(config, rule, vote, pad, plain):
+@pytest.mark.parametrize(("plain", "rule", "vote", "pad"), CASES)
+def test_answers_as_the_evaluation(config, plain, rule, vote, pad):
     config.segment.rule, config.segment.vote, config.data.pad = rule, vote, pad
     trained = untrained(config)
     rows = recordings()

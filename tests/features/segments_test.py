@@ -1,5 +1,6 @@
 """Windows: how many, where, and never past the end."""
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -161,9 +162,9 @@ def test_one_window_and_the_whole_utterance():
 
 
 def test_the_set_sizes_of_the_acrnn_code():
-    """systems.md 3.2: sessions 1-4 train, 5F validates, 5M tests (2280 turns).
+    """Sessions 1-4 train, 5F validates, 5M tests: 2280 turns in all.
 
-    The corpus is not here; from the class counts (6.5) and the published numbers of
+    The corpus is not here; from the class counts and the published numbers of
     segments follow how many turns have more than 300 frames, and the rule must give
     back each number from durations on both sides of that border.
     """
@@ -179,6 +180,25 @@ def test_the_set_sizes_of_the_acrnn_code():
         samples = np.array([long] * over + [short] * (count - over))
         assert len(places(samples, "first_last")[0]) == total
     assert sum(published.values()) + 434 == 2928
+
+
+@pytest.mark.parametrize("name", segments.RULES)
+def test_rules_say_the_same_of_traced_lengths(name):
+    """As exported programs use them, where short recordings are padded."""
+    layout = segments.Layout.of(ACRNN, 0.5, 0.13)
+    lengths = np.r_[1:200:7, 7_900:8_100, 8_100:30_000:173]
+    frames = np.array([ACRNN.num_frames(n) for n in lengths.tolist()])
+    cut = segments.cut(lengths, ACRNN, rule(rule=name, window_s=0.5), step_s=0.13)
+    last = np.bincount(cut.utterance) - 1
+    count, start = jax.jit(
+        lambda *given: (
+            segments.RULES[name].count(*given[:2], layout),
+            segments.RULES[name].start(given[2], given[1], layout),
+        )
+    )(lengths, frames, last)
+    np.testing.assert_array_equal(count.clip(1), last + 1)
+    is_last = np.append(np.diff(cut.utterance) > 0, True)
+    np.testing.assert_array_equal(start, cut.start_frame[is_last])
 
 
 def test_bucket_sizes_hold_every_window():
