@@ -1,4 +1,4 @@
-"""AlexNet's convolutions as a trunk that takes maps of any length.
+"""AlexNet's convolutions as a `strided.Trunk`.
 
 Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural
 Networks, NeurIPS 2012, and the smaller "one weird trick" version (arXiv 1404.5997) that
@@ -71,7 +71,7 @@ def response_norm(
     return (x * (offset + alpha * total) ** -beta).astype(x.dtype)
 
 
-class AlexNet(nnx.Module):
+class AlexNet(strided.Trunk):
     """Five convolutions; the last map has D = `features` channels.
 
     With a width of 1 and three input channels `original` has 3,747,200 parameters and
@@ -96,11 +96,8 @@ class AlexNet(nnx.Module):
             features_in: channels that come in.
             size: `original` (with local response normalization) or `torchvision`.
             width: multiplies every channel count.
-            dtype: of the computation; parameters are float32.
+            dtype: of the computation.
             rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown size.
         """
         check_mode("size", size, tuple(SIZES))
         self.stages = SIZES[size]
@@ -118,16 +115,10 @@ class AlexNet(nnx.Module):
 
     @property
     def geometries(self) -> list[Geometry]:
-        """Kernels, strides and padding of all layers, from the first to the last."""
         geometries = []
         for stage in self.stages:
             geometries += [stage.geometry, POOL] if stage.pool else [stage.geometry]
         return geometries
-
-    @property
-    def shortest(self) -> int:
-        """Bands and frames of the smallest map that leaves a cell."""
-        return strided.shortest_axis(self.geometries)
 
     def named_convs(self) -> dict[str, nnx.Conv]:
         """The convolutions: conv1 ... conv5."""
@@ -136,18 +127,7 @@ class AlexNet(nnx.Module):
     def __call__(
         self, x: Float[Array, "B H W C"], mask: Bool[Array, "B W"]
     ) -> tuple[Float[Array, "B h w D"], Bool[Array, "B w"]]:
-        """Returns the last map and the columns of it that are valid.
-
-        A row's valid columns are those the row alone would give, and so are its values.
-        Rows of fewer than `shortest` frames count as padded with zeros up to it.
-
-        Args:
-            x: map of bands x frames.
-            mask: True where a frame is valid: first the valid ones, then padding.
-
-        Raises:
-            ValueError: if the map has fewer bands than `shortest`.
-        """
+        """Returns the last map and its valid columns."""
         x, lengths = strided.mask_and_pad(x, mask, self.shortest)
         x = x.astype(self.dtype)
         for conv, stage in zip(self.convs, self.stages, strict=True):

@@ -3,18 +3,28 @@
 An area is a rectangle of adjacent cells (Li et al., ICML 2019). The areas of one
 size (h, w) form a smaller grid [B, H-h+1, W-w+1, ...], whose cell (i, j) stands for
 the rectangle with that top-left corner; a list holds one such grid per size, heights
-outer and widths inner, as in Li et al. Window sums are built from the size before,
-(a, b) from (a-1, b), so one size costs one addition per area.
+outer and widths inner, as in Li et al.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import nnx
 from jaxtyping import Array, Bool, Float, Shaped
 
+from ser_jax.layers.dense import check_mode
+
+# Stands for the logit of an area that does not take part: finite, because -inf minus
+# -inf would be NaN in the softmax's gradient.
+LOWEST = np.finfo(np.float32).min
+
 Size = tuple[int, int]
+KEY_MODES = ("mean", "max", "sample", "features")
+SCALES = ("sqrt_d", "none")
 
 
 def area_sizes(max_area: Size, grid: Size) -> tuple[Size, ...]:
@@ -34,14 +44,15 @@ def area_sizes(max_area: Size, grid: Size) -> tuple[Size, ...]:
 
 def _windows(x: Array, sizes: Sequence[Size], combine: Callable) -> list[Array]:
     """Combines every window of every size of x [B, H, W, ...]; sizes as area_sizes."""
+    # (h, w) comes from (h - 1, w): a size costs one operation per area, not h * w.
     heights, widths = sizes[-1]
-    wide = {1: x}  # windows of one row, by width
+    rows = {1: x}  # windows of one row, by width
     for w in range(2, widths + 1):
-        wide[w] = combine(wide[w - 1][:, :, :-1], x[:, :, w - 1 :])
-    windows = {(1, w): wide[w] for w in wide}
+        rows[w] = combine(rows[w - 1][:, :, :-1], x[:, :, w - 1 :])
+    windows = {(1, w): rows[w] for w in rows}
     for h in range(2, heights + 1):
         for w in range(1, widths + 1):
-            windows[h, w] = combine(windows[h - 1, w][:, :-1], wide[w][:, h - 1 :])
+            windows[h, w] = combine(windows[h - 1, w][:, :-1], rows[w][:, h - 1 :])
     return [windows[size] for size in sizes]
 
 
@@ -56,20 +67,15 @@ def area_maxima(
     """Maximum over the valid cells of every area; 0 where an area has none."""
     lowest = jnp.finfo(x.dtype).min
     maxima = _windows(jnp.where(mask[..., None], x, lowest), sizes, jnp.maximum)
-    counts = area_counts(mask, sizes)
+    counts = area_sums(mask.astype(jnp.float32), sizes)
     return [
         jnp.where(n[..., None] > 0, m, 0) for m, n in zip(maxima, counts, strict=True)
     ]
 
 
-def area_counts(mask: Bool[Array, "B H W"], sizes: Sequence[Size]) -> list[Array]:
-    """Number of valid cells of every area, float32."""
-    return area_sums(mask.astype(jnp.float32), sizes)
-
-
 def area_valid(mask: Bool[Array, "B H W"], sizes: Sequence[Size]) -> list[Array]:
     """Whether all cells of an area are valid."""
-    counts = area_counts(mask, sizes)
+    counts = area_sums(mask.astype(jnp.float32), sizes)
     return [n == h * w for n, (h, w) in zip(counts, sizes, strict=True)]
 
 
@@ -78,7 +84,7 @@ def area_means(
 ) -> list[Array]:
     """Mean over the valid cells of every area; 0 where an area has none."""
     sums = area_sums(jnp.where(mask[..., None], x, 0), sizes)
-    counts = area_counts(mask, sizes)
+    counts = area_sums(mask.astype(jnp.float32), sizes)
     return [
         s / jnp.maximum(n, 1)[..., None].astype(s.dtype)
         for s, n in zip(sums, counts, strict=True)
@@ -97,27 +103,27 @@ def area_stds(
     ]
 
 
+def pad_axis(x: Array, axis: int, before: int, after: int) -> Array:
+    """The array with zeros before and after one of its axes."""
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (before, after)
+    return jnp.pad(x, padding)
+
+
 def _shifted_total(parts: Sequence[Array], axis: int, length: int) -> Array:
-    """Adjoint of windows along one axis: parts[k] holds the windows of k+1 cells.
-
-    A cell d steps into a window is reached by every window longer than d, so the
-    parts are added from the longest down once, and each running total is shifted once.
-    """
-
-    def placed(x: Array, before: int) -> Array:
-        padding = [(0, 0)] * x.ndim
-        padding[axis] = (before, length - before - x.shape[axis])
-        return jnp.pad(x, padding)
-
+    """Adjoint of windows along one axis: parts[k] holds the windows of k+1 cells."""
+    # A cell d steps into a window is reached by every window longer than d: adding
+    # the parts from the longest down once, each running total is shifted only once.
     total, longer = None, None
     for d in reversed(range(len(parts))):
         part = parts[d]
         if longer is not None:
-            padding = [(0, 0)] * part.ndim
-            padding[axis] = (0, part.shape[axis] - longer.shape[axis])
-            part = part + jnp.pad(longer, padding)
+            part = part + pad_axis(
+                longer, axis, 0, part.shape[axis] - longer.shape[axis]
+            )
         longer = part
-        total = placed(part, d) if total is None else total + placed(part, d)
+        shifted = pad_axis(part, axis, d, length - d - part.shape[axis])
+        total = shifted if total is None else total + shifted
     return total
 
 
@@ -134,6 +140,16 @@ def spread_to_cells(
     return _shifted_total(columns, 2, grid[1])
 
 
+def spread_size(areas: Array, grid: tuple[int, int]) -> Array:
+    """Every cell gets the sum of the areas of one size that cover it, [B, H, W]."""
+    for axis, length in enumerate(grid, start=1):
+        last = length - areas.shape[axis]
+        areas = sum(
+            pad_axis(areas, axis, i, last - i) for i in reversed(range(last + 1))
+        )
+    return areas
+
+
 def flatten_areas(areas: Sequence[Array]) -> Shaped[Array, "B A *D"]:
     """Lists all areas on one axis, size by size, each grid row by row."""
     flat = [a.reshape(a.shape[0], a.shape[1] * a.shape[2], *a.shape[3:]) for a in areas]
@@ -145,10 +161,7 @@ def unflatten_areas(
 ) -> list[Array]:
     """Undoes flatten_areas."""
     shapes = [(grid[0] - h + 1, grid[1] - w + 1) for h, w in sizes]
-    ends, end = [], 0
-    for rows, columns in shapes:
-        end += rows * columns
-        ends.append(end)
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
     pieces = jnp.split(flat, ends[:-1], axis=1)
     return [
         p.reshape(p.shape[0], *shape, *p.shape[2:])
@@ -159,53 +172,120 @@ def unflatten_areas(
 def area_shape_ids(sizes: Sequence[Size], grid: Size) -> tuple[Array, Array]:
     """Height - 1 and width - 1 of every area in flatten_areas' order, int32 [A]."""
     repeats = [(grid[0] - h + 1) * (grid[1] - w + 1) for h, w in sizes]
-    ids = jnp.asarray(sizes, jnp.int32) - 1
-    total = sum(repeats)
-    both = jnp.repeat(ids, jnp.asarray(repeats), axis=0, total_repeat_length=total)
-    return both[:, 0], both[:, 1]
+    ids = np.repeat(np.array(sizes, np.int32) - 1, repeats, axis=0)
+    return jnp.asarray(ids[:, 0]), jnp.asarray(ids[:, 1])
 
 
-def area_seeds(dropout_key: jax.Array, sizes: Sequence[Size]) -> Array:
-    """One uint32 per area size, drawn from a JAX key."""
-    return jax.random.bits(dropout_key, (len(sizes),), jnp.uint32)
+def check_shapes(query, key, value) -> None:
+    """Raises a ValueError unless queries and grids fit each other."""
+    if key.shape[:3] != value.shape[:3] or query.shape[::2] != key.shape[::3]:
+        raise ValueError(
+            "expected query [B, N, D], key [B, H, W, D], value [B, H, W, V], got "
+            f"{query.shape}, {key.shape}, {value.shape}"
+        )
 
 
-def area_ids(
-    batch: Array, rows: Array, columns: Array, queries: Array, shape: tuple[int, ...]
-) -> Array:
-    """A uint32 for every (example, top-left cell, query), [b, h, w, n].
+@dataclasses.dataclass
+class FormedAreas:
+    """All areas of a grid of keys; fields as the arguments of `area_attention`."""
 
-    It depends on the position in the whole array, not in a block of it.
+    key: Array
+    max_area: tuple[int, int] = (3, 3)
+    key_mode: str = "mean"
+    scale: str = "sqrt_d"
+    mask: Array | None = None
+    area_key_fn: Callable | None = None
+    top_k_areas: int = 0
+    sample_key: jax.Array | None = None
 
-    Args:
-        batch: indices of the examples, [b].
-        rows: rows of the top-left cells, [h].
-        columns: columns of the top-left cells, [w].
-        queries: indices of the queries, [n].
-        shape: the whole (B, H, W, N).
+    def __post_init__(self):
+        check_mode("key_mode", self.key_mode, KEY_MODES)
+        check_mode("scale", self.scale, SCALES)
+        if self.key_mode == "features" and self.area_key_fn is None:
+            raise ValueError("key_mode='features' needs area_key_fn, e.g. AreaFeatures")
+        if self.key_mode == "sample" and self.sample_key is None:
+            self.key_mode = "mean"
+        self.grid = self.key.shape[1:3]
+        self.sizes = area_sizes(self.max_area, self.grid)
+        # Cell weights are all that is needed then: no area has to be formed.
+        self.can_stream = self.key_mode == "mean" and not self.top_k_areas
+
+    @property
+    def valid_cells(self) -> Bool[Array, "B H W"]:
+        """The mask, all True if none was given."""
+        return jnp.ones(self.key.shape[:3], bool) if self.mask is None else self.mask
+
+    def scaled(self, query: Array) -> Array:
+        """Queries whose product with a key is the logit."""
+        if self.scale == "none":
+            return query
+        return query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
+
+    def keys(self) -> Float[Array, "B A D"]:
+        """Keys of all areas."""
+        statistics = self.key, self.sizes, self.valid_cells
+        if self.key_mode == "max":
+            return flatten_areas(area_maxima(*statistics))
+        means = flatten_areas(area_means(*statistics))
+        if self.key_mode == "mean":
+            return means
+        stds = flatten_areas(area_stds(*statistics))
+        if self.key_mode == "sample":
+            noise = jax.random.normal(self.sample_key, stds.shape, stds.dtype)
+            return means + stds * noise
+        shapes = area_shape_ids(self.sizes, self.grid)
+        return self.area_key_fn(means, stds, *shapes)
+
+    def values(self, value: Array, mode: str) -> Float[Array, "B A V"]:
+        """Values of all areas."""
+        if mode == "sum":
+            cells = jnp.where(self.valid_cells[..., None], value, 0)
+            return flatten_areas(area_sums(cells, self.sizes))
+        pool = {"max": area_maxima, "mean": area_means}[mode]
+        return flatten_areas(pool(value, self.sizes, self.valid_cells))
+
+    def weights(self, query: Array, keys: Array) -> Float[Array, "B A N"]:
+        """Softmax over the areas, float32; 0 for areas with a masked cell."""
+        logits = jnp.einsum(
+            "bad,bnd->ban", keys, query, preferred_element_type=jnp.float32
+        ).astype(jnp.float32)
+        valid = area_valid(self.valid_cells, self.sizes)
+        valid = flatten_areas(valid)[..., None]
+        if 0 < self.top_k_areas < logits.shape[1]:
+            ranked = jnp.moveaxis(jnp.where(valid, logits, LOWEST), 1, -1)
+            kth = jax.lax.top_k(ranked, self.top_k_areas)[0][..., -1]
+            valid = valid & (logits >= jax.lax.stop_gradient(kth)[:, None])
+        logits = jnp.where(valid, logits, LOWEST)
+        highest = jax.lax.stop_gradient(logits.max(axis=1, keepdims=True))
+        terms = jnp.where(valid, jnp.exp(logits - highest), 0)
+        total = terms.sum(axis=1, keepdims=True)
+        return terms / jnp.where(total > 0, total, 1)
+
+
+class AreaFeatures(nnx.Module):
+    """Learned area keys of Li et al. section 3.2: dense(ReLU(dense[mean, std, size])).
+
+    The size is an embedding of the height beside one of the width, D/2 each.
     """
-    ids = jnp.uint32(0)
-    for axis, index in enumerate((batch, rows, columns, queries)):
-        stride = jnp.uint32(math.prod(shape[axis + 1 :]) % 2**32)
-        part = index.astype(jnp.uint32) * stride
-        ids = ids + part.reshape([-1 if a == axis else 1 for a in range(4)])
-    return ids
 
+    def __init__(self, features, max_area, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        """Makes the layers; `features`: D, size of a key."""
+        half = (features + 1) // 2
+        common = {"dtype": dtype, "rngs": rngs}
+        self.height = nnx.Embed(max_area[0], half, **common)
+        self.width = nnx.Embed(max_area[1], half, **common)
+        self.hidden = nnx.Linear(2 * features + 2 * half, features, **common)
+        self.out = nnx.Linear(features, features, **common)
 
-def kept(seed: Array, ids: Array, rate: float) -> Bool[Array, "..."]:
-    """Which area weights survive dropout.
-
-    The bits are an avalanche hash of id and seed (two multiply-xorshift rounds), a
-    counter-based generator: it keeps no state, fuses with the arithmetic around it,
-    and the backward pass draws the same bits again. jax.random would cost more than
-    all the rest of the attention.
-
-    Args:
-        seed: uint32 of this area size (area_seeds).
-        ids: uint32 (area_ids).
-        rate: probability of False, in [0, 1).
-    """
-    x = ids ^ seed
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
-    return (x ^ (x >> 16)) >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+    def __call__(
+        self,
+        means: Float[Array, "B A D"],
+        stds: Float[Array, "B A D"],
+        heights: Array,
+        widths: Array,
+    ) -> Float[Array, "B A D"]:
+        """Combines the statistics and the size of every area into its key."""
+        size = jnp.concatenate([self.height(heights), self.width(widths)], axis=-1)
+        size = jnp.broadcast_to(size, (*means.shape[:2], size.shape[-1]))
+        combined = jnp.concatenate([means, stds, size.astype(means.dtype)], axis=-1)
+        return self.out(nnx.relu(self.hidden(combined)))

@@ -15,13 +15,8 @@ def center_loss(
 ) -> Float[Array, " B"]:
     """Half the squared distance to the own class's center: 0.5 ||f_i - c_(y_i)||^2.
 
-    Args:
-        features: f.
-        label: y, in 0 ... K - 1.
-        centers: c; held fixed, the gradient reaches the features only.
-
     Returns:
-        One float32 loss per example.
+        One float32 loss per example; its gradient reaches the features f only.
     """
     own = jax.lax.stop_gradient(centers)[label].astype(jnp.float32)
     return 0.5 * jnp.square(features.astype(jnp.float32) - own).sum(axis=-1)
@@ -37,8 +32,7 @@ def update_centers(
     """Moves every center towards its members: c <- c - rate * mean(c - f).
 
     Args:
-        centers: c.
-        features: f.
+        centers, features: c and f.
         label: y, in 0 ... K - 1.
         weight: share of an example in the mean; 0 = padding.
         rate: alpha, in [0, 1].

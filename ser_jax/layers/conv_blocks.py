@@ -1,4 +1,4 @@
-"""Convolution, batch normalization, activation and pooling on padded maps.
+"""Modules: convolution, batch norm, activation and pooling of padded maps.
 
 A map is [B, H, W, D]: rows are bands, columns are frames, channels come last. Padding
 is whole columns: `mask` [B, W] is True where a column is valid.
@@ -40,11 +40,9 @@ def pool_mask(mask: Bool[Array, "B W"], size: int) -> Bool[Array, "B w"]:
 def max_pool(
     x: Float[Array, "B H W D"], size: tuple[int, int]
 ) -> Float[Array, "B h w D"]:
-    """Max-pool whose stride is its window; odd ends are dropped.
-
-    A maximum over reshaped axes, not `reduce_window`: forward and backward together
-    take a third of the time on CPU (44 ms against 142 ms on 2 cores).
-    """
+    """Max-pool whose stride is its window; odd ends are dropped."""
+    # A maximum over reshaped axes, not `reduce_window`: forward and backward together
+    # take a third of the time on CPU (44 ms against 142 ms on 2 cores).
     batch, rows, columns, depth = x.shape
     h, w = rows // size[0], columns // size[1]
     x = x[:, : h * size[0], : w * size[1]]
@@ -53,11 +51,9 @@ def max_pool(
 
 @jax.custom_vjp
 def _largest(cells: Float[Array, "B h a w b D"]) -> Float[Array, "B h w D"]:
-    """The maximum over the axes a and b; ties share the gradient evenly.
-
-    Its own gradient, because XLA's divides by the number of cells that equal the
-    maximum, which is 0 where two fusions round the cells differently: NaN.
-    """
+    """The maximum over the axes a and b; ties share the gradient evenly."""
+    # Its own gradient, because XLA's divides by the number of cells that equal the
+    # maximum, which is 0 where two fusions round the cells differently: NaN.
     return cells.max(axis=(2, 4))
 
 
@@ -158,15 +154,7 @@ class ConvBlock(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the convolution (with bias) and the normalization.
-
-        Args:
-            features_in: channels that come in.
-            features_out: channels that leave.
-            spec: kernel, pooling, norm and activation.
-            dtype: of the computation; parameters and statistics are float32.
-            rngs: stream `params`.
-        """
+        """Makes the convolution (with bias) and the normalization."""
         # A tuple: lists would make the graph definition unhashable.
         sides = tuple(((k - 1) // 2, (k - 1) // 2) for k in spec.kernel)
         self.conv = nnx.Conv(
@@ -185,12 +173,7 @@ class ConvBlock(nnx.Module):
     def __call__(
         self, x: Float[Array, "B H W C"], mask: Bool[Array, "B W"]
     ) -> tuple[Float[Array, "B h w D"], Bool[Array, "B w"]]:
-        """Returns the new map and the columns of it that are valid.
-
-        Args:
-            x: map whose invalid columns are 0.
-            mask: True where a column is valid.
-        """
+        """Returns the new map and its valid columns; invalid ones of x must be 0."""
         x = self.conv(x)
         mask = mask if x.shape[2] == mask.shape[1] else drop_column(mask)
         cells = mask[:, None, :]

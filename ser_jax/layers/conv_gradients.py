@@ -1,4 +1,4 @@
-"""2-D convolution that trains fast on CPU.
+"""Function: a 2-D convolution with gradients of its own, which trains fast on CPU.
 
 Kernels of three rows, where differentiated, are convolved by `winograd`: half the
 products in all three passes. What is only evaluated or exported stays lax's.
@@ -78,41 +78,38 @@ def _convolve(x, kernel, whole, padding, dilation):
     return whole(x, kernel, padding=padding)
 
 
-def _in_fewer_products(x, kernel, whole, padding, dilation):
-    """`_convolve` by `winograd`."""
-
+def _by_winograd(x, kernel, whole, padding, dilation):
     def by_columns(x, kernel):
         return _convolve(x, kernel, whole, ((0, 0), padding[1]), dilation)
 
     return winograd.convolve(x, kernel, padding[0], by_columns)
 
 
-def _gains(x, kernel, dilation) -> bool:
-    """Whether `winograd` can be used and is worth it."""
+def _use_winograd(x, kernel, dilation) -> bool:
+    # The sums of rows that it makes lose digits: float32 only (see `winograd.convolve`).
     fits = kernel.shape[0] == winograd.TAPS and dilation[0] == 1
     single = x.dtype == kernel.dtype == jnp.float32
     return fits and single and min(kernel.shape[2:]) >= WINOGRAD_CHANNELS
 
 
 def _forward(x, kernel, whole, padding, dilation):
-    """What a differentiated convolution calls instead of `_convolve`."""
-    if _gains(x, kernel, dilation):
-        return _in_fewer_products(x, kernel, whole, padding, dilation), (x, kernel)
+    if _use_winograd(x, kernel, dilation):
+        return _by_winograd(x, kernel, whole, padding, dilation), (x, kernel)
     return _convolve(x, kernel, whole, padding, dilation), (x, kernel)
 
 
 def _backward(whole, padding, dilation, residuals, gradient):
     x, kernel = residuals
-    if _gains(x, kernel, dilation):  # keeps x, not the larger sums of its rows
+    if _use_winograd(x, kernel, dilation):  # keeps x, not the larger sums of its rows
         again = functools.partial(
-            _in_fewer_products, whole=whole, padding=padding, dilation=dilation
+            _by_winograd, whole=whole, padding=padding, dilation=dilation
         )
         return jax.vjp(again, x, kernel)[1](gradient)
     pull = jax.linear_transpose(lambda y: whole(y, kernel, padding=padding), x)
-    found = kernel_gradient(
+    of_kernel = kernel_gradient(
         x, gradient, kernel.shape[:2], padding=padding, dilation=dilation
     )
-    return *pull(gradient), found.astype(kernel.dtype)
+    return *pull(gradient), of_kernel.astype(kernel.dtype)
 
 
 _convolve.defvjp(_forward, _backward)
@@ -137,7 +134,7 @@ def kernel_gradient(
     """
     (rows, columns), (down, along) = size, dilation
     (examples, height, width, out), ins = gradient.shape, x.shape[-1]
-    on_map, on_gradient, floats = _columns_on(rows, columns, ins, out)
+    on_map, on_gradient, floats = _place_columns(rows, columns, ins, out)
     across = (on_gradient - 1) * along
     wide = width + across
     fit = max(1, BLOCK_BYTES // (4 * wide * floats))  # rows of the map in a block
@@ -167,8 +164,8 @@ def kernel_gradient(
                 for j in range(0, on_gradient * along, along)
             ]
             products += jax.lax.dot_general(
-                _side_by_side(left),
-                _side_by_side(right),
+                _concatenate(left),
+                _concatenate(right),
                 (((0,), (0,)), ((), ())),
                 preferred_element_type=jnp.float32,
             )
@@ -180,12 +177,12 @@ def kernel_gradient(
     return jnp.swapaxes(products, 2, 3).reshape(rows, columns, ins, out)
 
 
-def _columns_on(rows: int, columns: int, ins: int, out: int) -> tuple[int, int, int]:
+def _place_columns(rows: int, columns: int, ins: int, out: int) -> tuple[int, int, int]:
     """The kernel's columns as shifts of the map or of its gradient; floats per cell."""
     on_map, on_gradient = rows * columns * ins + out, rows * ins + columns * out
     return min((columns, 1, on_map), (1, columns, on_gradient), key=lambda x: x[2])
 
 
-def _side_by_side(shifts):
-    joined = jnp.concatenate(shifts, axis=-1)
-    return joined.reshape(-1, joined.shape[-1])
+def _concatenate(shifts):
+    rows = jnp.concatenate(shifts, axis=-1)
+    return rows.reshape(-1, rows.shape[-1])

@@ -17,11 +17,7 @@ def activate(x: Array, name: str) -> Array:
 
 
 def batch_norm(kind: str, features: int, momentum: float, rngs: nnx.Rngs):
-    """Makes the layer for `normalize`: `batch`, `plain` (no scale, no bias) or `none`.
-
-    Parameters and statistics are float32 whatever the computation is: running
-    statistics in bfloat16 lose the small differences they are made of.
-    """
+    """Makes the layer for `normalize`: `batch`, `plain` (no scale, no bias) or `none`."""
     if kind == "none":
         return nnx.data(None)
     affine = kind == "batch"
@@ -30,6 +26,7 @@ def batch_norm(kind: str, features: int, momentum: float, rngs: nnx.Rngs):
         momentum=momentum,
         use_scale=affine,
         use_bias=affine,
+        # Running statistics in bfloat16 lose the small differences they are made of.
         dtype=jnp.float32,
         rngs=rngs,
     )
@@ -44,13 +41,12 @@ def normalize(norm: nnx.BatchNorm | None, x: Array, mask: Array | None) -> Array
         mask: broadcasts against x without its last axis; None = everything counts.
 
     Returns:
-        Values of x's shape and dtype. Rows outside the mask hold numbers of no
-        meaning. If the mask is False everywhere, everything counts: the statistics
-        of nothing would be 0/0.
+        Values of x's shape and dtype; what is outside the mask has no meaning.
     """
     if norm is None:
         return x
     if mask is not None:
+        # Without a valid row all count: the statistics of nothing would be 0/0.
         mask = (mask | ~mask.any())[..., None]
     return norm(x, mask=mask).astype(x.dtype)
 
@@ -78,16 +74,13 @@ class DenseBlock(nnx.Module):
         Args:
             features_in: features that come in.
             features_out: features that leave.
-            norm: `batch`, `plain` (batch norm without scale and bias) or `none`.
-            activation: `relu`, `leaky_relu` (slope 0.01) or `none`.
+            norm: as in `batch_norm`.
+            activation: as in `activate`.
             order: `norm_first`: linear, norm, activation; `act_first`: linear,
                 activation, norm.
             bn_momentum: share of the old running statistics kept at a step, in [0, 1).
-            dtype: of the computation; parameters and statistics are float32.
+            dtype: of the computation.
             rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown mode.
         """
         check_mode("norm", norm, NORMS)
         check_mode("activation", activation, ACTIVATIONS)
@@ -99,12 +92,7 @@ class DenseBlock(nnx.Module):
     def __call__(
         self, x: Float[Array, "*B C"], mask: Bool[Array, "*B"] | None = None
     ) -> Float[Array, "*B D"]:
-        """Returns the new features; rows outside the mask are 0.
-
-        Args:
-            x: rows of features.
-            mask: True where a row is valid; None = everywhere.
-        """
+        """Returns the new features; `mask=None`: all rows are valid."""
         x = self.linear(x)
         if self.order == "norm_first":
             x = activate(normalize(self.norm, x, mask), self.activation)

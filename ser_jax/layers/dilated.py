@@ -18,7 +18,7 @@ class DilatedResidualBlock(nnx.Module):
     Deep Learning Network (ADRNN), IEEE Access 7, 2019.
 
     Differs from the paper: its figures were not available; layers and channels follow
-    the public re-implementations (systems.md 3.3 and 3.4).
+    the public re-implementations of ADRNN and ADSRNN.
 
     Example:
         block = DilatedResidualBlock(
@@ -43,15 +43,10 @@ class DilatedResidualBlock(nnx.Module):
         Args:
             features_in: channels that come in.
             features: channels of the convolutions in a row; the last leave.
-            dilation: distance between the kernel's cells, on both axes.
-            skip_activation: of the convolution beside them: `leaky_relu` or `none`
-                (or `relu`).
-            bn_momentum: share of the old running statistics kept at a step, in [0, 1).
-            dtype: of the computation; parameters and statistics are float32.
+            dilation, bn_momentum: as in `ConvSpec`.
+            skip_activation: of the convolution beside them, as in `ConvSpec`.
+            dtype: of the computation.
             rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown `skip_activation`.
         """
 
         def block(ins: int, outs: int, activation: str) -> ConvBlock:
@@ -72,12 +67,7 @@ class DilatedResidualBlock(nnx.Module):
     def __call__(
         self, x: Float[Array, "B H W C"], mask: Bool[Array, "B W"]
     ) -> tuple[Float[Array, "B H W D"], Bool[Array, "B W"]]:
-        """Returns the new map, 0 in its padded columns, and the mask as it was.
-
-        Args:
-            x: map whose invalid columns are 0.
-            mask: True where a column is valid.
-        """
+        """Returns the new map and the mask as it was; invalid columns of x must be 0."""
         y = x
         for conv in self.convs:
             y, _ = conv(y, mask)

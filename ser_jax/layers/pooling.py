@@ -1,4 +1,4 @@
-"""Pooling a sequence, part of which is padding, into one vector."""
+"""Pools a sequence, part of which is padding, into one vector."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,8 @@ def masked_softmax(
     lowest = jnp.finfo(jnp.float32).min
     scores = jnp.where(mask, scores.astype(jnp.float32), lowest)
     highest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
-    # What is masked is made harmless before `exp` and dropped after it.
+    # Masked twice: before `exp`, so that it cannot overflow, and after it. One `where`
+    # behind the `exp` would leave inf * 0 = NaN in the gradient.
     terms = jnp.where(mask, jnp.exp(scores - highest), 0)
     total = terms.sum(axis=-1, keepdims=True)
     return terms / jnp.where(total > 0, total, 1)
@@ -41,9 +42,7 @@ class AttentionPool(nnx.Module):
     Fully Convolutional Network, APSIPA 2018 (arXiv 1806.01506): tanh, scale 0.3;
     Chen et al., 3-D ACRNN, IEEE SPL 25(10) 2018: no hidden layer, its released code a
     sigmoid with one hidden unit. A map is pooled over all its cells by flattening it.
-
-    `sow_maps` is False; set it (`model.set_attributes(sow_maps=True)`) and call under
-    `nnx.capture(nnx.Intermediate)` to receive `weights`: [B, L].
+    With `sow_maps` set it sows `weights`: [B, L].
 
     Example:
         pool = AttentionPool(256, hidden=64, activation="tanh", rngs=nnx.Rngs(0))
@@ -69,7 +68,7 @@ class AttentionPool(nnx.Module):
             activation: `none`, `sigmoid`, `tanh` or `relu`.
             scale: factor on the scores; 1 = plain softmax, towards 0 = averaging.
             combine: `sum`, or `mean`: the sum divided by the number of valid steps.
-            dtype: of the computation; parameters and the softmax are float32.
+            dtype: of the computation.
             rngs: stream `params`.
 
         Raises:
@@ -95,12 +94,7 @@ class AttentionPool(nnx.Module):
     def __call__(
         self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]
     ) -> Float[Array, "B D"]:
-        """Returns one vector per sequence; zeros where no step is valid.
-
-        Args:
-            x: the sequence; what stands in the padding does not matter.
-            mask: True where a step is valid.
-        """
+        """Returns one vector per sequence; zeros where no step is valid."""
         x = jnp.where(mask[..., None], x, 0)
         scores = x
         if self.hidden is not None:
@@ -116,17 +110,10 @@ class AttentionPool(nnx.Module):
 def statistics(
     x: Float[Array, "B L D"], mask: Bool[Array, "B L"], *, epsilon: float = 1e-8
 ) -> dict[str, Float[Array, "B D"]]:
-    """Maximum, mean and standard deviation over the valid steps.
+    """`max`, `mean` and `std` (population) over the valid steps; zeros without any.
 
-    Args:
-        x: the sequence; what stands in the padding does not matter.
-        mask: True where a step is valid.
-        epsilon: added to the variance, so that the root of a constant sequence has a
-            gradient (0).
-
-    Returns:
-        `max`, `mean` and `std` (population: divided by the number of steps); zeros
-        where no step is valid. Computed in float32, returned in x's dtype.
+    Computed in float32, returned in x's dtype. `epsilon` is added to the variance: the
+    root of a constant sequence would have no gradient.
     """
     cells, some = mask[..., None], mask.any(axis=1)[:, None]
     values = jnp.where(cells, x.astype(jnp.float32), 0)
@@ -147,8 +134,7 @@ def statistics_pool(
     Peng, Lu, Pan, Liu: Efficient Speech Emotion Recognition Using Multi-Scale CNN and
     Attention, ICASSP 2021 (arXiv 2106.04133). See `statistics`.
     """
-    found = statistics(x, mask)
-    return jnp.concatenate([found["max"], found["mean"], found["std"]], axis=-1)
+    return jnp.concatenate([*statistics(x, mask).values()], axis=-1)
 
 
 def cross_weights(
@@ -171,11 +157,11 @@ def cross_attention(
     """Reads a sequence with queries from elsewhere: softmax_l(q . k_l) k_l.
 
     The attention of MSCNN-SPU-ATT (Peng et al., ICASSP 2021): keys are the values,
-    there are no weight matrices and no scale. The softmax is in float32.
+    there are no weight matrices and no scale.
 
     Args:
         query: one vector per example, or any number of them on axes between.
-        keys: the sequence; what stands in the padding does not matter.
+        keys: the sequence.
         mask: True where a step is valid.
 
     Returns:

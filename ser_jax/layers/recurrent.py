@@ -7,11 +7,7 @@ the forget gate of Gers et al. 2000. With gates in the order i, f, g, o:
     c_t = sigmoid(f_t) c_(t-1) + sigmoid(i_t) tanh(g_t)
     h_t = sigmoid(o_t) tanh(c_t)
 
-A step outside the mask keeps h and c and gives output 0, so padding, wherever it is
-and whatever it holds, changes nothing. x W + b of all steps, and of both directions, is
-one matmul ahead of the loop; the loop itself is a `lax.scan` of both directions at once.
-
-Parameters of a direction: `kernel_in` W [D, 4H], `kernel` U [H, 4H], one bias b [4H].
+A step outside the mask keeps h and c and gives output 0, wherever it is. Parameters of a direction: `kernel_in` W [D, 4H], `kernel` U [H, 4H], one bias b [4H].
 They start as in Keras: W Glorot uniform, U orthogonal, b zeros but `forget_bias` at f.
 (PyTorch has a second bias that is added to the first, and so counts 4H more.)
 """
@@ -23,24 +19,25 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+State = tuple[Float[Array, "B H"], Float[Array, "B H"]]
+
 
 def lstm_scan(
     gates: Float[Array, "B T G"],
     mask: Bool[Array, "B T"],
     kernel: Float[Array, "H G"],
-    initial: tuple[Float[Array, "B H"], Float[Array, "B H"]] | None = None,
-) -> tuple[Float[Array, "B T H"], tuple[Float[Array, "B H"], Float[Array, "B H"]]]:
+    initial: State | None = None,
+) -> tuple[Float[Array, "B T H"], State]:
     """Runs the recurrence, forwards in time.
 
     Args:
         gates: x W + b of every step, G = 4H in the order i, f, g, o.
-        mask: True where a step is valid; others keep the state and give output 0.
+        mask: True where a step is valid.
         kernel: U, from the state to the gates.
         initial: h and c before the first step; None = zeros.
 
     Returns:
-        The outputs (h_t, in the gates' dtype), and h (in the gates' dtype) and c
-        (float32) after the last step.
+        The outputs h_t; h (both in the gates' dtype) and c (float32) after the last step.
     """
     states, cell = _states(gates, mask, kernel, initial)
     return jnp.where(mask[..., None], states, 0), (states[:, -1], cell)
@@ -48,6 +45,7 @@ def lstm_scan(
 
 def _states(gates, mask, kernel, initial):
     """h after every step [B, T, H], valid or not, and the last c [B, H]."""
+    # c is float32 in every dtype: it adds up small terms over the whole sequence.
     dtype = gates.dtype
     if initial is None:
         zeros = jnp.zeros((gates.shape[0], kernel.shape[0]), jnp.float32)
@@ -92,7 +90,7 @@ class LSTM(nnx.Module):
             features: H, size of the state.
             reverse: from the last step to the first; output t stays at t.
             forget_bias: initial bias of the forget gate.
-            dtype: of the computation; parameters and cell state are float32.
+            dtype: of the computation, but for the cell state (float32).
             rngs: stream `params`.
         """
         self.kernel_in, self.kernel, self.bias = _parameters(
@@ -104,18 +102,10 @@ class LSTM(nnx.Module):
         self,
         x: Float[Array, "B T D"],
         mask: Bool[Array, "B T"],
-        initial: tuple[Float[Array, "B H"], Float[Array, "B H"]] | None = None,
-    ) -> tuple[Float[Array, "B T H"], tuple[Float[Array, "B H"], Float[Array, "B H"]]]:
-        """Runs over the sequence.
-
-        Args:
-            x: the sequence; what stands in the padding does not matter.
-            mask: True where a step is valid.
-            initial: h and c to start from; None = zeros.
-
-        Returns:
-            The outputs (0 in the padding), and h and c after the last valid step
-            (`reverse`: the first).
+        initial: State | None = None,
+    ) -> tuple[Float[Array, "B T H"], State]:
+        """Returns the outputs, and h and c after the last valid step (`reverse`: the
+        first); `initial`: h and c to start from, None = zeros.
         """
         gates = _project(x, mask, self.kernel_in, self.bias, self.dtype)
         if not self.reverse:
@@ -148,15 +138,7 @@ class BiLSTM(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes both directions' W, U and b.
-
-        Args:
-            features_in: D.
-            features: H of each direction.
-            forget_bias: initial bias of the forget gates.
-            dtype: of the computation; parameters and cell state are float32.
-            rngs: stream `params`.
-        """
+        """Makes both directions' W, U and b; arguments as in `LSTM`, H of each."""
         self.kernel_in, self.kernel, self.bias = _parameters(
             features_in, features, (2,), forget_bias, rngs
         )
@@ -167,14 +149,10 @@ class BiLSTM(nnx.Module):
     ) -> tuple[Float[Array, "B T C"], Float[Array, "B C"]]:
         """Runs over the sequence.
 
-        Args:
-            x: the sequence; what stands in the padding does not matter.
-            mask: True where a step is valid.
-
         Returns:
-            The outputs, forwards then backwards, C = 2H, 0 in the padding; and the
-            forward state after the last valid step beside the backward state after
-            the first (zeros where no step is valid).
+            The outputs, forwards then backwards, C = 2H; and the forward state after
+            the last valid step beside the backward state after the first (zeros where
+            no step is valid).
         """
         gates = _project(x, mask, self.kernel_in, self.bias, self.dtype)
         outputs, last = _both_ways(
@@ -183,7 +161,7 @@ class BiLSTM(nnx.Module):
         return outputs[:, 0], last[:, 0]
 
 
-def windows(
+def cut_windows(
     x: Float[Array, "B T D"], mask: Bool[Array, "B T"], *, size: int, step: int
 ) -> tuple[Float[Array, "B M W D"], Bool[Array, "B M W"]]:
     """Cuts sequences into windows; window i starts at i * step.
@@ -197,16 +175,14 @@ def windows(
         size: W, steps of a window.
         step: steps from one window's start to the next one's.
 
-    Returns:
-        The windows and their masks.
-
     Raises:
         ValueError: if size or step is below 1.
     """
     if min(size, step) < 1:
         raise ValueError(f"size, step: expected at least 1, got {size}, {step}")
     count = math.ceil(max(x.shape[1] - size, 0) / step) + 1
-    # A window is a row of pieces of `step` steps: no gather, no scatter backwards.
+    # A window is a row of pieces of `step` steps. Slices of whole pieces need no gather,
+    # and so no scatter backwards, which is slow on CPU and GPU alike.
     pieces = math.ceil(size / step)
     missing = (count - 1 + pieces) * step - x.shape[1]
 
@@ -229,8 +205,6 @@ class SlidingBiLSTM(nnx.Module):
     the whole sequence; backwards the steps of a window are read from its end, the
     windows still from the first to the last.
 
-    Parameters as in `BiLSTM`. The steps are projected once, before they are cut.
-
     Example:
         lstm = SlidingBiLSTM(768, 128, size=10, step=5, carry=False, rngs=nnx.Rngs(0))
         _, last, window_mask = lstm(x, mask)  # [B, 150, 768] -> last [B, 29, 256]
@@ -249,7 +223,7 @@ class SlidingBiLSTM(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes both directions' W, U and b.
+        """Makes a `BiLSTM`, whose arguments the others are.
 
         Args:
             features_in: D.
@@ -258,7 +232,7 @@ class SlidingBiLSTM(nnx.Module):
             step: steps from one window's start to the next one's.
             carry: hand the states on from window to window; needs step == size.
             forget_bias: initial bias of the forget gates.
-            dtype: of the computation; parameters and cell state are float32.
+            dtype: of the computation.
             rngs: stream `params`.
 
         Raises:
@@ -277,20 +251,17 @@ class SlidingBiLSTM(nnx.Module):
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
     ) -> tuple[Float[Array, "B M W C"], Float[Array, "B M C"], Bool[Array, "B M W"]]:
-        """Runs over the windows (see `windows` for their number).
-
-        Args:
-            x: the sequence; what stands in the padding does not matter.
-            mask: True where a step is valid.
+        """Runs over the windows (see `cut_windows` for their number).
 
         Returns:
-            The outputs, C = 2H, 0 in the padding; each window's last states (forwards
-            beside backwards, zeros for a window of padding); and the windows' mask.
+            The outputs, C = 2H; each window's last states (forwards beside backwards,
+            zeros for a window of padding); and the windows' mask.
         """
         lstm = self.lstm
+        # Steps are projected before they are cut: overlapping windows share the matmul.
         gates = _project(x, mask, lstm.kernel_in, lstm.bias, lstm.dtype)
         batch, steps, _, features = gates.shape
-        gates, mask = windows(
+        gates, mask = cut_windows(
             gates.reshape(batch, steps, -1), mask, size=self.size, step=self.step
         )
         gates = gates.reshape(*mask.shape, 2, features)
@@ -314,7 +285,8 @@ def _parameters(features_in, features, directions, forget_bias, rngs):
 
 
 def _project(x, mask, kernel, bias, dtype):
-    """x W + b of all steps (and directions) in one matmul: [B, T, (2,) 4H]."""
+    """x W + b of all steps (and directions): [B, T, (2,) 4H]."""
+    # One large matmul ahead of the loop; inside it there is only h U, which must wait.
     x = jnp.where(mask[..., None], x, 0).astype(dtype)
     kernel, bias = kernel[...].astype(dtype), bias[...].astype(dtype)
     flat = x @ kernel.reshape(kernel.shape[0], -1)
@@ -331,6 +303,7 @@ def _both_ways(gates, mask, kernel, *, carry):
         carry: run through the windows of an example as through one sequence.
     """
     batch, count, size, _, features = gates.shape
+    # Both directions are one loop: half as many steps, each twice as large.
     turned = jnp.stack([gates[..., 0, :], gates[:, :, ::-1, 1]])
     masks = jnp.stack([mask, mask[:, :, ::-1]])
     rows = (2, batch, count * size) if carry else (2, batch * count, size)

@@ -1,4 +1,4 @@
-"""SqueezeNet 1.1 as a trunk that takes maps of any length.
+"""SqueezeNet 1.1 as a `strided.Trunk`.
 
 Iandola et al.: SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB
 model size, arXiv 1602.07360; version 1.1 of the authors' repository.
@@ -44,7 +44,7 @@ class Fire(nnx.Module):
             features_in: channels that come in.
             squeeze: channels of the squeeze convolution.
             expand: channels of each expand convolution; twice as many leave.
-            dtype: of the computation; parameters are float32.
+            dtype: of the computation.
             rngs: stream `params`.
         """
         common = {"dtype": dtype, "rngs": rngs}
@@ -62,7 +62,7 @@ class Fire(nnx.Module):
         return jnp.where(keep, jnp.concatenate(parts, axis=-1), 0)
 
 
-class SqueezeNet(nnx.Module):
+class SqueezeNet(strided.Trunk):
     """A convolution and eight fire modules; the last map has D = `features` channels.
 
     With a width of 1 and three input channels 722,496 parameters, and 513,000 in the
@@ -87,7 +87,7 @@ class SqueezeNet(nnx.Module):
             features_in: channels that come in.
             width: multiplies every channel count.
             classes: of the head that `logits` reads; 0 = no head.
-            dtype: of the computation; parameters are float32.
+            dtype: of the computation.
             rngs: stream `params`.
         """
 
@@ -111,13 +111,7 @@ class SqueezeNet(nnx.Module):
 
     @property
     def geometries(self) -> list[Geometry]:
-        """Kernels, strides and padding of the layers that shrink the map, in order."""
         return [STEM, *(POOL for *_, pool in FIRES if pool)]
-
-    @property
-    def shortest(self) -> int:
-        """Bands and frames of the smallest map that leaves a cell."""
-        return strided.shortest_axis(self.geometries)
 
     def named_convs(self) -> dict[str, nnx.Conv]:
         """The convolutions: conv1, fire2/squeeze1x1 ... fire9/expand3x3, conv10."""
@@ -132,18 +126,7 @@ class SqueezeNet(nnx.Module):
     def __call__(
         self, x: Float[Array, "B H W C"], mask: Bool[Array, "B W"]
     ) -> tuple[Float[Array, "B h w D"], Bool[Array, "B w"]]:
-        """Returns the last map and the columns of it that are valid.
-
-        A row's valid columns are those the row alone would give, and so are its values.
-        Rows of fewer than `shortest` frames count as padded with zeros up to it.
-
-        Args:
-            x: map of bands x frames.
-            mask: True where a frame is valid: first the valid ones, then padding.
-
-        Raises:
-            ValueError: if the map has fewer bands than `shortest`.
-        """
+        """Returns the last map and its valid columns."""
         x, lengths = strided.mask_and_pad(x, mask, self.shortest)
         x = nnx.relu(self.conv1(x.astype(self.dtype)))
         lengths = STEM.count(lengths)

@@ -4,9 +4,9 @@ A map is [B, H, W, D]: bands, frames, channels. Rows of a batch differ in length
 row's `lengths` [B] says how many of its columns are its own. A layer of kernel k,
 stride s and p zeros at either end makes floor((n + 2p - k) / s) + 1 columns of n.
 
-An utterance's answer depends on nothing but itself: columns beyond its length are zero
-wherever a layer reads them, which is the layer's own zero padding, and only the columns
-that the utterance alone would give are counted.
+An utterance gives the same result alone and in a batch: columns beyond its length are
+zero wherever a layer reads them, which is the layer's own zero padding, and only the
+columns that the utterance alone would give are counted.
 """
 
 import dataclasses
@@ -61,18 +61,11 @@ def placement(geometries: Iterable[Geometry]) -> tuple[int, int]:
     return middle - stride // 2, stride
 
 
-def conv(
-    features_in: int,
-    features_out: int,
-    geometry: Geometry,
-    *,
-    dtype,
-    rngs: nnx.Rngs,
-):
+def conv(ins: int, outs: int, geometry: Geometry, *, dtype, rngs: nnx.Rngs) -> nnx.Conv:
     """A convolution with bias; kernels start as He et al. (2015) have it for ReLU."""
     return nnx.Conv(
-        features_in,
-        features_out,
+        ins,
+        outs,
         (geometry.size, geometry.size),
         strides=(geometry.stride, geometry.stride),
         padding=((geometry.padding, geometry.padding),) * 2,
@@ -81,6 +74,34 @@ def conv(
         dtype=dtype,
         rngs=rngs,
     )
+
+
+class Trunk(nnx.Module):
+    """A network of strided layers that takes maps of any length.
+
+    A row's valid columns are those the row alone would give, and so are its values.
+    Rows of fewer than `shortest` frames count as padded with zeros up to it. Calls take
+    a map [B, H, W, C] with its mask [B, W] (first the valid frames, then padding) and
+    return the last map [B, h, w, D] with the mask of its valid columns; they raise a
+    ValueError if the map has fewer bands than `shortest`.
+
+    Attributes:
+        features: D, channels of the last map.
+        dtype: of the computation.
+    """
+
+    features: int
+    dtype: jnp.dtype
+
+    @property
+    def geometries(self) -> list[Geometry]:
+        """Kernels, strides and padding of the layers that shrink the map, in order."""
+        raise NotImplementedError
+
+    @property
+    def shortest(self) -> int:
+        """Bands and frames of the smallest map that leaves a cell."""
+        return shortest_axis(self.geometries)
 
 
 def mask_and_pad(
@@ -117,12 +138,10 @@ def zero_beyond(
 
 
 def overlap_pool(x: Float[Array, "B H W D"]) -> Float[Array, "B h w D"]:
-    """Max-pool 3x3 with stride 2, no padding; what is left at the end is dropped.
-
-    A maximum over strided slices, one axis after the other: forward and backward
-    together take a quarter of `reduce_window`'s time on CPU (47 ms against 195 ms on
-    2 cores, [16, 49, 74, 64]).
-    """
+    """Max-pool 3x3 with stride 2, no padding; what is left at the end is dropped."""
+    # A maximum over strided slices, one axis after the other: forward and backward
+    # together take a quarter of `reduce_window`'s time on CPU (47 ms against 195 ms on
+    # 2 cores, [16, 49, 74, 64]).
     for axis in (1, 2):
         last = (POOL.count(x.shape[axis]) - 1) * POOL.stride + 1
         parts = [

@@ -1,4 +1,4 @@
-"""Attention over the windows of a recording, and an answer from each of them.
+"""Attention over the windows of a recording, with logits from each of them.
 
 Source: donghyun1234, Speech emotion recognition using dilated CNN and attention based
 sliding LSTM with 3D log mel-spectrogram (ADSRNN; figures of the public code).
@@ -18,14 +18,11 @@ SHARING = ("separate", "shared")
 
 
 def combination_weights(windows: int, rule: str) -> tuple[float, ...]:
-    """Shares of the windows in the answer; they add up to 1.
+    """Shares of the windows in the posterior; they add up to 1.
 
     `sum`: the same for each. `cascade`: ((p_1 + p_2) / 2 + p_3) / 2 ..., so 1/2 for the
     last window, 1/4 for the one before, ..., and the first two alike. The first n of
     either, divided by their sum, are the shares of n windows.
-
-    Raises:
-        ValueError: for an unknown rule.
     """
     check_mode("combination", rule, COMBINATIONS)
     if rule == "sum":
@@ -35,22 +32,24 @@ def combination_weights(windows: int, rule: str) -> tuple[float, ...]:
 
 def combine_logits(
     logits: Float[Array, "B M K"],
-    asked: Bool[Array, "B M"],
+    valid: Bool[Array, "B M"],
     shares: tuple[float, ...],
 ) -> Float[Array, "B K"]:
     """Logarithms of the windows' posteriors, added up by their shares; float32.
 
     Args:
         logits: of every window.
-        asked: windows that have a say; their shares keep their ratios and add up to 1.
-            If none has, all have.
+        valid: windows that count; their shares keep their ratios and add up to 1. If
+            there is none, all count.
         shares: what `combination_weights` gives.
 
     Returns:
         log p, whose softmax is p.
     """
-    asked = asked | ~asked.any(axis=1, keepdims=True)
-    weights = jnp.where(asked, jnp.array(shares, jnp.float32), 0)
+    # Posteriors are added, not logits; in the logarithm, so that a window that is
+    # certain of a class does not underflow.
+    valid = valid | ~valid.any(axis=1, keepdims=True)
+    weights = jnp.where(valid, jnp.array(shares, jnp.float32), 0)
     weights = weights / weights.sum(axis=1, keepdims=True)
     logs = jax.nn.log_softmax(logits.astype(jnp.float32))
     return jax.nn.logsumexp(logs, axis=1, b=weights[..., None])
@@ -61,8 +60,7 @@ class WindowAttention(nnx.Module):
 
         S_m = softmax(O_m (O_{1..m} W_m)^T),   Out_m = S_m O_{1..m}
 
-    `sow_maps` is False; set it (`model.set_attributes(sow_maps=True)`) and call under
-    `nnx.capture(nnx.Intermediate)` to receive `attention`: [B, M, M], S.
+    With `sow_maps` set it sows S as `attention`: [B, M, M].
     """
 
     def __init__(
@@ -80,11 +78,8 @@ class WindowAttention(nnx.Module):
             features: D of a window.
             windows: M.
             sharing: `separate`: one W per window; `shared`: one W.
-            dtype: of the computation; parameters and the softmax are float32.
+            dtype: of the computation.
             rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown `sharing`.
         """
         check_mode("attention", sharing, SHARING)
         count = windows if sharing == "separate" else 1
@@ -95,12 +90,7 @@ class WindowAttention(nnx.Module):
     def __call__(
         self, x: Float[Array, "B M D"], mask: Bool[Array, "B M"]
     ) -> Float[Array, "B M D"]:
-        """Returns Out_1 ... Out_M; windows that do not count are not read and come 0.
-
-        Args:
-            x: O_1 ... O_M.
-            mask: True where a window counts.
-        """
+        """Returns Out_1 ... Out_M of O_1 ... O_M; invalid windows are not read."""
         windows, size = x.shape[1:]
         x = jnp.where(mask[..., None], x, 0).astype(self.dtype)
         kernel = jnp.broadcast_to(
@@ -132,18 +122,7 @@ class WindowHeads(nnx.Module):
         sharing: str = "separate",
         rngs: nnx.Rngs,
     ):
-        """Makes the matrices and biases.
-
-        Args:
-            features: D of a window.
-            num_classes: K.
-            windows: M.
-            sharing: `separate` or `shared`.
-            rngs: stream `params`.
-
-        Raises:
-            ValueError: for an unknown `sharing`.
-        """
+        """Makes the matrices and biases; arguments as in `WindowAttention`."""
         check_mode("heads", sharing, SHARING)
         self.windows = windows
         count = windows if sharing == "separate" else 1

@@ -8,7 +8,7 @@ import pytest
 from configs import cnn3d_attn
 from ser_jax.export import wave_model
 from ser_jax.features import offline, segments
-from ser_jax.layers import area_blocks
+from ser_jax.layers import area_streaming
 from ser_jax.layers.area_attention import area_attention
 from ser_jax.scoring import voting
 from tests.untrained import untrained
@@ -127,7 +127,7 @@ def test_lengths_outside_are_the_nearest_inside(config):
 
 
 def test_written_out_area_attention_is_not_written_block_by_block(monkeypatch):
-    monkeypatch.setitem(area_blocks.BLOCK_BYTES, "cpu", 64)
+    monkeypatch.setitem(area_streaming.BLOCK_BYTES, "cpu", 64)
     grid = jnp.ones((2, 3, 5, 4))
     query = jnp.ones((2, 7, 4))
     with jax.disable_jit():

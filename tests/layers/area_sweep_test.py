@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ser_jax.layers import area_kernel, area_pooling, area_sweep
+from ser_jax.layers import area_kernel, area_sweep
 from ser_jax.layers.area_attention import area_attention
 
 WAYS = {
@@ -26,59 +26,54 @@ SHAPE = BATCH, ROWS, COLUMNS, QUERIES = 2, 11, 9, 3
 @pytest.fixture(params=WAYS)
 def sweep(request, monkeypatch):
     loops, function = WAYS[request.param]
-    monkeypatch.setattr(area_sweep, "loops", lambda: loops)
+    monkeypatch.setattr(area_sweep, "use_loops", lambda: loops)
     return function
 
 
-def area(share, kept, sums, numbers):
+def area(share, keep, sums, numbers):
     """A result that tells all arguments apart; 0 if the first sum is LOWEST."""
     (logit, other), (number,) = sums, numbers
     term = jnp.exp(logit * share - number)
-    survives = term if kept is None else jnp.where(kept, term, 0)
+    survives = term if keep is None else jnp.where(keep, term, 0)
     return survives * share * other, term
 
 
-@pytest.mark.parametrize("max_area", [(3, 2), (1, 4), (2, 1)])
-@pytest.mark.parametrize("rate", [0.0, 0.4])
+@pytest.mark.parametrize(
+    ("max_area", "rate"), [((3, 2), 0.4), ((1, 4), 0.0), ((2, 1), 0.4)]
+)
 def test_every_way_visits_all_areas_once(sweep, max_area, rate):
     rng = np.random.default_rng(0)
     maps = rng.standard_normal((2, *SHAPE)).astype(np.float32)
     mask = rng.random(SHAPE[:3]) > 0.1
     number = rng.standard_normal((BATCH, QUERIES)).astype(np.float32)
-    sizes = area_pooling.area_sizes(max_area, (ROWS, COLUMNS))
-    dropout = None
-    if rate:
-        seeds = area_pooling.area_seeds(jax.random.key(0), sizes)
+    areas = area_sweep.Areas((ROWS, COLUMNS), max_area, dropout_rate=rate)
+    seeds = area_sweep.area_seeds(jax.random.key(0), areas.sizes) if rate else None
+
+    @jax.jit
+    def run(maps, number, mask):
         # A block from the middle of 5 examples and 10 queries.
-        at = jnp.int32(2), jnp.int32(4)
-        dropout = area_sweep.Dropout(seeds, rate, at, (5, 10))
-    given, total = sweep(
-        area,
-        tuple(jnp.asarray(x).reshape(BATCH, -1, QUERIES) for x in maps),
-        (jnp.asarray(number),),
-        jnp.asarray(mask.reshape(BATCH, -1)),
-        dropout,
-        grid=(ROWS, COLUMNS),
-        max_area=max_area,
-    )
-    expected, terms = enumerated(maps, mask, number, sizes, dropout)
-    np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-4)
+        first = jnp.int32(2), jnp.int32(4)
+        block = area_sweep.Block(first, (5, 10), None, None, None, mask, seeds)
+        maps = tuple(x.reshape(BATCH, -1, QUERIES) for x in maps)
+        return sweep(area, maps, (number,), block, areas)
+
+    results, total = run(maps, number, mask.reshape(BATCH, -1))
+    expected, terms = enumerate_areas(maps, mask, number, areas, seeds)
+    np.testing.assert_allclose(results, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(total, terms, rtol=1e-4)
 
 
-def enumerated(maps, mask, number, sizes, dropout):
+def enumerate_areas(maps, mask, number, areas, seeds):
     """The same, area by area, in float64."""
     maps = maps.astype(np.float64)
-    given, total = np.zeros(SHAPE), np.zeros((BATCH, QUERIES))
-    for index, (height, width) in enumerate(sizes):
-        kept = True
-        if dropout is not None:
+    results, total = np.zeros(SHAPE), np.zeros((BATCH, QUERIES))
+    for index, (height, width) in enumerate(areas.sizes):
+        if seeds is not None:
             axes = (2 + np.arange(BATCH), np.arange(ROWS), np.arange(COLUMNS))
             axes = *axes, 4 + np.arange(QUERIES)
-            whole = 5, ROWS, COLUMNS, 10
-            ids = area_pooling.area_ids(*map(jnp.asarray, axes), whole)
-            seed = dropout.seeds[index]
-            kept = np.asarray(area_pooling.kept(seed, ids, dropout.rate))
+            ids = area_sweep.area_ids(*map(jnp.asarray, axes), (5, ROWS, COLUMNS, 10))
+            keep = area_sweep.keep_mask(seeds[index], ids, areas.dropout_rate)
+            keep = np.asarray(keep)
         for i in range(ROWS - height + 1):
             for j in range(COLUMNS - width + 1):
                 at = np.s_[:, i : i + height, j : j + width]
@@ -86,18 +81,17 @@ def enumerated(maps, mask, number, sizes, dropout):
                 logit, other = (x[at].sum(axis=(1, 2)) for x in maps)
                 term = valid * np.exp(logit / (height * width) - number)
                 total += term
-                if dropout is not None:
-                    term = term * kept[:, i, j]
-                given[at] += (term * other / (height * width))[:, None, None]
-    return given.reshape(BATCH, -1, QUERIES), total
+                if seeds is not None:
+                    term = term * keep[:, i, j]
+                results[at] += (term * other / (height * width))[:, None, None]
+    return results.reshape(BATCH, -1, QUERIES), total
 
 
-@pytest.mark.parametrize("loops", [True, False])
-@pytest.mark.parametrize("value_mode", ["sum", "mean"])
+@pytest.mark.parametrize(("value_mode", "loops"), [("sum", True), ("mean", False)])
 def test_the_kernel_gives_the_attention_and_its_gradients(
     value_mode, loops, monkeypatch
 ):
-    monkeypatch.setattr(area_sweep, "loops", lambda: loops)
+    monkeypatch.setattr(area_sweep, "use_loops", lambda: loops)
     rng = np.random.default_rng(1)
     shapes = (2, 4, 6), (2, 3, 5, 6), (2, 3, 5, 7)
     arrays = [jnp.asarray(rng.standard_normal(s, np.float32)) for s in shapes]
@@ -134,7 +128,8 @@ def test_the_kernel_runs_for_stacked_and_sharded_runs():
         return (out**2).sum()
 
     grad = jax.grad(loss, (0, 1, 2))
-    expected = [grad(*(x[i] for x in runs)) for i in range(2)]
+    alone = jax.jit(grad)
+    expected = [alone(*(x[i] for x in runs)) for i in range(2)]
     mesh = jax.make_mesh((2,), ("run",), axis_types=(jax.sharding.AxisType.Auto,))
     spec = jax.sharding.PartitionSpec("run")
     stacked = jax.jit(jax.vmap(grad))(*runs)
@@ -143,13 +138,7 @@ def test_the_kernel_runs_for_stacked_and_sharded_runs():
     sharded = jax.shard_map(
         jax.vmap(grad), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
     )
-    for found in (stacked, jax.jit(sharded)(*runs)):
+    for results in (stacked, jax.jit(sharded)(*runs)):
         for i in range(2):
-            for ours, theirs in zip(found, expected[i], strict=True):
+            for ours, theirs in zip(results, expected[i], strict=True):
                 np.testing.assert_allclose(ours[i], theirs, rtol=1e-4, atol=1e-5)
-
-
-def test_unknown_implementations_are_refused():
-    x = jnp.ones((1, 2, 2, 3))
-    with pytest.raises(ValueError, match="implementation: expected one of"):
-        area_attention(x.reshape(1, 4, 3), x, x, implementation="cuda")

@@ -7,46 +7,38 @@ import pytest
 from flax import nnx
 
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns, max_pool, pool
+from tests.layers import common
+from tests.layers.common import call
 
 H, W, C, D = 6, 9, 2, 3  # bands, frames, channels in and out
 # Sums of up to 70 float32 products.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 
 
-def maps(valid, width=W, seed=0):
-    """Maps with zeros in the columns from `valid` on, and the columns' mask."""
-    x = np.random.default_rng(seed).normal(size=(len(valid), H, width, C))
-    mask = np.arange(width) < np.array(valid)[:, None]
-    x = np.where(mask[:, None, :, None], x, 0)
-    return jnp.asarray(x, jnp.float32), jnp.asarray(mask)
+def maps(valid):
+    return common.maps(valid, H, W, C)
 
 
 def block(kernel=(3, 5), dtype=jnp.float32, **options):
     spec = ConvSpec(kernel=kernel, **options)
-    made = ConvBlock(C, D, spec, dtype=dtype, rngs=nnx.Rngs(0))
-    made.conv.bias[...] = jnp.linspace(-1, 1, D)  # what leaks would be seen
-    return made
+    layer = ConvBlock(C, D, spec, dtype=dtype, rngs=nnx.Rngs(0))
+    layer.conv.bias[...] = jnp.linspace(-1, 1, D)  # what leaks would be seen
+    return layer
 
 
-@nnx.jit
-def call(layer, *inputs):
-    """The layer's answer, compiled as one."""
-    return layer(*inputs)
-
-
-@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
-    "options",
+    ("options", "training"),
     [
-        {},
-        {"norm": "plain", "activation": "leaky_relu", "pool": (2, 2)},
-        {"norm": "none", "activation": "none", "dilation": 2, "pool": (3, 1)},
+        ({}, True),
+        ({"norm": "plain", "activation": "leaky_relu", "pool": (2, 2)}, True),
+        ({"norm": "batch", "activation": "leaky_relu", "pool": (2, 2)}, False),
+        ({"norm": "none", "activation": "none", "dilation": 2, "pool": (3, 1)}, True),
     ],
 )
 def test_a_padded_map_is_the_map_without_its_padding(options, training):
     padded, cut = block(**options), block(**options)
-    for made in (padded, cut):
-        made.train() if training else made.eval()
+    for layer in (padded, cut):
+        layer.train() if training else layer.eval()
     x, mask = maps((6, 6))
     out, out_mask = call(padded, x, mask)
     short, short_mask = call(cut, x[:, :, :6], mask[:, :6])
@@ -55,25 +47,22 @@ def test_a_padded_map_is_the_map_without_its_padding(options, training):
     np.testing.assert_array_equal(out[:, :, width:], 0)
     np.testing.assert_array_equal(out_mask[:, :width], short_mask)
     assert not out_mask[:, width:].any()
-    found, wanted = (
-        jax.tree.leaves(nnx.state(made, nnx.BatchStat)) for made in (padded, cut)
-    )
-    for a, b in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(a, b, **TOLERANCE)
+    statistics, expected = (nnx.state(x, nnx.BatchStat) for x in (padded, cut))
+    common.assert_trees_close(statistics, expected, **TOLERANCE)
 
 
 def test_statistics_are_those_of_the_valid_cells():
-    made = block(norm="plain", activation="none")
-    made.train()
+    layer = block(norm="plain", activation="none")
+    layer.train()
     x, mask = maps((9, 4, 0))
-    out, _ = call(made, x, mask)
+    out, _ = call(layer, x, mask)
     cells = np.asarray(out)[np.broadcast_to(mask[:, None], out.shape[:3])]
     np.testing.assert_allclose(cells.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(cells.var(axis=0), 1, atol=1e-3)  # batch norm's epsilon
-    raw = np.asarray(made.conv(x))[np.broadcast_to(mask[:, None], out.shape[:3])]
+    raw = np.asarray(layer.conv(x))[np.broadcast_to(mask[:, None], out.shape[:3])]
     # momentum 0.9 from mean 0 and variance 1.
-    np.testing.assert_allclose(made.norm.mean[...], 0.1 * raw.mean(0), **TOLERANCE)
-    np.testing.assert_allclose(made.norm.var[...], 0.9 + 0.1 * raw.var(0), **TOLERANCE)
+    np.testing.assert_allclose(layer.norm.mean[...], 0.1 * raw.mean(0), **TOLERANCE)
+    np.testing.assert_allclose(layer.norm.var[...], 0.9 + 0.1 * raw.var(0), **TOLERANCE)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +70,9 @@ def test_statistics_are_those_of_the_valid_cells():
     [("batch", 2 * D, 2 * D), ("plain", 0, 2 * D), ("none", 0, 0)],
 )
 def test_norms_have_the_parameters_they_should(norm, params, statistics):
-    made = block(norm=norm)
+    layer = block(norm=norm)
     sizes = [
-        sum(x.size for x in jax.tree.leaves(nnx.state(made, kind)))
+        sum(x.size for x in jax.tree.leaves(nnx.state(layer, kind)))
         for kind in (nnx.Param, nnx.BatchStat)
     ]
     assert sizes == [3 * 5 * C * D + D + params, statistics]
@@ -101,45 +90,45 @@ def test_activations(activation, slope):
 
 
 def test_dilation_spreads_the_kernel():
-    made = block(kernel=(3, 3), dilation=2, norm="none", activation="none")
-    made.conv.bias[...] = jnp.zeros(D)
+    layer = block(kernel=(3, 3), dilation=2, norm="none", activation="none")
+    layer.conv.bias[...] = jnp.zeros(D)
     x = jnp.zeros((1, H, W, C)).at[0, 2, 4].set(1.0)
-    out, _ = call(made, x, jnp.ones((1, W), bool))
+    out, _ = call(layer, x, jnp.ones((1, W), bool))
     rows, steps = np.nonzero(np.abs(out[0]).sum(axis=-1))
     assert set(rows) == {0, 2, 4} and set(steps) == {2, 4, 6}
 
 
 def test_a_recording_shorter_than_a_pooling_window_pools_what_it_has():
-    made = block(norm="none", activation="none", pool=(1, 4))
-    made.conv.bias[...] = jnp.full(D, -50.0)  # all cells negative: below the padding
+    layer = block(norm="none", activation="none", pool=(1, 4))
+    layer.conv.bias[...] = jnp.full(D, -50.0)  # all cells negative: below the padding
     x, mask = maps((2, 0))
-    out, out_mask = call(made, x, mask)
-    raw = made.conv(x)[0, :, :2].max(axis=1)
+    out, out_mask = call(layer, x, mask)
+    raw = layer.conv(x)[0, :, :2].max(axis=1)
     np.testing.assert_allclose(out[0, :, 0], raw, **TOLERANCE)
     np.testing.assert_array_equal(out_mask, [[True, False], [False, False]])
     assert not out[1].any() and not out[0, :, 1].any()
 
 
 def test_a_batch_of_padding_only_is_finite():
-    made = block(activation="leaky_relu", pool=(2, 2))
-    made.train()
+    layer = block(activation="leaky_relu", pool=(2, 2))
+    layer.train()
 
-    def loss(made, x, mask):
-        return jnp.square(made(x, mask)[0]).sum()
+    def loss(layer, x, mask):
+        return jnp.square(layer(x, mask)[0]).sum()
 
-    value, grads = nnx.jit(nnx.value_and_grad(loss))(made, *maps((0, 0)))
+    value, grads = nnx.jit(nnx.value_and_grad(loss))(layer, *maps((0, 0)))
     assert value == 0
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(grads))
-    assert all(np.all(np.isfinite(s)) for s in jax.tree.leaves(nnx.state(made)))
+    assert all(np.all(np.isfinite(s)) for s in jax.tree.leaves(nnx.state(layer)))
 
 
 def test_bfloat16_keeps_parameters_and_statistics_in_float32():
-    made = block(dtype=jnp.bfloat16, activation="leaky_relu", pool=(2, 1))
-    made.train()
+    layer = block(dtype=jnp.bfloat16, activation="leaky_relu", pool=(2, 1))
+    layer.train()
     x, mask = maps((9, 5))
-    out, _ = call(made, x.astype(jnp.bfloat16), mask)
+    out, _ = call(layer, x.astype(jnp.bfloat16), mask)
     assert out.dtype == jnp.bfloat16
-    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(nnx.state(made)))
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(nnx.state(layer)))
     exact = block(activation="leaky_relu", pool=(2, 1))
     exact.train()
     # Normalized values up to 3 with 8 bits, after 30 products of 8 bits.
@@ -189,9 +178,9 @@ def test_the_gradient_of_pooling_is_that_of_the_maximum_with_ties_shared():
     def plain(x):
         return x.reshape(2, 3, 2, 3, 3, 5).max(axis=(2, 4))
 
-    for function in (plain, lambda x: max_pool(x, (2, 3))):
-        gradient = jax.grad(lambda x, f=function: (weight * f(x)).sum())(x)
-        if function is plain:
-            wanted = gradient
-    np.testing.assert_allclose(gradient, wanted, rtol=1e-6)
+    gradient, expected = (
+        jax.jit(jax.grad(lambda x, f=f: (weight * f(x)).sum()))(x)
+        for f in (lambda x: max_pool(x, (2, 3)), plain)
+    )
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
     np.testing.assert_array_equal(max_pool(x, (2, 3)), plain(x))

@@ -7,30 +7,23 @@ import pytest
 from flax import nnx
 
 from ser_jax.layers.dense import DenseBlock
+from tests.layers import common
+from tests.layers.common import call
 
 L, C, D = 7, 4, 3  # steps, features in and out
 LENGTHS = (7, 3, 0)
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}  # sums of a few float32 products
 
 
-def sequences(filling=0.0):
-    x = np.random.default_rng(0).normal(size=(len(LENGTHS), L, C))
-    mask = np.arange(L) < np.array(LENGTHS)[:, None]
-    x = np.where(mask[..., None], x, filling)
-    return jnp.asarray(x, jnp.float32), jnp.asarray(mask)
+def sequences(**options):
+    return common.sequences(LENGTHS, L, C, **options)
 
 
 def block(**options):
-    made = DenseBlock(C, D, rngs=nnx.Rngs(0), **options)
-    made.linear.bias[...] = jnp.linspace(-1, 1, D)
-    made.train()
-    return made
-
-
-@nnx.jit
-def call(layer, *inputs):
-    """The layer's answer, compiled as one."""
-    return layer(*inputs)
+    layer = DenseBlock(C, D, rngs=nnx.Rngs(0), **options)
+    layer.linear.bias[...] = jnp.linspace(-1, 1, D)
+    layer.train()
+    return layer
 
 
 def act(x, name):
@@ -50,11 +43,11 @@ def norm(x, name):
     [("batch", "relu"), ("plain", "leaky_relu"), ("none", "leaky_relu")],
 )
 def test_valid_rows_are_the_formula_and_the_others_zero(order, kind, activation):
-    made = block(norm=kind, activation=activation, order=order)
+    layer = block(norm=kind, activation=activation, order=order)
     x, mask = sequences(filling=9.0)
-    out = call(made, x, mask)
+    out = call(layer, x, mask)
     rows = np.asarray(x)[mask].astype(np.float64)
-    raw = rows @ made.linear.kernel[...] + made.linear.bias[...]
+    raw = rows @ layer.linear.kernel[...] + layer.linear.bias[...]
     if order == "norm_first":
         expected = act(norm(raw, kind), activation)
     else:
@@ -64,45 +57,42 @@ def test_valid_rows_are_the_formula_and_the_others_zero(order, kind, activation)
 
 
 def test_rows_without_a_mask_all_count():
-    made, other = block(norm="batch"), block(norm="batch")
+    layer, other = block(norm="batch"), block(norm="batch")
     x, mask = sequences()
     rows = x[mask]
     np.testing.assert_allclose(
-        call(made, rows), call(other, x, mask)[mask], **TOLERANCE
+        call(layer, rows), call(other, x, mask)[mask], **TOLERANCE
     )
-    for a, b in zip(
-        jax.tree.leaves(nnx.state(made)), jax.tree.leaves(nnx.state(other)), strict=True
-    ):
-        np.testing.assert_allclose(a, b, **TOLERANCE)
+    common.assert_trees_close(nnx.state(layer), nnx.state(other), **TOLERANCE)
 
 
-def test_evaluation_uses_the_running_statistics_and_no_company():
-    made = block(norm="batch", bn_momentum=0.5)
+def test_evaluation_uses_the_running_statistics_alone():
+    layer = block(norm="batch", bn_momentum=0.5)
     x, mask = sequences()
-    call(made, x, mask)
-    made.eval()
-    both = call(made, x, mask)
-    np.testing.assert_allclose(call(made, x[1:2, :3]), both[1:2, :3], **TOLERANCE)
+    call(layer, x, mask)
+    layer.eval()
+    both = call(layer, x, mask)
+    np.testing.assert_allclose(call(layer, x[1:2, :3]), both[1:2, :3], **TOLERANCE)
 
 
 def test_padding_only_is_finite():
-    made = block(norm="batch", order="act_first")
+    layer = block(norm="batch", order="act_first")
     x, mask = sequences()
 
-    def loss(made, mask):
-        return jnp.square(made(x, mask)).sum()
+    def loss(layer, mask):
+        return jnp.square(layer(x, mask)).sum()
 
-    value, grads = nnx.jit(nnx.value_and_grad(loss))(made, jnp.zeros_like(mask))
+    value, grads = nnx.jit(nnx.value_and_grad(loss))(layer, jnp.zeros_like(mask))
     assert value == 0
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(grads))
-    assert all(np.all(np.isfinite(s)) for s in jax.tree.leaves(nnx.state(made)))
+    assert all(np.all(np.isfinite(s)) for s in jax.tree.leaves(nnx.state(layer)))
 
 
 def test_bfloat16_keeps_parameters_and_statistics_in_float32():
-    made = block(norm="batch", dtype=jnp.bfloat16)
-    out = call(made, *sequences())
+    layer = block(norm="batch", dtype=jnp.bfloat16)
+    out = call(layer, *sequences())
     assert out.dtype == jnp.bfloat16
-    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(nnx.state(made)))
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(nnx.state(layer)))
     exact = call(block(norm="batch"), *sequences())
     # Normalized values up to 3 with 8 bits.
     np.testing.assert_allclose(out.astype(np.float32), exact, atol=0.06)

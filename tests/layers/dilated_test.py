@@ -7,6 +7,8 @@ import pytest
 from flax import nnx
 
 from ser_jax.layers.dilated import DilatedResidualBlock
+from tests.layers import common
+from tests.layers.common import call
 
 H, W, C = 6, 8, 2  # bands, frames, channels
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}  # batch norms of sums of 40 products
@@ -18,27 +20,18 @@ def block(skip="leaky_relu", features=(3, 5), dtype=jnp.float32):
     )
 
 
-def maps(valid, width=W):
-    x = np.random.default_rng(0).normal(size=(len(valid), H, width, C))
-    mask = np.arange(width) < np.array(valid)[:, None]
-    x = np.where(mask[:, None, :, None], x, 0)
-    return jnp.asarray(x, jnp.float32), jnp.asarray(mask)
-
-
-@nnx.jit
-def call(layer, *inputs):
-    """The layer's answer, compiled as one."""
-    return layer(*inputs)
+def maps(valid):
+    return common.maps(valid, H, W, C)
 
 
 @pytest.mark.parametrize("skip", ["leaky_relu", "none"])
 def test_it_is_the_row_of_convolutions_plus_the_skip(skip):
-    made = block(skip)
-    made.eval()
+    layer = block(skip)
+    layer.eval()
     x, mask = maps((8, 5))
-    out, out_mask = call(made, x, mask)
-    row, beside = x, made.skip.norm(made.skip.conv(x))
-    for conv in made.convs:
+    out, out_mask = call(layer, x, mask)
+    row, beside = x, layer.skip.norm(layer.skip.conv(x))
+    for conv in layer.convs:
         row = nnx.leaky_relu(conv.norm(conv.conv(row)), 0.01)
         row = jnp.where(mask[:, None, :, None], row, 0)
     if skip == "leaky_relu":
@@ -51,19 +44,15 @@ def test_it_is_the_row_of_convolutions_plus_the_skip(skip):
 @pytest.mark.parametrize("training", [True, False])
 def test_a_padded_map_is_the_map_without_its_padding(training):
     padded, cut = block(), block()
-    for made in (padded, cut):
-        made.train() if training else made.eval()
+    for layer in (padded, cut):
+        layer.train() if training else layer.eval()
     x, mask = maps((5, 5))
     out, _ = call(padded, x, mask)
     short, _ = call(cut, x[:, :, :5], mask[:, :5])
     np.testing.assert_allclose(out[:, :, :5], short, **TOLERANCE)
     np.testing.assert_array_equal(out[:, :, 5:], 0)
-    for a, b in zip(
-        jax.tree.leaves(nnx.state(padded, nnx.BatchStat)),
-        jax.tree.leaves(nnx.state(cut, nnx.BatchStat)),
-        strict=True,
-    ):
-        np.testing.assert_allclose(a, b, **TOLERANCE)
+    statistics, expected = (nnx.state(x, nnx.BatchStat) for x in (padded, cut))
+    common.assert_trees_close(statistics, expected, **TOLERANCE)
 
 
 def test_parameters_are_those_of_adsrnn_and_adrnn():
@@ -72,12 +61,12 @@ def test_parameters_are_those_of_adsrnn_and_adrnn():
         ((128, 128, 128), 4 * (9 * 128 * 128 + 128 + 2 * 128)),
         ((128, 128, 256), 2 * (9 * 128 * 128 + 384) + 2 * (9 * 128 * 256 + 768)),
     ]:
-        made = nnx.eval_shape(
+        layer = nnx.eval_shape(
             lambda features=features: DilatedResidualBlock(
                 128, features, skip_activation="none", rngs=nnx.Rngs(0)
             )
         )
-        leaves = jax.tree.leaves(nnx.state(made, nnx.Param))
+        leaves = jax.tree.leaves(nnx.state(layer, nnx.Param))
         assert sum(x.size for x in leaves) == count
 
 

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from ser_jax.layers.squeezenet import SqueezeNet
+from tests.layers.common import call, check_padded_trunk, maps
 from tests.reference import trunks
 
 
@@ -18,18 +19,6 @@ def build(width=0.06, channels=2, classes=0):
 def trunk():
     """A thin trunk with a head of 3 classes and biases that matter."""
     return trunks.filled(lambda: build(classes=3))
-
-
-def inputs(lengths, bands, frames, channels=2, seed=0):
-    x = np.random.default_rng(seed).normal(size=(len(lengths), bands, frames, channels))
-    mask = np.arange(frames) < np.array(lengths)[:, None]
-    x = np.where(mask[:, None, :, None], x, 0)
-    return jnp.asarray(x, jnp.float32), jnp.asarray(mask)
-
-
-@nnx.jit
-def run(trunk, x, mask):
-    return trunk(x, mask)
 
 
 @pytest.mark.parametrize(("classes", "count"), [(1000, 1_235_496), (0, 722_496)])
@@ -46,45 +35,32 @@ def test_published_counts(classes, count):
 )
 def test_map_sizes(bands, frames, cells):
     x, mask = jnp.zeros((1, bands, frames, 2)), jnp.ones((1, frames), bool)
-    found, columns = jax.eval_shape(lambda x, mask: build()(x, mask), x, mask)
-    assert found.shape[1:3] == cells and columns.shape == (1, cells[1])
+    out, columns = jax.eval_shape(lambda x, mask: build()(x, mask), x, mask)
+    assert out.shape[1:3] == cells and columns.shape == (1, cells[1])
 
 
 def test_the_last_map_is_the_slow_one(trunk):
-    x, mask = inputs([53], 33, 53)
-    found, columns = run(trunk, x, mask)
-    wanted = trunks.squeezenet(np.asarray(x[0]), trunk.named_convs())
-    assert found.shape[1:3] == (1, 2) and np.all(columns) and wanted.max() > 0.1
+    x, mask = maps([53], 33, 53, 2)
+    out, columns = call(trunk, x, mask)
+    expected = trunks.squeezenet(np.asarray(x[0]), trunk.named_convs())
+    assert out.shape[1:3] == (1, 2) and np.all(columns) and expected.max() > 0.1
     # Sums of some dozen float32 products, 17 layers of them.
-    np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(out[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_padding_neither_leaks_nor_counts(trunk):
     lengths = [101, 80, 47, 20, 0]
-    x, mask = inputs(lengths, 33, 103)
-    found, columns = run(trunk, x, mask)
-    rubbish = jnp.where(mask[:, None, :, None], x, 9.0)
-    np.testing.assert_array_equal(found, run(trunk, rubbish, mask)[0])
-    for row, length in enumerate(lengths):
-        alone, own = run(
-            trunk, x[row : row + 1, :, :length], mask[row : row + 1, :length]
-        )
-        count = own.shape[1]
-        assert np.all(own) and count == columns[row].sum() >= 1
-        np.testing.assert_allclose(
-            found[row, :, :count], alone[0], rtol=1e-5, atol=1e-6
-        )
-        assert np.all(found[row, :, count:] == 0)
+    check_padded_trunk(trunk, lengths, *maps(lengths, 33, 103, 2))
 
 
 def test_the_head_averages_valid_cells(trunk):
-    x, mask = run(trunk, *inputs([80, 47], 47, 80))
+    x, mask = call(trunk, *maps([80, 47], 47, 80, 2))
     assert mask.sum(axis=1).tolist() == [4, 2] and x.shape[1:3] == (2, 4)
-    found = trunk.logits(x, mask)
+    logits = trunk.logits(x, mask)
     for row, count in enumerate((4, 2)):
         cells = np.asarray(x[row, :, :count])
         scores = trunks.relu_conv(cells, trunk.head)
-        np.testing.assert_allclose(found[row], scores.mean(axis=(0, 1)), rtol=1e-5)
+        np.testing.assert_allclose(logits[row], scores.mean(axis=(0, 1)), rtol=1e-5)
     headless = nnx.eval_shape(build)
     with pytest.raises(ValueError, match="classes: expected at least 1"):
         headless.logits(x, mask)

@@ -8,7 +8,7 @@ import pytest
 from ser_jax.layers import strided
 from ser_jax.layers.strided import POOL, Geometry
 
-WINDOWS = [
+GEOMETRIES = [
     Geometry(11, 4, 2),
     Geometry(11, 4),
     Geometry(5, 1, 2),
@@ -17,26 +17,26 @@ WINDOWS = [
 ]
 
 
-@pytest.mark.parametrize("window", WINDOWS)
-def test_positions_are_counted_as_convolutions_make_them(window):
-    for length in range(window.size, 40):
+@pytest.mark.parametrize("layer", GEOMETRIES)
+def test_positions_are_counted_as_convolutions_make_them(layer):
+    for length in range(layer.size, 40):
         out = jax.eval_shape(
             lambda x: jax.lax.conv_general_dilated(
                 x,
-                jnp.ones((1, 1, window.size)),
-                (window.stride,),
-                [(window.padding, window.padding)],
+                jnp.ones((1, 1, layer.size)),
+                (layer.stride,),
+                [(layer.padding, layer.padding)],
             ),
             jnp.zeros((1, 1, length)),
         )
-        assert window.count(length) == out.shape[-1]
+        assert layer.count(length) == out.shape[-1]
 
 
-@pytest.mark.parametrize("window", WINDOWS)
-def test_shortest_is_the_first_length_with_a_count(window):
+@pytest.mark.parametrize("layer", GEOMETRIES)
+def test_shortest_is_the_first_length_with_a_count(layer):
     for count in (1, 2, 5):
-        shortest = window.shortest(count)
-        assert window.count(shortest) == count > window.count(shortest - 1)
+        shortest = layer.shortest(count)
+        assert layer.count(shortest) == count > layer.count(shortest - 1)
 
 
 def test_shortest_axis_of_layers_in_a_row():
@@ -65,10 +65,10 @@ def test_overlap_pool_is_a_window_maximum(shape):
 def test_begin_clears_padding_and_lengthens_short_rows():
     x = jnp.full((3, 8, 5, 2), 7.0)
     mask = jnp.arange(5) < jnp.array([5, 2, 0])[:, None]
-    found, lengths = strided.mask_and_pad(x, mask, 7)
-    assert found.shape == (3, 8, 7, 2)
+    padded, lengths = strided.mask_and_pad(x, mask, 7)
+    assert padded.shape == (3, 8, 7, 2)
     np.testing.assert_array_equal(lengths, [7, 7, 7])
-    np.testing.assert_array_equal((found[:, 0, :, 0] == 7).sum(axis=1), [5, 2, 0])
+    np.testing.assert_array_equal((padded[:, 0, :, 0] == 7).sum(axis=1), [5, 2, 0])
     np.testing.assert_array_equal(strided.mask_and_pad(x, mask, 4)[1], [5, 4, 4])
 
 

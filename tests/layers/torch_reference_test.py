@@ -10,6 +10,7 @@ from ser_jax.layers.center_loss import center_loss
 from ser_jax.layers.dilated import DilatedResidualBlock
 from ser_jax.layers.pooling import AttentionPool, cross_attention, statistics
 from ser_jax.layers.recurrent import LSTM, BiLSTM, SlidingBiLSTM
+from tests.layers import common
 
 torch = pytest.importorskip("torch")
 
@@ -19,11 +20,8 @@ LENGTHS = (4, 7, 1)
 TOLERANCE = {"rtol": 3e-5, "atol": 3e-6}
 
 
-def sequences(seed=0):
-    x = np.random.default_rng(seed).normal(size=(len(LENGTHS), T, D))
-    mask = np.arange(T) < np.array(LENGTHS)[:, None]
-    x = np.where(mask[..., None], x, 0)
-    return jnp.asarray(x, jnp.float32), jnp.asarray(mask)
+def sequences():
+    return common.sequences(LENGTHS, T, D)
 
 
 def shake(layer, seed=3):
@@ -161,9 +159,7 @@ def test_lstm_from_a_state_is_torch_cell_by_cell(reverse):
     agree(layer, x, read, formula)
 
 
-@pytest.mark.parametrize(
-    ("size", "step", "carry"), [(3, 3, True), (3, 3, False), (4, 2, False)]
-)
+@pytest.mark.parametrize(("size", "step", "carry"), [(3, 3, True), (4, 2, False)])
 def test_sliding_bilstm_is_a_loop_over_windows(size, step, carry):
     x, mask = sequences()
     options = {"size": size, "step": step, "carry": carry}
@@ -196,8 +192,15 @@ def test_sliding_bilstm_is_a_loop_over_windows(size, step, carry):
     agree(layer, x, lambda layer, x: layer(x, mask)[:2], formula)
 
 
-@pytest.mark.parametrize("activation", ["none", "sigmoid", "tanh", "relu"])
-@pytest.mark.parametrize(("scale", "combine"), [(1.0, "sum"), (0.3, "mean")])
+@pytest.mark.parametrize(
+    ("activation", "scale", "combine"),
+    [
+        ("none", 0.3, "mean"),
+        ("sigmoid", 1.0, "sum"),
+        ("tanh", 0.3, "sum"),
+        ("relu", 1.0, "mean"),
+    ],
+)
 def test_attention_pooling(activation, scale, combine):
     x, mask = sequences()
     layer = shake(
@@ -233,8 +236,7 @@ def test_statistics():
     x, mask = x[:2], mask[:2]
 
     def read(_, x):
-        found = statistics(x, mask)
-        return found["max"], found["mean"], found["std"]
+        return tuple(statistics(x, mask).values())  # max, mean, std
 
     def formula(_, x):
         rows = [x[b, :length] for b, length in enumerate(LENGTHS[:2])]
@@ -268,8 +270,7 @@ def test_dilated_residual_block_in_training(skip):
     functional = torch.nn.functional
     bands, frames, ins, valid = 6, 8, 2, 5
     mask = jnp.arange(frames)[None].repeat(2, axis=0) < valid
-    x = np.random.default_rng(0).normal(size=(2, bands, frames, ins))
-    x = jnp.asarray(x, jnp.float32)
+    x, _ = common.maps((frames, frames), bands, frames, ins)
     layer = shake(
         DilatedResidualBlock(ins, (3, 4), skip_activation=skip, rngs=nnx.Rngs(0))
     )

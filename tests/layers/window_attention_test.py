@@ -117,15 +117,15 @@ def test_the_cascade_is_the_running_average_of_the_windows_that_count():
         for m in range(1, count):
             want = (want + p[0, m]) / 2
         shares = combination_weights(6, "cascade")
-        asked = jnp.arange(6)[None] < count
-        got = combine_logits(jnp.log(jnp.asarray(p, jnp.float32)), asked, shares)
+        valid = jnp.arange(6)[None] < count
+        got = combine_logits(jnp.log(jnp.asarray(p, jnp.float32)), valid, shares)
         np.testing.assert_allclose(np.exp(got)[0], want, rtol=1e-5)
 
 
 def test_softmax_gives_the_combined_posteriors_back():
     logits = drawn(2, 4, 3)
-    asked = jnp.arange(4) < jnp.array([[4], [3]])
-    logs = combine_logits(logits, asked, combination_weights(4, "sum"))
+    valid = jnp.arange(4) < jnp.array([[4], [3]])
+    logs = combine_logits(logits, valid, combination_weights(4, "sum"))
     posteriors = np.asarray(jax.nn.softmax(logits))
     want = np.stack([posteriors[0].mean(axis=0), posteriors[1, :3].mean(axis=0)])
     np.testing.assert_allclose(jax.nn.softmax(logs), want, rtol=1e-5)
@@ -134,10 +134,10 @@ def test_softmax_gives_the_combined_posteriors_back():
 
 def test_sure_and_unasked_windows_keep_the_gradient_finite():
     logits = jnp.array([[[200.0, 0, -200], [0, 0, 0], [1e4, 0, 0]]] * 2)
-    asked = jnp.array([[True, True, False], [False, False, False]])
+    valid = jnp.array([[True, True, False], [False, False, False]])
 
     def loss(logits):
-        return -combine_logits(logits, asked, combination_weights(3, "cascade"))[
+        return -combine_logits(logits, valid, combination_weights(3, "cascade"))[
             :, 2
         ].sum()
 
