@@ -96,10 +96,10 @@ def torch_call(max_area, arrays, *, compiled: bool = False):
 
     def call():
         out = module(*leaves)
-        found = out, *torch.autograd.grad(out, leaves, flat[3])
+        results = out, *torch.autograd.grad(out, leaves, flat[3])
         if device == "cuda":
             torch.cuda.synchronize()
-        return found
+        return results
 
     return call
 
@@ -167,8 +167,8 @@ def floor_seconds(arrays) -> float:
         return float("nan")
     big = jnp.ones(1 << 28, jnp.float32)
     copy = jax.jit(lambda x: x + 1)
-    took = measure.seconds({"copy": lambda: copy(big).block_until_ready()})
-    bandwidth = 2 * big.nbytes / took["copy"].median
+    seconds = measure.seconds({"copy": lambda: copy(big).block_until_ready()})
+    bandwidth = 2 * big.nbytes / seconds["copy"].median
     # Read: query, key, value, gradient; written: output and three gradients.
     return 2 * sum(x.nbytes for x in arrays) / bandwidth
 
@@ -183,17 +183,17 @@ def rows_of(grid, batch: int, max_areas, rounds: int, names: list[str]) -> list[
         calls = {name: contestant(name, area, arrays) for name in ["ours", *names]}
         ours = calls["ours"]()
         difference = max(check_equal(n, ours, calls[n]()) for n in names)
-        took = measure.seconds(calls, rounds=rounds)
+        seconds = measure.seconds(calls, rounds=rounds)
         row = {"map": f"{grid[0]}x{grid[1]}", "area": f"{side}x{side}"}
-        row["ours [ms]"] = took["ours"].scaled(1e3)
+        row["ours [ms]"] = seconds["ours"].scaled(1e3)
         for name in names:
-            row[f"{name} [ms]"] = took[name].scaled(1e3)
-            row[f"{name} / ours"] = took[name].median / took["ours"].median
+            row[f"{name} [ms]"] = seconds[name].scaled(1e3)
+            row[f"{name} / ours"] = seconds[name].median / seconds["ours"].median
         for name in ["ours", *names]:
             row[f"{name} [MiB]"] = memory_mib(name, batch, grid, area)
         row["difference"] = difference
         if np.isfinite(floor):
-            row["floor / ours"] = floor / took["ours"].median
+            row["floor / ours"] = floor / seconds["ours"].median
         rows.append(row)
     return rows
 

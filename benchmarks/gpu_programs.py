@@ -2,8 +2,9 @@
 
 What can be known of a GPU without one: JAX compiles for a GPU that is described to it,
 and the compiled program tells its kernels, what each reads and writes, and its memory.
-**No time is measured**: bytes over the bandwidth of the datasheet is a lower bound of
-what a program takes as long as its arrays do not fit in the cache (50 MB on an H100).
+**No time is measured** here (`area_attention` does it on a GPU): bytes over the
+bandwidth of the datasheet is a lower bound of what a program takes as long as its
+arrays do not fit in the cache (50 MB on an H100).
 
 - Area attention, forward and backward, as in `area_attention`: ours by XLA, ours as a
   Pallas kernel, and with materialised areas. The floor moves queries, keys, values,
@@ -77,14 +78,14 @@ def row_of(function, shapes, **names) -> dict:
     with mock.patch.object(jax, "default_backend", return_value="gpu"):
         traced = jax.jit(function).trace(*shapes)
         compiled = traced.lower(lowering_platforms=("cuda",)).compile()
-    took = time.perf_counter() - started
+    seconds = time.perf_counter() - started
     kernels, moved = read(compiled.as_text())
     return names | {
         "kernels": kernels,
         "moved [MiB]": moved / MIB,
         "at full bandwidth [us]": moved / BANDWIDTH * 1e6,
         "temporary [MiB]": compiled.memory_analysis().temp_size_in_bytes / MIB,
-        "compiled in [s]": took,
+        "compiled in [s]": seconds,
     }
 
 
@@ -96,8 +97,10 @@ def read(text: str) -> tuple[int, int]:
         if start := re.match(r"(ENTRY )?%([\w.\-]+) \(.*\{$", line):
             current = computations.setdefault(start[2], [])
             entry = start[2] if start[1] else entry
-        elif found := re.match(r"\s+(?:ROOT )?%(\S+) = (.*?) ([\w\-]+)\((.*)", line):
-            current.append(found.groups())
+        elif instruction := re.match(
+            r"\s+(?:ROOT )?%(\S+) = (.*?) ([\w\-]+)\((.*)", line
+        ):
+            current.append(instruction.groups())
 
     def cost(name: str) -> tuple[int, int]:
         shapes = {name: kind for name, kind, *_ in computations[name]}

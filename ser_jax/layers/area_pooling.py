@@ -207,7 +207,7 @@ class FormedAreas:
             self.key_mode = "mean"
         self.grid = self.key.shape[1:3]
         self.sizes = area_sizes(self.max_area, self.grid)
-        # Cell weights are all that is needed then: no area has to be formed.
+        # Cell weights are all that is needed then (see area_streaming).
         self.can_stream = self.key_mode == "mean" and not self.top_k_areas
 
     @property

@@ -45,13 +45,8 @@ def attend(
 ) -> Float[Array, "B N V"]:
     """Area attention with mean keys and sum or mean values.
 
-    Args:
-        query: already scaled.
-        key: the grid that is matched.
-        value: the grid that is read.
-        mask: valid cells; None = all.
-        seeds: uint32 per area size (area_sweep.area_seeds) for dropout; None = off.
-        areas: sizes, and what becomes of the weights.
+    Queries are already scaled; `mask=None`: all cells are valid; `seeds` are those of
+    `area_sweep.area_seeds`, None without dropout.
     """
     return _forward(query, key, value, mask, seeds, areas)[0]
 

@@ -50,19 +50,16 @@ class Block(NamedTuple):
     Attributes:
         first: the first example and the first query, as indices into the batch.
         shape: B and N of the batch.
-        query: [b, n, D].
-        key: [b, M, D].
-        value: [b, M, V].
-        mask: bool [b, M]; None = all valid.
+        mask: None = all valid.
         seeds: uint32 per area size (`area_seeds`); None = no dropout.
     """
 
     first: tuple
     shape: tuple[int, int]
-    query: Array
-    key: Array
-    value: Array
-    mask: Array | None
+    query: Float[Array, "b n D"]
+    key: Float[Array, "b M D"]
+    value: Float[Array, "b M V"]
+    mask: Bool[Array, "b M"] | None
     seeds: Array | None
 
 
@@ -155,8 +152,7 @@ def sweep(
             cell is LOWEST: there both results must be 0, as an exponential of it is.
         maps: what is summed over areas.
         per_query: numbers that `area` needs besides.
-        block: mask, seeds and place of the queries.
-        areas: grid and sizes.
+        block, areas: whose mask, place, seeds, grid and sizes are read.
         unroll: on CPU, whether the sizes of one width are one stretch of code. Faster
             if a result is stored before it is spread, as an exponential that a sum
             reads as well is; slower if XLA computes it again at every cell.
@@ -265,11 +261,8 @@ def _store(parts: Array, part: Array, number, start: tuple[int, ...]) -> Array:
 def _spread_windows(parts: Array, axis: int, length: int) -> Array:
     """Every cell gets the sum of the windows along an axis that cover it.
 
-    Args:
-        parts: windows of 1, 2, ... K cells, [K, ...]; all those that begin at cell i
-            lie at i + K - 1.
-        axis: of one of the parts.
-        length: cells.
+    `parts` [K, ...] holds windows of 1, 2, ... K cells; those that begin at cell i lie at
+    i + K - 1.
     """
     longest = len(parts)
     total = 0

@@ -20,7 +20,7 @@ class AttentionMap:
     """Attention mass per cell of a grid that lies over the input.
 
     Attributes:
-        mass: not negative. The maps of one answer add up to 1 together, 0 for an
+        mass: not negative. The maps of one output add up to 1 together, 0 for an
             example without a valid frame or word.
         bands: edges of the rows, low to high, 0 to F; row i covers the bands from
             bands[i] up to bands[i + 1]. One row is attention over time alone.
@@ -67,6 +67,7 @@ def tiles(
     Returns:
         The edges in bands, from 0 to F, and in frames, from 0 on.
     """
+    # Frames behind the last tile stay uncovered: a stride drops what fills no cell.
     bands = edges(mass.shape[1], strides[0], frames.shape[2], first)
     columns = edges(mass.shape[2], strides[1], frames.shape[1], first)
     return (0, *bands[1:-1], frames.shape[2]), (0, *columns[1:])
@@ -81,13 +82,7 @@ def strides(pools: Sequence[Sequence[int]]) -> tuple[int, int]:
 def over_time(
     mass: Float[Array, "B W"], frames: Float[Array, "B T F C"], stride: int
 ) -> AttentionMaps:
-    """The one map `time`, of the weights of time steps.
-
-    Args:
-        mass: adds up to 1.
-        frames: the input.
-        stride: frames under a step.
-    """
+    """The one map `time`, of the weights of time steps (`stride` frames each)."""
     mass = mass[:, None]
     return {"time": AttentionMap(mass, *tiles(mass, frames, (1, stride)))}
 
@@ -97,11 +92,7 @@ def spread(
 ) -> Float[Array, "B L"]:
     """Shares the weight of every window evenly among its valid steps.
 
-    Args:
-        mass: of windows; the i-th covers `size` steps from i * step on.
-        mask: True where a step is valid; a window with mass has such a step.
-        size: steps of a window.
-        step: steps from a window's start to the next one's.
+    Window i covers `size` steps from i * `step` on; one with mass has a valid step.
     """
     starts = step * np.arange(mass.shape[1])[:, None]
     at = np.arange(mask.shape[1])
@@ -133,6 +124,7 @@ def fold_rows(
     Returns:
         The masses over one copy, and the edges of its rows in bands.
     """
+    # A matrix of shares instead of slices: `stride` need not divide `bands`.
     rows = mass.shape[-2]
     stacked = np.arange(rows * stride)
     share = np.zeros((-(-bands // stride), rows), np.float32)
@@ -143,9 +135,7 @@ def fold_rows(
     return folded, (0, *inner, bands)
 
 
-def normalize_mass(
-    mass: Float[Array, "B M *S"],
-) -> Float[Array, "B M *S"]:
+def normalize_mass(mass: Float[Array, "B M *S"]) -> Float[Array, "B M *S"]:
     """Divides every example's masses by their sum; zeros stay zeros."""
     total = mass.sum(axis=tuple(range(1, mass.ndim)), keepdims=True)
     return mass / jnp.where(total > 0, total, 1)

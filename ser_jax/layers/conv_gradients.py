@@ -12,8 +12,7 @@ and the output's gradient g as rows of channels, both of the padded map's width,
 
 so the rows of the kernel are shifts of x, its columns are shifts of g (or of x, where
 that copies less), and one product of the two, each shift beside the other, holds every
-cell of the kernel. It is summed over blocks that stay in the cache. Padding and shifts
-are made per block: memory that a step touches for the first time costs more than they.
+cell of the kernel. It is summed over blocks that stay in the cache.
 """
 
 import functools
@@ -125,31 +124,22 @@ def kernel_gradient(
 ) -> Float[Array, "h w C D"]:
     """Gradient of a stride-1 convolution's kernel, float32.
 
-    Args:
-        x: the map.
-        gradient: of the output.
-        size: rows and columns of the kernel.
-        padding: zeros before and after the map's rows and columns.
-        dilation: distance between the kernel's cells.
+    `size` is the kernel's, `gradient` that of the output; padding and dilation are those
+    of the convolution.
     """
     (rows, columns), (down, along) = size, dilation
     (examples, height, width, out), ins = gradient.shape, x.shape[-1]
     on_map, on_gradient, floats = _place_columns(rows, columns, ins, out)
     across = (on_gradient - 1) * along
     wide = width + across
-    fit = max(1, BLOCK_BYTES // (4 * wide * floats))  # rows of the map in a block
-    group = max(
-        n
-        for n in range(1, examples + 1)
-        if examples % n == 0 and (n == 1 or n * height <= fit)
-    )
-    tall = -(-height // -(-height // fit))
+    group, tall = _block_shape(examples, height, 4 * wide * floats)
 
     def add(number, products):
         maps, gradients = (
             jax.lax.dynamic_slice_in_dim(array, number * group, group)
             for array in (x, gradient)
         )
+        # Padded here, not once for all: memory touched for the first time costs more.
         maps = jnp.pad(maps, ((0, 0), *padding, (0, 0)))
         gradients = jnp.pad(gradients, ((0, 0), (0, 0), (across, across), (0, 0)))
         for top in range(0, height, tall):
@@ -175,6 +165,17 @@ def kernel_gradient(
     products = jax.lax.fori_loop(0, examples // group, add, start)
     products = products.reshape(rows, on_map, ins, on_gradient, out)
     return jnp.swapaxes(products, 2, 3).reshape(rows, columns, ins, out)
+
+
+def _block_shape(examples: int, height: int, row_bytes: int) -> tuple[int, int]:
+    """Examples of a block, and rows of their maps, that stay in the cache."""
+    fit = max(1, BLOCK_BYTES // row_bytes)
+    group = max(
+        n
+        for n in range(1, examples + 1)
+        if examples % n == 0 and (n == 1 or n * height <= fit)
+    )
+    return group, -(-height // -(-height // fit))
 
 
 def _place_columns(rows: int, columns: int, ins: int, out: int) -> tuple[int, int, int]:

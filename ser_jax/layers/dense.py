@@ -101,10 +101,10 @@ class DenseBlock(nnx.Module):
         return x if mask is None else jnp.where(mask[..., None], x, 0)
 
 
-def check_mode(name: str, given: str, allowed: tuple[str, ...]) -> None:
-    """Raises a ValueError that names the choices, unless `given` is one of them."""
-    if given not in allowed:
-        raise ValueError(f"{name}: expected one of {allowed}, got {given!r}")
+def check_mode(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises a ValueError that names the choices, unless `value` is one of them."""
+    if value not in allowed:
+        raise ValueError(f"{name}: expected one of {allowed}, got {value!r}")
 
 
 def scale_width(count: int, width: float) -> int:

@@ -37,7 +37,7 @@ def lstm_scan(
         initial: h and c before the first step; None = zeros.
 
     Returns:
-        The outputs h_t; h (both in the gates' dtype) and c (float32) after the last step.
+        The outputs; h (both in the gates' dtype) and c (float32) after the last step.
     """
     states, cell = _states(gates, mask, kernel, initial)
     return jnp.where(mask[..., None], states, 0), (states[:, -1], cell)
@@ -83,15 +83,13 @@ class LSTM(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes W, U and b.
+        """Makes W, U and b; D = `features_in`, H = `features`.
 
         Args:
-            features_in: D.
-            features: H, size of the state.
+            features_in, features: sizes of a step and of the state.
             reverse: from the last step to the first; output t stays at t.
             forget_bias: initial bias of the forget gate.
-            dtype: of the computation, but for the cell state (float32).
-            rngs: stream `params`.
+            dtype, rngs: see `ser_jax.layers`; the cell state is float32.
         """
         self.kernel_in, self.kernel, self.bias = _parameters(
             features_in, features, (), forget_bias, rngs
@@ -226,14 +224,9 @@ class SlidingBiLSTM(nnx.Module):
         """Makes a `BiLSTM`, whose arguments the others are.
 
         Args:
-            features_in: D.
-            features: H of each direction.
             size: W, steps of a window.
             step: steps from one window's start to the next one's.
-            carry: hand the states on from window to window; needs step == size.
-            forget_bias: initial bias of the forget gates.
-            dtype: of the computation.
-            rngs: stream `params`.
+            carry: hand the states on from window to window.
 
         Raises:
             ValueError: for windows that overlap or leave gaps while states are carried.
@@ -296,11 +289,8 @@ def _project(x, mask, kernel, bias, dtype):
 def _both_ways(gates, mask, kernel, *, carry):
     """Both directions' outputs [B, M, W, 2H] and last states [B, M, 2H] of windows.
 
-    Args:
-        gates: projected windows [B, M, W, 2, 4H].
-        mask: [B, M, W].
-        kernel: [2, H, 4H].
-        carry: run through the windows of an example as through one sequence.
+    Projected windows are [B, M, W, 2, 4H], their mask is [B, M, W]; `carry` runs through
+    the windows of an example as through one sequence.
     """
     batch, count, size, _, features = gates.shape
     # Both directions are one loop: half as many steps, each twice as large.

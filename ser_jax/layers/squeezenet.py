@@ -38,15 +38,7 @@ class Fire(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the three convolutions.
-
-        Args:
-            features_in: channels that come in.
-            squeeze: channels of the squeeze convolution.
-            expand: channels of each expand convolution; twice as many leave.
-            dtype: of the computation.
-            rngs: stream `params`.
-        """
+        """Makes the three convolutions; 2 * `expand` channels leave."""
         common = {"dtype": dtype, "rngs": rngs}
         self.squeeze1x1 = strided.conv(features_in, squeeze, Geometry(1), **common)
         self.expand1x1 = strided.conv(squeeze, expand, Geometry(1), **common)

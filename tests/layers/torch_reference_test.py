@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.layers.center_loss import center_loss
 from ser_jax.layers.dilated import DilatedResidualBlock
-from ser_jax.layers.pooling import AttentionPool, cross_attention, statistics
+from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import LSTM, BiLSTM, SlidingBiLSTM
 from tests.layers import common
 
@@ -230,41 +229,6 @@ def test_attention_pooling(activation, scale, combine):
     agree(layer, x, lambda layer, x: (layer(x, mask),), formula)
 
 
-def test_statistics():
-    x, mask = sequences()
-    # One step has no deviation; its gradient there is a matter of epsilon.
-    x, mask = x[:2], mask[:2]
-
-    def read(_, x):
-        return tuple(statistics(x, mask).values())  # max, mean, std
-
-    def formula(_, x):
-        rows = [x[b, :length] for b, length in enumerate(LENGTHS[:2])]
-        return (
-            torch.stack([r.amax(dim=0) for r in rows]),
-            torch.stack([r.mean(dim=0) for r in rows]),
-            torch.stack([r.std(dim=0, unbiased=False) for r in rows]),
-        )
-
-    agree(nnx.Module(), x, read, formula)
-
-
-def test_cross_attention():
-    x, mask = sequences()
-
-    def read(_, x):
-        return (cross_attention(x[:, 0], x, mask),)
-
-    def formula(_, x):
-        rows = [
-            (x[b, :length] @ x[b, 0]).softmax(dim=0) @ x[b, :length]
-            for b, length in enumerate(LENGTHS)
-        ]
-        return (torch.stack(rows),)
-
-    agree(nnx.Module(), x, read, formula)
-
-
 @pytest.mark.parametrize("skip", ["leaky_relu", "none"])
 def test_dilated_residual_block_in_training(skip):
     functional = torch.nn.functional
@@ -300,19 +264,3 @@ def test_dilated_residual_block_in_training(skip):
         return (layer(jnp.where(mask[:, None, :, None], x, 0), mask)[0],)
 
     agree(layer, x, read, formula)
-
-
-def test_center_loss():
-    rng = np.random.default_rng(0)
-    features = jnp.asarray(rng.normal(size=(5, D)), jnp.float32)
-    centers = jnp.asarray(rng.normal(size=(4, D)), jnp.float32)
-    label = jnp.array([0, 3, 3, 1, 0])
-
-    def formula(_, x):
-        own = torch.tensor(centers.tolist(), dtype=torch.float64)[label.tolist()]
-        return (0.5 * torch.norm(x - own, dim=1) ** 2,)
-
-    def read(_, x):
-        return (center_loss(x, label, centers),)
-
-    agree(nnx.Module(), features, read, formula)

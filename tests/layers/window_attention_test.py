@@ -1,4 +1,4 @@
-"""Window attention against loops; how the windows' answers are combined."""
+"""Window attention against loops; how the windows' logits are combined."""
 
 import jax
 import jax.numpy as jnp
