@@ -19,15 +19,15 @@ GEOMETRIES = [
 
 @pytest.mark.parametrize("layer", GEOMETRIES)
 def test_positions_are_counted_as_convolutions_make_them(layer):
-    for length in range(layer.size, 40):
+    kernel = jax.ShapeDtypeStruct((1, 1, layer.size), jnp.float32)
+    padding = [(layer.padding, layer.padding)]
+    # Lengths with every remainder of the stride.
+    for length in range(layer.size, layer.size + 2 * layer.stride + 1):
+        x = jax.ShapeDtypeStruct((1, 1, length), jnp.float32)
         out = jax.eval_shape(
-            lambda x: jax.lax.conv_general_dilated(
-                x,
-                jnp.ones((1, 1, layer.size)),
-                (layer.stride,),
-                [(layer.padding, layer.padding)],
-            ),
-            jnp.zeros((1, 1, length)),
+            lambda x, k: jax.lax.conv_general_dilated(x, k, (layer.stride,), padding),
+            x,
+            kernel,
         )
         assert layer.count(length) == out.shape[-1]
 
