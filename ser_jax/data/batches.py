@@ -47,6 +47,16 @@ class Tables(NamedTuple):
     samples: Any = None  # int16 [M, 1, hop], see `SampleTable`
     recordings: Any = None  # where each utterance lies in `samples`: `Recordings`
 
+    def side_inputs(self, utterance) -> dict[str, Any]:
+        """What a model reads of utterances [B] beside frames; also inside jit."""
+        inputs = {}
+        if self.tokens is not None:
+            tokens = self.tokens[utterance]
+            inputs = {"words": self.word_vectors[tokens], "word_mask": tokens > 0}
+        if self.speaker_embeddings is not None:
+            inputs["speaker_embedding"] = self.speaker_embeddings[utterance]
+        return inputs
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:

@@ -65,18 +65,8 @@ class CorpusSegments:
                     start_frame=run.test.start_frame[segment],
                     utterance=utterance,
                     count=int(bucket.weight[step].sum()),
-                    side_inputs=self._side_inputs(utterance),
+                    side_inputs=prepared.tables.side_inputs(utterance),
                 )
-
-    def _side_inputs(self, utterance: np.ndarray) -> dict[str, np.ndarray]:
-        tables, inputs = self._experiment.tables, {}
-        if tables.tokens is not None:
-            tokens = np.asarray(tables.tokens)[utterance]
-            inputs["words"] = np.asarray(tables.word_vectors)[tokens]
-            inputs["word_mask"] = tokens > 0
-        if tables.speaker_embeddings is not None:
-            inputs["speaker_embedding"] = tables.speaker_embeddings[utterance]
-        return inputs
 
     def _check(self) -> None:
         """Raises InputError unless the corpus gives the stored test parts and labels."""

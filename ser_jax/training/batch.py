@@ -50,11 +50,7 @@ def make_batch(
         frames = _cut(tables.frames, index.start, window_frames)
     mean, std = constants.mean, constants.std
     batch = forward.model_inputs(frames, index.num_frames, mean, std, config.data)
-    if tables.tokens is not None:
-        tokens = tables.tokens[index.utterance]
-        batch |= {"words": tables.word_vectors[tokens], "word_mask": tokens > 0}
-    if tables.speaker_embeddings is not None:
-        batch["speaker_embedding"] = tables.speaker_embeddings[index.utterance]
+    batch |= tables.side_inputs(index.utterance)
     if key is None:
         return batch
     num_classes = len(constants.class_weight)
