@@ -10,6 +10,7 @@ from ser_jax.errors import InputError
 from ser_jax.explain.explainer import SegmentBatch
 from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.training import experiment
+from ser_jax.training.config_check import check_stored
 from ser_jax.workdir.files import read_json
 
 
@@ -32,13 +33,9 @@ class CorpusSegments:
           InputError: The corpus is not there or has changed since.
         """
         self._trained = trained
-        try:
-            self._experiment = experiment.prepare(_relocate(trained.config, data))
-        except AttributeError as error:  # ml_collections reports a missing key so
-            raise InputError(
-                f"{trained.provenance['workdir']}: expected a config of this version of "
-                f"ser_jax; {error}. Use the version that trained it, or train again."
-            ) from error
+        config = _relocate(trained.config, data)
+        check_stored(config, trained.provenance["workdir"])
+        self._experiment = experiment.prepare(config)
         self.labels = self._experiment.labels
         self.num_frames = self._experiment.corpus.num_frames
         runs = self._experiment.runs

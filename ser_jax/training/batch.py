@@ -4,6 +4,7 @@ Runs on the device, inside the compiled step, for training and evaluation alike.
 """
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ser_jax.data.batches import Index, Tables
@@ -58,6 +59,15 @@ def make_batch(
         index.label, num_classes, config.train.label_smoothing
     )
     return augment.augment(batch, config.augment, key)
+
+
+def example_batch(input_shapes: dict[str, tuple[int, ...]]) -> dict[str, jax.Array]:
+    """Two examples of zeros, none of it padding; for shapes only."""
+    batch = {name: jnp.zeros((2, *shape)) for name, shape in input_shapes.items()}
+    batch["frame_mask"] = jnp.ones((2, input_shapes["frames"][0]), bool)
+    if "words" in input_shapes:
+        batch["word_mask"] = jnp.ones((2, input_shapes["words"][0]), bool)
+    return batch
 
 
 def cut_samples(

@@ -20,6 +20,7 @@ from ser_jax.features import segments
 from ser_jax.models import MODELS
 from ser_jax.training import losses, optim
 from ser_jax.training import state as state_lib
+from ser_jax.training.batch import example_batch
 from ser_jax.training.state import Constants
 
 
@@ -133,15 +134,6 @@ def new_states(config, experiment: Experiment):
     created = [create(seed) for seed in seeds]
     states = [jax.device_get(state) for _, state in created]
     return created[0][0], jax.tree.map(lambda *x: np.stack(x), *states)
-
-
-def example_batch(input_shapes: dict[str, tuple[int, ...]]) -> dict[str, jax.Array]:
-    """Two examples of zeros, none of it padding; for shapes only."""
-    batch = {name: jnp.zeros((2, *shape)) for name, shape in input_shapes.items()}
-    batch["frame_mask"] = jnp.ones((2, input_shapes["frames"][0]), bool)
-    if "words" in input_shapes:
-        batch["word_mask"] = jnp.ones((2, input_shapes["words"][0]), bool)
-    return batch
 
 
 def _usable(whole: store.Store, labels: np.ndarray, config):

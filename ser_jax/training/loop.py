@@ -14,7 +14,7 @@ from ser_jax.data import batches, schedule
 from ser_jax.errors import InputError
 from ser_jax.training import autotune, compilation, evaluation, profiling, selection
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training.config_check import check_config
+from ser_jax.training.config_check import check_config, check_stored
 from ser_jax.training.tensorboard import EventLog
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files, metrics_log, provenance, results
@@ -52,13 +52,9 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
     if workdir.is_complete():
         _log.info("%s is complete; nothing to train.", workdir.path)
         return results.read(workdir.path / files.RESULTS)
-    experiment = experiment_lib.prepare(config)
-    workdir.settle_splits(evaluation.splits(experiment))
-    trainer = Trainer(config, experiment)
-    autotune.tune(trainer, workdir)
-    checkpointer = Checkpointer(
-        workdir.path, provenance=checkpoint_meta(config, experiment)
-    )
+    trainer = _make_trainer(config, workdir)
+    meta = checkpoint_meta(config, trainer.experiment)
+    checkpointer = Checkpointer(workdir.path, provenance=meta)
     try:
         snapshot = checkpointer.restore(trainer.initial_snapshot())
         if snapshot:
@@ -80,16 +76,13 @@ def evaluate(workdir_path: str) -> dict:
     with clock.part(clock.START):
         workdir = Workdir(workdir_path, create=False)
         config = as_config(workdir.read_config())
-        _check_stored(config, workdir)
+        check_stored(config, workdir.path)
     if not workdir.has_checkpoint():
         raise InputError(
             f"Expected a checkpoint in {workdir.path / 'checkpoints'}; there is none. "
             "Train first: python run.py --config=... --workdir=..."
         )
-    experiment = experiment_lib.prepare(config)
-    workdir.settle_splits(evaluation.splits(experiment))
-    trainer = Trainer(config, experiment)
-    autotune.tune(trainer, workdir, may_measure=False)
+    trainer = _make_trainer(config, workdir, may_measure=False)
     checkpointer = Checkpointer(workdir.path, provenance={})
     snapshot = checkpointer.restore(trainer.initial_snapshot())
     checkpointer.close()
@@ -103,15 +96,12 @@ def evaluate(workdir_path: str) -> dict:
     return evaluation.evaluate(config, workdir, trainer, snapshot)
 
 
-def _check_stored(config, workdir: Workdir) -> None:
-    try:
-        check_config(config)
-    except (AttributeError, KeyError) as error:
-        raise InputError(
-            f"{workdir.path} was trained by an earlier version, whose config lacks a key "
-            f"of this one: {error}. Use that version (git_commit in its results.json) or "
-            "train again in a new --workdir."
-        ) from error
+def _make_trainer(config, workdir: Workdir, *, may_measure: bool = True) -> Trainer:
+    experiment = experiment_lib.prepare(config)
+    workdir.settle_splits(evaluation.splits(experiment))
+    trainer = Trainer(config, experiment)
+    autotune.tune(trainer, workdir, may_measure=may_measure)
+    return trainer
 
 
 def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapshot:

@@ -110,7 +110,7 @@ def test_early_stopping_needs_something_to_watch():
     ("changes", "words"),
     [
         ({"segment.rule": "tile", "segment.train_step_s": 0.6}, "train_step_s"),
-        ({"augment.vtlp": "online", "data.vtlp_mode": "nlpaug"}, "got nlpaug"),
+        ({"augment.vtlp": "online", "data.vtlp_mode": "nlpaug"}, "got 'nlpaug'"),
         ({"segment.rule": "whole", "data.pad": "before_norm"}, "data.pad"),
         ({"segment.rule": "whole", "train.sampling": "balanced"}, "train.sampling"),
         ({"segment.rule": "whole", "model.head": "flatten"}, "does not make a network"),

@@ -28,7 +28,7 @@ def test_text_read_counts_what_was_said_or_heard():
     )
     folds = (Fold("a", 0, (0, 1, 2), (), (3, 4, 5)), Fold("b", 0, (3,), (), (1, 2)))
     experiment = experiment_with(
-        utterances=turns,
+        corpus=types.SimpleNamespace(utterances=turns),
         texts=heard,
         text={"source": "asr", "asr": {"wer": 0.5}},
         runs=tuple(types.SimpleNamespace(fold=fold) for fold in folds),
