@@ -1,4 +1,8 @@
-"""Windows made from samples inside a compiled step, warped as it pleases."""
+"""Features of segments, computed from samples inside a compiled step.
+
+A segment reads the samples under it and as many on either side as its deltas need, so
+its features equal those cut from the whole recording, with or without a warp.
+"""
 
 from typing import NamedTuple
 
@@ -131,8 +135,8 @@ def _of_log(log, place: Cut, window, spec, channels):
     if spec.top_db:
         log = online.above_peak(log, place.log_peak, spec)
     static = online.coefficients(log, spec)
-    found = online.with_deltas(static, *_ends(place, spec, channels, window), channels)
-    return found[:, need.frames : need.frames + window]
+    frames = online.with_deltas(static, *_ends(place, spec, channels, window), channels)
+    return frames[:, need.frames : need.frames + window]
 
 
 def _ends(place: Cut, spec, channels, window):

@@ -1,8 +1,7 @@
 """A trained workdir as something that answers: its checkpoint alone, no corpus."""
 
 import dataclasses
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -62,30 +61,26 @@ class TrainedModel:
           InputError: There is no such run.
         """
         if (fold, seed) not in self.runs:
-            known = " ".join(f"{name},{number}" for name, number in self.runs)
-            raise InputError(f"--run: expected one of {known}; got {fold},{seed}.")
-        return self.select_runs([self.runs.index((fold, seed))])
-
-    def select_runs(self, at: Sequence[int]) -> "TrainedModel":
-        """Some of the runs, by their numbers."""
-        at = list(at)
+            names = " ".join(f"{name},{number}" for name, number in self.runs)
+            raise InputError(f"--run: expected one of {names}; got {fold},{seed}.")
+        r = self.runs.index((fold, seed))
         return dataclasses.replace(
             self,
-            runs=tuple(self.runs[r] for r in at),
-            folds=tuple(self.folds[r] for r in at),
-            weights=jax.tree.map(lambda x: x[at], self.weights),
-            mean=self.mean[at],
-            std=self.std[at],
+            runs=(self.runs[r],),
+            folds=(self.folds[r],),
+            weights=jax.tree.map(lambda x: x[r : r + 1], self.weights),
+            mean=self.mean[r : r + 1],
+            std=self.std[r : r + 1],
         )
 
     def description(self) -> str:
         """One line for people: the model, its corpus, the runs that answer."""
-        about = self.provenance
+        known = self.provenance
         runs = f"mean of {len(self.runs)} runs"
         if len(self.runs) == 1:
             runs = f"run {self.runs[0][0]}, seed {self.runs[0][1]}"
-        stamps = "".join(f" [{stamp}]" for stamp in about["stamps"])
-        return f"{about['model']} trained on {about['corpus']}, {runs}{stamps}"
+        stamps = "".join(f" [{stamp}]" for stamp in known["stamps"])
+        return f"{known['model']} trained on {known['corpus']}, {runs}{stamps}"
 
     def run_weights(self, r: int) -> tuple[Any, np.ndarray, np.ndarray]:
         """(weights, mean, std) of run number r."""
@@ -95,10 +90,6 @@ class TrainedModel:
     def merge(self, weights) -> nnx.Module:
         """The model with one run's weights, for evaluation; also inside jit."""
         return forward.merge(self.graphdef, weights["params"], weights["stats"])
-
-    def model(self, r: int) -> nnx.Module:
-        """The model of run number r, for evaluation."""
-        return self.merge(self.run_weights(r)[0])
 
 
 def load(workdir, run: str = "") -> TrainedModel:
@@ -119,10 +110,9 @@ def load(workdir, run: str = "") -> TrainedModel:
             f"Expected a trained folder, with checkpoints, at {path}; there are none. "
             "Check --workdir."
         )
-    arrays, meta = stored.arrays, stored.meta
     try:
-        found = assemble(path, arrays, meta)
-        if not all(record["best_epoch"] for record in meta["records"]):
+        trained = assemble(path, stored.arrays, stored.meta)
+        if not all(record["best_epoch"] for record in stored.meta["records"]):
             raise InputError(
                 f"Expected one finished epoch or more of every run in {path}; got none "
                 "of some. Repeat the training command: it goes on from there."
@@ -135,15 +125,15 @@ def load(workdir, run: str = "") -> TrainedModel:
             f"does not fit: {error}. Use the version that trained it, or train again."
         ) from error
     if not run:
-        return found
+        return trained
     fold, _, seed = run.rpartition(",")
     if not fold or not seed.strip().isdigit():
         raise InputError(f"--run: expected fold,seed; got {run!r}.")
-    return found.select_run(fold.strip(), int(seed))
+    return trained.select_run(fold.strip(), int(seed))
 
 
 def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
-    """What the arrays and the meta of a checkpoint amount to.
+    """Makes a trained model of the arrays and the meta of a checkpoint.
 
     Args:
       path: Where they come from, for messages; its results.json is read if there.
@@ -163,8 +153,7 @@ def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
     shapes = {"frames": (frames, spec.num_bands, config.data.channels)}
     shapes |= {k: tuple(v) for k, v in meta.get("input_shapes", {}).items()}
     folds = tuple(meta["folds"])
-    create = functools.partial(_create, config, shapes, len(classes))
-    graphdef, weights = _weights(create, len(folds), arrays)
+    graphdef, weights = _weights(config, shapes, len(classes), len(folds), arrays)
     shape = (len(folds), *shapes["frames"][1:])
     return TrainedModel(
         config=config,
@@ -182,36 +171,37 @@ def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
 
 
 def _check_known(config, path) -> None:
-    for key, value, known in (
+    for key, value, table in (
         ("model", config.model.name, MODELS),
         ("feature recipe", config.data.recipe, RECIPES),
     ):
-        if value not in known:
+        if value not in table:
             raise InputError(
-                f"Expected a {key} of {', '.join(known)}; {path} has {value!r}. It may "
+                f"Expected a {key} of {', '.join(table)}; {path} has {value!r}. It may "
                 "be of a newer version: update ser_jax."
             )
 
 
-def _create(config, input_shapes, num_classes: int) -> nnx.Module:
-    return MODELS[config.model.name](
-        config.model,
-        input_shapes=input_shapes,
-        num_classes=num_classes,
-        rngs=nnx.Rngs(0),
-    )
-
-
-def _weights(create, num_runs: int, arrays: dict):
+def _weights(config, input_shapes, num_classes: int, num_runs: int, arrays: dict):
     """The model's definition and its stacked best {params, stats}."""
+
+    def create() -> nnx.Module:
+        return MODELS[config.model.name](
+            config.model,
+            input_shapes=input_shapes,
+            num_classes=num_classes,
+            rngs=nnx.Rngs(0),
+        )
+
+    # Shapes alone: the model's own random weights would be thrown away.
     graphdef, params, stats = nnx.split(nnx.eval_shape(create), nnx.Param, ...)
     like = {"best": {"params": params, "stats": stats}}
-    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    found = []
-    for path, leaf in leaves:
+
+    def stored(path, leaf) -> np.ndarray:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        found.append(_array(arrays, name, (num_runs, *leaf.shape)))
-    return graphdef, jax.tree.unflatten(structure, found)["best"]
+        return _array(arrays, name, (num_runs, *leaf.shape))
+
+    return graphdef, jax.tree_util.tree_map_with_path(stored, like)["best"]
 
 
 def _array(arrays: dict, name: str, shape: tuple[int, ...]) -> np.ndarray:

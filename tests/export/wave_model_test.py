@@ -1,4 +1,4 @@
-"""Samples in, probabilities out: against the evaluation said again in NumPy."""
+"""Samples in, probabilities out: against the evaluation restated in NumPy."""
 
 import jax
 import jax.numpy as jnp

@@ -39,14 +39,14 @@ def rewritten(file, change, **meta):
 
 
 def test_out_and_back_is_the_same(trained, file):
-    found = weights.read(file)
+    stored = weights.read(file)
     jax.tree.map(
         np.testing.assert_array_equal,
-        (found.weights, found.mean, found.std),
+        (stored.weights, stored.mean, stored.std),
         (trained.weights, trained.mean, trained.std),
     )
-    assert found.classes == CLASSES and found.runs == trained.runs
-    assert found.config.model == trained.config.model
+    assert stored.classes == CLASSES and stored.runs == trained.runs
+    assert stored.config.model == trained.config.model
 
 
 def test_names_are_those_of_the_parts(file):

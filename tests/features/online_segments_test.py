@@ -1,4 +1,4 @@
-"""Windows made from samples are those cut from the warped recording's features."""
+"""Segments computed from samples equal those cut from the warped recording."""
 
 import jax
 import numpy as np

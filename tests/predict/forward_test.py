@@ -13,7 +13,7 @@ from ser_jax.features.audio import load
 from ser_jax.predict import forward
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.scoring import voting
-from ser_jax.workdir import results
+from ser_jax.workdir import predictions
 from tests import workdirs
 
 LAST = segments.Rule(
@@ -55,7 +55,7 @@ def test_one_added_entry_serves_all_that_predicts(
     monkeypatch.setitem(table, name, entry)
     config.update_from_flattened_dict({KEYS[kind]: name})
     workdirs.evaluate_untrained(config, tmp_path)
-    lines, _ = results.read_predictions(tmp_path / "predictions.csv")
+    lines, _ = predictions.read(tmp_path / "predictions.csv")
     run = (lines[0].fold, lines[0].seed)
     lines = [line for line in lines if (line.fold, line.seed) == run][:5]
 
@@ -80,5 +80,5 @@ def test_one_added_entry_serves_all_that_predicts(
         sound = load(path, 16_000)
         samples[0, : len(sound)] = sound
         exported = program(samples, np.array([len(sound)], np.int32))[0]
-        for found in (answer.probabilities, explained, exported):
-            np.testing.assert_allclose(found, line.posteriors, atol=SAME_FEATURES)
+        for result in (answer.probabilities, explained, exported):
+            np.testing.assert_allclose(result, line.posteriors, atol=SAME_FEATURES)

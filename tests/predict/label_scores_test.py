@@ -1,4 +1,4 @@
-"""Scores a person can recompute, and what is said beside them."""
+"""Scores a person can recompute, and the caveats beside them."""
 
 import types
 
@@ -30,7 +30,7 @@ def _answer(label):
 def test_scores_by_hand():
     """neutral 1 of 2, sad 1 of 1, angry 0 of 1: UA 1/2, WA 2/4; the rest is counted."""
     score = LabelScores(_trained(happy="exc"))
-    for name, label, said in [
+    for name, label, prediction in [
         ("x1", "neu", "neutral"),
         ("x2", "neutral", "sad"),
         ("x3", "sad", "sad"),
@@ -40,7 +40,7 @@ def test_scores_by_hand():
         ("x7", "fru", "sad"),
         ("x8", "", "sad"),  # no label: no score
     ]:
-        score.add(Source(name, name, name, label), _answer(said))
+        score.add(Source(name, name, name, label), _answer(prediction))
     text = score.summary()
     assert "Against 4 labels: UA 50.00%, WA 50.00% (no recording of happy)" in text
     assert "fru 2, hap 1" in text and "speakers may have been" in text
@@ -61,9 +61,9 @@ def test_whose_labels_are_which_classes():
     own = label_scores.classes_of_labels(_trained())
     assert own["exc"] == own["hap"] == "happy" and own["angry"] == "angry"
     mapped = _trained("manifest", label_map=(("Wut", "angry"),))
-    found = label_scores.classes_of_labels(mapped, "Freude=happy, Wut = sad")
-    assert found["Freude"] == "happy" and found["Wut"] == "sad"
-    assert "exc" not in found
+    class_of = label_scores.classes_of_labels(mapped, "Freude=happy, Wut = sad")
+    assert class_of["Freude"] == "happy" and class_of["Wut"] == "sad"
+    assert "exc" not in class_of
     for wrong in ("Freude", "Freude=joy"):
         with pytest.raises(InputError, match="--labels: expected raw=class"):
             label_scores.classes_of_labels(mapped, wrong)

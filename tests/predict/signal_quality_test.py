@@ -13,7 +13,7 @@ SPEECHLIKE = 0.3 * RNG.normal(size=len(T)) * np.sin(2 * np.pi * 2 * T) ** 4
 
 
 @pytest.mark.parametrize(
-    ("samples", "distance", "said"),
+    ("samples", "distance", "expected"),
     [
         (np.clip(SPEECHLIKE, -0.9, 0.9), 1.0, []),
         (np.clip(SPEECHLIKE, -0.9, 0.9), 3.4, ["unlike the training speech"]),
@@ -27,14 +27,14 @@ SPEECHLIKE = 0.3 * RNG.normal(size=len(T)) * np.sin(2 * np.pi * 2 * T) ** 4
         (np.clip(SPEECHLIKE, -0.9, 0.9)[:3_000], 1.0, ["short"]),
     ],
 )
-def test_warnings(samples, distance, said):
+def test_warnings(samples, distance, expected):
     for cuts in ([], [1_600, 2_400]):  # whole frames of 50 ms in each block
         quality = SignalQuality(RATE_HZ)
         for block in np.split(samples.astype(np.float32), cuts):
             assert quality.add(block) is block
-        found = quality.warnings(distance)
-        assert len(found) == len(said), found
-        for text, start in zip(found, said, strict=True):
+        warnings = quality.warnings(distance)
+        assert len(warnings) == len(expected), warnings
+        for text, start in zip(warnings, expected, strict=True):
             assert text.startswith(start)
 
 

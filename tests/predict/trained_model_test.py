@@ -1,4 +1,4 @@
-"""What a workdir must be to be loaded, and what is said of those that are not."""
+"""Workdirs that can be loaded, and the messages about those that cannot."""
 
 import json
 import pickle
@@ -73,8 +73,8 @@ def test_an_unfinished_training_says_so(copy):
 
     assert trained_model.load(copy).provenance["stamps"] == []
     _edit_meta(copy, stop)
-    found = trained_model.load(copy)
-    assert "[unfinished training: 1 of 7 epochs]" in found.description()
+    description = trained_model.load(copy).description()
+    assert "[unfinished training: 1 of 7 epochs]" in description
 
 
 def test_without_a_finished_epoch_there_is_no_answer(copy):
