@@ -34,6 +34,7 @@ class Stage:
 
 
 SIZES = {
+    # Krizhevsky et al. 2012, figure 2.
     "original": (
         Stage(96, Geometry(11, 4), response_norm=True, pool=True),
         Stage(256, Geometry(5, 1, 2), response_norm=True, pool=True),
@@ -41,6 +42,7 @@ SIZES = {
         Stage(384, Geometry(3, 1, 1)),
         Stage(256, Geometry(3, 1, 1), pool=True),
     ),
+    # arXiv 1404.5997, as torchvision has it: fewer channels, no response norm.
     "torchvision": (
         Stage(64, Geometry(11, 4, 2), pool=True),
         Stage(192, Geometry(5, 1, 2), pool=True),
@@ -65,6 +67,7 @@ def response_norm(
     is cut at the first and last channel. float32 inside.
     """
     reach, channels = size // 2, x.shape[-1]
+    # float32: bfloat16 would lose the sum beside the offset.
     squares = jnp.square(x.astype(jnp.float32))
     squares = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (reach, reach)))
     total = sum(squares[..., i : i + channels] for i in range(size))
@@ -135,5 +138,6 @@ class AlexNet(strided.Trunk):
             x = response_norm(x) if stage.response_norm else x
             if stage.pool:
                 x, lengths = strided.overlap_pool(x), POOL.count(lengths)
+            # Biases fill the padding; the next layer must find zeros there again.
             x = strided.zero_beyond(x, lengths)
         return x, strided.columns_within(lengths, x.shape[2])

@@ -87,6 +87,7 @@ def area_attention(
     )
     query = areas.scaled(query)
     rate = dropout_rate if dropout_key is not None else 0.0
+    # Formed areas cost the number of sizes in memory; only where nothing else will do.
     if areas.can_stream and value_mode != "max":
         seeds = area_sweep.area_seeds(dropout_key, areas.sizes) if rate > 0 else None
         options = area_sweep.Areas(
@@ -158,6 +159,7 @@ def area_mass(
         x = x.reshape(x.shape[0], -1, block_queries, *x.shape[2:])
         return jnp.moveaxis(x, 1, 0)
 
+    # Queries of the filling have the count 0: their weights are not added.
     blocks = cut(areas.scaled(query)), cut(query_mask.astype(jnp.float32))
     total = jax.lax.map(block, blocks).sum(axis=0)
     total = total / jnp.maximum(query_mask.sum(axis=1), 1)[:, None]
@@ -259,6 +261,7 @@ class AreaAttention(nnx.Module):
         parts = [x if f is None else f(x) for f in (self.query, self.key, self.value)]
         query, key, value = (self._split(p, self.num_heads) for p in parts)
         query = query.reshape(query.shape[0], -1, query.shape[-1])
+        # Without a mask `area_attention` gets None: it then skips the masking.
         cells = jnp.ones(x.shape[:3], bool) if mask is None else mask
         heads = jnp.repeat(self._split(cells[..., None], 1)[..., 0], self.num_heads, 0)
         spec = self.spec
@@ -316,6 +319,7 @@ class AreaAttention(nnx.Module):
 
     def _split(self, x: Array, heads: int) -> Array:
         """[B, H, W, D] -> [B', H', W', D / heads], heads (and rows) on the batch axis."""
+        # There, so that one call of `area_attention` serves all layouts and heads.
         batch, rows, columns, depth = x.shape
         if self.spec.layout == "rows":
             x = x.reshape(batch * rows, 1, columns, depth)

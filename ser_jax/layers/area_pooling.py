@@ -95,6 +95,7 @@ def area_stds(
     x: Float[Array, "B H W D"], sizes: Sequence[Size], mask: Bool[Array, "B H W"]
 ) -> list[Array]:
     """sqrt(|E[x^2] - E[x]^2| + 1e-6) over the valid cells, Li et al.'s deviation."""
+    # In one pass over the windows; cancellation can make the difference negative.
     means = area_means(x, sizes, mask)
     squares = area_means(jnp.square(x), sizes, mask)
     return [
@@ -253,6 +254,7 @@ class FormedAreas:
         valid = flatten_areas(valid)[..., None]
         if 0 < self.top_k_areas < logits.shape[1]:
             ranked = jnp.moveaxis(jnp.where(valid, logits, LOWEST), 1, -1)
+            # A threshold, not indices: no gather, and ties at the k-th all stay.
             kth = jax.lax.top_k(ranked, self.top_k_areas)[0][..., -1]
             valid = valid & (logits >= jax.lax.stop_gradient(kth)[:, None])
         logits = jnp.where(valid, logits, LOWEST)

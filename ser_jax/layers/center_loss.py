@@ -47,6 +47,7 @@ def update_centers(
     one_hot = jax.nn.one_hot(label, centers.shape[0], dtype=centers.dtype)
     share = one_hot * weight[:, None].astype(centers.dtype)
     members = share.sum(axis=0)[:, None]
+    # Otherwise a GPU rounds features to TF32, which a slow average would keep.
     sums = jnp.einsum("bk,bd->kd", share, features, precision="highest")
     mean = sums / jnp.where(members > 0, members, 1)
     return jnp.where(members > 0, centers - rate * (centers - mean), centers)

@@ -34,6 +34,7 @@ def pool_mask(mask: Bool[Array, "B W"], size: int) -> Bool[Array, "B w"]:
         return mask
     columns = mask.shape[1] // size
     pooled = mask[:, : columns * size].reshape(-1, columns, size).all(axis=-1)
+    # Else attention and statistics would have nothing to read.
     return pooled.at[:, 0].set(mask[:, 0])
 
 

@@ -266,6 +266,7 @@ def _parameters(features_in, features, directions, forget_bias, rngs):
     gates = 4 * features
 
     def make(init, rows: int, axis: int) -> Array:
+        # A key of its own per direction: equal ones would start as mirror images.
         each = [init(rngs.params(), (rows, gates)) for _ in range(*directions or (1,))]
         return jnp.stack(each, axis=axis) if directions else each[0]
 

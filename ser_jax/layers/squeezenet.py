@@ -48,6 +48,7 @@ class Fire(nnx.Module):
         self, x: Float[Array, "B H W C"], columns: Bool[Array, "B W"]
     ) -> Float[Array, "B H W D"]:
         """The new map, 0 outside the columns."""
+        # Cleared in between as well: the 3x3 kernel reads across the border.
         keep = columns[:, None, :, None]
         x = jnp.where(keep, nnx.relu(self.squeeze1x1(x)), 0)
         parts = [nnx.relu(self.expand1x1(x)), nnx.relu(self.expand3x3(x))]
