@@ -20,58 +20,55 @@ SUFFIXES = (".csv", ".jsonl")
 
 
 class AnswerWriter:
-    """Writes answers as they come, so that a kill loses none that was given.
+    """Writes answers as they come, so that a kill loses none of them.
 
     Every row carries the model, its corpus and its stamps.
     """
 
     def __init__(self, stream, suffix: str, trained: TrainedModel):
         """Writes the header, if the format has one."""
-        self._stream, self._suffix, self._trained = stream, suffix, trained
-        self._csv = csv.writer(stream, lineterminator="\n")
+        self._stream, self._trained, self._csv = stream, trained, None
         if suffix == ".csv":
             columns = ["file", "label", *(POSTERIOR + name for name in trained.classes)]
             columns += ["start_s", "end_s", "warnings", "error"]
-            self._csv.writerow([*columns, "model", "corpus", "stamps"])
+            columns += ["model", "corpus", "stamps"]
+            self._csv = csv.DictWriter(
+                stream, columns, extrasaction="ignore", lineterminator="\n"
+            )
+            self._csv.writeheader()
 
     def write(self, file: str, answer: Answer | AudioError) -> None:
         """Writes one row; an error leaves the answer's fields empty."""
-        if self._suffix == ".csv":
-            self._csv.writerow(self._cells(file, answer))
+        row = {"file": file, "label": None, "error": None}
+        if isinstance(answer, AudioError):
+            row["error"] = str(answer)
         else:
-            line = json.dumps(self._fields(file, answer), ensure_ascii=False)
-            self._stream.write(line + "\n")
+            row["label"] = answer.label
+            probabilities = answer.probabilities.tolist()
+            row["probabilities"] = dict(zip(answer.classes, probabilities, strict=True))
+            row |= {"start_s": answer.start_s, "end_s": answer.end_s}
+            row["warnings"] = answer.warnings
+        provenance = self._trained.provenance
+        keys = ("model", "corpus", "selection", "stamps", "workdir")
+        row |= {key: provenance[key] for key in keys}
+        if self._csv:
+            self._csv.writerow(_flatten(row))
+        else:
+            row |= {"classes": self._trained.classes, "runs": self._trained.runs}
+            self._stream.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._stream.flush()
 
-    def _cells(self, file: str, answer) -> list[str]:
-        known = self._trained.provenance
-        model = (known["model"], known["corpus"], "; ".join(known["stamps"]))
-        if isinstance(answer, AudioError):
-            empty = [""] * (len(self._trained.classes) + 4)
-            return [file, *empty, str(answer), *model]
-        digits = [f"{p:.9g}" for p in answer.probabilities]
-        span = [f"{answer.start_s:.3f}", f"{answer.end_s:.3f}"]
-        warnings = "; ".join(answer.warnings)
-        return [file, answer.label, *digits, *span, warnings, "", *model]
 
-    def _fields(self, file: str, answer) -> dict:
-        known = self._trained.provenance
-        keys = ("model", "corpus", "selection", "stamps", "workdir")
-        model = {key: known[key] for key in keys}
-        model |= {"classes": self._trained.classes, "runs": self._trained.runs}
-        if isinstance(answer, AudioError):
-            return {"file": file, "label": None, "error": str(answer), **model}
-        numbers = zip(answer.classes, answer.probabilities.tolist(), strict=True)
-        return {
-            "file": file,
-            "label": answer.label,
-            "probabilities": dict(numbers),
-            "start_s": answer.start_s,
-            "end_s": answer.end_s,
-            "warnings": answer.warnings,
-            "error": None,
-            **model,
-        }
+def _flatten(row: dict) -> dict[str, str]:
+    """The cells of a CSV row."""
+    cells = dict(row)
+    for name, p in cells.pop("probabilities", {}).items():
+        cells[POSTERIOR + name] = f"{p:.9g}"
+    for name in {"start_s", "end_s"} & cells.keys():
+        cells[name] = f"{cells[name]:.3f}"
+    for name in {"warnings", "stamps"} & cells.keys():
+        cells[name] = "; ".join(cells[name])
+    return cells
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -166,15 +167,10 @@ def _picture(answers: Sequence[Answer], waveform: _Waveform, title: str) -> byte
         size = (float(np.clip(4 + end_s / 5, 8, 24)), 4.6)
         figure = Figure(figsize=size, layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        for k, name in enumerate(answers[0].classes):
-            style = {
-                "color": _COLOURS[k % len(_COLOURS)],
-                "ls": _DASHES[k // len(_COLOURS) % len(_DASHES)],
-            }
-            marker = "o" if len(answers) < 40 else ""
-            top.plot(
-                middle, values[:, k], label=name, marker=marker, ms=3.5, lw=1.8, **style
-            )
+        top.set_prop_cycle(cycler(ls=_DASHES) * cycler(color=_COLOURS))
+        marker = "o" if len(answers) < 40 else ""
+        classes = answers[0].classes
+        top.plot(middle, values, label=classes, marker=marker, ms=3.5, lw=1.8)
         top.set_ylim(0, 1)
         top.set_ylabel("probability")
         top.yaxis.set_major_formatter(PercentFormatter(1.0))
