@@ -16,7 +16,7 @@ from ser_jax.layers.dense import DenseBlock, check_mode, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
 from ser_jax.models.model import (
-    FRAMES,
+    AttentionMaps,
     Batch,
     DenseOutput,
     Embedding,
@@ -37,16 +37,7 @@ class ConvSteps(nnx.Module):
     """
 
     def __init__(self, config, shape: tuple[int, int, int], *, rngs: nnx.Rngs):
-        """Builds the layers.
-
-        Args:
-            config: the `model` group of configs/acrnn.py or configs/cnn3d_attn.py.
-            shape: T, F, C of the input.
-            rngs: stream `params`.
-
-        Raises:
-            ValueError: no convolution, no cell left after pooling, an unknown mode.
-        """
+        """Builds the layers for inputs of shape (T, F, C); arguments as in `Model`."""
         frames, bands, channels = shape
         rows, _ = pooled_shape((bands, frames), [config.pool], key="pool")
         if config.convs < 1:
@@ -105,8 +96,6 @@ class Acrnn(DenseOutput, nnx.Module):
     the test batch.
     """
 
-    INPUTS = FRAMES
-
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
@@ -143,9 +132,7 @@ class Acrnn(DenseOutput, nnx.Module):
         x = self.hidden(x, mask.any(axis=1)).astype(jnp.float32)
         return self.dropout(x, rngs=rngs)
 
-    def attention_maps(
-        self, state: Mapping, batch: Batch
-    ) -> attention_grid.AttentionMaps:
+    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
         """`time`: one weight per pooled time step."""
         (weights,) = attention_grid.read_sown(state, "attention", "weights")
         return attention_grid.over_time(weights, batch["frames"], self.steps.stride)

@@ -16,7 +16,7 @@ from ser_jax.layers.dilated import DilatedResidualBlock
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
 from ser_jax.models.model import (
-    FRAMES,
+    AttentionMaps,
     Batch,
     DenseOutput,
     Embedding,
@@ -41,8 +41,6 @@ class Adrnn(DenseOutput, nnx.Module):
     of a squared error (the training step's), padded frames count nowhere, an LSTM has
     one bias where PyTorch keeps two.
     """
-
-    INPUTS = FRAMES
 
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
@@ -86,9 +84,7 @@ class Adrnn(DenseOutput, nnx.Module):
         x = self.dropout(self.attention(x, mask), rngs=rngs)
         return self.hidden(x, mask.any(axis=1)).astype(jnp.float32)
 
-    def attention_maps(
-        self, state: Mapping, batch: Batch
-    ) -> attention_grid.AttentionMaps:
+    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
         """`time`: one weight per pooled time step."""
         (weights,) = attention_grid.read_sown(state, "attention", "weights")
         stride = self.conv.spec.pool[1]

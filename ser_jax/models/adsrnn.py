@@ -22,7 +22,7 @@ from ser_jax.layers.window_attention import (
     combine_logits,
 )
 from ser_jax.models.model import (
-    FRAMES,
+    AttentionMaps,
     Batch,
     DenseOutput,
     Embedding,
@@ -54,8 +54,6 @@ class Adsrnn(DenseOutput, nnx.Module):
     dropout rate and loss are the switches `combination="cascade"`, `conv_dropout` and
     `train_logits="probability"`.
     """
-
-    INPUTS = FRAMES
 
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
@@ -113,6 +111,7 @@ class Adsrnn(DenseOutput, nnx.Module):
         x, mask = pool(self.dropout(x, rngs=rngs), mask, self.pools[1])
         x, mask = self.block(x, mask)
         x, _, steps = self.sliding(columns(x), mask)
+        # `sliding` returns 0 in the padding, so the sum is over valid steps.
         count = jnp.maximum(steps.sum(axis=2), 1)[..., None].astype(x.dtype)
         return x.sum(axis=2) / count, steps.any(axis=2)
 
@@ -133,15 +132,14 @@ class Adsrnn(DenseOutput, nnx.Module):
         which the loss takes a second softmax.
         """
         count = self.heads.windows
+        # The last columns are the mask, written by `embed` as 0 and 1.
         x = embedding[:, :-count].reshape(embedding.shape[0], count, -1)
         logits = combine_logits(self.heads(x), embedding[:, -count:] > 0.5, self.shares)
         if self.train_logits == "probability" and not self.deterministic:
             return jnp.exp(logits)
         return logits
 
-    def attention_maps(
-        self, state: Mapping, batch: Batch
-    ) -> attention_grid.AttentionMaps:
+    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
         """`time`: one weight per window.
 
         Output m attends over windows 1 to m; the outputs' weights are averaged by their

@@ -15,7 +15,7 @@ from ser_jax.layers.dense import DenseBlock, check_mode, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.squeezenet import SqueezeNet
 from ser_jax.models import pretrained
-from ser_jax.models.model import FRAMES, Batch, DenseOutput, Embedding, Shapes
+from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, Shapes
 
 TRUNKS = ("alexnet_original", "alexnet_torchvision", "squeezenet")
 TRANSFERS = ("finetune", "frozen")
@@ -42,8 +42,6 @@ class Afcn(DenseOutput, nnx.Module):
     public versions have it) are not known either. A dense layer before the output and
     dropout are one such version's (`hidden`, `dropout`).
     """
-
-    INPUTS = FRAMES
 
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
@@ -80,6 +78,7 @@ class Afcn(DenseOutput, nnx.Module):
 
     def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
         """The attended vector c, or the hidden layer that reads it."""
+        # The trunk zeroes the padding itself, up to its own shortest length.
         frames = jnp.swapaxes(batch["frames"], 1, 2)
         x, mask = self.trunk(frames, batch["frame_mask"])
         cells = jnp.broadcast_to(mask[:, None, :], x.shape[:3])
@@ -89,9 +88,7 @@ class Afcn(DenseOutput, nnx.Module):
         x = x if self.hidden is None else self.hidden(x)
         return self.dropout(x.astype(jnp.float32), rngs=rngs)
 
-    def attention_maps(
-        self, state: Mapping, batch: Batch
-    ) -> attention_grid.AttentionMaps:
+    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
         """`map`: a weight per cell of the trunk's last map; none with a scale of 0."""
         if self.attention.scale == 0:  # a mean prefers no cell
             return {}

@@ -15,7 +15,7 @@ from ser_jax.layers.area_attention import AreaAttention, AreaSpec
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, pool
 from ser_jax.layers.dense import check_mode, scale_width
 from ser_jax.models.model import (
-    FRAMES,
+    AttentionMaps,
     Batch,
     DenseOutput,
     Embedding,
@@ -40,8 +40,6 @@ class AreaAttn(DenseOutput, nnx.Module):
     neither statistics nor attention. The released code's network is `layout="rows",
     scale="none", projection="none"`.
     """
-
-    INPUTS = FRAMES
 
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
@@ -98,9 +96,7 @@ class AreaAttn(DenseOutput, nnx.Module):
             x = x.mean(axis=1)
         return self.dropout(x.reshape(x.shape[0], -1), rngs=rngs)
 
-    def attention_maps(
-        self, state: Mapping, batch: Batch
-    ) -> attention_grid.AttentionMaps:
+    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
         """One map per area size: `area 2x3`, bands x frames.
 
         An area's weight is shared evenly among its cells, so a map adds up to the

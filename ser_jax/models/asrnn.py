@@ -24,7 +24,7 @@ from ser_jax.layers.dense import (
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import LSTM, SlidingBiLSTM
 from ser_jax.models.model import (
-    FRAMES,
+    AttentionMaps,
     Batch,
     DenseOutput,
     Embedding,
@@ -54,8 +54,6 @@ class Asrnn(DenseOutput, nnx.Module):
     has one bias where PyTorch keeps two.
     """
 
-    INPUTS = FRAMES
-
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
@@ -69,77 +67,42 @@ class Asrnn(DenseOutput, nnx.Module):
         frames, bands, channels = input_shapes["frames"]
         rows, _ = pooled_shape((bands, frames), [config.pool], key="pool")
         self.dtype = jnp.dtype(config.dtype)
+        # Steps at a window's start that the window before holds as well.
         self.fresh = config.window_size - config.window_step
         self.summary = config.window_summary
-        sizes = {
-            name: scale_width(c, config.width)
-            for name, c in {
-                "conv1": 64,
-                "conv": 128,
-                "step": 768,
-                "lstm": 128,
-                "windows": 256,
-                "hidden": 64,
-            }.items()
-        }
-        self._build_steps(config, sizes, channels, rows, rngs)
-        self._build_windows(config, sizes, num_classes, rngs)
-
-    def _build_steps(self, config, sizes, channels, rows, rngs) -> None:
-        """What works step by step: convolutions and the linear layer."""
+        first, conv, step, lstm, windows, hidden = (
+            scale_width(c, config.width) for c in (64, 128, 768, 128, 256, 64)
+        )
         common = {"dtype": self.dtype, "rngs": rngs}
+        norm = {"bn_momentum": config.bn_momentum}
+        dense = {"norm": "batch", "order": "act_first", **norm, **common}
+        # The first norm follows the pooling, where a ConvBlock has it before.
         pooled = ConvSpec(
             (3, 3), pool=tuple(config.pool), norm="none", activation="none"
         )
-        self.conv1 = ConvBlock(channels, sizes["conv1"], pooled, **common)
-        self.norm1 = batch_norm("plain", sizes["conv1"], config.bn_momentum, rngs)
-        spec = ConvSpec((3, 3), norm="plain", bn_momentum=config.bn_momentum)
-        self.conv2 = ConvBlock(sizes["conv1"], sizes["conv"], spec, **common)
-        self.conv3 = ConvBlock(sizes["conv"], sizes["conv"], spec, **common)
-        self.step = DenseBlock(
-            rows * sizes["conv"],
-            sizes["step"],
-            norm="batch",
-            order="act_first",
-            bn_momentum=config.bn_momentum,
-            **common,
-        )
-
-    def _build_windows(self, config, sizes, num_classes, rngs) -> None:
-        """What works window by window, and the head."""
-        common = {"dtype": self.dtype, "rngs": rngs}
-        window = 2 * sizes["lstm"]
-        self.sliding = SlidingBiLSTM(
-            sizes["step"],
-            sizes["lstm"],
-            size=config.window_size,
-            step=config.window_step,
-            carry=False,
-            **common,
-        )
-        self.lstm = LSTM(window, sizes["windows"], **common)
+        self.conv1 = ConvBlock(channels, first, pooled, **common)
+        self.norm1 = batch_norm("plain", first, config.bn_momentum, rngs)
+        spec = ConvSpec((3, 3), norm="plain", **norm)
+        self.conv2 = ConvBlock(first, conv, spec, **common)
+        self.conv3 = ConvBlock(conv, conv, spec, **common)
+        self.step = DenseBlock(rows * conv, step, **dense)
+        size = {"size": config.window_size, "step": config.window_step}
+        self.sliding = SlidingBiLSTM(step, lstm, carry=False, **size, **common)
+        self.lstm = LSTM(2 * lstm, windows, **common)
         self.attention = AttentionPool(
-            window,
+            2 * lstm,
             hidden=scale_width(config.attention_hidden, config.width),
             activation="relu",
             combine=config.attention_combine,
             **common,
         )
-        self.hidden = DenseBlock(
-            window + sizes["windows"],
-            sizes["hidden"],
-            norm="batch",
-            order="act_first",
-            bn_momentum=config.bn_momentum,
-            **common,
-        )
+        self.hidden = DenseBlock(2 * lstm + windows, hidden, **dense)
         self.dropout = nnx.Dropout(config.dropout)
-        self.dense = nnx.Linear(sizes["hidden"], num_classes, rngs=rngs)
+        self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
 
     def steps(self, batch: Batch) -> tuple[Float[Array, "B W D"], Bool[Array, "B W"]]:
         """One vector per pooled time step, and which of them are valid."""
         x, mask = self.conv1(*feature_map(batch, self.dtype))
-        # This norm follows the pooling, where a ConvBlock has it before.
         cells = mask[:, None, :]
         x = nnx.relu(normalize(self.norm1, x, cells))
         x = jnp.where(cells[..., None], x, 0)
@@ -149,18 +112,19 @@ class Asrnn(DenseOutput, nnx.Module):
     def windows(
         self, x: Float[Array, "B W D"], mask: Bool[Array, "B W"]
     ) -> tuple[Float[Array, "B M H"], Bool[Array, "B M"]]:
-        """One vector per window of `window_size` steps, and which windows count.
+        """One vector per window of `window_size` steps, and which windows are valid.
 
-        A window counts if it brings a valid step that the one before has not, so that
-        M windows are counted for the steps that are valid, however many are padded.
+        A window is valid if it holds a valid step that the one before does not, so
+        their number follows from the valid steps, however many are padded.
         """
-        outputs, last, frames = self.sliding(x, mask)
-        counts = frames[:, :, self.fresh :].any(axis=-1)
-        counts = counts.at[:, 0].set(frames[:, 0].any(axis=-1))
+        outputs, last, steps = self.sliding(x, mask)
+        # The first window has none before it: any valid step will do.
+        valid = steps[:, :, self.fresh :].any(axis=-1)
+        valid = valid.at[:, 0].set(steps[:, 0].any(axis=-1))
         if self.summary == "last_step":
-            at = jnp.maximum(frames.sum(axis=-1) - 1, 0)[:, :, None, None]
+            at = jnp.maximum(steps.sum(axis=-1) - 1, 0)[:, :, None, None]
             last = jnp.take_along_axis(outputs, at, axis=2)[:, :, 0]
-        return last, counts
+        return last, valid
 
     def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
         """The output of the layer of 64."""
@@ -171,9 +135,7 @@ class Asrnn(DenseOutput, nnx.Module):
         x = self.hidden(x, mask.any(axis=1))
         return self.dropout(x.astype(jnp.float32), rngs=rngs)
 
-    def attention_maps(
-        self, state: Mapping, batch: Batch
-    ) -> attention_grid.AttentionMaps:
+    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
         """`time`: the windows' weights laid over time.
 
         A window's weight is shared among its valid steps. The number of steps in a cell

@@ -13,7 +13,7 @@ from ser_jax.layers import attention_grid
 from ser_jax.layers.dense import scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.models.acrnn import ConvSteps
-from ser_jax.models.model import FRAMES, Batch, DenseOutput, Embedding, Shapes
+from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, Shapes
 
 
 class Cnn3dAttn(DenseOutput, nnx.Module):
@@ -31,8 +31,6 @@ class Cnn3dAttn(DenseOutput, nnx.Module):
 
     Differs from the poster: padded frames are not attended to.
     """
-
-    INPUTS = FRAMES
 
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
@@ -55,9 +53,7 @@ class Cnn3dAttn(DenseOutput, nnx.Module):
         x = self.attention(*self.steps(batch)).astype(jnp.float32)
         return self.dropout(x, rngs=rngs)
 
-    def attention_maps(
-        self, state: Mapping, batch: Batch
-    ) -> attention_grid.AttentionMaps:
+    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
         """`time`: one weight per pooled time step; none with `attention_scale=0`."""
         if self.attention.scale == 0:  # a mean prefers no step
             return {}

@@ -5,6 +5,7 @@ Fusion, CCWC 2020; Xu, Zhang, Zhang: Head Fusion, IEEE Access 9, 2021. The sizes
 those of the released code, which calls the two heads ACNN and MACNN.
 """
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -17,7 +18,7 @@ from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, pool
 from ser_jax.layers.dense import check_mode, scale_width
 from ser_jax.layers.pooling import masked_softmax
 from ser_jax.models.model import (
-    FRAMES,
+    AttentionMaps,
     Batch,
     DenseOutput,
     Embedding,
@@ -44,9 +45,9 @@ def fuse_heads(
     With P = softmax(Q o K), o the elementwise product, head n answers ReLU(P_n o V_n).
 
     Args:
-        query: of L cells, N heads.
-        key: likewise.
-        value: likewise.
+        query: of L cells and N heads, as are key and value.
+        key: see query.
+        value: see query.
         mask: True where a cell is valid.
         softmax: `channels`, the released code: P sums to 1 over the D channels of a
             cell and head, answers are averaged over cells and heads. `positions`: P
@@ -80,16 +81,13 @@ class HeadFusion(DenseOutput, nnx.Module):
     layer. `acnn`: one map of weights s = W_s X, the logits are the mean over the cells
     of s (W_c X), computed as W_c mean(s X), which is the same and K times less.
 
-    `sow_maps` is False; set it (`model.set_attributes(sow_maps=True)`) and call under
-    `nnx.capture(nnx.Intermediate)` to receive `weights`: [B, H, W, N, D], or
-    [B, H, W] of `acnn`, and of `macnn` as well `answers`: ReLU(P_n o V_n), shaped alike.
+    With `sow_maps` a call sows `weights`: P [B, H, W, N, D], or s [B, H, W] of `acnn`,
+    and of `macnn` as well `answers`: ReLU(P_n o V_n), shaped like P.
 
     Differs from the paper: means are over valid cells, so that padding does not count.
     Differs from its code: an utterance's score is the mean of its segments' posteriors,
     not logits.
     """
-
-    INPUTS = FRAMES
 
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
@@ -108,15 +106,16 @@ class HeadFusion(DenseOutput, nnx.Module):
         pooled_shape((bands - 1, frames - 1), self.pools)
         self.dtype = jnp.dtype(config.dtype)
         common = {"dtype": self.dtype, "rngs": rngs}
+        spec = functools.partial(ConvSpec, bn_momentum=config.bn_momentum)
         first, *widths = (scale_width(c, config.width) for c in CHANNELS)
         self.conv1a, self.conv1b = (
-            ConvBlock(channels, first, _spec(config, k, padding="floor"), **common)
+            ConvBlock(channels, first, spec(k, padding="floor"), **common)
             for k in ((10, 2), (2, 8))
         )
         ins = [2 * first, *widths[:-1]]
         self.convs = nnx.List(
             [
-                ConvBlock(i, o, _spec(config, (3, 3), pool=p), **common)
+                ConvBlock(i, o, spec((3, 3), pool=p), **common)
                 for i, o, p in zip(ins, widths, self.pools[1:], strict=True)
             ]
         )
@@ -150,6 +149,7 @@ class HeadFusion(DenseOutput, nnx.Module):
             triple = jnp.moveaxis(self.attention(x), 2, 0)
             pooled, weights = fuse_heads(*triple, mask, softmax=self.softmax)
         if self.sow_maps:
+            # Back to rows and columns, which `attention_maps` lays on the input.
             weights = weights.reshape(*shape, *weights.shape[2:])
             self.sow(nnx.Intermediate, "weights", weights)
             if self.head == "macnn":
@@ -167,9 +167,7 @@ class HeadFusion(DenseOutput, nnx.Module):
         mean = jnp.einsum("bl,bld->bd", share, x.astype(jnp.float32))
         return jnp.concatenate([mean, share.sum(axis=1, keepdims=True)], -1), weights
 
-    def attention_maps(
-        self, state: Mapping, batch: Batch
-    ) -> attention_grid.AttentionMaps:
+    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
         """`head 1` ..., or `map` of `acnn`.
 
         `positions`: P, the mean over channels. `channels`: P adds up to 1 in every
@@ -192,7 +190,3 @@ class HeadFusion(DenseOutput, nnx.Module):
             name: attention_grid.AttentionMap(mass[..., n], *tiles)
             for n, name in enumerate(names)
         }
-
-
-def _spec(config, kernel: tuple[int, int], **changes) -> ConvSpec:
-    return ConvSpec(kernel=kernel, bn_momentum=config.bn_momentum, **changes)

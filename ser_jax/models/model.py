@@ -15,7 +15,6 @@ Embedding = Float[Array, "B D"]
 Logits = Float[Array, "B K"]
 
 FRAMES = ("frames", "frame_mask")
-WORDS = ("words", "word_mask")
 
 
 class Model(Protocol):
@@ -76,7 +75,9 @@ class Model(Protocol):
 
 
 class DenseOutput:
-    """Mixin: logits are the layer `dense` on the embedding."""
+    """Mixin of models that read frames alone and classify by the layer `dense`."""
+
+    INPUTS = FRAMES
 
     def classify(self, embedding: Embedding) -> Logits:
         """Class logits, float32."""

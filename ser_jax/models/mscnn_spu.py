@@ -13,7 +13,14 @@ from jaxtyping import Array, Bool, Float
 from ser_jax.layers import attention_grid
 from ser_jax.layers.dense import check_mode, scale_width
 from ser_jax.layers.pooling import cross_attention, cross_weights, statistics
-from ser_jax.models.model import FRAMES, WORDS, Batch, DenseOutput, Embedding, Shapes
+from ser_jax.models.model import (
+    FRAMES,
+    AttentionMaps,
+    Batch,
+    DenseOutput,
+    Embedding,
+    Shapes,
+)
 
 MODALITIES = ("audio", "text", "both")
 ATTENTIONS = ("none", "all_pairs", "matched")
@@ -107,7 +114,7 @@ class MscnnSpu(DenseOutput, nnx.Module):
     statistics that are its queries, at its P positions.
     """
 
-    INPUTS = (*FRAMES, *WORDS, "speaker_embedding")
+    INPUTS = (*FRAMES, "words", "word_mask", "speaker_embedding")
 
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
@@ -180,9 +187,7 @@ class MscnnSpu(DenseOutput, nnx.Module):
                 self.sow(nnx.Intermediate, "weights", cross_weights(query, *text_map))
         return [cross_attention(query, *text_map) for query, text_map in pairs]
 
-    def attention_maps(
-        self, state: Mapping, batch: Batch
-    ) -> attention_grid.AttentionMaps:
+    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
         """Over words, one map per text kernel: `2 words` ...; none without attention.
 
         The weights of a kernel's positions are the mean over its queries; a position's
