@@ -3,7 +3,7 @@
 The corpus is read once: each utterance's sums are added to those of every fold that
 trains on it. Only real frames of the originals count, neither padding nor augmented
 copies. The ACRNN's code pads with zeros first and counts them (`data.pad=before_norm`);
-`window_statistics` is for that.
+`padded_statistics` is for that.
 """
 
 from collections.abc import Sequence
@@ -11,34 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser_jax.features.segments import Segments
-
-
-class _Sums:
-    """Sums of frames and of their squares, in float64."""
-
-    def __init__(self, shape: tuple[int, int]):
-        self.count = 0
-        self.sum, self.sumsq = np.zeros(shape), np.zeros(shape)
-
-    def add(self, count: int, total: np.ndarray, squares: np.ndarray) -> None:
-        self.count += count
-        self.sum += total
-        self.sumsq += squares
-
-    def statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        if self.count == 0:
-            raise ValueError(
-                "expected frames in the training part, got none; give its utterances"
-            )
-        mean = self.sum / self.count
-        # float64 sums of float32 frames: rounding at most leaves a tiny negative here.
-        variance = np.maximum(self.sumsq / self.count - mean**2, 0.0)
-        return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
-
-
-def _sums_of(frames: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-    exact = np.asarray(frames, np.float64)
-    return len(exact), exact.sum(axis=0), np.square(exact).sum(axis=0)
 
 
 def fold_statistics(
@@ -57,39 +29,59 @@ def fold_statistics(
     Raises:
       ValueError: A training part has no frame.
     """
-    sums = [_Sums(frames[0].shape[1:]) for _ in trains]
-    members: list[list[_Sums]] = [[] for _ in frames]
-    for own, train in zip(sums, trains, strict=True):
+    folds_of: list[list[int]] = [[] for _ in frames]
+    for fold, train in enumerate(trains):
         for u in train:
-            members[u].append(own)
-    for u, folds in enumerate(members):
+            folds_of[u].append(fold)
+    count = np.zeros(len(trains))
+    total = np.zeros((len(trains), *frames[0].shape[1:]))
+    squares = np.zeros_like(total)
+    for u, folds in enumerate(folds_of):
         if folds:
-            found = _sums_of(frames[u])
-            for own in folds:
-                own.add(*found)
-    return [own.statistics() for own in sums]
+            total_u, squares_u = _sums(frames[u])
+            count[folds] += len(frames[u])
+            total[folds] += total_u
+            squares[folds] += squares_u
+    return [_statistics(*sums) for sums in zip(count, total, squares, strict=True)]
 
 
-def window_statistics(
-    frames: Sequence[np.ndarray], windows: Segments, full: int
+def padded_statistics(
+    frames: Sequence[np.ndarray], segments: Segments, full: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over windows, padded with zeros that count.
+    """Mean and standard deviation over segments, padded with zeros that count.
 
     Args:
       frames: U utterances of float frames [T_u, F, C].
-      windows: The windows.
-      full: Frames of a padded window.
+      segments: The segments.
+      full: Frames of a padded segment.
 
     Returns:
       mean and std, float32 [F, C]; std has the divisor n.
 
     Raises:
-      ValueError: There is no window.
+      ValueError: There is no segment.
     """
-    sums = _Sums(frames[0].shape[1:])
+    total = squares = np.zeros(frames[0].shape[1:])
     for u, start, num in zip(
-        windows.utterance, windows.start_frame, windows.num_frames, strict=True
+        segments.utterance, segments.start_frame, segments.num_frames, strict=True
     ):
-        _, total, squares = _sums_of(frames[u][start : start + num])
-        sums.add(full, total, squares)
-    return sums.statistics()
+        segment_total, segment_squares = _sums(frames[u][start : start + num])
+        total, squares = total + segment_total, squares + segment_squares
+    return _statistics(full * len(segments.utterance), total, squares)
+
+
+def _sums(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # float32 would lose digits: hours of speech are a hundred million terms.
+    exact = np.asarray(frames, np.float64)
+    return exact.sum(axis=0), np.square(exact).sum(axis=0)
+
+
+def _statistics(count, total, squares) -> tuple[np.ndarray, np.ndarray]:
+    if count == 0:
+        raise ValueError(
+            "expected frames in the training part, got none; give its utterances"
+        )
+    mean = total / count
+    # Rounding may leave a tiny negative variance of a constant band.
+    variance = np.maximum(squares / count - mean**2, 0.0)
+    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)

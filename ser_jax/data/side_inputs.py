@@ -18,13 +18,11 @@ def check(data) -> None:
     """
     if data.text != "none":
         word_vectors.check(data.word_vectors)
-    if (
-        data.speaker_embeddings
-        and not Path(data.speaker_embeddings).expanduser().is_file()
-    ):
+    embeddings = data.speaker_embeddings
+    if embeddings and not Path(embeddings).expanduser().is_file():
         raise InputError(
-            "data.speaker_embeddings: expected an .npz file, got "
-            f"{data.speaker_embeddings!r}; see ser_jax/data/speaker_embeddings.py"
+            f"data.speaker_embeddings: expected an .npz file, got {embeddings!r}; see "
+            "ser_jax/data/speaker_embeddings.py"
         )
 
 
@@ -53,16 +51,14 @@ def tables(corpus: Store, texts: Sequence[str], data) -> tuple[Tables, dict]:
     Raises:
       InputError: Word vectors or embeddings are missing or do not fit the corpus.
     """
-    found = Tables()
+    speakers = None
     if data.speaker_embeddings:
         ids = [utterance.id for utterance in corpus.utterances]
-        vectors = speaker_embeddings.load(data.speaker_embeddings, ids)
-        found = found._replace(speaker_embeddings=vectors)
+        speakers = speaker_embeddings.load(data.speaker_embeddings, ids)
     if data.text == "none":
-        return found, {}
+        return Tables(speaker_embeddings=speakers), {}
     table = words.embed_texts(texts, source=data.word_vectors, max_words=data.max_words)
-    found = found._replace(word_vectors=table.vectors, tokens=table.tokens)
-    about = {
+    summary = {
         "source": data.text,
         "word_vectors": table.source,
         "words": table.num_words,
@@ -70,5 +66,8 @@ def tables(corpus: Store, texts: Sequence[str], data) -> tuple[Tables, dict]:
         "without_words": int((table.lengths == 0).sum()),
     }
     if data.text == "asr":
-        about["asr"] = corpus.asr
-    return found, about
+        summary["asr"] = corpus.asr
+    embedded = Tables(
+        word_vectors=table.vectors, tokens=table.tokens, speaker_embeddings=speakers
+    )
+    return embedded, summary

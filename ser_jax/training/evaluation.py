@@ -20,12 +20,6 @@ from ser_jax.workdir.workdir import Workdir
 def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> dict:
     """Tests every run's best state; writes the tables of it, then results.json.
 
-    Args:
-      config: The config.
-      workdir: Where the files go.
-      trainer: The runs.
-      snapshot: Holds the best states and their epochs.
-
     Returns:
       results.json's content.
     """
@@ -33,13 +27,15 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
     weights = trainer.placement.scatter(snapshot.best)
     posteriors = trainer.posteriors(weights, [run.test for run in experiment.runs])
     lines = _predictions(experiment, posteriors)
-    runs = _run_records(experiment, snapshot)
-    scores = summary.summarise(lines, runs, experiment.classes)
+    scores = summary.summarise(
+        lines, _run_records(experiment, snapshot), experiment.classes
+    )
     about = _about(config, experiment)
     about["frames"] = dataclasses.asdict(trainer.feeder.storage)
     content = results.assemble(scores, about)
     predictions.write(workdir.path / files.PREDICTIONS, lines, experiment.classes)
     recordings.write(workdir.path / files.RECORDINGS, _recordings(experiment))
+    # Last: a workdir with results.json is complete.
     results.write(workdir.path / files.RESULTS, content)
     return content
 
@@ -55,22 +51,14 @@ def splits(experiment: Experiment) -> dict:
     }
 
 
-def shared_texts(experiment: Experiment) -> float:
-    """Share of test utterances whose words also occur in training, over all runs."""
-    folds = [run.fold for run in experiment.runs]
-    said = [utterance.text for utterance in experiment.utterances]
-    return float(np.mean(text_repeats.sentence_shares(folds, said)))
-
-
 def text_read(experiment: Experiment) -> dict:
     """The part `text` of results.json: what is read, and how much of it is a leak.
 
-    A sentence counts as repeated if what was said or what the model reads repeats:
+    A sentence counts as repeated if what was spoken or what the model reads repeats:
     recognition errors hide a repetition, they do not undo it.
     """
     folds = [run.fold for run in experiment.runs]
-    said = [utterance.text for utterance in experiment.utterances]
-    shares = text_repeats.sentence_shares(folds, said, experiment.texts)
+    shares = _repeated_sentences(experiment, experiment.texts)
     return {
         **experiment.text,
         "sentences_also_in_training": {
@@ -81,6 +69,13 @@ def text_read(experiment: Experiment) -> dict:
             folds, experiment.utterances
         ),
     }
+
+
+def _repeated_sentences(experiment: Experiment, *texts) -> tuple[float, ...]:
+    """Per run, the share of test utterances whose words also occur in training."""
+    folds = [run.fold for run in experiment.runs]
+    spoken = [utterance.text for utterance in experiment.utterances]
+    return text_repeats.sentence_shares(folds, spoken, *texts)
 
 
 def _predictions(experiment: Experiment, posteriors: list[np.ndarray]) -> list:
@@ -121,10 +116,11 @@ def _recordings(experiment: Experiment) -> list:
 def _memory() -> dict:
     """The most memory that this process and one device of it ever held, in bytes."""
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    # CPU devices report nothing.
     on_device = [s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s]
     return {
         "host_peak_bytes": _host_peak_bytes(),
-        "device_peak_bytes": max(on_device, default=None),  # CPUs do not tell
+        "device_peak_bytes": max(on_device, default=None),
     }
 
 
@@ -153,7 +149,7 @@ def _run_records(experiment: Experiment, snapshot: Snapshot) -> list[dict]:
 
 
 def _about(config, experiment: Experiment) -> dict:
-    protocol = config.protocol.to_dict()
+    running, protocol = clock.current(), config.protocol.to_dict()
     if config.data.corpus == "manifest":  # words of IEMOCAP only
         del protocol["subset"], protocol["happy"]
     return {
@@ -162,7 +158,9 @@ def _about(config, experiment: Experiment) -> dict:
         "protocol": {
             **protocol,
             "promises": protocols.promises(config.protocol),
-            "test_sentences_also_trained": shared_texts(experiment),
+            "test_sentences_also_trained": float(
+                np.mean(_repeated_sentences(experiment))
+            ),
         },
         "model": config.model.name,
         "text": text_read(experiment) if config.data.text != "none" else {},
@@ -172,18 +170,14 @@ def _about(config, experiment: Experiment) -> dict:
             padded_short=len(experiment.padded),
             resampled=experiment.corpus.resampled,
         ),
-        "seconds": clock.current().seconds(),
-        "start_up": _start_up(clock.current()),
+        "seconds": running.seconds(),
+        # What this process did before its first step, and the programs it used.
+        "start_up": {
+            "first_step_after_s": running.first.get("first_step"),
+            "programs": running.counts["programs"],
+            "from_cache": running.counts["from_cache"],
+        },
         "memory": _memory(),
         "versions": provenance.versions(),
         "git_commit": provenance.git_commit(),
-    }
-
-
-def _start_up(running: clock.Clock) -> dict:
-    """What this process did before its first step, and how many programs it used."""
-    return {
-        "first_step_after_s": running.first.get("first_step"),
-        "programs": running.counts["programs"],
-        "from_cache": running.counts["from_cache"],
     }

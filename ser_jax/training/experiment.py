@@ -232,7 +232,7 @@ def _statistics(corpus, runs, sizes, config) -> list[tuple[np.ndarray, np.ndarra
         return [(np.zeros(shape, np.float32), np.ones(shape, np.float32))] * len(runs)
     if config.data.pad == "before_norm":
         return [
-            normalize.window_statistics(corpus.frames, run.train, sizes[-1])
+            normalize.padded_statistics(corpus.frames, run.train, sizes[-1])
             for run in runs
         ]
     return normalize.fold_statistics(corpus.frames, [run.fold.train for run in runs])

@@ -29,7 +29,7 @@ def squared_error(
     """Squared error of the model's outputs as they are, averaged over the classes.
 
     Stands in for the center loss in public code of ADRNN (its outputs are logits) and
-    ADSRNN (with `train_logits=probability` they are posteriors); systems.md 3.3, 3.4.
+    ADSRNN (with `train_logits=probability` they are posteriors).
     """
     return jnp.mean(jnp.square(logits - targets), axis=-1)
 

@@ -36,9 +36,9 @@ def learning_rate(
 ) -> Float[Array, ""]:
     """The rate at a step. Folds differ in length, so schedules count in epochs.
 
-    `time_decay` is Keras's lr / (1 + decay_rate * step) of the AACNN recipe
-    (systems.md 1.7), `cosine` falls to zero at the last epoch, `step` divides by ten
-    every `decay_epochs`.
+    `time_decay` is Keras's lr / (1 + decay_rate * step), which Xu et al. 2021 (AACNN)
+    train with, `cosine` falls to zero at the last epoch, `step` divides by ten every
+    `decay_epochs`.
     """
     epoch = step / steps_per_epoch
     rate = train.learning_rate

@@ -31,21 +31,13 @@ MODES = ("loop", "map", "vmap", "auto")
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where R runs live.
+    """Where R runs live."""
 
-    Attributes:
-      mesh: Mesh with the axes `run` and `data`.
-      mode: `loop`, `map` or `vmap`.
-      num_runs: R, the real runs.
-      per_device: Runs that one device holds in one call.
-      rounds: Calls it takes to reach every run.
-    """
-
-    mesh: Mesh
-    mode: str
-    num_runs: int
-    per_device: int
-    rounds: int
+    mesh: Mesh  # with the axes `run` and `data`
+    mode: str  # `loop`, `map` or `vmap`
+    num_runs: int  # R, the real runs
+    per_device: int  # runs that one device holds in one call
+    rounds: int  # calls it takes to reach every run
 
     @property
     def round_size(self) -> int:
@@ -101,7 +93,7 @@ class Placement:
                 mesh=self.mesh,
                 in_specs=specs,
                 out_specs=PartitionSpec("run"),
-                axis_names={"run"},
+                axis_names={"run"},  # leaves `data` to the partitioner
                 check_vma=False,
             )(shared, *stacked)
 
@@ -142,9 +134,11 @@ def place(
     mesh = Mesh(
         np.array(devices[: run * data]).reshape(run, data),
         ("run", "data"),
+        # Explicit axes, the default of `jax.make_mesh`, would want a sharding of every
+        # operation of a model.
         axis_types=(AxisType.Auto, AxisType.Auto),
     )
-    share = -(-num_runs // run)
+    share = -(-num_runs // run)  # of the fullest device
     most = 1 if mode == "loop" else min(share, per_call or share)
     per_device = -(-share // -(-share // most))
     rounds = -(-num_runs // (run * per_device))

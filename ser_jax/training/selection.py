@@ -5,17 +5,22 @@ import numpy as np
 
 from ser_jax import clock
 from ser_jax.errors import InputError
+from ser_jax.scoring import metrics
 from ser_jax.training import optim
-from ser_jax.training.trainer import Trainer, scores
+from ser_jax.training.trainer import Trainer
 from ser_jax.workdir.checkpoint import RunRecord, Snapshot
 
 
 @clock.part("validation")
 def close_epoch(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
-    """Checks the numbers, scores the selecting part, keeps better states; log lines."""
+    """Scores the selecting part, keeps better states; the epoch's lines of the log.
+
+    Raises:
+      InputError: A loss, a gradient or a posterior was not finite.
+    """
     totals = check_finite(trainer, snapshot.epoch + 1)
     weights = [state.weights for state in trainer.states]
-    selected = _selecting_scores(trainer, weights)
+    selected = _selection_scores(trainer, weights)
     host = trainer.placement.collect(weights)
     rows = []
     for run, record in enumerate(snapshot.records):
@@ -39,19 +44,34 @@ def close_epoch(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
     return rows
 
 
-def _selecting_scores(trainer: Trainer, weights) -> list[dict[str, float]]:
+def _selection_scores(trainer: Trainer, weights) -> list[dict[str, float]]:
     """Scores of each run's selecting part; empty where nothing is held out."""
     experiment = trainer.experiment
-    windows = [run.select for run in experiment.runs]
-    if not any(len(w.utterance) for w in windows):
-        return [{} for _ in windows]
-    found = trainer.posteriors(weights, windows)
+    segments = [run.select for run in experiment.runs]
+    if not any(len(x.utterance) for x in segments):
+        return [{} for _ in segments]
     return [
-        scores(posteriors, experiment.labels[np.unique(w.utterance)])
-        if len(posteriors)
-        else {}
-        for posteriors, w in zip(found, windows, strict=True)
+        _score(posteriors, experiment.labels[np.unique(x.utterance)])
+        for posteriors, x in zip(
+            trainer.posteriors(weights, segments), segments, strict=True
+        )
     ]
+
+
+def _score(posteriors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """WA, UA and mean negative log posterior of utterances; {} if there are none."""
+    if not len(labels):
+        return {}
+    confusion = metrics.confusion_matrix(
+        labels, posteriors.argmax(-1), posteriors.shape[-1]
+    )
+    chosen = posteriors[np.arange(len(labels)), labels]
+    return {
+        "wa": metrics.weighted_accuracy(confusion),
+        "ua": metrics.unweighted_accuracy(confusion),
+        # A posterior of 0 in float32 must not make the mean infinite.
+        "loss": float(-np.log(np.maximum(chosen, 1e-12)).mean()),
+    }
 
 
 def _improves(config, record: RunRecord, score: dict[str, float]) -> bool:
@@ -73,6 +93,8 @@ def _replace_run(stacked, new, run: int):
 def _row(config, trainer, run: int, record: RunRecord, totals, score) -> dict:
     fold = trainer.experiment.runs[run].fold
     count = max(float(totals.count[run]), 1.0)
+    steps = int(trainer.experiment.constants.steps_per_epoch[run])
+    last_rate = optim.learning_rate(config.train, record.epochs * steps - 1, steps)
     part = "test" if config.protocol.selection == "test" else "val"
     return {
         "epoch": record.epochs,
@@ -80,14 +102,9 @@ def _row(config, trainer, run: int, record: RunRecord, totals, score) -> dict:
         "seed": fold.seed,
         "train_loss": float(totals.loss[run]) / count,
         "train_wa": float(totals.correct[run]) / count,
-        "learning_rate": _last_rate(config, trainer, run, record),
+        "learning_rate": float(last_rate),
         **{f"{part}_{name}": value for name, value in score.items()},
     }
-
-
-def _last_rate(config, trainer, run: int, record: RunRecord) -> float:
-    steps = int(trainer.experiment.constants.steps_per_epoch[run])
-    return float(optim.learning_rate(config.train, record.epochs * steps - 1, steps))
 
 
 def check_finite(trainer: Trainer, epoch: int):

@@ -11,11 +11,11 @@ class EventLog:
     """Writes the numbers of metrics.jsonl lines as TensorBoard scalars."""
 
     def __init__(self, folder, runs: Iterable, epochs_done: int):
-        """Remembers the runs; writers are opened when there is something to write.
+        """Opens nothing yet.
 
         Args:
           folder: Where the event files go.
-          runs: `RunWindows` of every run.
+          runs: Every `Run`.
           epochs_done: Later epochs already in the folder are hidden (a resumed run).
         """
         self._folder = folder

@@ -9,7 +9,7 @@ from ser_jax import clock
 from ser_jax.data import batches, schedule
 from ser_jax.data.batches import Index
 from ser_jax.errors import InputError
-from ser_jax.scoring import metrics, voting
+from ser_jax.scoring import voting
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import optim, runs, step
 from ser_jax.training.batch import make_batch
@@ -222,21 +222,3 @@ def _vote(scores: np.ndarray, utterance: np.ndarray, rule: str) -> np.ndarray:
     """Posteriors [U, K] of the sorted utterances that occur in `utterance` [S]."""
     utterances, place = np.unique(utterance, return_inverse=True)
     return voting.vote(scores, place, len(utterances), rule)
-
-
-def scores(posteriors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """WA, UA and mean negative log posterior of utterances.
-
-    Args:
-      posteriors: [U, K].
-      labels: int [U].
-    """
-    confusion = metrics.confusion_matrix(
-        labels, posteriors.argmax(-1), posteriors.shape[-1]
-    )
-    chosen = posteriors[np.arange(len(labels)), labels]
-    return {
-        "wa": metrics.weighted_accuracy(confusion),
-        "ua": metrics.unweighted_accuracy(confusion),
-        "loss": float(-np.log(np.maximum(chosen, 1e-12)).mean()),
-    }

@@ -60,7 +60,7 @@ def test_padded_windows_enter_the_statistics_when_padding_comes_first(frames):
         num_frames=np.array([6, 4, 6]),
         padded=np.array([1]),
     )
-    got = normalize.window_statistics(frames, windows, 6)
+    got = normalize.padded_statistics(frames, windows, 6)
     rows = [frames[0][5:11], np.pad(frames[1], ((0, 2), (0, 0), (0, 0)))]
     joined = np.concatenate([*rows, frames[3][2:8]]).astype(np.float64)
     for result, expected in zip(got, (joined.mean(0), joined.std(0)), strict=True):
