@@ -6,12 +6,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 
 def augment(batch: dict, config, key: PRNGKeyArray) -> dict:
-    """Hides stretches of bands and frames, then mixes examples, as `config` says.
+    """Hides stretches of bands and frames, then mixes examples, by `config.augment`.
 
-    Args:
-      batch: `frames` (normalised), `frame_mask` and `targets` are changed.
-      config: `config.augment`.
-      key: Random key.
+    `frames` (normalised), `frame_mask` and `targets` of the batch change.
     """
     frames = batch["frames"]
     # Split whatever is switched on: each draw stays the same beside the others.
@@ -73,6 +70,7 @@ def mask_stretch(
     width_key, place_key = jax.random.split(key)
     width = jax.random.randint(width_key, (len(frames), 1), 0, widest + 1)
     first = jax.random.uniform(place_key, (len(frames), 1)) * (size - width + 1)
+    # A mask instead of slices: widths differ from example to example.
     place = jnp.arange(size)
     hidden = (place >= first.astype(int)) & (place < first.astype(int) + width)
     shape = [len(frames), 1, 1, 1]

@@ -38,16 +38,11 @@ _log = logging.getLogger(__name__)
 
 @clock.part("model")
 def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> None:
-    """Makes the trainer use the placement that is best here; its states start anew.
+    """Makes a new trainer use the placement that is best here.
 
     Measures for `auto` on an accelerator, and for `vmap` without `train.runs_per_call`
     where the device's memory is known. A training that is resumed on an equal machine
-    takes the placement it began with.
-
-    Args:
-      trainer: Not yet trained or loaded.
-      workdir: Keeps the choice.
-      may_measure: Otherwise what was not recorded is left as it is.
+    takes the placement that the workdir recorded.
     """
     train = trainer.config.train
     setting = train.runs_per_device
@@ -77,22 +72,19 @@ def _is_open(setting: str, per_call: int) -> bool:
 
 
 def time_placements(trainer: Trainer, place, *, batch_only: bool) -> dict:
-    """Times one call for all runs in each way that fits.
+    """Seconds of one call for all runs, by each `Placement` that fits.
 
     Args:
-      trainer: Is left with one of the ways, its states trained on zeros.
+      trainer: Is left with one of the placements, its states trained on zeros.
       place: `runs.place` for its runs and devices.
       batch_only: Leave out `loop` unless nothing else fits.
-
-    Returns:
-      Seconds by `Placement`.
     """
     alone = place(mode="loop")
     trainer.use(alone)
     seconds = {} if batch_only else {alone: _seconds(trainer)}
-    share, room = alone.rounds, MEMORY_SHARE * free_bytes()
-    most = min(share, room / max(1, _temporary_bytes(trainer)))
-    per_call = int(most)
+    room = MEMORY_SHARE * free_bytes()
+    # As if the temporaries grew with the runs; XLA says what they really take.
+    per_call = int(min(alone.rounds, room / max(1, _temporary_bytes(trainer))))
     while per_call > 1:
         batched = place(mode="vmap", per_call=per_call)
         try:
@@ -100,6 +92,7 @@ def time_placements(trainer: Trainer, place, *, batch_only: bool) -> dict:
             if _temporary_bytes(trainer) <= room:
                 return seconds | {batched: _seconds(trainer)}
         except jax.errors.JaxRuntimeError as error:
+            # Libraries' workspaces, which XLA does not count, may not fit either.
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
         per_call //= 2

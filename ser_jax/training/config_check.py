@@ -34,24 +34,23 @@ CHOICES = {
     "train.sampling": batches.SAMPLING,
     "train.schedule": optim.SCHEDULES,
 }
-# No number of these groups may be negative; some must not be 0 either.
+# No number of these groups may be negative.
 GROUPS = ("augment", "data", "protocol", "segment", "train")
-AT_LEAST_ONE = (
-    "data.max_words",
-    "segment.buckets",
-    "train.batch_size",
-    "train.checkpoint_epochs",
-    "train.decay_epochs",
-    "train.epochs",
-    "train.eval_batch_size",
+AT_LEAST_1 = (
+    *("data.max_words", "segment.buckets", "train.batch_size", "train.epochs"),
+    *("train.checkpoint_epochs", "train.decay_epochs", "train.eval_batch_size"),
 )
-ABOVE_ZERO = (
-    "model.width",
-    "data.device_share",
-    "segment.test_step_s",
-    "segment.train_step_s",
-    "segment.window_s",
-    "train.learning_rate",
+ABOVE_0 = (
+    *("segment.test_step_s", "segment.train_step_s", "segment.window_s"),
+    *("data.device_share", "model.width", "train.learning_rate"),
+)
+AT_MOST_1 = ("data.device_share", "train.center_rate")
+BELOW_1 = ("train.beta1", "train.beta2", "train.label_smoothing")
+RANGES = (
+    (AT_LEAST_1, lambda x: x >= 1, "1 or more"),
+    (ABOVE_0, lambda x: x > 0, "more than 0"),
+    (AT_MOST_1, lambda x: x <= 1, "at most 1"),
+    (BELOW_1, lambda x: x < 1, "less than 1"),
 )
 
 
@@ -69,10 +68,9 @@ def check_config(config) -> None:
         for name, value in config[group].items():
             number = isinstance(value, (int, float))
             _require(config, f"{group}.{name}", not number or value >= 0, "0 or more")
-    for key in AT_LEAST_ONE:
-        _require(config, key, _get(config, key) >= 1, "1 or more")
-    for key in ABOVE_ZERO:
-        _require(config, key, _get(config, key) > 0, "more than 0")
+    for keys, contains, expected in RANGES:
+        for key in keys:
+            _require(config, key, contains(_get(config, key)), expected)
     build.check_data(config.data)
     side_inputs.check(config.data)
     rules = (_train_rules, _segment_rules, _augment_rules, _input_rules)
@@ -102,11 +100,6 @@ def check_stored(config, path) -> None:
 
 def _train_rules(config):
     train, last = config.train, config.protocol.selection == "last"
-    yield "data.device_share", config.data.device_share <= 1, "at most 1"
-    yield "train.label_smoothing", train.label_smoothing < 1, "less than 1"
-    yield "train.beta1", train.beta1 < 1, "less than 1"
-    yield "train.beta2", train.beta2 < 1, "less than 1"
-    yield "train.center_rate", train.center_rate <= 1, "at most 1"
     yield (
         "train.warmup_epochs",
         train.warmup_epochs < train.epochs,

@@ -57,13 +57,7 @@ class FrameStorage:
 
 
 def choose_storage(num_bytes: int, data, devices: list) -> FrameStorage:
-    """Decides where frames lie.
-
-    Args:
-      num_bytes: Size of their tables.
-      data: `config.data`; `frames_on` and `device_share` are read.
-      devices: The devices that would hold the tables.
-    """
+    """Decides where tables of `num_bytes` lie; each of the devices would hold them."""
     budget = int(data.device_share * device_bytes(devices))
     on = data.frames_on
     if on == "auto":
@@ -104,7 +98,7 @@ class Feeder:
     Attributes:
       storage: Where the frames lie.
       tables: What every call reads, on the devices.
-      placement: Where runs live; another one must have the same mesh.
+      placement: Where runs live; may be replaced by another on the same mesh.
     """
 
     def __init__(
@@ -121,7 +115,7 @@ class Feeder:
             and, if training reads them instead, `samples`.
           tables: All other tables.
           placement: Where runs live.
-          data: `config.data`.
+          data: `config.data`; `frames_on` and `device_share` are read.
         """
         self._segment_tables = segment_tables
         self.placement = placement
@@ -135,12 +129,9 @@ class Feeder:
             self.tables = self.tables._replace(**held)
 
     def steps_per_call(self, most: int, segments: int, window_frames: int) -> int:
-        """Steps that one call should take, at most `most`.
+        """Steps that one call should take: `most`, if only places are sent.
 
-        Args:
-          most: What is best if only places are sent.
-          segments: Of all runs in one step.
-          window_frames: Of the longest segment.
+        A step has this many `segments`, all runs together.
         """
         if self.storage.on == "device":
             return most
@@ -150,14 +141,7 @@ class Feeder:
     def calls(
         self, schedule: Schedule, start: int, steps: int, *, training: bool = True
     ) -> Iterator[Call]:
-        """Prepares calls, one ahead of the call that is being worked on.
-
-        Args:
-          schedule: The steps of all runs.
-          start: First step that is wanted.
-          steps: Per call.
-          training: See `call`.
-        """
+        """Prepares calls of so many `steps`, one ahead of the call that is worked on."""
 
         def prepare(first, window_frames, index):
             call = self.call(index, window_frames, training=training)
@@ -173,13 +157,9 @@ class Feeder:
                 yield ahead.result()
 
     def call(self, index: Index, window_frames: int, *, training: bool = True) -> Call:
-        """Puts the segments of some steps on the devices.
+        """Puts the segments [R, S, B] of some steps of all runs on the devices.
 
-        Args:
-          index: Of all runs, arrays [R, S, B].
-          window_frames: T.
-          training: Leaves rounds without examples out and, for online VTLP, reads
-            samples; otherwise every round is there and reads frames.
+        Training leaves out rounds without examples and, for online VTLP, reads samples.
         """
         name = "samples" if training and "samples" in self._segment_tables else "frames"
         rounds: list[Index | None] = []

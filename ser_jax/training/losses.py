@@ -35,14 +35,9 @@ def squared_error(
 
 
 def balanced_class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Weights n / (K n_k): every class contributes alike, the mean weight stays 1.
+    """Weights n / (K n_k), float32 [K]: every class counts alike, the mean stays 1.
 
-    Args:
-      labels: int [S], the labels of the training windows; every class must occur.
-      num_classes: K.
-
-    Returns:
-      float32 [K].
+    `labels` int [S] are those of the training segments; every class must occur.
     """
     counts = np.bincount(labels, minlength=num_classes)
     return (len(labels) / (num_classes * counts)).astype(np.float32)

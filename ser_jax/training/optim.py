@@ -9,13 +9,12 @@ SCHEDULES = ("constant", "time_decay", "cosine", "step")
 
 
 def make_optimizer(train) -> optax.GradientTransformation:
-    """Adam's update direction, before the learning rate is applied.
+    """Adam's update direction; the step multiplies it by the learning rate.
 
-    Clipping by global norm comes first; weight decay is decoupled (AdamW) and spares
-    biases and scales.
+    Weight decay is decoupled (AdamW) and spares biases and scales.
     """
     parts = []
-    if train.grad_clip_norm:
+    if train.grad_clip_norm:  # before Adam: its moments must not see an outlier
         parts.append(optax.clip_by_global_norm(train.grad_clip_norm))
     parts.append(optax.scale_by_adam(train.beta1, train.beta2, nesterov=train.nesterov))
     if train.weight_decay:
@@ -25,6 +24,7 @@ def make_optimizer(train) -> optax.GradientTransformation:
 
 def _kernels(params):
     def is_kernel(path, leaf):
+        # By name as well: recurrent layers stack the biases of their gates to [2, 4 D].
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         return leaf.ndim > 1 and not {"bias", "scale"} & set(name.split("/"))
 
@@ -40,7 +40,7 @@ def learning_rate(
     train with, `cosine` falls to zero at the last epoch, `step` divides by ten every
     `decay_epochs`.
     """
-    epoch = step / steps_per_epoch
+    epoch = step / steps_per_epoch  # a fraction, so that rates move within epochs
     rate = train.learning_rate
     if train.schedule == "time_decay":
         rate = rate / (1.0 + train.decay_rate * step)

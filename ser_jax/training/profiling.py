@@ -7,16 +7,13 @@ import jax
 
 
 def traced(calls: Iterable, num_calls: int, folder) -> Iterator:
-    """Passes calls on, and traces some after the first one, which compiles.
+    """Passes calls on; writes a trace of `num_calls` to `folder`/plugins/profile.
 
-    Args:
-      calls: What to go through; each call is done when the next is asked for.
-      num_calls: Calls to trace; 0 traces nothing.
-      folder: Where the trace goes, under `plugins/profile`.
+    A call has to be finished before the next one is taken.
     """
     calls = iter(calls)
     if num_calls:
-        yield from itertools.islice(calls, 1)
+        yield from itertools.islice(calls, 1)  # compiles, which would fill the trace
         with jax.profiler.trace(str(folder)):
             yield from itertools.islice(calls, num_calls)
     yield from calls

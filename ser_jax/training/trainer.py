@@ -126,8 +126,8 @@ class Trainer:
         """Utterance posteriors of every run.
 
         Args:
-          weights: One stacked object with `params` and `stats` per round.
-          segments: One `Segments` per run; a run with none gives an empty array.
+          weights: Per round stacked `params` and `stats`.
+          segments: One `Segments` per run.
 
         Returns:
           Per run [U, K], in the order of the sorted utterances of its segments.
