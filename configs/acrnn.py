@@ -30,7 +30,6 @@ def get_config(preset: str = "") -> ConfigDict:
     # band of the training part stands in for it.
     presets.log_mel_3d(config)
     config.train.nesterov = True
-
     return presets.finish(config, "acrnn", _model, PRESETS, preset)
 
 

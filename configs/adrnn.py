@@ -28,7 +28,6 @@ def get_config(preset: str = "") -> ConfigDict:
     # The paper's lambda and alpha are not known; these are the usual ones.
     config.train.center_weight = 0.01
     config.train.center_rate = 0.5
-
     return presets.finish(config, "adrnn", _model, PRESETS, preset)
 
 

@@ -30,7 +30,6 @@ def get_config(preset: str = "") -> ConfigDict:
     presets.log_mel_3d(config)
     config.published.paper = "donghyun1234, ADSRNN"
     config.published.ua = 0.6275
-
     return presets.finish(config, "adsrnn", _model, PRESETS, preset)
 
 

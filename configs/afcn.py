@@ -54,7 +54,6 @@ def get_config(preset: str = "") -> ConfigDict:
     config.train.schedule = "constant"
     config.train.weight_decay = 0.01
     config.train.early_stop_epochs = 20
-
     return presets.finish(config, "afcn", _model, PRESETS, preset)
 
 

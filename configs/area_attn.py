@@ -27,7 +27,6 @@ def get_config(preset: str = "") -> ConfigDict:
 
     config.protocol.subset = "improvised"
     config.train.early_stop_epochs = 20
-
     return presets.finish(config, "area_attn", _model, PRESETS, preset)
 
 

@@ -26,7 +26,6 @@ def get_config(preset: str = "") -> ConfigDict:
     presets.log_mel_3d(config)
     config.published.paper = "Peng et al. 2020, ASRNN, re-run by donghyun1234"
     config.published.ua = 0.5467
-
     return presets.finish(config, "asrnn", _model, PRESETS, preset)
 
 

@@ -26,7 +26,6 @@ def get_config(preset: str = "") -> ConfigDict:
     config.published.happy = "hap+exc"
     config.protocol.happy = "hap+exc"
     config.train.nesterov = True
-
     return presets.finish(config, "cnn3d_attn", _model, PRESETS, preset)
 
 

@@ -37,7 +37,6 @@ def get_config(preset: str = "") -> ConfigDict:
     config.train.decay_epochs = 10
     config.train.weight_decay = 1e-6
     config.train.early_stop_epochs = 20
-
     return presets.finish(config, "head_fusion", _model, PRESETS, preset)
 
 

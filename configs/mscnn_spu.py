@@ -42,7 +42,6 @@ def get_config(preset: str = "") -> ConfigDict:
     config.train.schedule = "constant"
     config.train.grad_clip_norm = 1.0
     config.train.early_stop_epochs = 20  # the paper does not say when it stops
-
     return presets.finish(config, "mscnn_spu", _model, PRESETS, preset)
 
 

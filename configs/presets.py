@@ -36,10 +36,7 @@ def demo_and_emodb(
 ) -> dict[str, Change]:
     """The presets `demo` and `emodb` of a system that uses one small network for both.
 
-    Args:
-      small: makes the network one that two CPU cores can train.
-      demo_epochs: train.epochs of `demo`.
-      emodb_epochs: train.epochs of `emodb`.
+    `small` makes the network one that two CPU cores can train.
     """
 
     def demo_preset(config: ConfigDict) -> None:
