@@ -13,10 +13,9 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Bool, Float, Shaped
 
-from ser_jax.layers.dense import check_mode
+from ser_jax.layers.modes import check_mode
 
 # Stands for the logit of an area that does not take part: finite, because -inf minus
 # -inf would be NaN in the softmax's gradient.
@@ -262,32 +261,3 @@ class FormedAreas:
         terms = jnp.where(valid, jnp.exp(logits - highest), 0)
         total = terms.sum(axis=1, keepdims=True)
         return terms / jnp.where(total > 0, total, 1)
-
-
-class AreaFeatures(nnx.Module):
-    """Learned area keys of Li et al. section 3.2: dense(ReLU(dense[mean, std, size])).
-
-    The size is an embedding of the height beside one of the width, D/2 each.
-    """
-
-    def __init__(self, features, max_area, *, dtype=jnp.float32, rngs: nnx.Rngs):
-        """Makes the layers; `features`: D, size of a key."""
-        half = (features + 1) // 2
-        common = {"dtype": dtype, "rngs": rngs}
-        self.height = nnx.Embed(max_area[0], half, **common)
-        self.width = nnx.Embed(max_area[1], half, **common)
-        self.hidden = nnx.Linear(2 * features + 2 * half, features, **common)
-        self.out = nnx.Linear(features, features, **common)
-
-    def __call__(
-        self,
-        means: Float[Array, "B A D"],
-        stds: Float[Array, "B A D"],
-        heights: Array,
-        widths: Array,
-    ) -> Float[Array, "B A D"]:
-        """Combines the statistics and the size of every area into its key."""
-        size = jnp.concatenate([self.height(heights), self.width(widths)], axis=-1)
-        size = jnp.broadcast_to(size, (*means.shape[:2], size.shape[-1]))
-        combined = jnp.concatenate([means, stds, size.astype(means.dtype)], axis=-1)
-        return self.out(nnx.relu(self.hidden(combined)))

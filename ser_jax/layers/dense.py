@@ -4,6 +4,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from ser_jax.layers.modes import check_mode
+
 NORMS = ("batch", "plain", "none")
 ACTIVATIONS = ("relu", "leaky_relu", "none")
 ORDERS = ("norm_first", "act_first")
@@ -99,12 +101,6 @@ class DenseBlock(nnx.Module):
         else:
             x = normalize(self.norm, activate(x, self.activation), mask)
         return x if mask is None else jnp.where(mask[..., None], x, 0)
-
-
-def check_mode(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raises a ValueError that names the choices, unless `value` is one of them."""
-    if value not in allowed:
-        raise ValueError(f"{name}: expected one of {allowed}, got {value!r}")
 
 
 def scale_width(count: int, width: float) -> int:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.area_attention import AreaAttention, AreaSpec
+from ser_jax.layers.area_module import AreaAttention, AreaSpec
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, pool
 from ser_jax.layers.dense import check_mode, scale_width
 from ser_jax.models.model import (

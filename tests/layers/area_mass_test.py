@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from ser_jax.layers.area_attention import area_mass, attention_map
-from ser_jax.layers.area_pooling import AreaFeatures
+from ser_jax.layers.area_module import AreaFeatures
 from tests.area_inputs import TOLERANCE, inputs, some_mask
 
 

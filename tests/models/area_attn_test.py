@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.layers.area_attention import AreaAttention, AreaSpec
+from ser_jax.layers.area_module import AreaAttention, AreaSpec
 from ser_jax.layers.conv_blocks import pool_mask
 from tests.models import common
 from tests.models.common import answer, check_trains_and_evaluates, count, run
