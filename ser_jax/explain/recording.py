@@ -74,9 +74,7 @@ def explain(
             f"expected at most {LONGEST_S} s, which one picture can show; got "
             f"{seconds:.0f} s. Cut it, or ask `predict` for a timeline",
         )
-    answer = next(recognizer.answers([(0, recording)]))[1]
-    if isinstance(answer, AudioError):
-        raise answer
+    answer = recognizer.answer(recording)
     # Every run explains the joint decision, not its own.
     target = int(answer.probabilities.argmax())
     num_frames = explainer.trained.spec.num_frames(recording.num_samples)

@@ -84,8 +84,19 @@ class Recognizer:
             raise InputError("Expected one sample or more; got none.")
         rate_hz = self.sample_rate_hz
         blocks = list(audio.resample([chunk], sample_rate_hz, rate_hz))
-        recording = SpeechInput(blocks, sum(map(len, blocks)), text)
-        return next(self.answers([(0, recording)]))[1]
+        return self.answer(SpeechInput(blocks, sum(map(len, blocks)), text))
+
+    def answer(self, recording: SpeechInput) -> Answer:
+        """Answers for one recording.
+
+        Raises:
+          AudioError: It cannot be read to its end, or its probabilities are not finite.
+          InputError: A text is missing.
+        """
+        _, answer = next(self.answers([(0, recording)]))
+        if isinstance(answer, AudioError):
+            raise answer
+        return answer
 
     def open(self, path, text: str | None = None) -> SpeechInput:
         """A recording on disk, read block by block.
@@ -196,6 +207,7 @@ class Recognizer:
         mono = (_mono(chunk) for chunk in chunks)
         blocks = audio.resample(mono, sample_rate_hz, rate_hz)
         for windows in sliding_windows(blocks, window, hop):
+            # All that a block completes at once: they share calls of the model.
             recordings = ((start, SpeechInput([x], len(x))) for start, x in windows)
             for start, answer in self.answers(recordings):
                 if isinstance(answer, AudioError):

@@ -214,12 +214,14 @@ def test_a_recording_is_read_to_its_end(recognizers):
     assert isinstance(next(recognizer.answers([(0, torn)]))[1], audio.AudioError)
 
 
-def test_samples_beyond_all_measure_are_an_error_of_their_recording(recognizers):
+def test_huge_samples_are_an_error_of_their_recording_alone(recognizers):
     recognizer = recognizers("area_attn")
     huge = SpeechInput([np.full(16_000, 1e30, np.float32)], 16_000)
     fine = SpeechInput([np.full(16_000, 0.1, np.float32)], 16_000)
     answers = dict(recognizer.answers([("huge", huge), ("fine", fine)]))
     assert "unusable samples" in str(answers["huge"])
+    with pytest.raises(audio.AudioError, match="unusable samples"):
+        recognizer.answer(huge)
     assert np.isfinite(answers["fine"].probabilities).all()
 
 
