@@ -41,14 +41,7 @@ def make_batch(
     Returns:
       The model's inputs and, with a key, `targets` [B, K], the soft labels.
     """
-    if key is not None and config.augment.vtlp == "online":
-        samples = cut_samples(tables, index, config.data, window_frames)
-        warp_key = jax.random.fold_in(key, _WARP)
-        frames = _warp(samples, config.data, window_frames, warp_key)
-    elif index.frames is not None:
-        frames = index.frames
-    else:
-        frames = _cut(tables.frames, index.start, window_frames)
+    frames = _frames(tables, index, key, config, window_frames)
     mean, std = constants.mean, constants.std
     batch = forward.model_inputs(frames, index.num_frames, mean, std, config.data)
     batch |= tables.side_inputs(index.utterance)
@@ -59,6 +52,16 @@ def make_batch(
         index.label, num_classes, config.train.label_smoothing
     )
     return augment.augment(batch, config.augment, key)
+
+
+def _frames(tables, index, key, config, window_frames) -> Float[Array, "B T F C"]:
+    if key is not None and config.augment.vtlp == "online":
+        samples = cut_samples(tables, index, config.data, window_frames)
+        warp_key = jax.random.fold_in(key, _WARP)
+        return _warp(samples, config.data, window_frames, warp_key)
+    if index.frames is not None:
+        return index.frames
+    return _cut(tables.frames, index.start, window_frames)
 
 
 def example_batch(input_shapes: dict[str, tuple[int, ...]]) -> dict[str, jax.Array]:

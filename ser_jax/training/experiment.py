@@ -84,7 +84,7 @@ def prepare(config) -> Experiment:
     corpus, labels, dropped = _usable(whole, labelling.labels, config)
     folds = protocols.make_folds(corpus.utterances, labels, config.protocol)
     dense = _dense(labels, labelling.classes, config.segment)
-    runs, padded = _cut(corpus, folds, dense, config)
+    runs, padded = _cut_runs(corpus, folds, dense, config)
     sizes = _sizes(corpus, config.segment)
     frames = FrameTable.from_store(corpus, sizes[-1])
     segment_tables = {"frames": frames}
@@ -137,7 +137,7 @@ def new_states(config, experiment: Experiment):
 
 
 def _usable(whole: store.Store, labels: np.ndarray, config):
-    """The utterances that have a class and, if short ones are dropped, a window."""
+    """The utterances that have a class and, if short ones are dropped, a segment."""
     keep = labels >= 0
     dropped = []
     if config.segment.short == "drop":
@@ -177,7 +177,7 @@ def _dense(labels: np.ndarray, classes, segment) -> np.ndarray:
     return np.flatnonzero(np.isin(np.array(classes)[labels], segment.dense_classes))
 
 
-def _cut(corpus: store.Store, folds, dense, config):
+def _cut_runs(corpus: store.Store, folds, dense, config):
     """Cuts the whole corpus for training and for testing, then deals to the folds."""
     segment, spec = config.segment, corpus.spec
     train = segments.cut(

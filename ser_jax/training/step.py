@@ -32,27 +32,14 @@ def make_train_step(
       make_batch: `batch.make_batch` with its keyword arguments bound.
     """
     train = config.train
-
-    def loss_fn(params, state, batch, index, constants, key):
-        # A copy: NNX does not let a trace change variables of the trace around it, and
-        # batch norm changes its statistics.
-        model = nnx.merge(graphdef, params, state.stats, copy=True)
-        model.train()
-        embedding = model.embed(batch, rngs=nnx.Rngs(key))
-        logits = model.classify(embedding)
-        loss = losses.cross_entropy(logits, batch["targets"], constants.class_weight)
-        loss += _extra_losses(train, embedding, logits, batch, state, index)
-        total = jnp.sum(index.weight * loss)
-        stats = nnx.split(model, nnx.Param, ...)[2]
-        # At least 1: a step without examples must not divide 0 by 0.
-        count = jnp.maximum(jnp.sum(index.weight), 1.0)
-        return total / count, (total, logits, embedding, stats)
+    gradient = jax.grad(_make_loss(graphdef, train), has_aux=True)
 
     def train_step(tables, state: TrainState, totals: Totals, index, constants):
+        # Of the run's own step: neither resuming nor the runs beside it change draws.
         key = jax.random.fold_in(jax.random.key(constants.seed), state.step)
         dropout_key, augment_key = jax.random.split(key)
         batch = make_batch(tables, index, constants, augment_key)
-        grads, (total, logits, embedding, stats) = jax.grad(loss_fn, has_aux=True)(
+        grads, (total, logits, embedding, stats) = gradient(
             state.params, state, batch, index, constants, dropout_key
         )
         direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -61,13 +48,34 @@ def make_train_step(
         centers = _move_centers(train, embedding, state, index)
         new = TrainState(params, stats, opt_state, state.step + 1, centers)
         count = jnp.sum(index.weight)
-        live = count > 0
+        live = count > 0  # a comparison, not a branch: vmap would run both anyway
         new = jax.tree.map(lambda a, b: jnp.where(live, a, b), new, state)
         correct = jnp.sum(index.weight * (jnp.argmax(logits, -1) == index.label))
         finite = jnp.isfinite(total) & jnp.isfinite(optax.tree.norm(grads))
         return new, _advance(totals, total, correct, count, finite | ~live)
 
     return train_step
+
+
+def _make_loss(graphdef: nnx.GraphDef, train) -> Callable:
+    """Returns the mean loss of a batch, and what else a step needs of the pass."""
+
+    def loss(params, state, batch, index, constants, key):
+        # A copy: NNX does not let a trace change variables of the trace around it, and
+        # batch norm changes its statistics.
+        model = nnx.merge(graphdef, params, state.stats, copy=True)
+        model.train()
+        embedding = model.embed(batch, rngs=nnx.Rngs(key))
+        logits = model.classify(embedding)
+        example = losses.cross_entropy(logits, batch["targets"], constants.class_weight)
+        example += _extra_losses(train, embedding, logits, batch, state, index)
+        total = jnp.sum(index.weight * example)
+        stats = nnx.split(model, nnx.Param, ...)[2]
+        # At least 1: a step without examples must not divide 0 by 0.
+        count = jnp.maximum(jnp.sum(index.weight), 1.0)
+        return total / count, (total, logits, embedding, stats)
+
+    return loss
 
 
 def _extra_losses(train, embedding, logits, batch, state: TrainState, index):
