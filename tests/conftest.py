@@ -68,7 +68,12 @@ def datasets(tmp_path_factory) -> str:
 
 @pytest.fixture
 def tiny_config(tones, datasets):
-    """The real config of the flagship, shrunk: five folds in a few seconds."""
+    """The real config of the flagship, shrunk: five folds."""
+    return make_tiny_config(tones, datasets)
+
+
+def make_tiny_config(tones, datasets):
+    """As the fixture `tiny_config`, for wider scopes and other processes."""
     config = area_attn.get_config()
     config.data.corpus = "manifest"
     config.data.manifest = str(tones)
@@ -94,6 +99,29 @@ def tiny_config(tones, datasets):
     config.train.learning_rate = 1e-2
     config.train.devices = 1
     return config
+
+
+@pytest.fixture
+def quick_config(tiny_config, monkeypatch):
+    """`tiny_config` with a model that compiles in a second in the AACNN's place."""
+    from tests import quick_model  # JAX, once its flags are set
+
+    quick_model.replace(monkeypatch, tiny_config.model.name)
+    return tiny_config
+
+
+@pytest.fixture(scope="session")
+def quick_workdir(tones, datasets, tmp_path_factory) -> Path:
+    """A finished training of `quick_config`; tests that write take a copy."""
+    from ser_jax.training import loop
+    from tests import quick_model
+
+    config = make_tiny_config(tones, datasets)
+    folder = tmp_path_factory.mktemp("quick")
+    with pytest.MonkeyPatch.context() as patch:
+        quick_model.replace(patch, config.model.name)
+        loop.train_and_evaluate(config, str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -158,7 +158,8 @@ def test_train_stop_refuse_evaluate_report(command, tones, datasets, tmp_path):
     arguments = _tiny(tones, datasets, tmp_path)
     process = _start(*arguments, "--config.train.epochs=400")
     deadline = time.monotonic() + 200
-    while not (tmp_path / "metrics.jsonl").exists() and time.monotonic() < deadline:
+    log = tmp_path / "metrics.jsonl"  # made before, filled after the first epoch
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)

@@ -32,10 +32,10 @@ def small(module, manifest, datasets, recipe, rule, window_s):
 
 
 def _area_attn(tones, datasets):
-    config = conftest.tiny_config.__wrapped__(tones, datasets)
+    config = conftest.make_tiny_config(tones, datasets)
     config.protocol.groups = 2
     config.protocol.validation = "random"
-    config.train.epochs = 1
+    config.train.epochs = 2
     return config
 
 

@@ -1,12 +1,13 @@
 """What the tests of the main path have in common."""
 
+import json
 import os
 import signal
 
 import numpy as np
 
 from ser_jax.training.trainer import Trainer
-from ser_jax.workdir import predictions
+from ser_jax.workdir import metrics_log, predictions
 
 
 def posteriors_of(workdir) -> np.ndarray:
@@ -15,14 +16,28 @@ def posteriors_of(workdir) -> np.ndarray:
     return np.array([line.posteriors for line in lines])
 
 
-def stop_after(monkeypatch, calls: int):
-    """Sends SIGTERM to this process in the given call of `Trainer.train`."""
-    original, count = Trainer.train, {"calls": 0}
+def figures_of(workdir) -> dict:
+    """results.json without what may differ between two equal trainings."""
+    results = json.loads((workdir / "results.json").read_text())
+    vary = ("seconds", "start_up", "memory", "frames", "versions")
+    return {k: v for k, v in results.items() if k not in vary}
+
+
+def curves_of(workdir) -> list[dict]:
+    """The lines of metrics.jsonl without the seconds they took."""
+    rows = metrics_log.read(workdir / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def stop_after(monkeypatch, calls: int, signum: int = signal.SIGTERM):
+    """Sends a signal to this process in the given call of `Trainer.train`."""
+    original, count = Trainer.train, 0
 
     def train(self, call):
-        count["calls"] += 1
+        nonlocal count
+        count += 1
         original(self, call)
-        if count["calls"] == calls:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if count == calls:
+            os.kill(os.getpid(), signum)
 
     monkeypatch.setattr(Trainer, "train", train)

@@ -1,0 +1,131 @@
+"""Stopped or killed, then repeated: the same command ends the same."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ser_jax.errors import InputError
+from ser_jax.training import loop
+from tests import conftest
+from tests import workdirs as tiny
+from tests.training.common import curves_of, figures_of, posteriors_of, stop_after
+
+ROOT = Path(__file__).parents[2]
+
+
+def _train_until(calls, config, workdir, monkeypatch, match="SIGTERM in epoch"):
+    with monkeypatch.context() as patch:
+        stop_after(patch, calls)
+        with pytest.raises(loop.Stopped, match=match):
+            loop.train_and_evaluate(config, str(workdir))
+
+
+@pytest.mark.parametrize("calls", [3, 14])  # inside the first and the second epoch
+def test_sigterm_saves_and_the_same_command_goes_on(
+    quick_workdir, quick_config, tmp_path, monkeypatch, calls
+):
+    _train_until(calls, quick_config, tmp_path, monkeypatch)
+    assert not (tmp_path / "results.json").exists()
+    stopped = time.monotonic()
+    results = loop.train_and_evaluate(quick_config, str(tmp_path))
+    # What the first process did up to its checkpoint counts as well.
+    assert results["seconds"]["total"] > time.monotonic() - stopped
+    assert curves_of(tmp_path) == curves_of(quick_workdir)
+    assert figures_of(tmp_path) == figures_of(quick_workdir)
+    np.testing.assert_array_equal(posteriors_of(tmp_path), posteriors_of(quick_workdir))
+
+
+def test_the_flagship_goes_on_as_well(workdirs, tones, datasets, tmp_path, monkeypatch):
+    config = tiny.CONFIGS["area_attn"](tones, datasets)
+    _train_until(3, config, tmp_path, monkeypatch)
+    loop.train_and_evaluate(config, str(tmp_path))
+    whole = workdirs("area_attn")
+    assert curves_of(tmp_path) == curves_of(whole)
+    np.testing.assert_array_equal(posteriors_of(tmp_path), posteriors_of(whole))
+
+
+KILLED = """
+import signal, sys; sys.path[:0] = [{root!r}]
+import pytest
+from tests import conftest, quick_model
+from tests.training import common
+from ser_jax.training import loop
+patch = pytest.MonkeyPatch()
+quick_model.replace(patch, "area_attn")
+common.stop_after(patch, 12, signal.SIGKILL)
+config = conftest.make_tiny_config({tones!r}, {datasets!r})
+loop.train_and_evaluate(config, {workdir!r})
+"""
+
+
+def test_after_sigkill_the_same_command_ends_the_same(
+    quick_workdir, quick_config, tmp_path, tones, datasets
+):
+    """Killed in the second epoch, the first checkpoint there or being written."""
+    script = KILLED.format(
+        root=str(ROOT), tones=str(tones), datasets=datasets, workdir=str(tmp_path)
+    )
+    killed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert list((tmp_path / "checkpoints").glob("0*"))
+    assert not (tmp_path / "results.json").exists()
+    loop.train_and_evaluate(quick_config, str(tmp_path))
+    assert curves_of(tmp_path) == curves_of(quick_workdir)
+    assert figures_of(tmp_path) == figures_of(quick_workdir)
+
+
+def test_a_torn_checkpoint_is_skipped_for_the_one_before(
+    quick_workdir, quick_config, tmp_path, caplog
+):
+    workdir = shutil.copytree(quick_workdir, tmp_path / "torn")
+    checkpoints = workdir / "checkpoints"
+    newest = max(int(p.name) for p in checkpoints.iterdir())
+    for file in (checkpoints / str(newest)).rglob("d/*"):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    (workdir / "results.json").unlink()
+    loop.train_and_evaluate(quick_config, str(workdir))
+    assert f"Checkpoint {newest} is torn" in caplog.text
+    assert figures_of(workdir) == figures_of(quick_workdir)
+
+
+def test_a_checkpoint_goes_on_on_other_devices_and_steps_per_call(
+    quick_workdir, quick_config, tmp_path, monkeypatch
+):
+    quick_config.train.devices = 5
+    _train_until(4, quick_config, tmp_path, monkeypatch)
+    quick_config.train.devices = 2
+    quick_config.train.steps_per_call = 3
+    loop.train_and_evaluate(quick_config, str(tmp_path))
+    last = {row["fold"]: row for row in curves_of(quick_workdir) if row["epoch"] == 2}
+    for row in curves_of(tmp_path)[1::2]:
+        expected = last[row["fold"]]["train_loss"]
+        assert row["train_loss"] == pytest.approx(expected, rel=1e-2)
+
+
+def test_evaluating_an_unfinished_training_is_refused(
+    quick_config, tmp_path, monkeypatch
+):
+    _train_until(3, quick_config, tmp_path, monkeypatch)
+    with pytest.raises(InputError, match="stopped after epoch 0 of 2. Repeat"):
+        loop.evaluate(str(tmp_path))
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_a_relabelled_corpus_cannot_resume(quick_config, tmp_path, monkeypatch):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    manifest = conftest.write_tones(folder, per_cell=2)
+    quick_config.data.manifest = str(manifest)
+    quick_config.data.tfds_dir = str(tmp_path / "tfds")
+    _train_until(3, quick_config, tmp_path / "w", monkeypatch)
+    rows = manifest.read_text().splitlines()
+    rows[1] = rows[1].replace("low,", "mid,")
+    manifest.write_text("\n".join(rows) + "\n")
+    with pytest.raises(InputError, match="splits and labels of .*Restore the corpus"):
+        loop.train_and_evaluate(quick_config, str(tmp_path / "w"))
