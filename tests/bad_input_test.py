@@ -33,13 +33,13 @@ def corpus(tmp_path):
 
 
 @pytest.fixture
-def config(tiny_config, corpus, tmp_path):
-    tiny_config.data.manifest = str(corpus)
-    tiny_config.data.tfds_dir = str(tmp_path / "tfds")
-    tiny_config.data.vtlp_copies = 0
-    tiny_config.augment.vtlp = "none"
-    tiny_config.train.epochs = 1
-    return tiny_config
+def config(quick_config, corpus, tmp_path):
+    quick_config.data.manifest = str(corpus)
+    quick_config.data.tfds_dir = str(tmp_path / "tfds")
+    quick_config.data.vtlp_copies = 0
+    quick_config.augment.vtlp = "none"
+    quick_config.train.epochs = 1
+    return quick_config
 
 
 def _spoil(folder, rows):
@@ -146,7 +146,7 @@ def test_unknown_names_are_refused_before_anything_is_built(config, tmp_path):
     assert not (tmp_path / "tfds").exists() and not (tmp_path / "w").exists()
 
 
-def test_an_unknown_model_option_is_an_input_error(config, tmp_path):
-    config.model.layout = "grid3d"
+def test_an_unknown_model_option_is_an_input_error(tiny_config, tmp_path):
+    tiny_config.model.layout = "grid3d"
     with pytest.raises(InputError, match="grid2d"):
-        loop.train_and_evaluate(config, str(tmp_path / "w"))
+        loop.train_and_evaluate(tiny_config, str(tmp_path / "w"))

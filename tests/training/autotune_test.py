@@ -22,10 +22,10 @@ def accelerator(monkeypatch):
 
 
 @pytest.fixture
-def trainer(tiny_config):
+def trainer(quick_config):
     """Five runs on one device."""
-    tiny_config.train.runs_per_device = "auto"
-    return Trainer(tiny_config, experiment_lib.prepare(tiny_config))
+    quick_config.train.runs_per_device = "auto"
+    return Trainer(quick_config, experiment_lib.prepare(quick_config))
 
 
 def _kind(placement):

@@ -38,9 +38,9 @@ class _Small(nnx.Module):
 
 
 @pytest.fixture
-def small(tiny_config, monkeypatch):
-    monkeypatch.setitem(MODELS, tiny_config.model.name, _Small)
-    return tiny_config
+def small(quick_config, monkeypatch):
+    monkeypatch.setitem(MODELS, quick_config.model.name, _Small)
+    return quick_config
 
 
 class _Device:
@@ -63,11 +63,11 @@ class _Device:
     ],
 )
 def test_auto_keeps_to_a_share_of_the_accelerators_memory(
-    tiny_config, asked, num_bytes, expected
+    quick_config, asked, num_bytes, expected
 ):
-    tiny_config.data.frames_on, tiny_config.data.device_share = asked, 0.25
+    quick_config.data.frames_on, quick_config.data.device_share = asked, 0.25
     storage = feeder.choose_storage(
-        num_bytes, tiny_config.data, [_Device({"bytes_limit": 2000})] * 3
+        num_bytes, quick_config.data, [_Device({"bytes_limit": 2000})] * 3
     )
     assert storage.on == expected and storage.budget_bytes == 500
     assert f"data.frames_on={asked}" in str(storage)

@@ -20,9 +20,9 @@ from tests.training.common import posteriors_of, stop_after
 
 
 @pytest.fixture
-def config(tiny_config):
-    tiny_config.augment.vtlp = "online"
-    return tiny_config
+def config(quick_config):
+    quick_config.augment.vtlp = "online"
+    return quick_config
 
 
 class _Mean(nnx.Module):

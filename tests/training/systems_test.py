@@ -12,6 +12,7 @@ from ser_jax.report import report
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
 from ser_jax.training.trainer import Trainer
+from tests import quick_model
 from tests.training.common import posteriors_of, stop_after
 
 WORDS = {"low": "so sad", "mid": "it is here", "high": "great news"}
@@ -38,6 +39,7 @@ def tiny(module, tones, datasets, *, recipe):
 
 def test_buckets_and_centers_survive_a_stop(tones, datasets, tmp_path, monkeypatch):
     """Stopped inside the second epoch, between buckets: the very same posteriors."""
+    quick_model.replace(monkeypatch, "afcn")
     config = tiny(afcn, tones, datasets, recipe="logmel64")
     config.segment.rule, config.segment.window_s = "whole", 0.9
     config.train.center_weight = 0.1
@@ -57,8 +59,9 @@ def test_buckets_and_centers_survive_a_stop(tones, datasets, tmp_path, monkeypat
     )
 
 
-def test_scores_of_buckets_are_those_of_each_utterance(tones, datasets):
+def test_scores_of_buckets_are_those_of_each_utterance(tones, datasets, monkeypatch):
     """Whichever bucket an utterance is in, it gets its own posteriors."""
+    quick_model.replace(monkeypatch, "afcn")
     config = tiny(afcn, tones, datasets, recipe="logmel64")
     config.segment.rule, config.segment.window_s = "whole", 0.9
     scores = []
@@ -74,7 +77,8 @@ def test_scores_of_buckets_are_those_of_each_utterance(tones, datasets):
         np.testing.assert_allclose(one, four, rtol=1e-4, atol=1e-6)
 
 
-def test_the_recipe_of_the_acrnn_code_trains(tones, datasets, tmp_path):
+def test_the_recipe_of_the_acrnn_code_trains(tones, datasets, tmp_path, monkeypatch):
+    quick_model.replace(monkeypatch, "acrnn")
     config = tiny(acrnn, tones, datasets, recipe="logmel40_psf")
     config.data.pad = "before_norm"
     config.segment.rule, config.segment.window_s = "first_last", 0.5
@@ -93,8 +97,9 @@ def test_the_recipe_of_the_acrnn_code_trains(tones, datasets, tmp_path):
     assert "text" not in found
 
 
-def test_center_loss_brings_features_to_their_centers(tones, datasets):
+def test_center_loss_brings_features_to_their_centers(tones, datasets, monkeypatch):
     """ADRNN's centres leave zero and differ by class."""
+    quick_model.replace(monkeypatch, "adrnn")
     config = tiny(adrnn, tones, datasets, recipe="logmel40_3d")
     config.segment.rule, config.segment.window_s = "tile", 0.5
     config.segment.train_step_s = config.segment.test_step_s = 0.5
@@ -135,8 +140,15 @@ def spoken(tones) -> Path:
     return folder
 
 
-def test_words_and_speaker_embeddings_reach_the_model(spoken, datasets, tmp_path):
-    """Words tell the class here: a text branch must learn it, and the report warns."""
+@pytest.mark.parametrize(
+    "quick", [True, pytest.param(False, marks=pytest.mark.slow, id="mscnn_spu")]
+)
+def test_words_and_speaker_embeddings_reach_the_model(
+    spoken, datasets, tmp_path, monkeypatch, quick
+):
+    """Words tell the class here: the model must learn it, and the report warns."""
+    if quick:
+        quick_model.replace(monkeypatch, "mscnn_spu")
     config = tiny(mscnn_spu, spoken / "spoken.csv", datasets, recipe="mfcc32_3d")
     config.segment.window_s = 0.5
     config.data.text = "transcript"
