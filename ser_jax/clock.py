@@ -15,19 +15,14 @@ START, OTHER = "start", "other"
 
 
 class Clock:
-    """One job's seconds.
-
-    Attributes:
-      counts: How often something was noted, by name.
-      first: Seconds from the beginning to the end of a part by `first`, by name.
-    """
+    """One job's seconds."""
 
     def __init__(self):
-        """Starts; what comes before the first part is the part `start`."""
         self._began = self._since = time.monotonic()
-        self._open = [START]
+        self._open = [START]  # what comes before the first part
         self._spent = Counter()
-        self.counts = Counter()
+        self.counts = Counter()  # how often something was noted, by name
+        # Seconds from the beginning to the end of a part by `first`, by name.
         self.first: dict[str, float] = {}
 
     def enter(self, name: str) -> None:

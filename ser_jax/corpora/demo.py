@@ -60,7 +60,14 @@ def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
         raise InputError(
             f"data.demo_turns: expected 2 or more turns per dialog, got {turns}."
         )
-    marker = _marker(turns, seed)
+    contents = {
+        "corpus": "ser_jax demo",
+        "licence": "synthetic speech (espeak NG); no recording of a person",
+        "turns": turns,
+        "seed": seed,
+        "version": _VERSION,
+    }
+    marker = json.dumps(contents, indent=2) + "\n"
     if _is_complete(folder, marker):
         return folder
     if importlib.util.find_spec("espeakng_loader") is None:
@@ -87,17 +94,6 @@ def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
             "can be written; set --config.data.tfds_dir to one."
         ) from error
     return folder
-
-
-def _marker(turns: int, seed: int) -> str:
-    contents = {
-        "corpus": "ser_jax demo",
-        "licence": "synthetic speech (espeak NG); no recording of a person",
-        "turns": turns,
-        "seed": seed,
-        "version": _VERSION,
-    }
-    return json.dumps(contents, indent=2) + "\n"
 
 
 def _is_complete(folder: Path, marker: str) -> bool:

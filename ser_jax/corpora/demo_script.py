@@ -149,13 +149,7 @@ class Turn:
 
 
 def plan(session: int, *, turns: int, seed: int) -> Iterator[Turn]:
-    """Plans the turns of all dialogs of one session.
-
-    Args:
-      session: 1 to 5.
-      turns: Labelled turns per dialog; the speakers take turns.
-      seed: Of the corpus.
-    """
+    """Plans all dialogs of session 1 to 5, `turns` labelled turns each."""
     # The order of the draws is part of the corpus: another order, another corpus.
     rng = np.random.default_rng([seed, session])
     num_turns = {"F": 0, "M": 0}

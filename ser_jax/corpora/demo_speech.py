@@ -19,7 +19,7 @@ SAMPLE_RATE_HZ = 16000  # IEMOCAP's
 
 _ESPEAK_RATE_HZ = 22050
 _SYNCHRONOUS, _UTF8 = 2, 1
-_RATE, _PITCH, _RANGE, _WORDGAP = 1, 3, 4, 7  # ids of espeak_SetParameter
+_PARAMETERS = (1, 3, 4, 7)  # espeak's ids of rate, pitch, range and word gap
 _CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
 )
@@ -69,12 +69,8 @@ class Synthesiser:
         """Returns float64 samples [n] in [-1, 1] at `SAMPLE_RATE_HZ`."""
         if self._library.espeak_SetVoiceByName(job.voice.encode()):
             raise RuntimeError(f"espeak has no voice {job.voice}")
-        for parameter, value in (
-            (_RATE, job.rate_wpm),
-            (_PITCH, job.pitch),
-            (_RANGE, job.pitch_range),
-            (_WORDGAP, job.word_gap),
-        ):
+        values = (job.rate_wpm, job.pitch, job.pitch_range, job.word_gap)
+        for parameter, value in zip(_PARAMETERS, values, strict=True):
             self._library.espeak_SetParameter(parameter, value, 0)
         self._chunks.clear()
         text = job.text.encode() + b"\0"
@@ -96,15 +92,10 @@ def record(speech: np.ndarray, job: Job) -> np.ndarray:
     return np.clip(speech + noise, -1.0, 1.0)
 
 
-def main(jobs_path: str) -> None:
-    """Speaks every job of a JSON list, in order."""
-    jobs = [Job(**fields) for fields in json.loads(Path(jobs_path).read_text("utf-8"))]
+if __name__ == "__main__":
     synthesiser = Synthesiser()
-    for job in jobs:
+    for fields in json.loads(Path(sys.argv[1]).read_text("utf-8")):
+        job = Job(**fields)
         samples = record(synthesiser.speak(job), job)
         pcm = np.round(samples * 32767.0).astype(np.int16)
         soundfile.write(job.wav, pcm, SAMPLE_RATE_HZ, subtype="PCM_16")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

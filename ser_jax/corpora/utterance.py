@@ -36,14 +36,8 @@ class Utterance:
 
 @dataclasses.dataclass(frozen=True)
 class Exclusion:
-    """An utterance that is left out, counted by `reason` and listed in results.json.
+    """An utterance that is left out, counted by `reason` and listed in results.json."""
 
-    Attributes:
-      id: Utterance id, or the path where there is no id.
-      reason: Short fixed phrase, e.g. `missing wav`, `too short`, `unmapped label`.
-      detail: Expected and got, for this one utterance.
-    """
-
-    id: str
-    reason: str
-    detail: str = ""
+    id: str  # utterance id, or the path where there is no id
+    reason: str  # short fixed phrase, e.g. `missing wav`, `too short`, `unmapped label`
+    detail: str = ""  # expected and got, for this one utterance

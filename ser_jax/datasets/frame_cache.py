@@ -41,16 +41,11 @@ def open_or_write(
 ) -> FrameCache:
     """Maps a folder's frames; writes the folder first if it is absent or outdated.
 
-    A process that needs a folder another one is writing waits for it.
-
     Args:
-      folder: Where the two files lie.
+      folder: Where the two files lie; InputError if it cannot be written.
       directory: The dataset that the blocks are read from.
       blocks: Returns the blocks: a JSON entry and its [..., F, C] arrays, all of one
         type.
-
-    Raises:
-      InputError: The folder cannot be written.
     """
     source = {"layout": _LAYOUT, "dataset": _files(directory)}
     cache = _read(folder, source)

@@ -13,12 +13,8 @@ from ser_jax.errors import InputError
 def lock(target: Path, setting: str) -> Iterator[None]:
     """Makes other processes that lock the same target wait.
 
-    Args:
-      target: A file or folder that is to be written.
-      setting: What decides where `target` lies, for the error.
-
-    Raises:
-      InputError: Nothing can be written there.
+    Raises InputError, which names the `setting` that decides where `target` lies, if
+    nothing can be written there.
     """
     path = target.parent / f".{target.name}.lock"
     try:

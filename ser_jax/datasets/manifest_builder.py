@@ -51,11 +51,7 @@ class Manifest(speech_builder.SpeechBuilder):
 
 
 def manifest_fingerprint(path: str | os.PathLike) -> str:
-    """16 hex digits that change with the CSV's content and any recording's size.
-
-    Raises:
-      InputError: See `ser_jax.corpora.manifest.read`.
-    """
+    """16 hex digits that change with the CSV's content and any recording's size."""
     utterances = manifest.read(path)
     content = hashlib.sha256(Path(path).read_bytes()).digest()
     return speech_builder.fingerprint(

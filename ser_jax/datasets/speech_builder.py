@@ -66,15 +66,9 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
     DESCRIPTION: ClassVar[str]
 
     def __init__(self, *, num_workers: int = 0, strict: bool = True, **kwargs):
-        """Creates the builder.
-
-        Args:
-          num_workers: Threads (`nlpaug` copies: processes); 0 = all cores.
-          strict: Whether a full release must have its published counts.
-          **kwargs: For `tfds.core.DatasetBuilder`.
-        """
-        self._num_workers = num_workers
-        self._strict = strict
+        """`kwargs` are for `tfds.core.DatasetBuilder`."""
+        self._num_workers = num_workers  # threads (`nlpaug`: processes); 0 = all cores
+        self._strict = strict  # whether a full release must have its published counts
         super().__init__(**kwargs)
 
     @abc.abstractmethod
@@ -110,11 +104,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         self._asr_texts, asr = self._transcribe(utterances)
         self.info.metadata.update(
             spec=dataclasses.asdict(config.spec),
-            vtlp={
-                "mode": config.vtlp_mode,
-                "low": config.vtlp_low,
-                "high": config.vtlp_high,
-            },
+            vtlp={k: getattr(config, f"vtlp_{k}") for k in ("mode", "low", "high")},
             fingerprint=self._fingerprint(manual_dir),
             resampled=resampled,
             excluded=[dataclasses.asdict(e) for e in excluded],
@@ -164,6 +154,8 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
 def features_dict(config: SpeechConfig) -> tfds.features.FeaturesDict:
     """What an example holds: labels, features and, if V > 0, VTLP copies."""
     text, number = tfds.features.Text(), tfds.features.Scalar(np.float32)
+    frames = (None, config.spec.num_bands, config.spec.num_channels)
+    copies = config.vtlp_copies
     features = {
         field.name: number if field.type is float else text
         for field in dataclasses.fields(Utterance)
@@ -173,26 +165,18 @@ def features_dict(config: SpeechConfig) -> tfds.features.FeaturesDict:
         "extra": tfds.features.Text(doc="Further manifest columns, a JSON object."),
         "num_samples": tfds.features.Scalar(np.int64),
         # Named when log-mel was all there was; holds the recipe's features.
-        "log_mel": _frames(config),
+        "log_mel": _bytes_tensor(frames, np.float32),
     }
     if config.recognizer:
         features["asr_text"] = text
     if config.samples:
         features["samples"] = _bytes_tensor((None,), np.int16)
         features["log_peak"] = number
-    if config.vtlp_copies:
-        copies = config.vtlp_copies
-        features["vtlp"] = _frames(config, copies)
-        features["warp_factors"] = tfds.features.Tensor(
-            shape=(copies,), dtype=np.float32
-        )
+    if copies:
+        features["vtlp"] = _bytes_tensor((copies, *frames), np.float32)
+        factors = tfds.features.Tensor(shape=(copies,), dtype=np.float32)
+        features["warp_factors"] = factors
     return tfds.features.FeaturesDict(features)
-
-
-def _frames(config: SpeechConfig, *leading: int) -> tfds.features.Tensor:
-    spec = config.spec
-    shape = (*leading, None, spec.num_bands, spec.num_channels)
-    return _bytes_tensor(shape, np.float32)
 
 
 def _bytes_tensor(shape: tuple, dtype) -> tfds.features.Tensor:
@@ -209,12 +193,7 @@ def _example(utterance: Utterance, features: dict[str, np.ndarray]) -> dict:
 
 
 def fingerprint(items: Iterable[tuple[str, int]], seed: bytes = b"") -> str:
-    """16 hex digits that change with any name or size.
-
-    Args:
-      items: (name, size in bytes) of every file, in any order.
-      seed: Further content to take in.
-    """
+    """16 hex digits that change with `seed` and any (name, size in bytes)."""
     digest = hashlib.sha256(seed)
     for name, size in sorted(items):
         digest.update(f"{name}\t{size}\n".encode())

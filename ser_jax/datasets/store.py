@@ -5,16 +5,21 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
-from ser_jax.datasets import frame_cache, records
+from ser_jax.datasets import frame_cache
 from ser_jax.errors import InputError
 from ser_jax.features.spec import RECIPES, FeatureSpec
+
+# A TFRecord: length (u64), its masked CRC (u32), that many bytes, their CRC (u32).
+_HEADER = struct.Struct("<QI")
+_FOOTER_BYTES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,13 +135,8 @@ def load_samples(
 ) -> frame_cache.FrameCache:
     """Opens the recordings' samples, in rows of one hop, each padded to whole rows.
 
-    Arguments as for `load`.
-
-    Returns:
-      int16 [N, 1, hop] and for each recording `id`, `num_samples` and `log_peak`.
-
-    Raises:
-      InputError: It holds no samples, or they cannot be copied.
+    They are int16 [N, 1, hop], and for each recording `id`, `num_samples` and
+    `log_peak`. Arguments and errors as for `load`.
     """
     directory = os.fspath(directory)
     builder, spec = _open(directory)
@@ -186,9 +186,7 @@ def _cache_folder(directory: str, cache_dir: str, name: str) -> Path:
 def _feature_blocks(builder, channels: int, copies: bool) -> frame_cache.Blocks:
     total = sum(split.num_examples for split in builder.info.splits.values())
     options = {"unit": "utt", "delay": 2, "leave": False}  # no bar for small corpora
-    for example in tqdm(
-        records.examples(builder), "Reading features", total, **options
-    ):
+    for example in tqdm(examples(builder), "Reading features", total, **options):
         frames = example["log_mel"][..., :channels]
         warped, factors = [], []
         if copies and "vtlp" in example:
@@ -205,7 +203,7 @@ def _feature_blocks(builder, channels: int, copies: bool) -> frame_cache.Blocks:
 
 
 def _sample_blocks(builder, hop_samples: int) -> frame_cache.Blocks:
-    for example in records.examples(builder):
+    for example in examples(builder):
         samples = example["samples"]
         rows = np.pad(samples, (0, -len(samples) % hop_samples))
         entry = {
@@ -218,8 +216,8 @@ def _sample_blocks(builder, hop_samples: int) -> frame_cache.Blocks:
 
 def _labels(example: dict) -> dict:
     """The labels as the reader gave them (numbers rounded to float32), as JSON."""
-    names = [field.name for field in dataclasses.fields(Utterance)]
-    labels = {name: _plain(example[name]) for name in names}
+    fields = dataclasses.fields(Utterance)
+    labels = {field.name: _plain(example[field.name]) for field in fields}
     return labels | {"extra": json.loads(labels["extra"])}
 
 
@@ -236,3 +234,38 @@ def _plain(value):
     if np.ndim(value):
         return [_plain(item) for item in value]
     return float(value)
+
+
+def examples(builder) -> Iterator[dict]:
+    """Decoded examples of all splits, as NumPy.
+
+    TFDS itself reads TFRecords through TensorFlow, which takes seconds to import.
+    """
+    is_tfrecord = builder.info.file_format.value == "tfrecord"
+    for name, split in builder.info.splits.items():
+        if is_tfrecord:
+            for path in split.filepaths:
+                for record in tfrecords(path):
+                    yield builder.info.features.deserialize_example_np(record)
+        else:
+            source = builder.as_data_source(split=name)
+            for index in range(len(source)):
+                yield source[index]
+
+
+def tfrecords(path: str | os.PathLike) -> Iterator[bytes]:
+    """Records of an uncompressed TFRecord file; InputError if one is cut short.
+
+    Checksums are not checked: the standard library has no CRC-32C.
+    """
+    with open(path, "rb") as file:
+        while header := file.read(_HEADER.size):
+            length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else -1
+            left = os.fstat(file.fileno()).st_size - file.tell() - _FOOTER_BYTES
+            if not 0 <= length <= left:
+                raise InputError(
+                    f"{path} is damaged: expected a whole record at its end, got "
+                    "fewer bytes. Delete the dataset's folder and run again."
+                )
+            yield file.read(length)
+            file.read(_FOOTER_BYTES)

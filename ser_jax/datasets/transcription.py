@@ -70,11 +70,7 @@ SPEECH_RECOGNIZERS = {"whisper-tiny.en": WhisperTinyEn}  # by `config.data.recog
 
 
 def versions(name: str) -> dict[str, str]:
-    """Versions of the packages of a recognizer and of jiwer, which counts errors.
-
-    Raises:
-      InputError: One is missing.
-    """
+    """Versions of a recognizer's packages and of jiwer; InputError if one is missing."""
     packages = (*SPEECH_RECOGNIZERS[name].PACKAGES, "jiwer")
     try:
         return {package: importlib.metadata.version(package) for package in packages}

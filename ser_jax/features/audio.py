@@ -19,10 +19,8 @@ _UNKNOWN_SIZE = 0x7FFFF000
 class AudioError(ValueError):
     """A recording cannot be used.
 
-    Attributes:
-      reason: `unreadable`, `empty audio`, `truncated audio`, `non-finite samples`
-        or `too short`; exclusions are counted by it.
-      detail: Expected and got, for this recording.
+    `reason`, by which exclusions are counted, is `unreadable`, `empty audio`,
+    `truncated audio`, `non-finite samples` or `too short`; `detail` says expected and got.
     """
 
     def __init__(self, reason: str, detail: str):
@@ -36,20 +34,12 @@ class AudioError(ValueError):
 
 
 def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
-    """Opens a recording after checks of its header and size.
-
-    Raises:
-      AudioError: It is missing, unreadable, empty or truncated.
-    """
+    """Opens a recording; raises AudioError if it is unreadable, empty or truncated."""
     path = os.fspath(path)
     try:
-        if os.path.getsize(path) == 0:
-            detail = "expected a recording, got a file of 0 bytes"
-            raise AudioError("empty audio", detail)
-        _check_complete(path)
-        file = soundfile.SoundFile(path)
-    except AudioError:
-        raise
+        empty = os.path.getsize(path) == 0
+        missing = _missing_bytes(path)
+        file = None if empty or missing else soundfile.SoundFile(path)
     except OSError as error:
         raise AudioError("unreadable", f"{path}: {error.strerror}") from error
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless
@@ -57,46 +47,40 @@ def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
         raise AudioError("unreadable", f"expected WAV or FLAC, got: {reply}") from error
     except ValueError as error:  # a name that no file can have
         raise AudioError("unreadable", f"{path!r}: {error}") from error
+    if empty:
+        raise AudioError("empty audio", "expected a recording, got a file of 0 bytes")
+    if missing:
+        raise AudioError("truncated audio", missing)
     if not file.frames:
         file.close()
         raise AudioError("empty audio", "expected samples, got a file without any")
     return file
 
 
-def _check_complete(path: str) -> None:
-    """Raises if a WAV is cut short: libsndfile would silently read what is left."""
+def _missing_bytes(path: str) -> str:
+    """How a WAV is cut short, or "": libsndfile would silently read what is left."""
     with open(path, "rb") as file:
         riff = file.read(12)
         if len(riff) < 12 or riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
-            return
+            return ""
         while len(header := file.read(8)) == 8:
             name, declared = struct.unpack("<4sI", header)
             if name == b"data":
                 break
             file.seek(declared + declared % 2, os.SEEK_CUR)  # chunks have even sizes
         else:
-            return
+            return ""
         present = os.fstat(file.fileno()).st_size - file.tell()
-    if present < declared < _UNKNOWN_SIZE:
-        raise AudioError(
-            "truncated audio",
-            f"expected {declared} bytes of samples as the WAV header says, "
-            f"got {present}",
-        )
+    if not present < declared < _UNKNOWN_SIZE:
+        return ""
+    return f"expected {declared} bytes of samples as the WAV header says, got {present}"
 
 
 def read_blocks(file: soundfile.SoundFile, size: int = -1) -> Iterator[np.ndarray]:
-    """The mean of the channels, block by block.
+    """Yields the mean of the channels, float32 [n] in [-1, 1] at the file's own rate.
 
-    Args:
-      file: From `open_recording`.
-      size: Samples per block; -1 = all in one.
-
-    Yields:
-      float32 [n] in [-1, 1] at the file's own rate.
-
-    Raises:
-      AudioError: The recording ends early, or a sample is NaN or Inf.
+    In blocks of `size` samples, -1 = all in one. Raises AudioError if the recording
+    ends early or a sample is NaN or Inf.
     """
     position = 0
     while position < file.frames:
@@ -110,12 +94,9 @@ def read_blocks(file: soundfile.SoundFile, size: int = -1) -> Iterator[np.ndarra
             raise AudioError("truncated audio", detail)
         position += len(samples)
         samples = samples.mean(axis=1)
-        bad = int(np.count_nonzero(~np.isfinite(samples)))
-        if bad:
-            raise AudioError(
-                "non-finite samples",
-                f"expected finite samples, got {bad} NaN or Inf of {samples.size}",
-            )
+        if bad := np.count_nonzero(~np.isfinite(samples)):
+            detail = f"expected finite samples, got {bad} NaN or Inf of {samples.size}"
+            raise AudioError("non-finite samples", detail)
         yield samples
 
 
@@ -132,17 +113,14 @@ def read(
       (samples float32 [n] in [-1, 1], the mean of the channels; rate in Hz).
 
     Raises:
-      AudioError: The recording is missing, unreadable, empty, truncated, holds NaN
-        or Inf, or is too short.
+      AudioError: For any of its reasons.
     """
     with open_recording(path) as file:
         samples, rate_hz = np.concatenate([*read_blocks(file)]), file.samplerate
     duration_s = samples.size / rate_hz
     if duration_s < min_duration_s:
-        raise AudioError(
-            "too short",
-            f"expected at least {min_duration_s:g} s, got {duration_s:.3f} s",
-        )
+        detail = f"expected at least {min_duration_s:g} s, got {duration_s:.3f} s"
+        raise AudioError("too short", detail)
     return samples, rate_hz
 
 
@@ -158,12 +136,8 @@ class AudioStream:
     """A recording on disk, mono, resampled; can be iterated more than once.
 
     Its blocks are float32 [n] and, joined, what `load` returns, to the bit. Making one
-    and iterating it raise AudioError if the recording cannot be used.
-
-    Attributes:
-      path: The file.
-      rate_hz: Its own rate.
-      num_samples: Length after resampling.
+    and iterating it raise AudioError if the recording cannot be used. `rate_hz` is the
+    file's own rate, `num_samples` the length after resampling.
     """
 
     def __init__(self, path: str | os.PathLike, sample_rate_hz: int):

@@ -35,16 +35,11 @@ def bin_frequencies(spec: FeatureSpec) -> np.ndarray:
 
 
 def filterbank_at(spec: FeatureSpec, bins_hz: np.ndarray) -> np.ndarray:
-    """The filterbank for a spectrum whose bins lie at other frequencies.
+    """The filterbank for a spectrum whose bins lie at other frequencies, increasing.
 
-    Args:
-      spec: The recipe.
-      bins_hz: Frequency of each FFT bin, increasing [1 + n_fft / 2].
-
-    Returns:
-      float32 [`num_filters`, 1 + n_fft / 2]. Mel: the weight of a bin is the height of
-      the triangle at its frequency. Spectrogram: row m reads the spectrum at the
-      frequency of bin m by linear interpolation between the two bins around it.
+    Shapes as in `filterbank`. Mel: the weight of a bin is the height of the triangle at
+    its frequency. Spectrogram: row m reads the spectrum at the frequency of bin m by
+    linear interpolation between the two bins around it.
     """
     if spec.kind == "spectrogram":
         return _interpolation(spec, bins_hz)

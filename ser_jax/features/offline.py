@@ -48,15 +48,9 @@ def window(spec: FeatureSpec) -> np.ndarray:
 def log_energy(
     power: np.ndarray, filterbanks: np.ndarray, spec: FeatureSpec
 ) -> np.ndarray:
-    """Logarithms of the energy in each band, before `top_db`.
+    """Logarithms of the energy in each band, before `top_db`, float32 [V, T, bands].
 
-    Args:
-      power: [T, 1 + n_fft / 2].
-      filterbanks: [V, `num_filters`, 1 + n_fft / 2], of the recipe or warped.
-      spec: The recipe.
-
-    Returns:
-      float32 [V, T, `num_filters`].
+    Of power [T, bins] by V filterbanks [V, bands, bins], the recipe's own or warped.
     """
     copies, bands, bins = filterbanks.shape
     # At most two bands read a bin, so the bank of all copies is a sparse matrix.
@@ -83,16 +77,12 @@ def features_of_log(log: np.ndarray, spec: FeatureSpec) -> np.ndarray:
 
 
 def features(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
-    """Features of an utterance; deltas run over all of it.
+    """Features of an utterance, float32 [n] in [-1, 1] at the recipe's rate, n >= 1.
 
     The static values equal, for `logmel128`,
     `log10(max(librosa.feature.melspectrogram(...), floor))`, for `mfcc26`
     `librosa.feature.mfcc(..., n_mfcc=26)`, for `logmel40_psf`
     `python_speech_features.logfbank(..., nfilt=40)` of the 16-bit samples.
-
-    Args:
-      samples: float32 [n] in [-1, 1] at the recipe's rate, n >= 1.
-      spec: The recipe.
 
     Returns:
       float32 [T, F, C] with T = `spec.num_frames(n)`: static, and delta and delta-delta

@@ -123,7 +123,7 @@ def power(
 
 
 def _fourier_basis(spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Windowed cosines and sines of every bin, float32 [W, bins]."""
+    # Windowed cosines and sines of every bin, [W, bins].
     turns = np.outer(np.arange(spec.win_samples), np.arange(spec.n_fft // 2 + 1))
     angles = 2 * np.pi * (turns % spec.n_fft) / spec.n_fft
     window = offline.window(spec)[:, None]
@@ -175,11 +175,7 @@ def with_deltas(
 ) -> Float[Array, "B T F C"]:
     """Static, delta and delta-delta; frames outside first ... last repeat those two.
 
-    Args:
-      static: Static features.
-      first: Index of each recording's first frame on axis T; may be outside.
-      last: Index of its last frame, likewise.
-      num_channels: C, 1 to 3.
+    `first` and `last` are a recording's on axis T, and may lie outside of it.
     """
     inside = jnp.clip(jnp.arange(static.shape[1]), first[:, None], last[:, None])
     inside = jnp.clip(inside, 0, static.shape[1] - 1)[..., None]

@@ -16,19 +16,12 @@ _DELTA_REACH = 2  # frames on either side that a delta looks at
 
 
 class Reach(NamedTuple):
-    """What a window of frames needs of the samples.
+    """What a window of frames needs of the samples, in rows of one hop."""
 
-    Attributes:
-      frames: Frames on either side that its deltas look at.
-      before: Rows before the row at which its first frame would start.
-      skip: Samples of the first row that no frame reads.
-      rows: Rows of all.
-    """
-
-    frames: int
-    before: int
-    skip: int
-    rows: int
+    frames: int  # on either side, which its deltas look at
+    before: int  # rows before the row at which its first frame would start
+    skip: int  # samples of the first row that no frame reads
+    rows: int  # of all
 
 
 def reach(spec: FeatureSpec, channels: int, window: int) -> Reach:
@@ -43,19 +36,12 @@ def reach(spec: FeatureSpec, channels: int, window: int) -> Reach:
 
 
 class Cut(NamedTuple):
-    """Samples under a batch of windows; JAX arrays.
+    """Samples under a batch of windows."""
 
-    Attributes:
-      rows: int16 [B, rows, 1, hop].
-      first_frame: int32 [B], first frame of each window inside its recording.
-      num_samples: int32 [B], of the whole recording.
-      log_peak: float32 [B], likewise.
-    """
-
-    rows: jax.Array
-    first_frame: jax.Array
-    num_samples: jax.Array
-    log_peak: jax.Array
+    rows: jax.Array  # int16 [B, rows, 1, hop]
+    first_frame: jax.Array  # int32 [B], of each window inside its recording
+    num_samples: jax.Array  # int32 [B], of the whole recording
+    log_peak: jax.Array  # float32 [B], likewise
 
 
 def features(
@@ -67,16 +53,11 @@ def features(
 ) -> Float[Array, "B T F C"]:
     """Features of windows, as if cut from those of the whole warped recordings.
 
-    Args:
-      batch: What `cut` gave.
-      alpha: Warp factors, see `features.vtlp.textbook_map`.
-      window: T; frames behind a recording's last repeat it.
-      spec: The recipe.
-      channels: C.
+    `alpha` are warp factors of `vtlp.textbook_map`; the others as in
+    `features_of_samples`.
     """
     values = batch.rows.reshape(len(batch.rows), -1).astype(jnp.float32) / 32768.0
-    log = _log_energies(values, batch, window, spec, channels, alpha)
-    return _of_log(log, batch, window, spec, channels)
+    return features_of_samples(values, batch, window, spec, channels, alpha)
 
 
 def features_of_samples(
@@ -85,19 +66,28 @@ def features_of_samples(
     window: int,
     spec: FeatureSpec,
     channels: int,
+    alpha: Float[Array, " B"] | None = None,
 ) -> Float[Array, "B T F C"]:
-    """As `features` without a warp, from samples in [-1, 1] instead of `place.rows`.
+    """As `features`, from samples in [-1, 1] instead of `place.rows`.
 
     Args:
-      values: Samples under the windows, from `samples.reach(...).before` hops before
-        each on; what lies outside a recording may be anything.
+      values: Samples under the windows, from `reach(...).before` hops before each on;
+        what lies outside a recording may be anything.
       place: Of the windows; its rows are not read.
       window: T; frames behind a recording's last repeat it.
       spec: The recipe.
       channels: C.
+      alpha: Warp factors; None = none.
     """
-    log = _log_energies(values, place, window, spec, channels)
-    return _of_log(log, place, window, spec, channels)
+    from ser_jax.features import online
+
+    need = reach(spec, channels, window)
+    log = _log_energies(values, place, window, spec, channels, alpha)
+    if spec.top_db:
+        log = online.above_peak(log, place.log_peak, spec)
+    static = online.coefficients(log, spec)
+    frames = online.with_deltas(static, *_ends(place, spec, channels, window), channels)
+    return frames[:, need.frames : need.frames + window]
 
 
 def log_peaks(
@@ -126,17 +116,6 @@ def _log_energies(values, place: Cut, window, spec, channels, alpha=None):
     values = online.prepare_samples(values, real, spec)[:, need.skip :]
     frames = online.cut_frames(values, window + 2 * need.frames, spec)
     return online.log_energy(online.power(frames, spec), spec, alpha)
-
-
-def _of_log(log, place: Cut, window, spec, channels):
-    from ser_jax.features import online
-
-    need = reach(spec, channels, window)
-    if spec.top_db:
-        log = online.above_peak(log, place.log_peak, spec)
-    static = online.coefficients(log, spec)
-    frames = online.with_deltas(static, *_ends(place, spec, channels, window), channels)
-    return frames[:, need.frames : need.frames + window]
 
 
 def _ends(place: Cut, spec, channels, window):

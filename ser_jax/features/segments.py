@@ -24,19 +24,12 @@ SHORT = ("pad", "drop")
 
 
 class Layout(NamedTuple):
-    """Sizes of the segments of one recipe and config.
+    """Sizes of the segments of one recipe and config."""
 
-    Attributes:
-      frames: Of a full segment.
-      step: Frames from one start to the next.
-      samples: Of a full segment.
-      hop: Samples from one frame to the next.
-    """
-
-    frames: int
-    step: int
-    samples: int
-    hop: int
+    frames: int  # of a full segment
+    step: int  # frames from one start to the next
+    samples: int  # of a full segment
+    hop: int  # samples from one frame to the next
 
     @classmethod
     def of(cls, spec: FeatureSpec, window_s: float, step_s: float) -> "Layout":
@@ -51,16 +44,12 @@ class Layout(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """Where an utterance is cut. All numbers are integer arrays, NumPy's or JAX's.
+    """Where an utterance is cut. All numbers are integer arrays, NumPy's or JAX's."""
 
-    Attributes:
-      count: (num_samples, num_frames, layout) -> how many segments it has; 0 if it
-        fills none, which `segment.short` then pads or drops.
-      start: (number, num_frames, layout) -> first frame of segment `number`, counted
-        from 0; as many as there are numbers.
-    """
-
+    # (num_samples, num_frames, layout) -> how many segments it has; 0 if it fills none,
+    # which `segment.short` then pads or drops.
     count: Callable
+    # (number, num_frames, layout) -> first frame of segment `number`, counted from 0.
     start: Callable
 
 
@@ -120,19 +109,13 @@ _DENSE = Rule(_dense_count, _by_step)
 
 @dataclasses.dataclass(frozen=True)
 class Segments:
-    """S segments, sorted by utterance, then by start.
+    """S segments, sorted by utterance, then by start."""
 
-    Attributes:
-      utterance: int32 [S], position of the utterance among those that were cut.
-      start_frame: int32 [S], first frame inside the utterance.
-      num_frames: int32 [S], real frames; less than a window only in padded utterances.
-      padded: int32 [P], utterances that got one segment of their own frames because
-        they fill no whole one; none with the rule `whole`, which has no fixed length.
-    """
-
-    utterance: np.ndarray
-    start_frame: np.ndarray
-    num_frames: np.ndarray
+    utterance: np.ndarray  # int32 [S], position among the utterances that were cut
+    start_frame: np.ndarray  # int32 [S], first frame inside the utterance
+    num_frames: np.ndarray  # int32 [S], real frames; less than a window if padded
+    # int32 [P], utterances that got one segment of their own frames because they fill no
+    # whole one; none with the rule `whole`, which has no fixed length.
     padded: np.ndarray
 
     def take(self, utterances: Sequence[int]) -> "Segments":
@@ -148,11 +131,7 @@ class Segments:
 
 
 def window_frames(spec: FeatureSpec, window_s: float) -> int:
-    """Frames of a full segment: 2 s of `logmel128` are 81.
-
-    Raises:
-      InputError: The window is shorter than one sample.
-    """
+    """Frames of a full segment, 81 for 2 s of `logmel128`; InputError if there are none."""
     samples = round(window_s * spec.sample_rate_hz)
     if samples < 1:
         raise InputError(
@@ -228,13 +207,8 @@ def _check(segment, step_s: float) -> None:
 def bucket_sizes(num_frames: np.ndarray, full: int, buckets: int) -> tuple[int, ...]:
     """Sizes to which segments of different lengths are padded, ascending.
 
-    Args:
-      num_frames: int [S], lengths of all segments.
-      full: Frames of the longest segment that can occur.
-      buckets: How many sizes at most; their borders are quantiles of the lengths.
-
-    Returns:
-      Multiples of 8 (of `full`, if that is shorter), the last one holds every segment.
+    At most `buckets` multiples of 8, none above `full`, the longest segment that can
+    occur; borders are quantiles of the lengths [S], the last one holds every segment.
     """
     shares = np.arange(1, buckets + 1) / buckets
     borders = np.quantile(num_frames, shares, method="higher").astype(int)

@@ -76,14 +76,9 @@ class FeatureSpec:
         return self.n_fft // 2 - (self.n_fft - self.win_samples) // 2
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames of a recording.
+        """Frames of a recording of n >= 1 samples at `sample_rate_hz`.
 
-        Args:
-          num_samples: Length at `sample_rate_hz`, at least 1.
-
-        Returns:
-          `1 + n // hop` if centred; else 1 for one window or less and
-          `1 + ceil((n - win) / hop)` beyond.
+        `1 + n // hop` if centred; else `1 + ceil(max(0, n - win) / hop)`.
         """
         if self.centered:
             return 1 + num_samples // self.hop_samples

@@ -35,13 +35,8 @@ def textbook_map(
     With S half the sample rate and b = F_hi min(alpha, 1):
     G(f) = alpha f for f <= b / alpha, else S - (S - b) / (S - b / alpha) (S - f).
 
-    Args:
-      frequency_hz: Frequencies in [0, S].
-      alpha: Warp factor; 1.2 moves 1000 Hz to 1200 Hz.
-      sample_rate_hz: Sample rate, more than 2 F_hi / min(alpha, 1).
-
-    Returns:
-      Warped frequencies in [0, S], increasing, S stays S.
+    Frequencies in [0, S] stay in [0, S] and in order; factor 1.2 moves 1000 Hz to
+    1200 Hz. The sample rate must be more than 2 F_hi / min(alpha, 1).
     """
     nyquist = sample_rate_hz / 2
     bound = F_HI_HZ * min(alpha, 1.0)
@@ -109,16 +104,13 @@ def log_energies(
     """Log energies, before `top_db`, of an utterance and of its perturbed copies.
 
     Args:
-      samples: float32 [n] in [-1, 1] at the recipe's rate, n >= 1.
+      samples: See `offline.features`; raises ValueError likewise.
       spec: The recipe.
       factors: Warp factors [V].
       mode: `textbook` (warped filterbank) or `nlpaug` (warped waveform).
 
     Returns:
       float32 [1 + V, T, `num_filters`]: the utterance itself, then its copies.
-
-    Raises:
-      ValueError: Unknown mode, or `samples` is not a non-empty vector.
     """
     if mode not in VTLP_MODES:
         raise ValueError(f"expected a VTLP mode of {VTLP_MODES}, got {mode!r}")
@@ -143,13 +135,7 @@ def recording_features(
 ) -> dict[str, np.ndarray]:
     """Everything a builder stores of one recording; runs in worker processes.
 
-    Args:
-      path: Recording.
-      spec: The recipe.
-      factors: Warp factors [V].
-      mode: `textbook` or `nlpaug`.
-      min_duration_s: Shorter recordings are refused.
-      with_samples: Whether to keep the samples themselves, for online VTLP.
+    Args: see `log_energies` and `audio.read`; `with_samples` is for online VTLP.
 
     Returns:
       `log_mel` [T, F, C], whatever the recipe's kind, and `num_samples`; if V > 0

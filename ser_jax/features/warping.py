@@ -38,10 +38,6 @@ def filterbank(spec: FeatureSpec, alpha: Float[Array, ""]) -> Float[Array, "M bi
 
     Equal to it to 1e-6 for mel filters and to 1e-5 for a spectrogram's, whose weights
     are the fraction of a position among hundreds of bins.
-
-    Args:
-      spec: The recipe.
-      alpha: Warp factor; vmap over it for one per example.
     """
     if spec.kind == "spectrogram":
         return _interpolation(spec, alpha)

@@ -41,9 +41,6 @@ def find(words: Sequence[str], source: str) -> WordVectors:
         text file: a word and its numbers per line, with or without word2vec's header,
         may be `.gz`.
 
-    Returns:
-      The vectors of those words that have one.
-
     Raises:
       InputError: The package or file is missing, or the file is damaged.
     """
@@ -53,10 +50,7 @@ def find(words: Sequence[str], source: str) -> WordVectors:
 
 
 def check(source: str) -> None:
-    """Raises InputError if a source's package or file is missing.
-
-    Called before hours are spent on features.
-    """
+    """Raises InputError if a source's package or file is missing."""
     if source in _PACKAGES:
         _PACKAGES[source](())
     else:

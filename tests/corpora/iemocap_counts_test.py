@@ -5,7 +5,7 @@ import collections
 import pytest
 
 from ser_jax.corpora import iemocap
-from ser_jax.corpora.iemocap_counts import COUNTS, check_counts
+from ser_jax.corpora.iemocap import COUNTS, check_counts
 from ser_jax.errors import InputError
 from tests.corpora import iemocap_tree
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ser_jax.corpora import iemocap
-from ser_jax.datasets import build, records, store
+from ser_jax.datasets import build, store
 from ser_jax.errors import InputError
 from ser_jax.features import audio, offline, vtlp
 from tests.datasets.build_test import config_for, dummy_tree
@@ -88,11 +88,11 @@ def test_the_dataset_is_read_once_and_again_when_it_changed(built, monkeypatch):
     first = store.load(directory, channels=2)
     reads = []
 
-    def examples(builder, original=records.examples):
+    def examples(builder, original=store.examples):
         reads.append(builder)
         return original(builder)
 
-    monkeypatch.setattr(records, "examples", examples)
+    monkeypatch.setattr(store, "examples", examples)
     again = store.load(directory, channels=2)
     assert not reads and repr(again.utterances) == repr(first.utterances)
     np.testing.assert_array_equal(again.copies[7], first.copies[7])
@@ -187,7 +187,7 @@ def record(payload):
 def test_tfrecord_framing(tmp_path):
     path = tmp_path / "r"
     path.write_bytes(record(b"one") + record(b"") + record(b"three"))
-    assert list(records.tfrecords(path)) == [b"one", b"", b"three"]
+    assert list(store.tfrecords(path)) == [b"one", b"", b"three"]
 
 
 @pytest.mark.parametrize("cut", [1, 4, 7, 12, 15])
@@ -195,4 +195,4 @@ def test_damaged_tfrecord_is_an_input_error(tmp_path, cut):
     path = tmp_path / "r"
     path.write_bytes((record(b"one") + record(b"three"))[:-cut])
     with pytest.raises(InputError, match="is damaged"):
-        list(records.tfrecords(path))
+        list(store.tfrecords(path))
