@@ -26,48 +26,28 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class RunRecord:
-    """What training knows of one run, beyond its arrays.
+    """What training knows of one run, beyond its arrays."""
 
-    Attributes:
-      ua: UA of the selecting part after the last epoch; -1 before the first.
-      best_ua: Best UA of the selecting part so far; -1 before the first epoch.
-      best_loss: Loss of that part at that epoch; decides between equal UAs.
-      best_epoch: Epoch (from 1) whose state is kept; 0 before the first.
-      waited: Epochs since the best one.
-      epochs: Epochs trained.
-      active: False once stopped early.
-    """
-
-    ua: float = -1.0
+    ua: float = -1.0  # of the selecting part after the last epoch; -1 before the first
     best_ua: float = -1.0
-    best_loss: float = float("inf")
-    best_epoch: int = 0
-    waited: int = 0
-    epochs: int = 0
-    active: bool = True
+    best_loss: float = float("inf")  # of the best epoch; decides between equal UAs
+    best_epoch: int = 0  # from 1; its state is kept
+    waited: int = 0  # epochs since the best one
+    epochs: int = 0  # trained
+    active: bool = True  # False once stopped early
 
 
 @dataclasses.dataclass
 class Snapshot:
-    """A whole training at one moment.
+    """A whole training at one moment; trees are stacked [R, ...], host arrays."""
 
-    Attributes:
-      states: Stacked `TrainState` [R, ...], host arrays.
-      best: Stacked {params, stats} of the best epochs.
-      totals: Stacked `Totals` of the unfinished epoch.
-      records: One per run.
-      epoch: Epochs finished.
-      step: Steps done of the next epoch.
-      seconds: Time spent so far, by part (`ser_jax.clock`).
-    """
-
-    states: Any
-    best: Any
-    totals: Any
-    records: list[RunRecord]
-    epoch: int = 0
-    step: int = 0
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    states: Any  # `TrainState`
+    best: Any  # {params, stats} of the best epochs
+    totals: Any  # `Totals` of the unfinished epoch
+    records: list[RunRecord]  # one per run
+    epoch: int = 0  # epochs finished
+    step: int = 0  # steps done of the next epoch
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by part
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by readable path."""

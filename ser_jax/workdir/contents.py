@@ -40,11 +40,6 @@ class WorkdirContents:
         """Length of every recording whose length is known, by utterance."""
         return {name: item.duration_s for name, item in self.recordings.items()}
 
-    @property
-    def has_paper(self) -> bool:
-        """Whether there is a published number to compare with."""
-        return bool(self.published.get("paper"))
-
 
 def read(workdir) -> WorkdirContents:
     """Reads results.json and predictions.csv, and whatever else is there.

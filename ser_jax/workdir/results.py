@@ -2,55 +2,28 @@
 
 import collections
 from collections.abc import Iterable, Mapping
-from typing import TypedDict
 
 from ser_jax.workdir import files
 
-
-class About(TypedDict, total=False):
-    """What results.json says beside the scores.
-
-    Attributes:
-      corpus: Its name.
-      corpus_is_synthetic: Whether it is the demo corpus.
-      protocol: `config.protocol`, with what its split rule promises.
-      model: Key of `MODELS`.
-      utterances: See `count_utterances`.
-      seconds: Seconds by part of the job (`ser_jax.clock`).
-      versions: Of the packages that the numbers depend on, and the machine.
-      git_commit: Of the code.
-      frames: Optional: where the frames were kept while training and testing.
-      start_up: Optional: how long the last process took to its first step, and what
-        it compiled.
-      memory: Optional: the most memory that the process which tested ever held.
-      text: Optional: what a model that reads words read, and how much of it leaks.
-    """
-
-    corpus: str
-    corpus_is_synthetic: bool
-    protocol: dict
-    model: str
-    utterances: dict
-    seconds: dict
-    versions: dict
-    git_commit: str
-    frames: dict
-    start_up: dict
-    memory: dict
-    text: dict
-
-
+# What results.json says before and behind the scores.
 _HEAD = ("corpus", "corpus_is_synthetic", "protocol", "model")
 _TAIL = ("utterances", "seconds", "versions", "git_commit")
-_OPTIONAL = ("frames", "start_up", "memory", "text")
+_OPTIONAL = (
+    "frames",  # where they were kept while training and testing
+    "start_up",  # how long the last process took to its first step, what it compiled
+    "memory",  # the most that the process which tested ever held
+    "text",  # what a model that reads words read, and how much of it leaks
+)
 
 
-def assemble(scores: Mapping, about: About | Mapping) -> dict:
+def assemble(scores: Mapping, about: Mapping) -> dict:
     """The content of results.json.
 
     Args:
       scores: See `scoring.summary.summarise`.
-      about: An earlier results.json serves as well.
+      about: `corpus, corpus_is_synthetic, protocol, model, utterances, seconds,
+        versions, git_commit` and perhaps `frames, start_up, memory, text`; an earlier
+        results.json serves as well.
 
     Returns:
       Scores and description, with `selection` and `paper_mode` (`selection` is `test`).
