@@ -5,42 +5,11 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
-from ser_jax.models import MODELS
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import feeder, loop
 from ser_jax.training.trainer import Trainer
 from tests.training.common import posteriors_of, stop_after
-
-
-class _Small(nnx.Module):
-    """Compiles in a second; has all that a step keeps: statistics and randomness."""
-
-    INPUTS = ("frames",)
-
-    def __init__(self, config, *, input_shapes, num_classes, rngs):
-        bands = input_shapes["frames"][1]
-        self.conv = nnx.Conv(1, 3, (3, 5), rngs=rngs)
-        self.norm = nnx.BatchNorm(bands, rngs=rngs)
-        self.dropout = nnx.Dropout(0.3)
-        self.dense = nnx.Linear(bands, num_classes, rngs=rngs)
-
-    def embed(self, batch, *, rngs=None):
-        x = self.conv(batch["frames"]).sum(-1) * batch["frame_mask"][..., None]
-        return self.dropout(self.norm(x.mean(axis=1)), rngs=rngs)
-
-    def classify(self, embedding):
-        return self.dense(embedding)
-
-    def __call__(self, batch, *, rngs=None):
-        return self.classify(self.embed(batch, rngs=rngs))
-
-
-@pytest.fixture
-def small(quick_config, monkeypatch):
-    monkeypatch.setitem(MODELS, quick_config.model.name, _Small)
-    return quick_config
 
 
 class _Device:
@@ -63,11 +32,11 @@ class _Device:
     ],
 )
 def test_auto_keeps_to_a_share_of_the_accelerators_memory(
-    quick_config, asked, num_bytes, expected
+    tiny_config, asked, num_bytes, expected
 ):
-    quick_config.data.frames_on, quick_config.data.device_share = asked, 0.25
+    tiny_config.data.frames_on, tiny_config.data.device_share = asked, 0.25
     storage = feeder.choose_storage(
-        num_bytes, quick_config.data, [_Device({"bytes_limit": 2000})] * 3
+        num_bytes, tiny_config.data, [_Device({"bytes_limit": 2000})] * 3
     )
     assert storage.on == expected and storage.budget_bytes == 500
     assert f"data.frames_on={asked}" in str(storage)
@@ -105,16 +74,16 @@ def _trained(config):
     ],
 )
 def test_both_placements_train_and_test_alike_to_the_bit(
-    small, rule, pad, steps_per_call, mode, devices
+    quick_config, rule, pad, steps_per_call, mode, devices
 ):
-    small.segment.rule, small.segment.buckets = rule, 3
-    small.data.pad, small.protocol.groups = pad, 2
-    small.train.steps_per_call = steps_per_call
-    small.train.runs_per_device, small.train.devices = mode, devices
+    quick_config.segment.rule, quick_config.segment.buckets = rule, 3
+    quick_config.data.pad, quick_config.protocol.groups = pad, 2
+    quick_config.train.steps_per_call = steps_per_call
+    quick_config.train.runs_per_device, quick_config.train.devices = mode, devices
     found = {}
     for placement in ("device", "host"):
-        small.data.frames_on = placement
-        states, tested, trainer = _trained(small)
+        quick_config.data.frames_on = placement
+        states, tested, trainer = _trained(quick_config)
         assert trainer.feeder.storage.on == placement
         assert (trainer.feeder.tables.frames is None) == (placement == "host")
         found[placement] = jax.tree.leaves((states, tested))
@@ -122,39 +91,39 @@ def test_both_placements_train_and_test_alike_to_the_bit(
         np.testing.assert_array_equal(device, host)
 
 
-def test_a_table_that_goes_up_in_parts_is_the_same(small, monkeypatch):
-    experiment = experiment_lib.prepare(small)
-    whole = Trainer(small, experiment).feeder.tables.frames
+def test_a_table_that_goes_up_in_parts_is_the_same(quick_config, monkeypatch):
+    experiment = experiment_lib.prepare(quick_config)
+    whole = Trainer(quick_config, experiment).feeder.tables.frames
     row = 4 * int(np.prod(experiment.frame_table.shape[1:]))
     monkeypatch.setattr(feeder, "_PART_BYTES", 101 * row)
-    small.train.devices = 2
-    parts = Trainer(small, experiment).feeder.tables.frames
+    quick_config.train.devices = 2
+    parts = Trainer(quick_config, experiment).feeder.tables.frames
     assert len(whole) > 1000 and len(parts.sharding.device_set) == 2
     np.testing.assert_array_equal(whole, parts)
 
 
 def test_stopping_and_going_on_with_frames_on_the_host_ends_the_same(
-    small, tmp_path, monkeypatch
+    quick_config, tmp_path, monkeypatch
 ):
     """Trained in one go on the device; stopped on the host and resumed there."""
-    loop.train_and_evaluate(small, str(tmp_path / "device"))
-    small.data.frames_on = "host"
+    loop.train_and_evaluate(quick_config, str(tmp_path / "device"))
+    quick_config.data.frames_on = "host"
     with monkeypatch.context() as patch:
         stop_after(patch, 9)
         with pytest.raises(loop.Stopped):
-            loop.train_and_evaluate(small, str(tmp_path / "host"))
-    results = loop.train_and_evaluate(small, str(tmp_path / "host"))
+            loop.train_and_evaluate(quick_config, str(tmp_path / "host"))
+    results = loop.train_and_evaluate(quick_config, str(tmp_path / "host"))
     assert results["frames"]["on"] == "host"
     np.testing.assert_array_equal(
         posteriors_of(tmp_path / "host"), posteriors_of(tmp_path / "device")
     )
 
 
-def test_a_failure_in_the_thread_reaches_the_caller(small):
-    small.data.frames_on = "host"
-    experiment = experiment_lib.prepare(small)
-    trainer = Trainer(small, experiment)
-    planned = loop.epoch_order(small, experiment, trainer.initial_snapshot())
+def test_a_failure_in_the_thread_reaches_the_caller(quick_config):
+    quick_config.data.frames_on = "host"
+    experiment = experiment_lib.prepare(quick_config)
+    trainer = Trainer(quick_config, experiment)
+    planned = loop.epoch_order(quick_config, experiment, trainer.initial_snapshot())
     planned.index.start[:, 1] = 2**31 - 1  # beyond the table
     with pytest.raises(IndexError):
         list(trainer.calls(planned))

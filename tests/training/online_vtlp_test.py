@@ -3,15 +3,12 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from ser_jax.data import sample_table
 from ser_jax.datasets import build
 from ser_jax.errors import InputError
-from ser_jax.models import MODELS
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
 from ser_jax.training.batch import make_batch
@@ -25,29 +22,9 @@ def config(quick_config):
     return quick_config
 
 
-class _Mean(nnx.Module):
-    """Mean over real frames, dense: compiles at once."""
-
-    INPUTS = ("frames",)
-
-    def __init__(self, config, *, input_shapes, num_classes, rngs):
-        self.dense = nnx.Linear(input_shapes["frames"][1], num_classes, rngs=rngs)
-
-    def embed(self, batch, *, rngs=None):
-        real = batch["frame_mask"][..., None]
-        return jnp.sum(batch["frames"][..., 0], 1) / jnp.sum(real, 1)
-
-    def classify(self, embedding):
-        return self.dense(embedding)
-
-    def __call__(self, batch, *, rngs=None):
-        return self.classify(self.embed(batch, rngs=rngs))
-
-
 def test_training_resumes_exactly_and_does_the_same_from_the_host(
     config, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(MODELS, "area_attn", _Mean)
     loop.train_and_evaluate(config, str(tmp_path / "a"))
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
