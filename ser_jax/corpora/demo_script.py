@@ -6,7 +6,9 @@ so that words carry nothing there.
 """
 
 import dataclasses
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -69,69 +71,8 @@ _OTHERS = ("fru", "xxx", "sur", "fea", "dis", "oth")
 _EMOTION_WORDS = {"exc": "hap", "fru": "ang", "sur": "hap", "fea": "sad", "dis": "ang"}
 _TELLING_SHARE = 0.5  # of improvised turns whose words tell the emotion
 
-_PLAIN = (
-    "I came here by the early bus.",
-    "They moved the desk to the other room.",
-    "We need the form by Friday.",
-    "The office opens at nine.",
-    "She said the train was late.",
-    "Put it next to the window.",
-    "My brother lives across the street.",
-    "It is the second door on the left.",
-    "You asked me about the letter.",
-    "We talked about it yesterday.",
-)
-_TELLING = {
-    "neu": (
-        "Please fill in the second page.",
-        "The number is on the list.",
-        "I will check the file again.",
-        "Your card is in the mail.",
-        "We close at five today.",
-    ),
-    "hap": (
-        "I got the job, can you believe it?",
-        "This is the best day of my life!",
-        "We are getting married in June!",
-        "That is wonderful news!",
-        "I love it, it is perfect!",
-    ),
-    "sad": (
-        "I miss her every day.",
-        "He is never coming back.",
-        "I lost everything I had.",
-        "There is nothing left for me.",
-        "I cried all night.",
-    ),
-    "ang": (
-        "Get out of my house!",
-        "You lied to me again!",
-        "I am sick of your excuses!",
-        "How dare you say that!",
-        "Stop wasting my time!",
-    ),
-}
-_SCRIPTS = (
-    (
-        "Where have you been all night?",
-        "I told you once: I was at work.",
-        "You never said a word about it.",
-        "There was no time to call.",
-        "We have been here before.",
-        "Then tell me what you want.",
-        "I want you to stay here.",
-        "You know that I can not.",
-    ),
-    (
-        "Did you see the letter?",
-        "It came this morning.",
-        "He wants to see us on Sunday.",
-        "After all of these years.",
-        "What are we going to do?",
-        "We open the door and let him in.",
-        "I do not know his face.",
-        "He has your mother's eyes.",
-    ),
+_SENTENCES = json.loads(
+    Path(__file__).with_name("demo_sentences.json").read_text("utf-8")
 )
 
 
@@ -152,7 +93,7 @@ def plan(session: int, *, turns: int, seed: int) -> Iterator[Turn]:
     """Plans all dialogs of session 1 to 5, `turns` labelled turns each."""
     # The order of the draws is part of the corpus: another order, another corpus.
     rng = np.random.default_rng([seed, session])
-    num_turns = {"F": 0, "M": 0}
+    scripts, num_turns = _SENTENCES["scripts"], {"F": 0, "M": 0}
     for index, (side, name) in enumerate(DIALOGS):
         dialog = f"Ses0{session}{side}_{name}"
         dialog += SUFFIXES.get(dialog, "")
@@ -168,7 +109,7 @@ def plan(session: int, *, turns: int, seed: int) -> Iterator[Turn]:
             letter = letters[place % 2]
             emotion = emotions[letter][place // 2]
             if "script" in name:
-                text = _SCRIPTS[index % 2][place % len(_SCRIPTS[0])]
+                text = scripts[index % 2][place % len(scripts[0])]
             else:
                 text = _improvise(emotion, rng)
             yield Turn(
@@ -191,8 +132,9 @@ def _emotion(session: int, letter: str, count: int) -> str:
 
 
 def _improvise(emotion: str, rng: np.random.Generator) -> str:
-    telling = _TELLING.get(_EMOTION_WORDS.get(emotion, emotion), _PLAIN)
-    pool = telling if rng.random() < _TELLING_SHARE else _PLAIN
+    plain, telling = _SENTENCES["plain"], _SENTENCES["telling"]
+    telling = telling.get(_EMOTION_WORDS.get(emotion, emotion), plain)
+    pool = telling if rng.random() < _TELLING_SHARE else plain
     return pool[rng.integers(len(pool))]
 
 

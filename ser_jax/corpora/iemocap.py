@@ -172,10 +172,7 @@ def _read_session(
 
 
 def check_counts(utterances: Iterable[Utterance], *, strict: bool) -> None:
-    """Raises InputError, or warns if not `strict`, where class counts differ.
-
-    The message names session, style and class.
-    """
+    """Raises InputError, or warns if not `strict`, where class counts differ."""
     got = collections.Counter((u.style, u.session, u.emotion) for u in utterances)
     differences = [
         f"  {session} {style} {emotion}: expected {expected}, "

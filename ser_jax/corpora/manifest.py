@@ -137,7 +137,7 @@ def _parse(row: Mapping[str, str], folder: Path) -> Utterance | Exclusion:
 
 
 def _session_name(raw: str) -> str:
-    """A name that TFDS takes as a split: word characters, no digit first, not `all`."""
+    # TFDS's splits are word characters without a digit first, and not `all`.
     name = re.sub(r"[^A-Za-z0-9_]", "_", raw) or "unknown"
     if name[0].isdigit():
         name = f"session{name}"

@@ -25,7 +25,7 @@ _SETTING = "--config.data.tfds_dir or TFDS_DATA_DIR"  # where all of it is writt
 
 
 def ensure_built(data, *, samples: bool = False) -> str:
-    """Builds the configured dataset unless it is there.
+    """Builds the configured dataset unless it is there, and returns its folder.
 
     A dataset that is there is reused in whichever format it was built. A process that
     needs a dataset another one is building waits for it.
@@ -35,9 +35,6 @@ def ensure_built(data, *, samples: bool = False) -> str:
         `check_data`.
       samples: Whether the recordings' samples are stored too, from which VTLP copies are
         made in every step; then no copies are stored, whatever `data.vtlp_copies` is.
-
-    Returns:
-      The dataset's folder, for `ser_jax.datasets.store.load`.
 
     Raises:
       InputError: The corpus, the folder or TensorFlow is missing, or the corpus is not
@@ -58,22 +55,16 @@ def ensure_built(data, *, samples: bool = False) -> str:
 
 
 def check_data(data) -> None:
-    """Checks the choices and ranges of `config.data` that decide what is built.
-
-    Raises:
-      InputError: Names the key, the values it takes and the one it has.
-    """
+    """Refuses values of `config.data` from which nothing can be built."""
     for key, choices in _CHOICES.items():
         if data[key] not in choices:
             names = ", ".join(name or "''" for name in choices)
-            raise InputError(
-                f"data.{key}: expected one of {names}, got {data[key]!r}; set "
-                f"--config.data.{key}"
-            )
-    if not 0 < data.vtlp_low <= data.vtlp_high:
+            message = f"data.{key}: expected one of {names}, got {data[key]!r}"
+            raise InputError(f"{message}; set --config.data.{key}")
+    low, high = data.vtlp_low, data.vtlp_high
+    if not 0 < low <= high:
         raise InputError(
-            "expected 0 < data.vtlp_low <= data.vtlp_high, got "
-            f"{data.vtlp_low} and {data.vtlp_high}"
+            f"expected 0 < data.vtlp_low <= data.vtlp_high, got {low} and {high}"
         )
     if data.vtlp_copies < 0:
         raise InputError(f"expected data.vtlp_copies >= 0, got {data.vtlp_copies}")
@@ -117,20 +108,17 @@ def _builder(data, samples: bool):
         return builder, None
     root = None
     if data.corpus == "demo":
-        name = f"turns{data.demo_turns}_seed{data.demo_seed}"
-        folder = os.path.join(folder, "demo", name)
-        root = _demo_root(data, Path(folder) / "corpus")
+        from ser_jax.corpora import demo
+
+        turns, seed = data.demo_turns, data.demo_seed
+        folder = os.path.join(folder, "demo", f"turns{turns}_seed{seed}")
+        corpus = Path(folder) / "corpus"
+        with locking.lock(corpus, _SETTING):
+            root = str(demo.make(corpus, turns=turns, seed=seed))
     builder = iemocap_builder.Iemocap(
         config=speech_builder.SpeechConfig(**features), data_dir=folder, **common
     )
     return builder, root or _iemocap_root(data, builder)
-
-
-def _demo_root(data, folder: Path) -> str:
-    from ser_jax.corpora import demo
-
-    with locking.lock(folder, _SETTING):
-        return str(demo.make(folder, turns=data.demo_turns, seed=data.demo_seed))
 
 
 def _iemocap_root(data, builder) -> str | None:

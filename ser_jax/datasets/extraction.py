@@ -28,9 +28,6 @@ def check_recordings(
 
     Returns:
       (Utterances whose audio can be used, how many of them need resampling.)
-
-    Raises:
-      InputError: Nothing is left.
     """
 
     def rate_or_exclusion(utterance: Utterance) -> int | Exclusion:

@@ -3,7 +3,9 @@
 import abc
 import dataclasses
 import hashlib
+import itertools
 import json
+import operator
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -110,16 +112,12 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             excluded=[dataclasses.asdict(e) for e in excluded],
             asr=asr,
         )
-        sessions: dict[str, list[Utterance]] = {}
-        for utterance in utterances:
-            sessions.setdefault(utterance.session, []).append(utterance)
         self._bar = tqdm(
             total=len(utterances), desc=f"Building {config.name}", unit="utt"
         )
-        return {
-            session: self._generate_examples(sessions[session])
-            for session in sorted(sessions)
-        }
+        by_session = operator.attrgetter("session")
+        sessions = itertools.groupby(sorted(utterances, key=by_session), by_session)
+        return {name: self._generate_examples(list(group)) for name, group in sessions}
 
     def _transcribe(self, utterances: list[Utterance]) -> tuple[dict[str, str], dict]:
         """Text by utterance id and its metadata; both empty without a recognizer."""

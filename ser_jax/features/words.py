@@ -38,7 +38,6 @@ class WordTable:
     lengths: np.ndarray  # int32 [U], words with a vector per text, at most L
     unknown: Mapping[str, int]  # how often each word without a vector occurs
     num_words: int  # in all texts, with or without a vector, before cutting
-    num_cut: int  # texts with more than L words that have a vector
     source: str  # where the vectors are from, for people
 
 
@@ -57,11 +56,8 @@ def embed_texts(texts: Sequence[str], *, source: str, max_words: int) -> WordTab
       The table; L is the length of the longest text, at most `max_words`, at least 1.
 
     Raises:
-      InputError: No text has a word, or no word has a vector; `max_words` is less than
-        1; or the vectors cannot be read.
+      InputError: No text has a word, no word has a vector, or they cannot be read.
     """
-    if max_words < 1:
-        raise InputError(f"data.max_words: expected 1 or more, got {max_words}")
     split = [tokenize(text) for text in texts]
     counts = Counter(word for words in split for word in words)
     if not counts:
@@ -89,7 +85,6 @@ def embed_texts(texts: Sequence[str], *, source: str, max_words: int) -> WordTab
         lengths=(tokens > 0).sum(axis=1).astype(np.int32),
         unknown={word: n for word, n in counts.most_common() if word not in row},
         num_words=counts.total(),
-        num_cut=sum(len(x) > width for x in rows),
         source=vectors.source,
     )
 

@@ -80,12 +80,6 @@ def test_text_and_word_error_rate_are_stored_by_hand(tmp_path, fake, caplog):
     assert some.asr == loaded.asr
 
 
-def test_dataset_without_recognizer_has_no_recognized_text(tmp_path):
-    data = config_for(dummy_tree(tmp_path / "corpus"), tmp_path / "tfds")
-    loaded = store.load(build.ensure_built(data))
-    assert loaded.asr_text == ("",) * 10 and loaded.asr == {}
-
-
 def test_killed_recognition_goes_on_and_other_recipes_reuse_it(tmp_path, fake):
     data = asr_config(tmp_path)
     fake.fails_at = 5

@@ -10,23 +10,18 @@ from ser_jax.features.spec import RECIPES
         ("logmel128", 32000, 81),
         ("logmel128", 31999, 80),
         ("logmel128", 1, 1),
-        ("logmel64", 32000, 81),
         # 1 + ceil((n - 400) / 160); 300 frames need at least 48081 samples.
         ("logmel40_3d", 48000, 299),
         ("logmel40_3d", 48080, 299),
         ("logmel40_3d", 48081, 300),
-        ("logmel40_3d", 48240, 300),
         ("logmel40_3d", 400, 1),
         ("logmel40_3d", 401, 2),
         ("logmel40_3d", 1, 1),
-        ("logmel40_psf", 48080, 299),
-        ("logmel40_psf", 48081, 300),
         # 1 + n // 512; head fusion's 2 s segment has 63 frames.
         ("mfcc26", 32000, 63),
         # MSCNN-SPU's 7.5 s: one more than the paper's 750, as librosa centres frames.
         ("mfcc32_3d", 120000, 751),
         ("spectrogram200", 48000, 301),
-        ("spectrogram400", 48000, 301),
     ],
 )
 def test_frame_counts_follow_the_formulas(recipe, num_samples, frames):
@@ -45,11 +40,3 @@ def test_stored_shapes():
         "spectrogram200": (200, 1),
         "spectrogram400": (400, 1),
     }
-
-
-@pytest.mark.parametrize("recipe", sorted(RECIPES))
-def test_recipes_name_what_they_are(recipe):
-    spec = RECIPES[recipe]
-    assert spec.name == recipe and spec.kind in ("logmel", "mfcc", "spectrogram")
-    assert (spec.kind == "mfcc") == bool(spec.num_coefficients)
-    assert (spec.kind == "spectrogram") == (spec.mel_scale == "none")
