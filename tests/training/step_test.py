@@ -12,6 +12,7 @@ from flax import nnx
 from ser_jax.data.batches import Index, Tables
 from ser_jax.training import augment, losses, optim, state, step
 from ser_jax.training.batch import make_batch
+from tests.quick_model import QuickModel
 
 
 def test_cross_entropy_by_hand():
@@ -73,29 +74,16 @@ def test_weight_decay_spares_biases(tiny_config):
         np.testing.assert_allclose(spared, 0.0)
 
 
-class _Toy(nnx.Module):
-    """Mean over frames, batch norm, dropout, dense."""
-
-    def __init__(self, rngs):
-        self.norm = nnx.BatchNorm(5, rngs=rngs)
-        self.dropout = nnx.Dropout(0.5)
-        self.dense = nnx.Linear(5, 3, rngs=rngs)
-
-    def embed(self, batch, *, rngs=None):
-        x = batch["frames"].mean(axis=(1, 3))
-        return self.dropout(self.norm(x), rngs=rngs)
-
-    def classify(self, embedding):
-        return self.dense(embedding)
-
-    def __call__(self, batch, *, rngs=None):
-        return self.classify(self.embed(batch, rngs=rngs))
-
-
-def _setup(config, seed=0):
+def _setup(config):
     optimizer = optim.make_optimizer(config.train)
     centers = jnp.zeros((3, 5)) if config.train.center_weight else None
-    graphdef, initial = state.create(_Toy(nnx.Rngs(seed)), optimizer, centers)
+    model = QuickModel(
+        config.model,
+        input_shapes={"frames": (7, 5, 1)},
+        num_classes=3,
+        rngs=nnx.Rngs(0),
+    )
+    graphdef, initial = state.create(model, optimizer, centers)
     make = functools.partial(make_batch, config=config, window_frames=7)
     train_step = step.make_train_step(graphdef, optimizer, config, make)
     constants = state.Constants(
@@ -126,7 +114,8 @@ def _buffer():
 
 def _batch(config, constants, index, **tables):
     tables = Tables(_buffer(), **tables)
-    return make_batch(tables, index, constants, config=config, window_frames=7)
+    make = functools.partial(make_batch, config=config, window_frames=7)
+    return jax.jit(make)(tables, index, constants)
 
 
 def test_a_batch_is_cut_normalised_and_padded_with_zeros(tiny_config):
@@ -231,10 +220,13 @@ def test_the_step_is_adam_on_the_mean_loss(tiny_config):
         losses_ = optax.softmax_cross_entropy_with_integer_labels(logits, index.label)
         return (losses_[0] + losses_[1] + losses_[3]) / 3
 
-    adam = optax.adam(tiny_config.train.learning_rate)
-    grads = jax.grad(loss)(initial.params)
-    update, _ = adam.update(grads, adam.init(initial.params))
-    expected = optax.apply_updates(initial.params, update)
+    @jax.jit  # operation by operation, all of this compiles for seconds
+    def step_by_hand(params):
+        adam = optax.adam(tiny_config.train.learning_rate)
+        update, _ = adam.update(jax.grad(loss)(params), adam.init(params))
+        return optax.apply_updates(params, update)
+
+    expected = step_by_hand(initial.params)
     totals = state.Totals.zero()
     found, _ = train_step(Tables(_buffer()), initial, totals, index, constants)
     # Adam divides tiny gradients by themselves: rounding shows at a part in 1e4.
