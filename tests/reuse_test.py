@@ -77,7 +77,10 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize(
+    "group",
+    ["without Flax", pytest.param("with Flax", marks=pytest.mark.slow)],
+)
 def test_blocks_run_alone_and_give_what_they_claim(group, tmp_path):
     absent = ABSENT + (["flax"] if group == "without Flax" else [])
     program = [f"import sys\nsys.modules.update(dict.fromkeys({absent}))"]
