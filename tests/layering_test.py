@@ -136,7 +136,7 @@ def test_files_functions_and_constructors_stay_small(path):
     "module",
     [
         "ser_jax.corpora.iemocap",
-        "ser_jax.features.offline",
+        "ser_jax.features.vtlp",
         "ser_jax.report.report",
     ],
 )

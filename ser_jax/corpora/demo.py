@@ -97,7 +97,7 @@ def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
 
 
 def _is_complete(folder: Path, marker: str) -> bool:
-    """Whether the very corpus is there; refuses a folder that holds something else."""
+    """Whether this corpus is there; refuses a folder that holds something else."""
     file = folder / SYNTHETIC_MARKER
     if file.is_file():
         return file.read_text(encoding="utf-8") == marker
@@ -186,7 +186,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _block(turn: Turn, start_s: float, end_s: float) -> str:
-    """A summary line and one line per rater: three evaluators and the actor."""
+    # A summary line and one line per rater: three evaluators and the actor.
     votes = [turn.emotion] * 3
     if turn.emotion == "xxx":  # no majority
         votes = ["neu", "fru", "ang"]

@@ -60,10 +60,9 @@ def find_root(root: str) -> Path:
     for candidate in (folder, folder / "IEMOCAP_full_release"):
         if any((candidate / name).is_dir() for name in _SESSIONS):
             return candidate
-    looked = f"in {folder} (and its sub-folder IEMOCAP_full_release)"
-    if not folder.is_dir():
-        looked += ", which is not a folder"
-    raise InputError(_how_to_get(looked))
+    kind = "" if folder.is_dir() else ", which is not a folder"
+    where = f"in {folder} (and its sub-folder IEMOCAP_full_release){kind}"
+    raise InputError(_how_to_get(where))
 
 
 def _how_to_get(looked: str) -> str:

@@ -45,15 +45,13 @@ def transcript(file: Path) -> Iterator[tuple[str, str]]:
 
 def blocks(file: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Summary lines, each with the rater lines below it."""
-    summary, raters = "", []
+    parsed: list[tuple[str, list[str]]] = []
     for line in _lines(file):
         if line.startswith("["):
-            if summary:
-                yield summary, tuple(raters)
-            summary, raters = line, []
-        elif re.match(r"[CA]-\w+:", line):
-            raters.append(_rater_label(line))
-    if summary:
+            parsed.append((line, []))
+        elif parsed and re.match(r"[CA]-\w+:", line):
+            parsed[-1][1].append(_rater_label(line))
+    for summary, raters in parsed:
         yield summary, tuple(raters)
 
 

@@ -89,15 +89,13 @@ def _rows(file: Path) -> list[dict[str, str]]:
 
 
 def _check_columns(columns: list[str], file: Path) -> None:
-    missing = [name for name in REQUIRED if name not in columns]
-    if missing:
+    if missing := [name for name in REQUIRED if name not in columns]:
         raise InputError(
             f"{file} lacks the column {', '.join(missing)}: expected "
             f"{', '.join(REQUIRED)}, got {', '.join(columns) or 'no header'}. Rename "
             "the columns in its first line (comma-separated)."
         )
-    repeated = [name for name, n in collections.Counter(columns).items() if n > 1]
-    if repeated:
+    if repeated := [name for name in {*columns} if columns.count(name) > 1]:
         raise InputError(
             f"{file} has the column {', '.join(repeated)} twice; expected each once. "
             "Rename one of them."
@@ -145,7 +143,7 @@ def _session_name(raw: str) -> str:
 
 
 def _check_session(sessions: dict[str, str], name: str, raw: str, file: Path) -> None:
-    """Raises if another session value has become the same split name."""
+    # Another session value may have become the same split name.
     first = sessions.setdefault(name, raw.strip())
     if first != raw.strip():
         raise InputError(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ser_jax.corpora.utterance import Utterance
 from ser_jax.data.protocols import Fold
 from ser_jax.data.split_rules import IMPROVISED, script
-from ser_jax.features.sentences import plain
+from ser_jax.features.words import plain
 
 
 def sentence_shares(

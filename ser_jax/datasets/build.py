@@ -83,7 +83,7 @@ def check_data(data) -> None:
 
 
 def _builder(data, samples: bool):
-    """The TFDS builder of a config and the corpus's folder (None for a manifest)."""
+    """(TFDS builder, folder of the corpus; None for a manifest.)"""
     import tensorflow_datasets as tfds  # half a second
 
     from ser_jax.datasets import iemocap_builder, manifest_builder, speech_builder

@@ -50,24 +50,18 @@ def check_recordings(
     counts = collections.Counter(exclusion.reason for exclusion in excluded)
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items()))
     if not usable:
-        raise InputError(_nothing_usable(excluded, reasons))
+        first = excluded[0]  # readers refuse a corpus without any utterance
+        raise InputError(
+            f"expected at least one usable recording, got none of {len(excluded)} "
+            f"({reasons}; first: {first.id}: {first.detail}). Check the corpus's "
+            "files and --config.data.min_duration_s."
+        )
     if excluded:
         logging.getLogger(__name__).warning(
             "%d recordings are left out: %s", len(excluded), reasons
         )
     resampled = sum(rate_hz != config.spec.sample_rate_hz for _, rate_hz in usable)
     return [utterance for utterance, _ in usable], resampled
-
-
-def _nothing_usable(excluded: list[Exclusion], reasons: str) -> str:
-    if not excluded:
-        return "expected at least one utterance, got an empty corpus; check the path"
-    first = excluded[0]
-    return (
-        f"expected at least one usable recording, got none of {len(excluded)} "
-        f"({reasons}; first: {first.id}: {first.detail}). Check the corpus's "
-        "files and --config.data.min_duration_s."
-    )
 
 
 def extract(

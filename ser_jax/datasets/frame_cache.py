@@ -27,9 +27,7 @@ _LAYOUT = 1  # increase it when the layout changes: all caches are then written 
 class FrameCache:
     """Blocks of frames in a file."""
 
-    # One block after the other [N, F, C], float32 (int16 for samples), read-only; pages
-    # are read from disk when touched.
-    frames: np.ndarray
+    frames: np.ndarray  # one block after the other [N, F, C]; float32, samples int16
     entries: list[dict]  # the JSON entry of each block
 
 

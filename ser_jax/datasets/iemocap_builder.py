@@ -10,7 +10,7 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 
 from ser_jax.corpora import iemocap
-from ser_jax.corpora.utterance import Exclusion, Utterance
+from ser_jax.corpora.utterance import Utterance
 from ser_jax.datasets import speech_builder
 
 _CORPUS_FILES = (
@@ -34,11 +34,8 @@ class Iemocap(speech_builder.SpeechBuilder, skip_registration=True):
     IEMOCAP_full_release): `tfds build --manual_dir=/data/IEMOCAP_full_release`.
     """
 
-    def _read(
-        self, manual_dir: str | None, excluded: list[Exclusion]
-    ) -> Iterable[Utterance]:
-        root = iemocap.find_root(manual_dir)
-        return iemocap.read(root, strict=self._strict, excluded=excluded)
+    def _read(self, manual_dir, excluded) -> Iterable[Utterance]:
+        return iemocap.read(manual_dir, strict=self._strict, excluded=excluded)
 
     def _fingerprint(self, manual_dir: str | None) -> str:
         return corpus_fingerprint(iemocap.find_root(manual_dir))
@@ -50,16 +47,13 @@ def corpus_fingerprint(root: str | os.PathLike) -> str:
     They are the same wherever `root`, the folder of Session1 ... Session5, lies.
     """
     root = Path(root)
-    files = itertools.chain.from_iterable(map(root.glob, _CORPUS_FILES))
-    return speech_builder.fingerprint(
-        (f"{file.relative_to(root).as_posix()} {_text_digest(file)}", size)
-        for file, size in ((f, f.stat().st_size) for f in files)
-        if not file.name.startswith(".")
-    )
-
-
-def _text_digest(file: Path) -> str:
-    # A corrected label keeps the size of its file, so texts count by their content.
-    if file.suffix != ".txt":
-        return ""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    items = []
+    for file in itertools.chain.from_iterable(map(root.glob, _CORPUS_FILES)):
+        if file.name.startswith("."):
+            continue
+        # A corrected label keeps the size of its file, so texts count by their content.
+        is_text = file.suffix == ".txt"
+        digest = hashlib.sha256(file.read_bytes()).hexdigest() if is_text else ""
+        name = f"{file.relative_to(root).as_posix()} {digest}"
+        items.append((name, file.stat().st_size))
+    return speech_builder.fingerprint(items)

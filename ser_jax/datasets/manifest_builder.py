@@ -11,7 +11,7 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 
 from ser_jax.corpora import manifest
-from ser_jax.corpora.utterance import Exclusion, Utterance
+from ser_jax.corpora.utterance import Utterance
 from ser_jax.datasets import speech_builder
 
 
@@ -41,9 +41,7 @@ class Manifest(speech_builder.SpeechBuilder):
     }
     DESCRIPTION = "Speech corpus described by a CSV manifest."
 
-    def _read(
-        self, manual_dir: str | None, excluded: list[Exclusion]
-    ) -> Iterable[Utterance]:
+    def _read(self, manual_dir, excluded) -> Iterable[Utterance]:
         return manifest.read(self.builder_config.manifest, excluded=excluded)
 
     def _fingerprint(self, manual_dir: str | None) -> str:

@@ -82,7 +82,7 @@ def load(
     utterance.
 
     Args:
-      directory: What `ser_jax.datasets.build.ensure_built` returned.
+      directory: From `build.ensure_built`.
       channels: C, 1 static, 2 + delta, 3 + delta-delta; None = all that are stored.
       copies: Whether to keep the VTLP copies; without them V = 0.
       cache_dir: Where the copied features are kept; empty = in the dataset's folder.
@@ -234,27 +234,22 @@ def _plain(value):
 
 
 def examples(builder) -> Iterator[dict]:
-    """Decoded examples of all splits, as NumPy.
-
-    TFDS itself reads TFRecords through TensorFlow, which takes seconds to import.
-    """
+    """Decoded examples of all splits, as NumPy."""
+    # TFDS itself reads TFRecords through TensorFlow, which takes seconds to import.
     is_tfrecord = builder.info.file_format.value == "tfrecord"
     for name, split in builder.info.splits.items():
         if is_tfrecord:
+            decode = builder.info.features.deserialize_example_np
             for path in split.filepaths:
-                for record in tfrecords(path):
-                    yield builder.info.features.deserialize_example_np(record)
+                yield from map(decode, tfrecords(path))
         else:
             source = builder.as_data_source(split=name)
-            for index in range(len(source)):
-                yield source[index]
+            yield from (source[index] for index in range(len(source)))
 
 
 def tfrecords(path: str | os.PathLike) -> Iterator[bytes]:
-    """Records of an uncompressed TFRecord file; InputError if one is cut short.
-
-    Checksums are not checked: the standard library has no CRC-32C.
-    """
+    """Records of an uncompressed TFRecord file; InputError if one is cut short."""
+    # Checksums are not checked: the standard library has no CRC-32C.
     with open(path, "rb") as file:
         while header := file.read(_HEADER.size):
             length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else -1

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ser_jax.corpora.utterance import Utterance
 from ser_jax.errors import InputError
 from ser_jax.features import audio
-from ser_jax.features.sentences import plain
+from ser_jax.features.words import plain
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -114,7 +114,8 @@ def transcribe(
             started = time.monotonic()
             text = recognize(samples)
             journal[digest] = text, time.monotonic() - started
-            _append_to_journal(path, digest, *journal[digest])
+            if path:
+                _append_to_journal(path, digest, *journal[digest])
         texts[utterance.id], spent = journal[digest]
         seconds += spent
     errors = word_errors(
@@ -133,12 +134,9 @@ def transcribe(
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> dict:
-    """Word error rate over the utterances whose transcript has words.
+    """Word error rate, by `jiwer`, over all utterances whose transcript has words.
 
-    Substituted, deleted and inserted words over the number of transcribed words, all
-    utterances together, by `jiwer`. Both sides without case, punctuation and noises
-    (`ser_jax.features.sentences.plain`) but otherwise as they are: `5` for `five` is an
-    error.
+    Of `words.plain` words: `5` for `five` is an error.
 
     Returns:
       `wer` (None without a transcript), `num_words` transcribed, `transcripts` compared.
@@ -160,21 +158,17 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> dict:
 def _read_journal(path: Path | None) -> dict[str, tuple[str, float]]:
     """(Text, seconds of recognition) by hash."""
     journal = {}
-    if path is not None and path.exists():
-        for line in path.read_text(encoding="utf-8").split("\n"):
-            try:
-                entry = json.loads(line)
-                journal[entry["sha256"]] = entry["text"], entry["seconds"]
-            except (json.JSONDecodeError, KeyError, TypeError):
-                continue  # empty, or cut short by a kill
+    lines = path.read_text("utf-8").split("\n") if path and path.exists() else ()
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            journal[entry["sha256"]] = entry["text"], entry["seconds"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue  # empty, or cut short by a kill
     return journal
 
 
-def _append_to_journal(
-    path: Path | None, digest: str, text: str, seconds: float
-) -> None:
-    if path is None:
-        return
+def _append_to_journal(path: Path, digest: str, text: str, seconds: float) -> None:
     line = json.dumps({"sha256": digest, "text": text, "seconds": seconds})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

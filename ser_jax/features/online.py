@@ -10,7 +10,7 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Array, Bool, Float, Int
 
-from ser_jax.features import filters, offline, warping
+from ser_jax.features import filters, offline, vtlp
 from ser_jax.features.spec import FeatureSpec
 
 # Frames on either side that one order of deltas reads.
@@ -50,7 +50,7 @@ def features(
     log = log_energy(power(frames, spec, fft=fft), spec, alpha)
     if spec.top_db:
         peak = jnp.max(jnp.where(mask[..., None], log, -jnp.inf), axis=(1, 2))
-        log = above_peak(log, peak, spec)
+        log = jnp.maximum(log, (peak - spec.top_db)[:, None, None])
     static = coefficients(log, spec)
     channels = with_deltas(static, jnp.zeros_like(last), last, spec.num_channels)
     return jnp.where(mask[..., None, None], channels, 0.0), mask
@@ -141,19 +141,12 @@ def log_energy(
     if alpha is None:
         energy = jnp.matmul(power, filters.filterbank(spec).T, precision="highest")
     else:
-        banks = jax.vmap(lambda a: warping.filterbank(spec, a))(alpha)
+        banks = jax.vmap(lambda a: warped_filterbank(spec, a))(alpha)
         energy = jnp.einsum("btk,bmk->btm", power, banks, precision="highest")
     energy = jnp.maximum(energy, spec.floor)
     if spec.log == "ln":
         return jnp.log(energy)
     return jnp.log10(energy) * (10.0 if spec.log == "db" else 1.0)
-
-
-def above_peak(
-    log: Float[Array, "B T M"], peak: Float[Array, " B"], spec: FeatureSpec
-) -> Float[Array, "B T M"]:
-    """Raises what lies more than `top_db` below a recording's peak."""
-    return jnp.maximum(log, (peak - spec.top_db)[:, None, None])
 
 
 def coefficients(
@@ -194,3 +187,61 @@ def _deltas(x: Float[Array, "B T F"]) -> Float[Array, "B T F"]:
     near = padded[:, 3 : num + 3] - padded[:, 1 : num + 1]
     far = padded[:, 4 : num + 4] - padded[:, :num]
     return (near + 2.0 * far) / 10.0
+
+
+def _shift_hz(
+    frequency_hz: np.ndarray, alpha: Float[Array, ""], sample_rate_hz: int
+) -> Float[Array, " bins"]:
+    """How far `vtlp.textbook_map` moves frequencies: G(f) - f.
+
+    In float32 G(f) itself would be known to 5e-4 Hz only, too coarse beside the edge of
+    a narrow triangle; what does not depend on the factor comes from NumPy in float64.
+    With S half the sample rate and b = F_hi min(alpha, 1) it is (alpha - 1) f up to
+    b / alpha and b (alpha - 1) / (alpha S - b) (S - f) beyond.
+    """
+    nyquist = sample_rate_hz / 2
+    bound = vtlp.F_HI_HZ * jnp.minimum(alpha, 1.0)
+    more = alpha - 1.0
+    beyond = bound * more / (alpha * nyquist - bound)
+    return jnp.where(
+        frequency_hz.astype(np.float32) <= bound / alpha,
+        more * frequency_hz.astype(np.float32),
+        beyond * (nyquist - frequency_hz).astype(np.float32),
+    )
+
+
+def warped_filterbank(
+    spec: FeatureSpec, alpha: Float[Array, ""]
+) -> Float[Array, "M bins"]:
+    """`vtlp.warped_filterbank` for a traced warp factor.
+
+    Equal to it to 1e-6 for mel filters and to 1e-5 for a spectrogram's, whose weights
+    are the fraction of a position among hundreds of bins.
+    """
+    if spec.kind == "spectrogram":
+        return _interpolation(spec, alpha)
+    bins = filters.bin_frequencies(spec)
+    shift = _shift_hz(bins, alpha, spec.sample_rate_hz)
+    edges = filters.edges_hz(spec)
+    low, mid, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    height = 2.0 / (high - low) if spec.mel_scale == "slaney" else np.ones_like(low)
+    up, down = (np.float32(height / w) for w in (mid - low, high - mid))
+    rising = np.float32(height * (bins - low) / (mid - low)) + shift * up
+    falling = np.float32(height * (high - bins) / (high - mid)) - shift * down
+    return jnp.maximum(0.0, jnp.minimum(rising, falling))
+
+
+def _interpolation(
+    spec: FeatureSpec, alpha: Float[Array, ""]
+) -> Float[Array, "M bins"]:
+    # Row m weighs bin k by the triangle over the positions of bins k - 1, k, k + 1.
+    num = 1 + spec.n_fft // 2
+    bin_hz = spec.sample_rate_hz / spec.n_fft
+    bins = np.arange(-1, num + 1)  # one more on either side
+    shift = _shift_hz(bins * bin_hz, alpha, spec.sample_rate_hz) / np.float32(bin_hz)
+    rows = np.arange(spec.num_filters)[:, None]
+    distance = (bins - rows).astype(np.float32) + shift  # from row m, in bins
+    gap = 1.0 + jnp.diff(shift)
+    rising = -distance[:, :-2] / gap[:-1]
+    falling = distance[:, 2:] / gap[1:]
+    return jnp.maximum(0.0, jnp.minimum(rising, falling))

@@ -84,7 +84,7 @@ def features_of_samples(
     need = reach(spec, channels, window)
     log = _log_energies(values, place, window, spec, channels, alpha)
     if spec.top_db:
-        log = online.above_peak(log, place.log_peak, spec)
+        log = jnp.maximum(log, (place.log_peak - spec.top_db)[:, None, None])
     static = online.coefficients(log, spec)
     frames = online.with_deltas(static, *_ends(place, spec, channels, window), channels)
     return frames[:, need.frames : need.frames + window]

@@ -121,12 +121,9 @@ class Segments:
         """The segments of some utterances; positions keep their meaning."""
         chosen = np.asarray(utterances, np.int32)
         keep = np.isin(self.utterance, chosen)
-        return Segments(
-            utterance=self.utterance[keep],
-            start_frame=self.start_frame[keep],
-            num_frames=self.num_frames[keep],
-            padded=self.padded[np.isin(self.padded, chosen)],
-        )
+        columns = (self.utterance, self.start_frame, self.num_frames)
+        padded = self.padded[np.isin(self.padded, chosen)]
+        return Segments(*(column[keep] for column in columns), padded)
 
 
 def window_frames(spec: FeatureSpec, window_s: float) -> int:

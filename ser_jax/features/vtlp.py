@@ -17,11 +17,7 @@ _NLPAUG_STFT = {"n_fft": 2048, "hop_length": 512}
 
 
 def warp_factors(utterance_id: str, num: int, low: float, high: float) -> np.ndarray:
-    """The warp factors of an utterance's `num` copies, float32, uniform in [low, high).
-
-    They depend on nothing but the id: neither the order of a corpus nor the number of
-    processes changes them.
-    """
+    """Factors of an utterance's copies, float32 [num] in [low, high); a hash of its id."""
     digest = hashlib.sha256(utterance_id.encode()).digest()
     generator = np.random.default_rng([int.from_bytes(digest[:8], "little"), 0])
     return generator.uniform(low, high, num).astype(np.float32)
@@ -51,9 +47,8 @@ def textbook_map(
 def nlpaug_map(num_bins: int, alpha: float, sample_rate_hz: int) -> np.ndarray:
     """Position that each bin of 0 ... S moves to in nlpaug's VTLP, float64 [num_bins].
 
-    Differs from the paper, as nlpaug does: the bins of 0 ... S are laid on an axis
-    of 0 ... 2 S and the map is rescaled to its own maximum, so alpha 1.2 moves
-    1000 Hz to 1333 Hz and 0.8 to 696 Hz.
+    Differs from the paper, as nlpaug does: the bins are laid on an axis of 0 ... 2 S and
+    the map is rescaled to its own maximum, so alpha 1.2 moves 1000 Hz to 1333 Hz.
     """
     axis_hz = np.linspace(0.0, sample_rate_hz, num_bins)
     warped = textbook_map(axis_hz, alpha, sample_rate_hz)
@@ -63,13 +58,11 @@ def nlpaug_map(num_bins: int, alpha: float, sample_rate_hz: int) -> np.ndarray:
 def warped_filterbank(spec: FeatureSpec, alpha: float) -> np.ndarray:
     """The recipe's filterbank on the spectrum warped by `textbook_map`.
 
-    Energy at f counts where G(f) lies, so one STFT serves any number of factors; factor
-    1 gives the recipe's own filterbank. Shape: see `filters.filterbank_at`.
+    Energy at f counts where G(f) lies, so one STFT serves any number of factors.
     """
     bins_hz = filters.bin_frequencies(spec)
-    return filters.filterbank_at(
-        spec, textbook_map(bins_hz, alpha, spec.sample_rate_hz)
-    )
+    warped_hz = textbook_map(bins_hz, alpha, spec.sample_rate_hz)
+    return filters.filterbank_at(spec, warped_hz)
 
 
 def nlpaug_warp(samples: np.ndarray, alpha: float, sample_rate_hz: int) -> np.ndarray:

@@ -44,28 +44,22 @@ def find(words: Sequence[str], source: str) -> WordVectors:
     Raises:
       InputError: The package or file is missing, or the file is damaged.
     """
+    check(source)
     if source in _PACKAGES:
         return _PACKAGES[source](words)
-    return _from_file(words, _existing(source))
+    return _from_file(words, Path(source).expanduser())
 
 
 def check(source: str) -> None:
     """Raises InputError if a source's package or file is missing."""
     if source in _PACKAGES:
         _PACKAGES[source](())
-    else:
-        _existing(source)
-
-
-def _existing(source: str) -> Path:
-    path = Path(source).expanduser()
-    if not path.is_file():
+    elif not Path(source).expanduser().is_file():
         raise InputError(
             f"data.word_vectors: expected one of {', '.join(_PACKAGES)} or a file with "
             f"a word and its numbers per line, got {source!r}; set "
             "--config.data.word_vectors"
         )
-    return path
 
 
 def _folder(source: str, package: str) -> tuple[Path, str]:

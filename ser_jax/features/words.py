@@ -24,6 +24,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+_NOISE = re.compile(r"\[[^\[\]]*\]")
+_APOSTROPHES = str.maketrans("", "", "'’`")
 _CLITIC = re.compile(r"(.+?)(n't|'(?:s|m|d|re|ve|ll))$")
 _PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "—": "--", "–": "-"})
 
@@ -50,10 +52,7 @@ def embed_texts(texts: Sequence[str], *, source: str, max_words: int) -> WordTab
     Args:
       texts: One per utterance; empty ones are allowed.
       source: See `word_vectors.find`.
-      max_words: Words per text that are kept, of those that have a vector.
-
-    Returns:
-      The table; L is the length of the longest text, at most `max_words`, at least 1.
+      max_words: Words per text that are kept, of those that have a vector; at least 1.
 
     Raises:
       InputError: No text has a word, no word has a vector, or they cannot be read.
@@ -114,3 +113,14 @@ def _without_clitics(word: str) -> list[str]:
         word, clitic = match.groups()
         clitics.insert(0, clitic)
     return [word, *clitics]
+
+
+def plain(text: str) -> str:
+    """Lower-case words divided by single spaces, so that sentences can be compared.
+
+    Noises in square brackets (`[LAUGHTER]`) and apostrophes are removed (`Don't` is
+    `dont`), all other punctuation divides words. Figures stay figures: `5` is not `five`.
+    The result is empty where there are no words.
+    """
+    spoken = _NOISE.sub(" ", text).translate(_APOSTROPHES).casefold()
+    return " ".join("".join(c if c.isalnum() else " " for c in spoken).split())

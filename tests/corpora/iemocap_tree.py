@@ -3,7 +3,6 @@
 import itertools
 import os
 import random
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +42,6 @@ _DIALOGS = {
 }
 _SUFFIXES = {"Ses03M_impro05": "a", "Ses05M_script01_1": "b"}
 
-Counts = Mapping[tuple[str, str], Mapping[str, int]]
-
 
 def published_counts() -> dict[tuple[str, str], dict[str, int]]:
     """`{(speaker, style): {emotion: turns}}` of the 5531 turns."""
@@ -57,23 +54,14 @@ def published_counts() -> dict[tuple[str, str], dict[str, int]]:
     return counts
 
 
-def write_tree(
-    root: Path, counts: Counts | None = None, *, seconds: float = 0.2
-) -> Path:
-    """Writes label files, transcripts and wavs (hard links to one noise recording).
-
-    Args:
-      root: New folder.
-      counts: Turns to write; None is `published_counts()`.
-      seconds: Length of every wav, at 16 kHz.
-    """
-    counts = published_counts() if counts is None else counts
+def write_tree(root: Path) -> Path:
+    """Writes label files, transcripts and wavs (hard links to one noise recording)."""
     root.mkdir(parents=True, exist_ok=True)
     recording = root / "noise.wav"
-    noise = 0.1 * np.random.default_rng(0).standard_normal(int(16000 * seconds))
+    noise = 0.1 * np.random.default_rng(0).standard_normal(3200)
     soundfile.write(recording, noise, 16000, subtype="PCM_16")
     turns: dict[str, list[tuple[str, str]]] = {}
-    for (speaker, style), row in counts.items():
+    for (speaker, style), row in published_counts().items():
         dialogs = itertools.cycle(_DIALOGS[style])
         for emotion, number in row.items():
             for _ in range(number):

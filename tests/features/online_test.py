@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ser_jax.features import offline, online, vtlp, warping
+from ser_jax.features import offline, online, vtlp
 from ser_jax.features.spec import RECIPES
 from tests.features.vtlp_test import copies
 
@@ -83,7 +83,7 @@ def test_neither_padding_nor_neighbours_change_a_recording(recipe):
 def test_traced_filterbank_is_the_builders(recipe):
     spec = RECIPES[recipe]
     factors = np.linspace(0.7, 1.4, 15, dtype=np.float32)
-    got = jax.jit(jax.vmap(lambda a: warping.filterbank(spec, a)))(factors)
+    got = jax.jit(jax.vmap(lambda a: online.warped_filterbank(spec, a)))(factors)
     # A spectrogram's weights are the fraction of places among hundreds of bins.
     atol = 2e-5 if spec.kind == "spectrogram" else 1e-6
     for bank, alpha in zip(got, factors, strict=True):

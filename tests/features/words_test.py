@@ -186,3 +186,19 @@ def test_the_spacy_package_is_read_without_spacy():
     # Scaled to the size of GloVe's vectors, which are about 5 long.
     lengths = np.linalg.norm(table.vectors[1:], axis=1)
     assert 2 < np.median(lengths) < 10
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Excuse me.", "excuse me"),
+        ("I don’t  KNOW -- it's well-known!", "i dont know its well known"),
+        ("[LAUGHTER] Oh, no. [BREATHING]", "oh no"),
+        ("At 5:30, Straße", "at 5 30 strasse"),
+        (" ... ", ""),
+        ("", ""),
+    ],
+)
+def test_plain_words_by_hand(text, expected):
+    assert words.plain(text) == expected
+    assert words.plain(expected) == expected
