@@ -42,14 +42,13 @@ _APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
 def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
     """Makes the corpus, or returns at once if it is there.
 
+    The same arguments give the same bytes.
+
     Args:
       folder: Root of the tree. A corpus of other `turns` or `seed` in it is replaced.
       turns: Labelled turns per dialog, even to give both speakers the same number; five
         sessions of five dialogs.
       seed: Of words, prosody and noise.
-
-    Returns:
-      `folder`, absolute; the same arguments give the same bytes.
 
     Raises:
       InputError: `espeakng-loader` is missing or does not run, `folder` holds something

@@ -1,10 +1,13 @@
-"""The reader against a small tree with every pitfall of the release."""
+"""The reader: a small tree with every pitfall, and one with the published counts."""
+
+import collections
 
 import pytest
 import soundfile
 
 from ser_jax.corpora import iemocap
 from ser_jax.errors import InputError
+from tests.corpora import iemocap_tree
 
 LABELS = """% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]
 
@@ -166,3 +169,36 @@ def test_tree_without_usable_turn_is_an_error(tmp_path):
     (tmp_path / "Session1").mkdir()
     with pytest.raises(InputError, match="no usable turn"):
         iemocap.read(tmp_path, strict=False)
+
+
+@pytest.fixture(scope="module")
+def turns(tmp_path_factory):
+    root = iemocap_tree.write_tree(tmp_path_factory.mktemp("corpora") / "release")
+    return list(iemocap.read(root))  # strict: this tree passes for the full release
+
+
+def test_every_speaker_has_the_turns_that_were_written(turns):
+    got = collections.Counter((u.speaker, u.style, u.emotion) for u in turns)
+    for (speaker, style), row in iemocap_tree.published_counts().items():
+        for emotion, count in row.items():
+            assert got.pop((speaker, style, emotion)) == count
+    assert not got
+
+
+def test_difference_names_session_and_class(turns):
+    place = next(
+        i
+        for i, u in enumerate(turns)
+        if (u.session, u.emotion, u.style) == ("session4", "exc", "scripted")
+    )
+    fewer = turns[:place] + turns[place + 1 :]
+    with pytest.raises(InputError) as caught:
+        iemocap.check_counts(fewer, strict=True)
+    message = str(caught.value)
+    assert "session4 scripted exc: expected 74, got 73" in message
+    assert message.count("expected") == 1
+    assert "--config.data.strict=False" in message
+    with pytest.warns(UserWarning, match="scripted exc: expected 74, got 73"):
+        iemocap.check_counts(fewer, strict=False)
+    with pytest.raises(InputError, match="scripted exc: expected 74, got 75"):
+        iemocap.check_counts([*turns, turns[place]], strict=True)
