@@ -23,9 +23,8 @@ def load(path: str | os.PathLike, ids: Sequence[str]) -> np.ndarray:
       float32 [U, X], in the order of `ids`.
 
     Raises:
-      InputError: There is no such file, it is no .npz, the arrays are missing or of
-        another shape, utterances are missing or named twice, or vectors that are
-        needed hold infinities or NaN.
+      InputError: The file does not fit, an utterance is missing or named twice, or a
+        vector that is needed is not finite.
     """
     path = Path(path).expanduser()
     names, vectors = _read(path)

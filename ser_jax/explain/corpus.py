@@ -23,20 +23,14 @@ class ClassMaps:
     """Means over the test utterances of each true class, on a relative time axis.
 
     An utterance counts once for every run that tests it, however long it is.
-
-    Attributes:
-      utterances: Number of utterances of each class.
-      bands: Edges of the attention's rows.
     """
 
     def __init__(self, num_classes: int):
-        """Starts without an utterance."""
         self._maps = [MeanMaps(BINS) for _ in range(num_classes)]
-        self.utterances = [0] * num_classes
-        self.bands: tuple[int, ...] = ()
+        self.utterances = [0] * num_classes  # number of each class
+        self.bands: tuple[int, ...] = ()  # edges of the attention's rows
 
     def add(self, label: int, maps: MeanMaps) -> None:
-        """Adds one utterance."""
         self.utterances[label] += 1
         for name, values in maps.means().items():
             # Short utterances have fewer frames than there are bins.
@@ -51,12 +45,7 @@ class ClassMaps:
 def explain(
     explainer: Explainer, segments: CorpusSegments
 ) -> tuple[list[RunScores], ClassMaps]:
-    """Explains the test part of every run; never a training part.
-
-    Args:
-      explainer: The runs; the model must attend.
-      segments: Their test parts.
-    """
+    """Explains the test part of every run; the model must attend."""
     class_maps = ClassMaps(len(explainer.trained.classes))
     runs = range(len(explainer.trained.runs))
     scores = [_explain_run(explainer, segments, r, class_maps) for r in runs]

@@ -15,18 +15,13 @@ from ser_jax.workdir.files import read_json
 
 
 class CorpusSegments:
-    """The corpus that a workdir was trained on, split and segmented as it was then.
-
-    Attributes:
-      labels: int [U], class of each utterance.
-      num_frames: int [U].
-    """
+    """The corpus that a workdir was trained on, split and segmented as it was then."""
 
     def __init__(self, trained: TrainedModel, data: str = ""):
         """Reads (or builds) the dataset of the workdir's config.
 
         Args:
-          trained: The runs.
+          trained: The runs to be explained.
           data: Manifest or folder of the corpus, if it has moved.
 
         Raises:
@@ -36,8 +31,8 @@ class CorpusSegments:
         config = _relocate(trained.config, data)
         check_stored(config, trained.provenance["workdir"])
         self._experiment = experiment.prepare(config)
-        self.labels = self._experiment.labels
-        self.num_frames = self._experiment.corpus.num_frames
+        self.labels = self._experiment.labels  # int [U]
+        self.num_frames = self._experiment.corpus.num_frames  # int [U]
         runs = self._experiment.runs
         self._runs = {(run.fold.name, run.fold.seed): run for run in runs}
         self._check()

@@ -120,16 +120,10 @@ def _draw_panel(axes, spec, values, style: str, label: str, bands=None) -> None:
 
 
 def draw_map(axes, spec, times, bands, values, scale: dict, ticks: int = 12):
-    """A map over time and frequency; grey where it is NaN.
+    """A map [rows, columns] over time and frequency; grey where it is NaN.
 
-    Args:
-      axes: Where.
-      spec: The recipe, for the frequency axis.
-      times: Edges of the columns.
-      bands: Edges of the rows.
-      values: [rows, columns].
-      scale: See `color_scale`.
-      ticks: At most so many at the frequency axis.
+    `times` are the edges of its columns, `bands` those of its rows; `scale` is what
+    `color_scale` returns; at most `ticks` frequencies are named.
     """
     masked = np.ma.masked_invalid(values)
     image = axes.pcolormesh(times, np.array(bands), masked, rasterized=True, **scale)

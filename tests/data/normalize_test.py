@@ -53,7 +53,7 @@ def test_zscore_of_training_frames_is_standard_and_constant_bands_stay_finite(fr
 
 
 def test_padded_windows_enter_the_statistics_when_padding_comes_first(frames):
-    """Against NumPy on arrays that are really padded (systems.md 7.3)."""
+    """Against NumPy on arrays that are really padded."""
     windows = Segments(
         utterance=np.array([0, 1, 3]),
         start_frame=np.array([5, 0, 2]),
