@@ -58,12 +58,11 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
     try:
         snapshot = checkpointer.restore(trainer.initial_snapshot())
         if snapshot:
-            _log.info(
-                "Resuming after epoch %d, step %d.", snapshot.epoch, snapshot.step
-            )
+            epoch, step = snapshot.epoch, snapshot.step
+            _log.info("Resuming after epoch %d, step %d.", epoch, step)
             clock.current().add(snapshot.seconds)
         snapshot = snapshot or trainer.initial_snapshot()
-        snapshot = _train(config, workdir, trainer, checkpointer, snapshot)
+        _train(workdir, trainer, checkpointer, snapshot)
     finally:
         checkpointer.close()
     return evaluation.evaluate(config, workdir, trainer, snapshot)
@@ -104,16 +103,17 @@ def _make_trainer(config, workdir: Workdir, *, may_measure: bool = True) -> Trai
     return trainer
 
 
-def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapshot:
-    """Trains until the last epoch or until every run has stopped early."""
-    experiment = trainer.experiment
-    constants = experiment.constants
-    normalisation = {"mean": constants.mean, "std": constants.std}
+def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
+    """Trains until the last epoch or until every run has stopped early.
+
+    `snapshot` moves with the epochs; its states only where it is saved.
+    """
+    config, experiment = trainer.config, trainer.experiment
     trainer.load(snapshot)
+    # A process that was killed may have logged epochs after its last checkpoint.
     metrics_log.truncate(workdir.path / files.METRICS, snapshot.epoch)
     events = EventLog(workdir.path / files.TENSORBOARD, experiment.runs, snapshot.epoch)
-    whole_epoch = epoch_order(config, experiment, trainer.initial_snapshot())
-    bar = _progress_bar(config, experiment, snapshot, whole_epoch.steps)
+    bar = _progress_bar(trainer, snapshot)
     with contextlib.closing(events), bar, _stop_signals() as stop:
         while snapshot.epoch < config.train.epochs and _any_active(snapshot):
             started = time.monotonic()
@@ -121,8 +121,9 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
             calls = _calls(trainer, planned, snapshot, workdir)
             snapshot.step = _epoch(trainer, planned, calls, snapshot, bar, stop)
             if stop["signal"]:
+                # A NaN must not get into the checkpoint that a resumed run starts from.
                 selection.check_finite(trainer, snapshot.epoch + 1)
-                _save(trainer, checkpointer, snapshot, normalisation)
+                _save(trainer, checkpointer, snapshot)
                 raise Stopped(
                     f"Stopped by {stop['signal']} in epoch {snapshot.epoch + 1}; saved. "
                     "Repeat the same command to go on."
@@ -134,8 +135,7 @@ def _train(config, workdir, trainer, checkpointer, snapshot: Snapshot) -> Snapsh
             events.write(rows)
             _describe(bar, snapshot)
             if _save_is_due(config, snapshot):
-                _save(trainer, checkpointer, snapshot, normalisation)
-    return snapshot
+                _save(trainer, checkpointer, snapshot)
 
 
 def epoch_order(config, experiment, snapshot: Snapshot) -> schedule.Schedule:
@@ -159,7 +159,7 @@ def epoch_order(config, experiment, snapshot: Snapshot) -> schedule.Schedule:
 def _calls(trainer: Trainer, planned, snapshot: Snapshot, workdir):
     """What is left of an epoch, call by call; traced in a process's first epoch."""
     calls = trainer.calls(planned, snapshot.step)
-    if "first_step" in clock.current().first:
+    if "first_step" in clock.current().first:  # a process writes one trace
         return calls
     num_calls = -(-trainer.config.train.profile_steps // trainer.steps_per_call)
     return profiling.traced(calls, num_calls, workdir.path / files.PROFILE)
@@ -174,6 +174,7 @@ def _epoch(trainer: Trainer, planned, calls, snapshot: Snapshot, bar, stop) -> i
     for call in calls:
         with clock.first("first_step"):
             trainer.train(call)
+            # The host must not run ahead: a signal is answered after this call.
             jax.block_until_ready(trainer.totals)
         done = min(call.first_step + trainer.steps_per_call, planned.steps)
         bar.update(done - reached)
@@ -184,7 +185,9 @@ def _epoch(trainer: Trainer, planned, calls, snapshot: Snapshot, bar, stop) -> i
 
 
 @clock.part("checkpoints")
-def _save(trainer, checkpointer, snapshot: Snapshot, normalisation) -> None:
+def _save(trainer: Trainer, checkpointer, snapshot: Snapshot) -> None:
+    constants = trainer.experiment.constants
+    normalisation = {"mean": constants.mean, "std": constants.std}
     snapshot.states = trainer.placement.collect(trainer.states)
     snapshot.totals = trainer.placement.collect(trainer.totals)
     snapshot.seconds = clock.current().seconds()
@@ -211,7 +214,9 @@ def checkpoint_meta(config, experiment) -> dict:
     }
 
 
-def _progress_bar(config, experiment, snapshot: Snapshot, steps: int) -> tqdm:
+def _progress_bar(trainer: Trainer, snapshot: Snapshot) -> tqdm:
+    config, experiment = trainer.config, trainer.experiment
+    steps = epoch_order(config, experiment, trainer.initial_snapshot()).steps
     bar = tqdm(
         total=config.train.epochs * steps,
         initial=snapshot.epoch * steps + snapshot.step,
@@ -225,9 +230,11 @@ def _progress_bar(config, experiment, snapshot: Snapshot, steps: int) -> tqdm:
 
 
 def _describe(bar: tqdm, snapshot: Snapshot) -> None:
-    now = [record.ua for record in snapshot.records if record.ua >= 0]
-    best = [record.best_ua for record in snapshot.records if record.ua >= 0]
-    ua = f", UA {np.mean(now):.3f} (best {np.mean(best):.3f})" if now else ""
+    scored = [record for record in snapshot.records if record.ua >= 0]
+    ua = ""
+    if scored:
+        now, best = np.mean([(x.ua, x.best_ua) for x in scored], axis=0)
+        ua = f", UA {now:.3f} (best {best:.3f})"
     bar.set_postfix_str(f"epoch {snapshot.epoch}{ua}")
 
 
@@ -236,12 +243,14 @@ def _stop_signals():
     """Turns SIGTERM and Ctrl-C into a flag read between steps; a second one kills."""
     stop = {"signal": ""}
 
-    def note(number, _frame):
+    def remember(number, _frame):
         stop["signal"] = signal.Signals(number).name
         signal.signal(number, signal.SIG_DFL)
 
     try:
-        before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+        before = {
+            s: signal.signal(s, remember) for s in (signal.SIGTERM, signal.SIGINT)
+        }
     except ValueError:  # not the main thread: the host program handles signals
         before = {}
     try:

@@ -18,7 +18,7 @@ def close_epoch(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
     Raises:
       InputError: A loss, a gradient or a posterior was not finite.
     """
-    totals = check_finite(trainer, snapshot.epoch + 1)
+    totals = check_finite(trainer, snapshot.epoch + 1)  # before anything is kept
     weights = [state.weights for state in trainer.states]
     selected = _selection_scores(trainer, weights)
     host = trainer.placement.collect(weights)
@@ -78,12 +78,13 @@ def _improves(config, record: RunRecord, score: dict[str, float]) -> bool:
     """Higher UA wins, then lower loss; without selection the last epoch is kept."""
     if config.protocol.selection == "last" or not score:
         return True
+    # Few utterances validate, so UA is often equal; the loss tells such epochs apart.
     return (score["ua"], -score["loss"]) > (record.best_ua, -record.best_loss)
 
 
 def _replace_run(stacked, new, run: int):
     def replace(old, fresh):
-        old = np.array(old)
+        old = np.array(old)  # a copy: the first best states are the initial ones too
         old[run] = fresh[run]
         return old
 

@@ -50,7 +50,7 @@ class Trainer:
         )
         self.steps_per_call = self._choose_steps_per_call()
         self._graphdef, self._initial = experiment_lib.new_states(config, experiment)
-        self._programs = {}
+        self._programs = {}  # by placement: autotune returns to one it has compiled
         self.use(self.placement)
 
     def _choose_steps_per_call(self) -> int:
@@ -77,6 +77,7 @@ class Trainer:
         """The training and the prediction call for each size of segments."""
         compile_ = self.placement.compile
         sizes = self.experiment.sizes
+        # States and totals are given back updated, in the memory that they had.
         train = {x: compile_(self._training_steps(x), donate=(1, 2)) for x in sizes}
         return train, {x: compile_(self._prediction_steps(x)) for x in sizes}
 
