@@ -124,11 +124,8 @@ def utterance_ua(
 ) -> float:
     """UA of the utterances that have segments.
 
-    Args:
-      posteriors: Of the segments, [S, K].
-      utterance: int [S], utterance of each segment.
-      labels: int [U], classes of the utterances.
-      rule: How segments vote, `segment.vote`.
+    `posteriors` [S, K] and `utterance` [S] are of the segments, `labels` [U] of all
+    utterances; `rule` is `segment.vote`.
     """
     tested = np.unique(utterance)
     voted = voting.vote(posteriors, utterance, len(labels), rule)[tested]

@@ -26,10 +26,6 @@ def summarise(runs: Sequence[RunScores], provenance: dict) -> dict:
 
     UA and drops are fractions in [0, 1]. `drop_beyond_random` is the drop of the most
     attended cells less the mean drop of random ones, run by run.
-
-    Args:
-      runs: Their scores.
-      provenance: `TrainedModel.provenance`.
     """
     cases = [(c, share) for share in deletion.SHARES for c in deletion.CONDITIONS]
     beyond = {

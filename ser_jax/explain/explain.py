@@ -107,10 +107,8 @@ def explain_corpus(
     # Made before the long computation, so that a bad --out is reported at once.
     folder = outputs.make_folder(out or epath.Path(workdir) / "explain")
     runs, class_maps = corpus.explain(explainer, segments)
-    summary, title = (
-        deletion_report.summarise(runs, trained.provenance),
-        trained.description(),
-    )
+    summary = deletion_report.summarise(runs, trained.provenance)
+    title = trained.description()
     for name, content in {
         "deletion.json": json.dumps(summary, indent=1).encode(),
         "deletion.csv": deletion_report.format_csv(runs, trained.provenance["stamps"]),

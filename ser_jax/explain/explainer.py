@@ -40,11 +40,7 @@ class Explanation(NamedTuple):
 
 
 class Explainer:
-    """Evaluates segments with the runs of a workdir; all runs share one compilation.
-
-    Attributes:
-      trained: The runs.
-    """
+    """Evaluates segments with the runs of a workdir; all runs share one compilation."""
 
     def __init__(self, trained: TrainedModel):
         """Copies the weights to the device."""
@@ -62,24 +58,15 @@ class Explainer:
     ) -> np.ndarray:
         """Posteriors [B, K] of run number r.
 
-        Args:
-          r: Index of the run.
-          batch: The segments.
-          hidden: True where the normalised input is replaced by its mean, 0: `frames`
-            [B, T, F] or `words` [B, L].
+        `hidden` is true where the normalised input is replaced by its mean, 0: `frames`
+        [B, T, F] or `words` [B, L].
         """
         return np.asarray(self._posteriors(self._runs[r], _arrays(batch), hidden or {}))
 
     def explain(
         self, r: int, batch: SegmentBatch, target: int = PREDICTED
     ) -> Explanation:
-        """Posteriors, attention and saliency of run number r.
-
-        Args:
-          r: Index of the run.
-          batch: The segments.
-          target: The class whose logit is differentiated for the saliency.
-        """
+        """Explains run number r; `target` is the class whose logit is differentiated."""
         # The target is traced, so that another class needs no second compilation.
         target = np.int32(target)
         return jax.device_get(self._explanation(self._runs[r], _arrays(batch), target))
@@ -115,9 +102,7 @@ def logits_and_maps(
 ) -> tuple[Float[Array, "B K"], AttentionMaps]:
     """Logits of a batch and the attention maps behind them; can be jitted.
 
-    Args:
-      model: One of MODELS, in evaluation mode.
-      inputs: The batch that it reads.
+    The model must be in evaluation mode.
 
     Returns:
       The logits; the maps by name, whose masses sum to 1 per example over all maps (to
@@ -136,10 +121,7 @@ def saliency(
 ) -> dict[str, Array]:
     """|d logit of the target class / d input|, summed over the last axis.
 
-    Args:
-      model: In evaluation mode.
-      inputs: The batch that it reads.
-      target: int [B], a class per example.
+    The model must be in evaluation mode; `target` is int [B], a class per example.
 
     Returns:
       `frames` [B, T, F], and `words` [B, L] if the model reads words.

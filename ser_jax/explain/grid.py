@@ -9,20 +9,13 @@ from ser_jax.layers.attention_grid import AttentionMap, AttentionMaps
 
 
 class SegmentGrid:
-    """The attention grid of a batch, laid over the inputs of its segments.
-
-    Attributes:
-      total: The sum of all maps of the model, which share one grid.
-      column: int [B, T], the grid column of every frame; -1 for padding. Frames behind
-        the last attended cell belong to it. Undefined for attention over words.
-      valid: bool [B, W], columns with inputs under them.
-    """
+    """The attention grid of a batch, laid over the inputs of its segments."""
 
     def __init__(self, maps: AttentionMaps, batch: SegmentBatch):
-        """Finds the column of every frame; `maps` must not be empty."""
+        """Finds the column of every frame; `maps` must not be empty, and share a grid."""
         first = next(iter(maps.values()))
         mass = sum(attention.mass for attention in maps.values())
-        self.total = first.replace(mass=mass)
+        self.total = first.replace(mass=mass)  # the sum of all maps
         if self.over_words:
             self.valid = np.asarray(batch.side_inputs["word_mask"])
             return
@@ -34,7 +27,9 @@ class SegmentGrid:
         # A stride drops the frames that fill no cell; the last cell stands for them.
         column = np.minimum(column, last[:, None])
         real = attended.any(axis=1)[:, None] & (frame < batch.num_frames[:, None])
+        # int [B, T], grid column of every frame; -1 for padding; unset for words
         self.column = np.where(real, column, -1)
+        # bool [B, W], columns with inputs under them
         self.valid = np.arange(width) <= self.column.max(axis=1)[:, None]
 
     @property
@@ -50,11 +45,7 @@ class SegmentGrid:
     def relative(self, attention: AttentionMap) -> np.ndarray:
         """Attention to the cell over each frame, as a multiple of uniform attention.
 
-        Args:
-          attention: A map over frames.
-
-        Returns:
-          [B, H, T]; NaN in the padding.
+        Of a map over frames; [B, H, T], NaN in the padding.
         """
         multiples = np.asarray(attention.mass, np.float64)
         multiples = multiples * self.num_cells[:, None, None]
@@ -74,11 +65,7 @@ class SegmentGrid:
         return np.add.reduceat(sums, bands[:-1], axis=1) / np.diff(bands)[:, None]
 
     def input_mask(self, cells: np.ndarray) -> dict[str, np.ndarray]:
-        """The inputs under some cells, as `Explainer.posteriors` hides them.
-
-        Args:
-          cells: bool [B, H, W].
-        """
+        """The inputs under cells [B, H, W], as `Explainer.posteriors` hides them."""
         if self.over_words:
             return {"words": cells[:, 0]}
         rows = np.repeat(cells, np.diff(self.total.bands), axis=1)
@@ -91,7 +78,6 @@ class MeanMaps:
     """Named maps [rows, columns], averaged column by column over all that is added."""
 
     def __init__(self, columns: int):
-        """Starts without a map."""
         self.columns = columns
         self._sums: dict[str, np.ndarray] = {}
         self._counts: dict[str, np.ndarray] = {}

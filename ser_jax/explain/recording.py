@@ -58,10 +58,7 @@ def explain(
 ) -> RecordingExplanation:
     """Explains the recognizer's answer for a recording by the mean of its runs.
 
-    Args:
-      recognizer: Answers, and cuts the recording into segments.
-      explainer: Of the same runs.
-      recording: The samples.
+    The explainer must have the same runs.
 
     Raises:
       AudioError: It cannot be read, or is too long for a picture.
