@@ -17,6 +17,7 @@ from ser_jax.report.document import (
     plural,
 )
 from ser_jax.report.score_table import percent
+from ser_jax.report.texts import TEXTS
 from ser_jax.scoring import metrics
 from ser_jax.workdir.config import flatten
 from ser_jax.workdir.contents import WorkdirContents
@@ -78,7 +79,7 @@ def _are_paired(trainings) -> bool:
 
 def _banners(trainings):
     banners = []
-    for stamp, text in protocol.BANNERS.items():
+    for stamp, text in TEXTS["banners"].items():
         names = [code(one.name) for one in trainings if stamp in stamps(one.results)]
         if names:
             banners.append(f"{text} Here: {', '.join(names)}.")
@@ -111,7 +112,7 @@ def _scores(trainings):
     blocks = [
         Figure("UA of every run", lambda: [_draw_scores(trainings)]),
         _table(trainings, caption, columns, words=4),
-        Text(score_table.LEGEND),
+        Text(TEXTS["explanations"]["scores"]),
     ]
     return Section("results", "Results", blocks)
 

@@ -5,30 +5,19 @@ import numpy as np
 from ser_jax.report import analysis, clips, figures
 from ser_jax.report.document import Cell, Figure, Section, Table, Text, code, plural
 from ser_jax.report.score_table import percent
+from ser_jax.report.texts import TEXTS
 from ser_jax.scoring import metrics
 from ser_jax.workdir.contents import WorkdirContents
-from ser_jax.workdir.files import RECORDINGS
 
 CURVES_PNG = "figures/learning_curves.png"
 MOST_GROUPS = 100  # rows of a table of speakers or sessions
-UNKNOWN = (
-    f"Not known here: the workdir has no {RECORDINGS}, which newer versions write; "
-    "`run.py evaluate` adds it."
-)
-_GROUPED = (
-    "All runs' decisions together: an utterance counts once per run that tested it. A "
-    "dash is a class that does not occur, which UA leaves out."
-)
-_BINNED = (
-    "Bins hold about equally many decisions. Classes differ in how long they take to "
-    "say, so WA also follows the classes in a bin; UA does less."
-)
+_EXPLANATIONS = TEXTS["explanations"]
 
 
 def groups(training: WorkdirContents) -> Section:
     """Recalls per speaker and per recording session."""
     classes = training.results["classes"]
-    blocks = [Text(_GROUPED)]
+    blocks = [Text(_EXPLANATIONS["groups"])]
     for field in ("speaker", "session"):
         counts = analysis.groups(training.predictions, classes, field)
         caption = f"UA, WA and recall of each class by {field}"
@@ -61,12 +50,14 @@ def durations(training: WorkdirContents) -> Section:
     classes = training.results["classes"]
     bins = analysis.durations(training.predictions, training.durations_s, classes)
     if not bins:
-        return Section("duration", "Duration", [Text(UNKNOWN)])
+        return Section("duration", "Duration", [Text(_EXPLANATIONS["no_recordings"])])
     rows = [(f"{low:.2f} to {high:.2f}", counts) for low, high, counts in bins]
     caption = "UA, WA and recall of each class by duration of the recording"
     figure = Figure(caption, lambda: [_draw_durations(bins)])
     table = _recall_table("duration, s", rows, classes, caption)
-    return Section("duration", "Duration", [Text(_BINNED), figure, table])
+    return Section(
+        "duration", "Duration", [Text(_EXPLANATIONS["durations"]), figure, table]
+    )
 
 
 def mistakes(training: WorkdirContents) -> Section:
@@ -84,7 +75,7 @@ def mistakes(training: WorkdirContents) -> Section:
         text += _licence(sum(bool(cell.uri) for cell in sounds))
     else:
         sounds = ["–"] * len(worst)
-        text += f"No sound and no duration. {UNKNOWN}"
+        text += f"No sound and no duration. {_EXPLANATIONS['no_recordings']}"
     header = ("utterance", "true", "decided", "listen")
     rows = [
         (*header, "p decided %", "p true %", "duration, s", "speaker", "fold, seed")

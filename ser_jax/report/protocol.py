@@ -3,59 +3,12 @@
 from collections.abc import Mapping
 
 from ser_jax.report.document import Items, Section, code, plain
-from ser_jax.workdir.provenance import PAPER_MODE, REPEATED_SENTENCES, SYNTHETIC
+from ser_jax.report.texts import TEXTS
 
 LISTED = 3  # exclusions written out per reason; results.json has them all
-BANNERS = {  # by stamp
-    SYNTHETIC: (
-        "**Synthetic corpus.** The speech is made by a synthesiser to show that the "
-        "program works. The numbers say nothing about human emotion and must not be "
-        "compared with published ones."
-    ),
-    PAPER_MODE: (
-        "**Paper mode: epoch chosen on test data.** The epoch that scores best on the "
-        "test part is reported, as some papers do. The numbers are optimistic; use "
-        "`--config.protocol.selection=val` for honest ones."
-    ),
-    REPEATED_SENTENCES: (
-        "**Test sentences also in training.** The model reads words, and many that it "
-        "is tested on were trained on, so that the numbers are partly memory. IEMOCAP's "
-        "sessions act the same scripts: `--config.protocol.split=session5_script` keeps "
-        "them apart, `--config.protocol.subset=improvised` leaves them out. In other "
-        "corpora `split=group` with `group_by=text` keeps sentences apart."
-    ),
-}
-SPLITS = {
-    "session5": "leave one session out; no tested speaker is trained on",
-    "session5_script": (
-        "leave one session and one script out (or its improvised dialogs); no tested "
-        "speaker and no tested script is trained on; folds are small and differ in "
-        "size, so read the pooled scores"
-    ),
-    "speaker10": "leave one speaker out; the session's other speaker validates",
-    "random_811": "random 80/10/10 % by utterance; **the parts share speakers**",
-    "random_80_20": "random 80/20 % by utterance; **the parts share speakers**",
-    "group": "leave one group out; no tested group is trained on",
-}
-VALIDATIONS = {
-    "speaker": "one whole speaker of the next fold or session, who does not train",
-    "group": "all of the next fold or session, which does not train",
-    "random": "random utterances that do not train; speakers shared with training",
-}
-SELECTIONS = {
-    "val": "per run, the epoch with the best validation UA",
-    "last": "the last epoch; nothing is chosen",
-    "test": "per run, the epoch with the best **test** UA (paper mode)",
-}
-SUBSETS = {
-    "improvised": "improvised dialogs only",
-    "scripted": "scripted dialogs only",
-    "all": "all utterances",
-}
 _PARTS = {"n_train": "train", "n_val": "validate", "n_test": "are tested"}
 # The other splits have a validation part of their own.
 _USE_VALIDATION = ("session5", "session5_script", "group")
-_ELSEWHERE = "see the config"
 
 
 def section(results: Mapping) -> Section:
@@ -69,13 +22,13 @@ def section(results: Mapping) -> Section:
         f"Corpus: {plain(results['corpus'])}{synthetic}",
     ]
     if subset is not None:
-        lines.append(f"Subset: {code(subset)}, {SUBSETS.get(subset, _ELSEWHERE)}")
+        lines.append(f"Subset: {code(subset)}, {_explain('subsets', subset)}")
     if happy is not None:
         lines.append(f"Happy policy: {code(happy)} (what `happy` holds)")
     lines.append(f"Split: {_split(rules)}")
     if selection == "val" and rules["split"] in _USE_VALIDATION:
         lines.append(f"Validation: {_validation(rules)}")
-    lines.append(f"Epoch: {SELECTIONS.get(selection, _ELSEWHERE)}")
+    lines.append(f"Epoch: {_explain('selections', selection)}")
     lines.append(f"Runs: {runs(results)}")
     lines.append(f"Utterances per run: {_part_sizes(results['runs'])}")
     lines += [f"Promised: {plain(promise)}" for promise in rules.get("promises", ())]
@@ -142,9 +95,13 @@ def repeated_sentences(results: Mapping) -> str:
     return sentence
 
 
+def _explain(section: str, name) -> str:
+    return TEXTS[section].get(name, "see the config")
+
+
 def _split(rules) -> str:
     name = str(rules["split"])
-    rule = f"{code(name)}: {SPLITS.get(name, _ELSEWHERE)}"
+    rule = f"{code(name)}: {_explain('splits', name)}"
     if name == "group":
         number = rules.get("groups") or "one per value"
         rule += f" (column {code(rules.get('group_by'))}, folds: {number})"
@@ -153,7 +110,7 @@ def _split(rules) -> str:
 
 def _validation(rules) -> str:
     name, share = rules.get("validation"), rules.get("val_fraction")
-    rule = f"{code(name)}, {VALIDATIONS.get(name, _ELSEWHERE)}"
+    rule = f"{code(name)}, {_explain('validations', name)}"
     return rule + (f" ({share:.0%})" if name == "random" and share else "")
 
 

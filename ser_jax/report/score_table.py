@@ -12,11 +12,6 @@ from ser_jax.workdir.provenance import REPEATED_SENTENCES, stamps
 COMPARED = ("corpus", "subset", "happy", "split", "selection")
 HEADER = ("fold", "seed", "UA %", "WA %", "macro-F1 %", "n", "best epoch")
 SCORES = ("ua", "wa", "macro_f1")
-LEGEND = (
-    "Scores are percent. WA: accuracy. UA: mean of the class recalls. std: sample "
-    "standard deviation over runs (divisor n - 1). Pooled: all runs' decisions in one "
-    "matrix."
-)
 
 
 def text(results: Mapping, published: Mapping) -> str:

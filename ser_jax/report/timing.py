@@ -3,27 +3,9 @@
 import textwrap
 from collections.abc import Mapping
 
-# Parts in the order of the job, as `ser_jax.clock` names them.
-PARTS = {
-    "start": "imports, flags, checking the config",
-    "corpus": "speaking the demo corpus",
-    "features": "computing and storing the features",
-    "load": "opening the dataset; folds, windows, statistics",
-    "model": "creating all runs' states, placing them on the devices",
-    "compile": "tracing and compiling programs, or reading them from the cache",
-    "first_step": "the first training step, compiled",
-    "training": "all other training steps",
-    "validation": "scoring the runs after each epoch, keeping the better states",
-    "checkpoints": "writing and reading checkpoints",
-    "logs": "TensorBoard events; opens the library at the first epoch's end",
-    "evaluation": "testing the kept states",
-    "report": "figures",
-    "other": "none of these",
-}
-EXPLANATION = (
-    "Wall-clock seconds, each in one part. Processes that were stopped count up to "
-    "their last checkpoint."
-)
+from ser_jax.report.texts import TEXTS
+
+PARTS = TEXTS["time_parts"]
 
 
 def rows(results: Mapping) -> list[tuple[str, str, str, str]]:

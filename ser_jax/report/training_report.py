@@ -19,6 +19,7 @@ from ser_jax.report.document import (
     plural,
 )
 from ser_jax.report.score_table import percent
+from ser_jax.report.texts import TEXTS
 from ser_jax.scoring import metrics
 from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.provenance import stamps
@@ -32,7 +33,7 @@ def document(training: WorkdirContents) -> Document:
     synthetic = " (synthetic)" if results["corpus_is_synthetic"] else ""
     return Document(
         title=f"{results['model']} on {results['corpus']}{synthetic}",
-        banners=[protocol.BANNERS[stamp] for stamp in stamps(results)],
+        banners=[TEXTS["banners"][stamp] for stamp in stamps(results)],
         headline=score_table.headline(results),
         tiles=_tiles(results),
         sections=[
@@ -68,7 +69,7 @@ def _results(results, published):
     blocks = [
         Figure("UA and WA of every run", lambda: [_draw_scores(results, published)]),
         Table(rows, "Scores of every run, percent"),
-        Text(score_table.LEGEND),
+        Text(TEXTS["explanations"]["scores"]),
     ]
     gaps = {  # once per fold, however many seeds
         plain(f"{run['fold']} ({', '.join(run['absent_classes'])})"): None
@@ -157,7 +158,7 @@ def _time(results):
     rows = [("part", "what it is", "seconds", "share"), *timing.rows(results)]
     blocks = [
         Table(rows, "Wall-clock seconds of each part of the job", words=2),
-        Text(" ".join([timing.EXPLANATION, *timing.start_up(results)])),
+        Text(" ".join([TEXTS["explanations"]["time"], *timing.start_up(results)])),
         Text(timing.memory(results)),
     ]
     return Section("time", "Time and memory", blocks)

@@ -80,13 +80,8 @@ class Checkpointer:
 
     @clock.part("checkpoints")
     def __init__(self, workdir, *, provenance: dict):
-        """Opens the folder.
-
-        Args:
-          workdir: Local folder or `gs://` path.
-          provenance: Plain values stored in every checkpoint (config, splits, classes,
-            normalisation, versions), so that it can be read on its own.
-        """
+        """Opens the folder; every checkpoint stores the plain values of `provenance`
+        (config, splits, classes, versions), so that it can be read on its own."""
         self._workdir, self._provenance = workdir, provenance
         self._manager = ocp.CheckpointManager(
             files.resolve(workdir) / files.CHECKPOINTS,
@@ -120,10 +115,7 @@ class Checkpointer:
         """The newest readable snapshot, or None if there is no checkpoint at all.
 
         A checkpoint that cannot be read is skipped for the one before it, with a
-        warning, and deleted.
-
-        Args:
-          like: A snapshot with the same arrays.
+        warning, and deleted. `like` is a snapshot with the same arrays.
 
         Raises:
           InputError: There are checkpoints, and none is readable.

@@ -24,11 +24,7 @@ MAY_CHANGE = frozenset(
 
 
 def as_config(stored: dict) -> ConfigDict:
-    """The locked config of `config.json` or of a checkpoint's `meta`.
-
-    Args:
-      stored: What `config.to_dict()` was, after JSON.
-    """
+    """The locked config of a `config.to_dict()` that went through JSON."""
     stored = _tuples(stored)
     label_map = stored["data"].pop("label_map")
     config = ConfigDict(stored)
@@ -55,12 +51,7 @@ def _tuples(value):
 
 
 def differences(stored: dict, requested: dict) -> list[str]:
-    """A line per key that makes another experiment.
-
-    Args:
-      stored: Config of the workdir, plain values as JSON gives them.
-      requested: Config of this command, likewise.
-    """
+    """A line per key that makes another experiment; both as JSON gives them."""
     stored, requested = flatten(stored), flatten(requested)
     return [
         f"{key}: here {stored.get(key)!r}, asked for {requested.get(key)!r}"

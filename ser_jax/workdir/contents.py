@@ -44,9 +44,6 @@ class WorkdirContents:
 def read(workdir) -> WorkdirContents:
     """Reads results.json and predictions.csv, and whatever else is there.
 
-    Args:
-      workdir: Local or `gs://` folder.
-
     Raises:
       InputError: A required file is missing or damaged.
     """

@@ -77,19 +77,10 @@ def stamps(results: Mapping) -> list[str]:
 
 
 def describe(path, config, meta: Mapping) -> dict:
-    """What a reader of a trained model's answers should know.
-
-    Args:
-      path: The workdir, or a file with its weights.
-      config: Its config.
-      meta: Of its checkpoint, or of that file.
-
-    Returns:
-      See `TrainedModel.provenance`.
-    """
+    """`TrainedModel.provenance`, of a workdir or of a file of weights and its meta."""
     synthetic = config.data.corpus == "demo"
     paper_mode = config.protocol.selection == "test"
-    known = {
+    description = {
         "workdir": str(path),
         "model": config.model.name,
         "corpus": corpus_name(config.data),
@@ -105,20 +96,17 @@ def describe(path, config, meta: Mapping) -> dict:
         "run_ua": {},
     }
     if (path / files.RESULTS).exists():
-        known |= _describe_scores(results.read(path / files.RESULTS))
+        scores = results.read(path / files.RESULTS)
+        description |= {
+            "corpus": scores["corpus"],
+            "stamps": stamps(scores),
+            "ua": scores["ua"],
+            "pooled_ua": scores["pooled"]["ua"],
+            "run_ua": {(run["fold"], run["seed"]): run["ua"] for run in scores["runs"]},
+        }
     if unfinished := _unfinished(config, meta):
-        known["stamps"] = [*known["stamps"], unfinished]
-    return known
-
-
-def _describe_scores(results: Mapping) -> dict:
-    return {
-        "corpus": results["corpus"],
-        "stamps": stamps(results),
-        "ua": results["ua"],
-        "pooled_ua": results["pooled"]["ua"],
-        "run_ua": {(run["fold"], run["seed"]): run["ua"] for run in results["runs"]},
-    }
+        description["stamps"] = [*description["stamps"], unfinished]
+    return description
 
 
 def _unfinished(config, meta: Mapping) -> str:

@@ -9,18 +9,10 @@ from ser_jax.workdir import files, provenance
 
 
 class Workdir:
-    """One training's folder.
-
-    Attributes:
-      path: Where it is; its files are named in `workdir.files`.
-    """
+    """One training's folder; its files are named in `workdir.files`."""
 
     def __init__(self, path, *, create: bool = True):
-        """Opens the folder.
-
-        Args:
-          path: Local (`~` is the home) or `gs://`.
-          create: Make it if it is not there; otherwise it must be there.
+        """Opens the folder, local or `gs://`; without `create` it must exist.
 
         Raises:
           InputError: It is not there or cannot be written to.
@@ -76,9 +68,6 @@ class Workdir:
 
     def settle_splits(self, splits: dict) -> None:
         """Writes splits.json; refuses others than those that were trained on.
-
-        Args:
-          splits: Its content: classes, labels, and the utterance ids of every fold.
 
         Raises:
           InputError: The corpus or the code now gives other splits or labels.
