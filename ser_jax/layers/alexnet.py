@@ -18,19 +18,12 @@ from ser_jax.layers.strided import POOL, Geometry
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A convolution, ReLU, then what follows it.
-
-    Attributes:
-        features: channels that leave.
-        geometry: kernel, stride and zero padding.
-        response_norm: local response normalization follows.
-        pool: max-pooling 3x3, stride 2, follows.
-    """
+    """A convolution, ReLU, then what follows it."""
 
     features: int
     geometry: Geometry
     response_norm: bool = False
-    pool: bool = False
+    pool: bool = False  # 3x3, stride 2
 
 
 SIZES = {
@@ -53,25 +46,18 @@ SIZES = {
 }
 
 
-def response_norm(
-    x: Float[Array, "B H W D"],
-    *,
-    size: int = 5,
-    offset: float = 2.0,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
-) -> Float[Array, "B H W D"]:
-    """Local response normalization over neighboring channels (section 3.3).
+def response_norm(x: Float[Array, "B H W D"]) -> Float[Array, "B H W D"]:
+    """Local response normalization over five neighboring channels (section 3.3).
 
-    b_i = a_i / (offset + alpha * sum over |j - i| <= size // 2 of a_j^2)^beta; the sum
-    is cut at the first and last channel. float32 inside.
+    b_i = a_i / (2 + 1e-4 * sum over |j - i| <= 2 of a_j^2)^0.75; the sum is cut at the
+    first and last channel.
     """
-    reach, channels = size // 2, x.shape[-1]
-    # float32: bfloat16 would lose the sum beside the offset.
+    reach, channels = 2, x.shape[-1]
+    # float32: bfloat16 would lose the sum beside the 2.
     squares = jnp.square(x.astype(jnp.float32))
     squares = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (reach, reach)))
-    total = sum(squares[..., i : i + channels] for i in range(size))
-    return (x * (offset + alpha * total) ** -beta).astype(x.dtype)
+    total = sum(squares[..., i : i + channels] for i in range(2 * reach + 1))
+    return (x * (2.0 + 1e-4 * total) ** -0.75).astype(x.dtype)
 
 
 class AlexNet(strided.Trunk):
@@ -93,25 +79,14 @@ class AlexNet(strided.Trunk):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the convolutions, with biases.
-
-        Args:
-            features_in: channels that come in.
-            size: `original` (with local response normalization) or `torchvision`.
-            width: multiplies every channel count.
-            dtype: of the computation.
-            rngs: stream `params`.
-        """
+        """Makes the convolutions, with biases; `width` multiplies all channel counts."""
         check_mode("size", size, tuple(SIZES))
         self.stages = SIZES[size]
         outs = [scale_width(stage.features, width) for stage in self.stages]
+        layers = zip([features_in, *outs[:-1]], outs, self.stages, strict=True)
         self.convs = nnx.List(
-            [
-                strided.conv(i, o, stage.geometry, dtype=dtype, rngs=rngs)
-                for i, o, stage in zip(
-                    [features_in, *outs[:-1]], outs, self.stages, strict=True
-                )
-            ]
+            strided.conv(i, o, stage.geometry, dtype=dtype, rngs=rngs)
+            for i, o, stage in layers
         )
         self.features = outs[-1]
         self.dtype = dtype

@@ -1,4 +1,4 @@
-"""`area_sweep.sweep` in one GPU kernel: maps are read once, results written once.
+"""`area_streaming.sweep` in one GPU kernel: maps are read once, results written once.
 
 XLA writes the window sums of every size to memory and reads them back. Here a program
 takes a strip of columns and some rows of one example's map, for a block of queries,
@@ -22,8 +22,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Float
 
-from ser_jax.layers import area_pooling, area_sweep
-from ser_jax.layers.area_sweep import Areas, Block
+from ser_jax.layers import area_pooling
+from ser_jax.layers.area_pooling import Areas, Block
 
 QUERIES = 128  # of a program, one per thread
 # Cells of a program: their sums must fit in a thread's 255 registers. Areas wider than
@@ -38,7 +38,7 @@ def sweep(
     block: Block,
     areas: Areas,
 ) -> tuple[Float[Array, "b M n"], Float[Array, "b n"]]:
-    """What `area_sweep.sweep` does, with the same arguments."""
+    """What `area_streaming.sweep` does, with the same arguments."""
     batch, _, queries = maps[0].shape
     grid = areas.grid
     columns = COLUMNS if areas.sizes[-1][1] <= 3 else COLUMNS // 2
@@ -71,26 +71,13 @@ def sweep(
 
 
 class _Window(NamedTuple):
-    """One cell, or a rectangle of them, for all queries of a program.
+    """One cell, or a rectangle of them, for all queries of a program."""
 
-    Attributes:
-        count: valid cells, int32.
-        sums: of their values, one [QUERIES] for each map.
-    """
-
-    count: Array
-    sums: tuple[Array, ...]
+    count: Array  # of valid cells, int32
+    sums: tuple[Array, ...]  # of their values, one [QUERIES] for each map
 
     def __add__(self, other: "_Window") -> "_Window":
         return jax.tree.map(jnp.add, self, other)
-
-
-class _Draw(NamedTuple):
-    """What decides on dropout: as in `Block`; N of the batch."""
-
-    seeds: Array
-    first: Array
-    batch_queries: int
 
 
 def _kernel(*refs, area, number_of_maps, queries, strip_columns, batch_queries, areas):
@@ -99,7 +86,7 @@ def _kernel(*refs, area, number_of_maps, queries, strip_columns, batch_queries, 
     draw = None
     if areas.dropout_rate:
         *refs, seeds_ref, first_ref = refs
-        draw = _Draw(seeds_ref, first_ref, batch_queries)
+        draw = seeds_ref, first_ref, batch_queries
     mask_ref, *refs = refs
     program = _Program(areas, queries, strip_columns, draw)
     per_query = [program.load(ref) for ref in refs[number_of_maps:]]
@@ -224,14 +211,15 @@ class _Program:
             triton.store(ref.at[self.example, cell, self.block], value, mask=valid)
 
     def keep(self, size: tuple[int, int], row, column):
-        """Which queries keep an area: `area_sweep.area_ids` of its first cell."""
+        """Which queries keep an area: `area_pooling.area_ids` of its first cell."""
         if self.draw is None:
             return None
+        seeds, first, batch_queries = self.draw
         rows, columns = self.areas.grid
-        example = self.example + self.draw.first[0]
+        example = self.example + first[0]
         cell = (example * rows + self.top + row) * columns + self.left + column
-        query = self.draw.first[1] + self.first + jnp.arange(QUERIES)
-        ids = cell.astype(jnp.uint32) * jnp.uint32(self.draw.batch_queries)
+        query = first[1] + self.first + jnp.arange(QUERIES)
+        ids = cell.astype(jnp.uint32) * jnp.uint32(batch_queries)
         ids = ids + query.astype(jnp.uint32)
-        seed = self.draw.seeds[self.areas.index(size)]
-        return area_sweep.keep_mask(seed, ids, self.areas.dropout_rate)
+        seed = seeds[self.areas.index(size)]
+        return area_pooling.keep_mask(seed, ids, self.areas.dropout_rate)

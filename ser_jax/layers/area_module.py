@@ -4,6 +4,7 @@ The function, in `area_attention`, is a file of its own: it needs JAX without Fl
 """
 
 import dataclasses
+import functools
 
 import jax.numpy as jnp
 from flax import nnx
@@ -92,8 +93,7 @@ class AreaAttention(nnx.Module):
     ):
         """Makes the projections; those of several heads end with an output projection.
 
-        Raises:
-            ValueError: if num_heads does not divide the features D.
+        Raises a ValueError if num_heads does not divide the features D.
         """
         if features % num_heads:
             raise ValueError(
@@ -102,15 +102,13 @@ class AreaAttention(nnx.Module):
         self.spec, self.num_heads = spec, num_heads
         self.deterministic = self.sow_maps = False
         common = {"dtype": dtype, "rngs": rngs}
-
-        def linear(use: bool):
-            if not use:
-                return nnx.data(None)
-            return nnx.Linear(features, features, use_bias=False, **common)
-
-        dense = spec.projection == "dense"
-        self.query, self.key, self.value = linear(dense), linear(dense), linear(dense)
-        self.out = linear(dense and num_heads > 1)
+        self.query = self.key = self.value = self.out = nnx.data(None)
+        linear = functools.partial(
+            nnx.Linear, features, features, use_bias=False, **common
+        )
+        if spec.projection == "dense":
+            self.query, self.key, self.value = linear(), linear(), linear()
+            self.out = linear() if num_heads > 1 else nnx.data(None)
         self.features = nnx.data(None)
         if spec.key_mode == "features":
             size = features // num_heads
@@ -126,13 +124,9 @@ class AreaAttention(nnx.Module):
     ) -> Float[Array, "B H W D"]:
         """Attends; masked cells are not read, and their output is 0.
 
-        Args:
-            x: the map.
-            mask: True where a cell is valid; None = everywhere.
-            rngs: stream `dropout`, for dropout and sampled keys; a ValueError is raised
-                in training without it where it is needed.
-            deterministic: True = no dropout and no noise; None = as `train()` or
-                `eval()` set it.
+        `rngs` needs the stream `dropout` for dropout and sampled keys in training, else
+        a ValueError is raised. `deterministic=True`: neither dropout nor noise; None: as
+        `train()` or `eval()` set it.
         """
         parts = [x if f is None else f(x) for f in (self.query, self.key, self.value)]
         query, key, value = (self._split(p, self.num_heads) for p in parts)

@@ -1,4 +1,4 @@
-"""Statistics of every area of a grid: sums, means, deviations, maxima and back.
+"""Areas of a grid: sizes, sums, means, deviations, maxima and back, and dropout.
 
 An area is a rectangle of adjacent cells (Li et al., ICML 2019). The areas of one
 size (h, w) form a smaller grid [B, H-h+1, W-w+1, ...], whose cell (i, j) stands for
@@ -6,24 +6,20 @@ the rectangle with that top-left corner; a list holds one such grid per size, he
 outer and widths inner, as in Li et al.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
-from ser_jax.layers.modes import check_mode
-
 # Stands for the logit of an area that does not take part: finite, because -inf minus
 # -inf would be NaN in the softmax's gradient.
 LOWEST = np.finfo(np.float32).min
 
 Size = tuple[int, int]
-KEY_MODES = ("mean", "max", "sample", "features")
-SCALES = ("sqrt_d", "none")
 
 
 def area_sizes(max_area: Size, grid: Size) -> tuple[Size, ...]:
@@ -42,7 +38,6 @@ def area_sizes(max_area: Size, grid: Size) -> tuple[Size, ...]:
 
 
 def _windows(x: Array, sizes: Sequence[Size], combine: Callable) -> list[Array]:
-    """Combines every window of every size of x [B, H, W, ...]; sizes as area_sizes."""
     # (h, w) comes from (h - 1, w): a size costs one operation per area, not h * w.
     heights, widths = sizes[-1]
     rows = {1: x}  # windows of one row, by width
@@ -118,9 +113,8 @@ def _shifted_total(parts: Sequence[Array], axis: int, length: int) -> Array:
     for d in reversed(range(len(parts))):
         part = parts[d]
         if longer is not None:
-            part = part + pad_axis(
-                longer, axis, 0, part.shape[axis] - longer.shape[axis]
-            )
+            missing = part.shape[axis] - longer.shape[axis]
+            part = part + pad_axis(longer, axis, 0, missing)
         longer = part
         shifted = pad_axis(part, axis, d, length - d - part.shape[axis])
         total = shifted if total is None else total + shifted
@@ -140,8 +134,23 @@ def spread_to_cells(
     return _shifted_total(columns, 2, grid[1])
 
 
-def spread_size(areas: Array, grid: tuple[int, int]) -> Array:
-    """Every cell gets the sum of the areas of one size that cover it, [B, H, W]."""
+def spread_windows(parts: Array, axis: int, length: int) -> Array:
+    """Every cell gets the sum of the windows along an axis that cover it.
+
+    `parts` [K, ...] holds windows of 1, 2, ... K cells; those that begin at cell i lie at
+    i + K - 1.
+    """
+    longest = len(parts)
+    total = 0
+    for back in range(longest):
+        start = longest - 1 - back
+        for part in parts[back:]:
+            total = total + jax.lax.slice_in_dim(part, start, start + length, axis=axis)
+    return total
+
+
+def spread_size(areas: Array, grid: Size) -> Array:
+    """`spread_to_cells` for the areas of one size alone, [B, H, W]."""
     for axis, length in enumerate(grid, start=1):
         last = length - areas.shape[axis]
         areas = sum(
@@ -176,88 +185,84 @@ def area_shape_ids(sizes: Sequence[Size], grid: Size) -> tuple[Array, Array]:
     return jnp.asarray(ids[:, 0]), jnp.asarray(ids[:, 1])
 
 
-def check_shapes(query, key, value) -> None:
-    """Raises a ValueError unless queries and grids fit each other."""
-    if key.shape[:3] != value.shape[:3] or query.shape[::2] != key.shape[::3]:
-        raise ValueError(
-            "expected query [B, N, D], key [B, H, W, D], value [B, H, W, V], got "
-            f"{query.shape}, {key.shape}, {value.shape}"
-        )
+class Areas(NamedTuple):
+    """Which areas there are and what becomes of their weights; static under jit."""
 
-
-@dataclasses.dataclass
-class FormedAreas:
-    """All areas of a grid of keys; fields as the arguments of `area_attention`."""
-
-    key: Array
-    max_area: tuple[int, int] = (3, 3)
-    key_mode: str = "mean"
-    scale: str = "sqrt_d"
-    mask: Array | None = None
-    area_key_fn: Callable | None = None
-    top_k_areas: int = 0
-    sample_key: jax.Array | None = None
-
-    def __post_init__(self):
-        check_mode("key_mode", self.key_mode, KEY_MODES)
-        check_mode("scale", self.scale, SCALES)
-        if self.key_mode == "features" and self.area_key_fn is None:
-            raise ValueError("key_mode='features' needs area_key_fn, e.g. AreaFeatures")
-        if self.key_mode == "sample" and self.sample_key is None:
-            self.key_mode = "mean"
-        self.grid = self.key.shape[1:3]
-        self.sizes = area_sizes(self.max_area, self.grid)
-        # Cell weights are all that is needed then (see area_streaming).
-        self.can_stream = self.key_mode == "mean" and not self.top_k_areas
+    grid: Size
+    max_area: Size
+    value_mode: str = "sum"  # or "mean": an area's weight is shared among its cells
+    dropout_rate: float = 0.0
+    implementation: str = "xla"
 
     @property
-    def valid_cells(self) -> Bool[Array, "B H W"]:
-        """The mask, all True if none was given."""
-        return jnp.ones(self.key.shape[:3], bool) if self.mask is None else self.mask
+    def sizes(self) -> tuple[Size, ...]:
+        """Heights and widths, the largest one last."""
+        return area_sizes(self.max_area, self.grid)
 
-    def scaled(self, query: Array) -> Array:
-        """Queries whose product with a key is the logit."""
-        if self.scale == "none":
-            return query
-        return query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
+    def index(self, size):
+        """Place of a size among `sizes`; the size may be traced."""
+        return (size[0] - 1) * self.sizes[-1][1] + size[1] - 1
 
-    def keys(self) -> Float[Array, "B A D"]:
-        """Keys of all areas."""
-        statistics = self.key, self.sizes, self.valid_cells
-        if self.key_mode == "max":
-            return flatten_areas(area_maxima(*statistics))
-        means = flatten_areas(area_means(*statistics))
-        if self.key_mode == "mean":
-            return means
-        stds = flatten_areas(area_stds(*statistics))
-        if self.key_mode == "sample":
-            noise = jax.random.normal(self.sample_key, stds.shape, stds.dtype)
-            return means + stds * noise
-        shapes = area_shape_ids(self.sizes, self.grid)
-        return self.area_key_fn(means, stds, *shapes)
+    def factor(self, share):
+        """What an area's weight is multiplied by before it reaches its cells."""
+        scale = np.float32(1 / (1 - self.dropout_rate))
+        return scale * share if self.value_mode == "mean" else scale
 
-    def values(self, value: Array, mode: str) -> Float[Array, "B A V"]:
-        """Values of all areas."""
-        if mode == "sum":
-            cells = jnp.where(self.valid_cells[..., None], value, 0)
-            return flatten_areas(area_sums(cells, self.sizes))
-        pool = {"max": area_maxima, "mean": area_means}[mode]
-        return flatten_areas(pool(value, self.sizes, self.valid_cells))
 
-    def weights(self, query: Array, keys: Array) -> Float[Array, "B A N"]:
-        """Softmax over the areas, float32; 0 for areas with a masked cell."""
-        logits = jnp.einsum(
-            "bad,bnd->ban", keys, query, preferred_element_type=jnp.float32
-        ).astype(jnp.float32)
-        valid = area_valid(self.valid_cells, self.sizes)
-        valid = flatten_areas(valid)[..., None]
-        if 0 < self.top_k_areas < logits.shape[1]:
-            ranked = jnp.moveaxis(jnp.where(valid, logits, LOWEST), 1, -1)
-            # A threshold, not indices: no gather, and ties at the k-th all stay.
-            kth = jax.lax.top_k(ranked, self.top_k_areas)[0][..., -1]
-            valid = valid & (logits >= jax.lax.stop_gradient(kth)[:, None])
-        logits = jnp.where(valid, logits, LOWEST)
-        highest = jax.lax.stop_gradient(logits.max(axis=1, keepdims=True))
-        terms = jnp.where(valid, jnp.exp(logits - highest), 0)
-        total = terms.sum(axis=1, keepdims=True)
-        return terms / jnp.where(total > 0, total, 1)
+class Block(NamedTuple):
+    """Some queries of some examples, all their cells on one axis, M = H W."""
+
+    first: tuple  # the first example and the first query, as indices into the batch
+    shape: tuple[int, int]  # B and N of the batch
+    query: Float[Array, "b n D"]
+    key: Float[Array, "b M D"]
+    value: Float[Array, "b M V"]
+    mask: Bool[Array, "b M"] | None
+    seeds: Array | None  # uint32 per area size; None = no dropout
+
+
+def area_seeds(dropout_key: jax.Array, sizes: Sequence[Size]) -> Array:
+    """One uint32 per area size, drawn from a JAX key."""
+    return jax.random.bits(dropout_key, (len(sizes),), jnp.uint32)
+
+
+def area_ids(
+    batch: Array, rows: Array, columns: Array, queries: Array, shape: tuple[int, ...]
+) -> Array:
+    """A uint32 for every (example, top-left cell, query), [b, h, w, n].
+
+    It numbers the entries of the whole [B, H, W, N] = `shape`, so that an area is
+    dropped or not whatever blocks the batch is processed in. The other arguments are
+    indices along one axis each.
+    """
+    ids = jnp.uint32(0)
+    for axis, index in enumerate((batch, rows, columns, queries)):
+        stride = jnp.uint32(math.prod(shape[axis + 1 :]) % 2**32)
+        part = index.astype(jnp.uint32) * stride
+        ids = ids + part.reshape([-1 if a == axis else 1 for a in range(4)])
+    return ids
+
+
+def keep_mask(seed: Array, ids: Array, rate: float) -> Bool[Array, "..."]:
+    """Which of the areas `ids` survive dropout, for the seed of their size."""
+    # A counter-based generator: an avalanche hash of id and seed (two rounds of
+    # multiply and xorshift). It keeps no state, fuses with the arithmetic around it,
+    # and the backward pass draws the same bits again instead of storing them.
+    # jax.random would cost more than all the rest of the attention.
+    x = ids ^ seed
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return (x ^ (x >> 16)) >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+
+
+def dropout_factors(
+    dropout_key: jax.Array, sizes: Sequence[Size], shape: tuple[int, ...], rate: float
+) -> Float[Array, "B A N"]:
+    """What dropout multiplies all area weights by; `shape`: [B, H, W, N]."""
+    ids = area_ids(*map(jnp.arange, shape), shape)
+    seeds = area_seeds(dropout_key, sizes)
+    masks = [
+        keep_mask(seed, ids[:, : shape[1] - h + 1, : shape[2] - w + 1], rate)
+        for seed, (h, w) in zip(seeds, sizes, strict=True)
+    ]
+    return flatten_areas(masks) / (1 - rate)

@@ -6,8 +6,8 @@ cover each cell. So only L = K Q^T is pooled, size by size, and the weights are 
 back to the cells by the adjoint pooling; no area key or value exists, and memory does
 not depend on the number of sizes.
 
-`Blocks` splits the batch into blocks of queries whose logits stay in cache; a sweep
-(`area_sweep` in plain JAX, `area_kernel` in one GPU kernel) visits the areas of one.
+`Blocks` splits the batch into blocks of queries whose logits stay in cache; `sweep`
+visits the areas of one block, in plain JAX or in one GPU kernel (`area_kernel`).
 """
 
 import functools
@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ser_jax.layers import area_kernel, area_sweep
+from ser_jax.layers import area_kernel
 from ser_jax.layers import area_pooling as pooling
-from ser_jax.layers.area_sweep import Areas, Block, zeros_like
+from ser_jax.layers.area_pooling import Areas, Block
 
 IMPLEMENTATIONS = ("xla", "pallas")
 # One block of logits; several temporaries of this size should fit in the cache. An
@@ -28,8 +28,7 @@ BLOCK_BYTES = {"cpu": 1 << 20}
 ACCELERATOR_BLOCK_BYTES = 1 << 28
 
 
-def product(form: str, a: Array, b: Array) -> Array:
-    """An einsum in float32."""
+def _product(form: str, a: Array, b: Array) -> Array:
     return jnp.einsum(form, a, b, preferred_element_type=jnp.float32)
 
 
@@ -46,7 +45,7 @@ def attend(
     """Area attention with mean keys and sum or mean values.
 
     Queries are already scaled; `mask=None`: all cells are valid; `seeds` are those of
-    `area_sweep.area_seeds`, None without dropout.
+    `area_pooling.area_seeds`, None without dropout.
     """
     return _forward(query, key, value, mask, seeds, areas)[0]
 
@@ -59,12 +58,8 @@ def cell_weights(
 ) -> Float[Array, "B H W N"]:
     """Total weight of the areas covering each cell, per query; float32, no gradient."""
     blocks = Blocks(query, key, key, mask, None)
-
-    def block(x: Block):
-        weights, _ = _weights(x, areas)
-        return jnp.swapaxes(weights, 1, 2), ()
-
-    weights = blocks.join(blocks.map(block)[0])
+    parts, _ = blocks.map(lambda x: (jnp.swapaxes(_weights(x, areas)[0], 1, 2), ()))
+    weights = blocks.join(parts)
     return jnp.swapaxes(weights, 1, 2).reshape(len(key), *areas.grid, -1)
 
 
@@ -86,15 +81,14 @@ def _backward(areas, residuals, grad):
     blocks = Blocks(query, key, value, mask, seeds)
     # The softmax's gradient needs sum_A p_A dp_A, which is out . d out: so no area
     # weight is stored, each is computed again from its logit and the normaliser.
-    inner = product("bnv,bnv->bn", out, grad)[..., None]
+    inner = _product("bnv,bnv->bn", out, grad)[..., None]
 
     def block(x: Block, grad, inner, weights, log_total):
-        of_weights = product("bmv,bnv->bmn", x.value, grad)
-        inner = inner[..., 0]
-        of_logits = _logit_gradients(x, of_weights, inner, log_total, areas)
-        of_query = product("bmd,bmn->bdn", x.key, of_logits)
-        of_key = product("bmn,bnd->bmd", of_logits, x.query)
-        of_value = product("bmn,bnv->bmv", weights, grad)
+        of_weights = _product("bmv,bnv->bmn", x.value, grad)
+        of_logits = _logit_gradients(x, of_weights, inner[..., 0], log_total, areas)
+        of_query = _product("bmd,bmn->bdn", x.key, of_logits)
+        of_key = _product("bmn,bnd->bmd", of_logits, x.query)
+        of_value = _product("bmn,bnv->bmv", weights, grad)
         return jnp.swapaxes(of_query, 1, 2), (of_key, of_value)
 
     parts = blocks.cut(grad), blocks.cut(inner), *stored
@@ -112,14 +106,7 @@ attend.defvjp(_forward, _backward)
 def _logits(x: Block) -> Float[Array, "b M n"]:
     # Queries lie on the minor axis: windows of cells are then contiguous slices, and no
     # product has to transpose logits or weights.
-    return product("bmd,bnd->bmn", x.key, x.query)
-
-
-def _sweep(area, maps, per_query, x: Block, areas: Areas, unroll: bool):
-    """By the implementation that the areas name."""
-    if areas.implementation == "pallas":
-        return area_kernel.sweep(area, maps, per_query, x, areas)
-    return area_sweep.sweep(area, maps, per_query, x, areas, unroll=unroll)
+    return _product("bmd,bnd->bmn", x.key, x.query)
 
 
 def _drop(weight, keep):
@@ -141,14 +128,12 @@ def _weights(x: Block, areas: Areas):
 
     # With dropout a loop stores the results: their hash is not drawn again per cell.
     unroll = not areas.dropout_rate
-    weights, total = _sweep(area, (logits,), (highest,), x, areas, unroll)
+    weights, total = sweep(area, (logits,), (highest,), x, areas, unroll=unroll)
     total = jnp.where(total > 0, total, 1)
     return weights / total[:, None], highest + jnp.log(total)
 
 
 def _logit_gradients(x: Block, of_weights, inner, log_total, areas: Areas):
-    """d logits [b, M, n]."""
-
     def area(share, keep, sums, per_query):
         (logit, gradient), (log_total, inner) = sums, per_query
         weight = jnp.exp(logit * share - log_total)
@@ -156,8 +141,7 @@ def _logit_gradients(x: Block, of_weights, inner, log_total, areas: Areas):
         result = share * (survives * areas.factor(share) * gradient - weight * inner)
         return result, jnp.zeros_like(inner)
 
-    maps, per_query = (_logits(x), of_weights), (log_total, inner)
-    return _sweep(area, maps, per_query, x, areas, unroll=False)[0]
+    return sweep(area, (_logits(x), of_weights), (log_total, inner), x, areas)[0]
 
 
 class Blocks:
@@ -189,13 +173,8 @@ class Blocks:
     def map(self, block: Callable, *more, summed: tuple = ()):
         """Runs (Block, *parts of `more`) -> (results, sums) over all blocks.
 
-        Args:
-            block: the function.
-            more: arrays [G, Q, ...] that are handed over part by part.
-            summed: what the sums are shaped like, [B, ...].
-
-        Returns:
-            The results, [G, Q, ...]; the sums of an example's blocks, [G, b, M, ...].
+        `more` are arrays [G, Q, ...], the sums are shaped like those of `summed`.
+        Returns the results, [G, Q, ...], and the sums over an example's blocks.
         """
         groups, along = self.query.shape[:2]
 
@@ -206,7 +185,7 @@ class Blocks:
                 results, added = block(x, *row[2])
                 return jax.tree.map(jnp.add, sums, added), results
 
-            start = tuple(zeros_like(x) for x in cells[: len(summed)])
+            start = tuple(_zeros_like(x) for x in cells[: len(summed)])
             return _scan(step, start, (jnp.arange(along), query, more))
 
         rows = jnp.arange(groups), self.cells, self.query, more
@@ -234,3 +213,137 @@ def _block_shape(batch: int, cells: int, queries: int) -> tuple[int, int]:
     # As equal as possible, of whole vectors of 16 floats.
     blocks = -(-queries // fit)
     return 1, min(queries, -(-queries // blocks // 16) * 16)
+
+
+def _zeros_like(x: Array) -> Array:
+    # Zeros that vary over the mesh axes of x: shard_map wants it of a loop.
+    return jnp.where(False, x, 0).astype(jnp.float32)
+
+
+def use_loops() -> bool:
+    """Whether loops walk over the sizes."""
+    # On CPU what a loop carries is stored once, where XLA computes an unrolled chain of
+    # shifted slices again for every shift. On accelerators a loop moves six to nine
+    # times as many bytes as the sizes written out (docs/performance.md).
+    return jax.default_backend() == "cpu"
+
+
+def sweep(
+    area: Callable,
+    maps: tuple[Float[Array, "b M n"], ...],
+    per_query: tuple[Float[Array, "b n"], ...],
+    block: Block,
+    areas: Areas,
+    *,
+    unroll: bool = False,
+) -> tuple[Float[Array, "b M n"], Float[Array, "b n"]]:
+    """Gives every cell the sum of what its areas give, and the total of all areas.
+
+    Args:
+        area: (1 / its cells, keep, sums of the maps over it, `per_query`) -> (what it
+            gives each of its cells, what it adds to the total). `keep` tells what
+            survives dropout, None without. The first sum of an area with a masked
+            cell is LOWEST: there both results must be 0, as an exponential of it is.
+        maps, per_query: what is summed over areas, and numbers that `area` also needs.
+        block: whose mask, place and seeds are read.
+        areas: whose sizes are visited, by its implementation.
+        unroll: on CPU, whether the sizes of one width are one stretch of code. Faster
+            if a result is stored before it is spread, as an exponential that a sum
+            reads as well is; slower if XLA computes it again at every cell.
+    """
+    if areas.implementation == "pallas":
+        return area_kernel.sweep(area, maps, per_query, block, areas)
+    grid, sizes = areas.grid, areas.sizes
+    per_query = [x[:, None, None] for x in per_query]
+    maps = [x.reshape(len(x), *grid, -1) for x in maps]
+    valid = jnp.ones((1, *grid, 1), bool)
+    if block.mask is not None:
+        valid = block.mask.reshape(-1, *grid, 1)
+        maps = [jnp.where(valid, x, 0) for x in maps]
+
+    def visit(size, sums, total):
+        *sums, count = sums
+        number = jnp.asarray(size[0] * size[1], jnp.float32)
+        keep = _keep(block, areas, size, sums[0].shape)
+        sums[0] = jnp.where(count == number, sums[0], pooling.LOWEST)
+        result, term = area(1 / number, keep, sums, per_query)
+        return total + term.sum(axis=(1, 2)), result
+
+    summed = *maps, valid.astype(jnp.float32)
+    start = _zeros_like(maps[0][:, 0, 0])
+    if use_loops():
+        total, results = _sweep_in_loops(visit, summed, start, sizes[-1], unroll)
+    else:
+        total, results = _sweep_unrolled(visit, summed, start, sizes)
+    return results.reshape(len(results), -1, results.shape[-1]), total
+
+
+def _keep(block: Block, areas: Areas, size, shape):
+    if block.seeds is None:
+        return None
+    examples, rows, columns, queries = map(jnp.arange, shape)
+    ids = pooling.area_ids(
+        block.first[0] + examples,
+        rows,
+        columns,
+        block.first[1] + queries,
+        (block.shape[0], *areas.grid, block.shape[1]),
+    )
+    return pooling.keep_mask(block.seeds[areas.index(size)], ids, areas.dropout_rate)
+
+
+def _sweep_unrolled(visit, summed, total, sizes):
+    sums = [pooling.area_sums(x, sizes) for x in summed]
+    results = []
+    for size, *of_size in zip(sizes, *sums, strict=True):
+        total, result = visit(size, of_size, total)
+        results.append(result)
+    return total, pooling.spread_to_cells(results, sizes, summed[0].shape[1:3])
+
+
+def _sweep_in_loops(visit, summed, total, largest, unroll):
+    # Every size has a whole grid [H, W]: its entry at (i, j) is the area with that
+    # first cell, and those that stick out of the map hold too few valid cells. So all
+    # sizes have one shape, as a loop needs it.
+    rows, columns = summed[0].shape[1:3]
+    up, left = largest[0] - 1, largest[1] - 1
+    store = jax.lax.dynamic_update_slice
+    framed = jax.tree.map(
+        lambda x: jnp.pad(x, ((0, 0), (0, up), (0, left), (0, 0))), summed
+    )
+
+    def width(w, state):
+        total, wide, tall_parts, wide_parts = state
+        wide = _lengthen(wide, framed, w, 2)
+
+        def height(h, state):
+            total, sums, parts = state
+            sums = _lengthen(sums, wide, h, 1)
+            total, result = visit((h + 1, w + 1), sums, total)
+            return total, sums, store(parts, result[None], (h, 0, up, 0, 0))
+
+        state = total, jax.tree.map(_zeros_like, summed), tall_parts
+        total, _, tall_parts = jax.lax.fori_loop(
+            0, largest[0], height, state, unroll=unroll
+        )
+        strip = pooling.spread_windows(tall_parts, 1, rows)
+        wide_parts = store(wide_parts, strip[None], (w, 0, 0, left, 0))
+        return total, wide, tall_parts, wide_parts
+
+    def parts(count: int, axis: int) -> Array:
+        zeros = pooling.pad_axis(_zeros_like(summed[0]), axis, count - 1, 0)
+        return jnp.broadcast_to(zeros, (count, *zeros.shape))
+
+    wide = jax.tree.map(lambda x: _zeros_like(x[:, :, :columns]), framed)
+    state = total, wide, parts(largest[0], 1), parts(largest[1], 2)
+    total, *_, wide_parts = jax.lax.fori_loop(0, largest[1], width, state)
+    return total, pooling.spread_windows(wide_parts, 2, columns)
+
+
+def _lengthen(sums, source, step, axis: int):
+    """Windows one cell longer along an axis: adds the cell `step` after their start."""
+
+    def add(x, y):
+        return x + jax.lax.dynamic_slice_in_dim(y, step, x.shape[axis], axis)
+
+    return jax.tree.map(add, sums, source)

@@ -27,14 +27,13 @@ PADDINGS = ("same", "floor")
 def pool_mask(mask: Bool[Array, "B W"], size: int) -> Bool[Array, "B w"]:
     """Columns of a pooled map that hold valid cells only.
 
-    The first column stays valid as long as the map has one valid cell, so that a
-    very short recording is never empty.
+    The first stays valid as long as the map has one valid cell.
     """
     if size == 1:
         return mask
     columns = mask.shape[1] // size
     pooled = mask[:, : columns * size].reshape(-1, columns, size).all(axis=-1)
-    # Else attention and statistics would have nothing to read.
+    # Else attention would have nothing to read in a very short recording.
     return pooled.at[:, 0].set(mask[:, 0])
 
 
@@ -84,14 +83,6 @@ def pool(
     return jnp.where(mask[:, None, :, None], max_pool(x, size), 0), mask
 
 
-def drop_column(mask: Bool[Array, "B W"]) -> Bool[Array, "B V"]:
-    """Columns valid under a kernel that reads a column and the next: V = W - 1.
-
-    The first stays valid as long as the map has one valid cell, as in `pool_mask`.
-    """
-    return mask[:, 1:].at[:, 0].set(mask[:, 0])
-
-
 def columns(x: Float[Array, "B H W D"]) -> Float[Array, "B W C"]:
     """One vector per column (time step): C = H * D, channels innermost."""
     batch, rows, steps, depth = x.shape
@@ -137,9 +128,6 @@ class ConvSpec:
 class ConvBlock(nnx.Module):
     """Conv -> batch norm -> activation -> zero padded cells -> max-pool.
 
-    Padded columns neither enter the batch statistics nor leak into their neighbors,
-    so the valid cells are what they would be in a map that ends with them.
-
     Example:
         spec = ConvSpec(kernel=(3, 5), pool=(2, 2), norm="none", activation="leaky_relu")
         block = ConvBlock(3, 128, spec, rngs=nnx.Rngs(0))
@@ -176,10 +164,67 @@ class ConvBlock(nnx.Module):
     ) -> tuple[Float[Array, "B h w D"], Bool[Array, "B w"]]:
         """Returns the new map and its valid columns; invalid ones of x must be 0."""
         x = self.conv(x)
-        mask = mask if x.shape[2] == mask.shape[1] else drop_column(mask)
+        if x.shape[2] < mask.shape[1]:
+            # An even kernel reads a column and the next; the first stays, as in pools.
+            mask = mask[:, 1:].at[:, 0].set(mask[:, 0])
         cells = mask[:, None, :]
         x = normalize(self.norm, x, cells)
         # Before pooling padding is the lowest number, so that it is never a maximum.
         fill = 0 if self.spec.pool == (1, 1) else jnp.finfo(x.dtype).min
         x = jnp.where(cells[..., None], activate(x, self.spec.activation), fill)
         return pool(x, mask, self.spec.pool)
+
+
+class DilatedResidualBlock(nnx.Module):
+    """3x3 dilated convolutions in a row, plus one beside them.
+
+        out = f_n(... f_1(x)) + g(x)
+
+    where every f_i is conv -> batch norm -> LeakyReLU (slope 0.01), and g is one
+    convolution of the same kind to the same channels, with or without the activation.
+    Source: Meng et al., Speech Emotion Recognition From 3D Log-Mel Spectrograms With
+    Deep Learning Network (ADRNN), IEEE Access 7, 2019.
+
+    Differs from the paper: its figures were not available; layers and channels follow
+    the public re-implementations of ADRNN and ADSRNN.
+    """
+
+    def __init__(
+        self,
+        features_in: int,
+        features: tuple[int, ...],
+        *,
+        dilation: int = 2,
+        skip_activation: str,
+        bn_momentum: float = 0.9,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Makes convolutions of `features` channels, one after the other.
+
+        `skip_activation` is that of g; modes and momentum are those of `ConvSpec`.
+        """
+
+        def block(ins: int, outs: int, activation: str) -> ConvBlock:
+            spec = ConvSpec(
+                kernel=(3, 3),
+                dilation=dilation,
+                activation=activation,
+                bn_momentum=bn_momentum,
+            )
+            return ConvBlock(ins, outs, spec, dtype=dtype, rngs=rngs)
+
+        ins = (features_in, *features[:-1])
+        self.convs = nnx.List(
+            [block(i, o, "leaky_relu") for i, o in zip(ins, features, strict=True)]
+        )
+        self.skip = block(features_in, features[-1], skip_activation)
+
+    def __call__(
+        self, x: Float[Array, "B H W C"], mask: Bool[Array, "B W"]
+    ) -> tuple[Float[Array, "B H W D"], Bool[Array, "B W"]]:
+        """Returns the new map and the mask as it was; invalid columns of x must be 0."""
+        y = x
+        for conv in self.convs:
+            y, _ = conv(y, mask)
+        return y + self.skip(x, mask)[0], mask

@@ -122,11 +122,7 @@ def kernel_gradient(
     padding: tuple[tuple[int, int], tuple[int, int]],
     dilation: tuple[int, int],
 ) -> Float[Array, "h w C D"]:
-    """Gradient of a stride-1 convolution's kernel, float32.
-
-    `size` is the kernel's, `gradient` that of the output; padding and dilation are those
-    of the convolution.
-    """
+    """Gradient of a stride-1 convolution's kernel of a `size`, float32."""
     (rows, columns), (down, along) = size, dilation
     (examples, height, width, out), ins = gradient.shape, x.shape[-1]
     on_map, on_gradient, floats = _place_columns(rows, columns, ins, out)

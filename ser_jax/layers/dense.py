@@ -37,13 +37,8 @@ def batch_norm(kind: str, features: int, momentum: float, rngs: nnx.Rngs):
 def normalize(norm: nnx.BatchNorm | None, x: Array, mask: Array | None) -> Array:
     """Batch norm whose statistics count the rows (or cells) where mask is True.
 
-    Args:
-        norm: what `batch_norm` made; None leaves x as it is.
-        x: values, features last.
-        mask: broadcasts against x without its last axis; None = everything counts.
-
-    Returns:
-        Values of x's shape and dtype; what is outside the mask has no meaning.
+    The mask broadcasts against x without its last axis, the features. What is outside
+    it has no meaning in the result. `norm` is what `batch_norm` made.
     """
     if norm is None:
         return x
@@ -54,10 +49,7 @@ def normalize(norm: nnx.BatchNorm | None, x: Array, mask: Array | None) -> Array
 
 
 class DenseBlock(nnx.Module):
-    """A linear layer with batch norm and activation, in either order.
-
-    Rows in the padding neither enter the batch statistics nor come out: they are 0.
-    """
+    """A linear layer (with bias) with batch norm and activation, in either order."""
 
     def __init__(
         self,
@@ -71,18 +63,12 @@ class DenseBlock(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the linear layer (with bias) and the normalization.
+        """Makes the layers.
 
         Args:
-            features_in: features that come in.
-            features_out: features that leave.
-            norm: as in `batch_norm`.
-            activation: as in `activate`.
-            order: `norm_first`: linear, norm, activation; `act_first`: linear,
-                activation, norm.
+            norm, activation: as in `batch_norm` and `activate`.
+            order: `norm_first`, or `act_first`: the activation before the norm.
             bn_momentum: share of the old running statistics kept at a step, in [0, 1).
-            dtype: of the computation.
-            rngs: stream `params`.
         """
         check_mode("norm", norm, NORMS)
         check_mode("activation", activation, ACTIVATIONS)

@@ -60,16 +60,13 @@ class AttentionPool(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes W, b and u (u has no bias: it would cancel in the softmax).
+        """Makes W, b and u (u has no bias: it would cancel in the softmax), D features.
 
         Args:
-            features_in: D.
             hidden: rows of W; 0 for `activation="none"`, which has no hidden layer.
             activation: `none`, `sigmoid`, `tanh` or `relu`.
             scale: factor on the scores; 1 = plain softmax, towards 0 = averaging.
             combine: `sum`, or `mean`: the sum divided by the number of valid steps.
-            dtype: of the computation.
-            rngs: stream `params`.
 
         Raises:
             ValueError: for an unknown mode, or a `hidden` that does not fit it.
@@ -108,33 +105,23 @@ class AttentionPool(nnx.Module):
 
 
 def statistics(
-    x: Float[Array, "B L D"], mask: Bool[Array, "B L"], *, epsilon: float = 1e-8
+    x: Float[Array, "B L D"], mask: Bool[Array, "B L"]
 ) -> dict[str, Float[Array, "B D"]]:
     """`max`, `mean` and `std` (population) over the valid steps; zeros without any.
 
-    Computed in float32, returned in x's dtype. `epsilon` is added to the variance: the
-    root of a constant sequence would have no gradient.
+    The statistics pooling unit of MSCNN-SPU (Peng, Lu, Pan, Liu, ICASSP 2021, arXiv
+    2106.04133). Computed in float32, returned in x's dtype.
     """
     cells, some = mask[..., None], mask.any(axis=1)[:, None]
     values = jnp.where(cells, x.astype(jnp.float32), 0)
     count = jnp.maximum(mask.sum(axis=1), 1)[:, None]
     mean = values.sum(axis=1) / count
     spread = jnp.where(cells, values - mean[:, None], 0)
-    std = jnp.sqrt(jnp.square(spread).sum(axis=1) / count + epsilon)
+    # 1e-8: the root of a constant sequence would have no gradient.
+    std = jnp.sqrt(jnp.square(spread).sum(axis=1) / count + 1e-8)
     highest = jnp.where(cells, values, jnp.finfo(jnp.float32).min).max(axis=1)
     results = {"max": highest, "mean": mean, "std": std}
     return {k: jnp.where(some, v, 0).astype(x.dtype) for k, v in results.items()}
-
-
-def statistics_pool(
-    x: Float[Array, "B L D"], mask: Bool[Array, "B L"]
-) -> Float[Array, "B C"]:
-    """The statistics pooling unit: [maximum, mean, deviation], C = 3 D.
-
-    Peng, Lu, Pan, Liu: Efficient Speech Emotion Recognition Using Multi-Scale CNN and
-    Attention, ICASSP 2021 (arXiv 2106.04133). See `statistics`.
-    """
-    return jnp.concatenate([*statistics(x, mask).values()], axis=-1)
 
 
 def cross_weights(
@@ -157,15 +144,8 @@ def cross_attention(
     """Reads a sequence with queries from elsewhere: softmax_l(q . k_l) k_l.
 
     The attention of MSCNN-SPU-ATT (Peng et al., ICASSP 2021): keys are the values,
-    there are no weight matrices and no scale.
-
-    Args:
-        query: one vector per example, or any number of them on axes between.
-        keys: the sequence.
-        mask: True where a step is valid.
-
-    Returns:
-        One vector per query; zeros where no step is valid.
+    there are no weight matrices and no scale. An example may have any number of queries
+    on axes between; one without a valid step reads zeros.
     """
     keys = jnp.where(mask[..., None], keys, 0)
     weights = cross_weights(query, keys, mask).astype(keys.dtype)

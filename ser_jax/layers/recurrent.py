@@ -7,8 +7,10 @@ the forget gate of Gers et al. 2000. With gates in the order i, f, g, o:
     c_t = sigmoid(f_t) c_(t-1) + sigmoid(i_t) tanh(g_t)
     h_t = sigmoid(o_t) tanh(c_t)
 
-A step outside the mask keeps h and c and gives output 0, wherever it is. Parameters of a direction: `kernel_in` W [D, 4H], `kernel` U [H, 4H], one bias b [4H].
-They start as in Keras: W Glorot uniform, U orthogonal, b zeros but `forget_bias` at f.
+A step outside the mask keeps h and c and gives output 0, wherever it is.
+
+Parameters of a direction: `kernel_in` W [D, 4H], `kernel` U [H, 4H], one bias b [4H].
+They start as in Keras: W Glorot uniform, U orthogonal, b zeros but 1 at the forget gate.
 (PyTorch has a second bias that is added to the first, and so counts 4H more.)
 """
 
@@ -19,99 +21,26 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-State = tuple[Float[Array, "B H"], Float[Array, "B H"]]
-
-
-def lstm_scan(
-    gates: Float[Array, "B T G"],
-    mask: Bool[Array, "B T"],
-    kernel: Float[Array, "H G"],
-    initial: State | None = None,
-) -> tuple[Float[Array, "B T H"], State]:
-    """Runs the recurrence, forwards in time.
-
-    Args:
-        gates: x W + b of every step, G = 4H in the order i, f, g, o.
-        mask: True where a step is valid.
-        kernel: U, from the state to the gates.
-        initial: h and c before the first step; None = zeros.
-
-    Returns:
-        The outputs; h (both in the gates' dtype) and c (float32) after the last step.
-    """
-    states, cell = _states(gates, mask, kernel, initial)
-    return jnp.where(mask[..., None], states, 0), (states[:, -1], cell)
-
-
-def _states(gates, mask, kernel, initial):
-    """h after every step [B, T, H], valid or not, and the last c [B, H]."""
-    # c is float32 in every dtype: it adds up small terms over the whole sequence.
-    dtype = gates.dtype
-    if initial is None:
-        zeros = jnp.zeros((gates.shape[0], kernel.shape[0]), jnp.float32)
-        initial = zeros, zeros
-    h, c = initial
-    kernel = kernel.astype(dtype)
-
-    def step(state, inputs):
-        h, c = state
-        x, valid = inputs
-        x = x + jnp.dot(h, kernel, preferred_element_type=jnp.float32)
-        i, f, g, o = jnp.split(x, 4, axis=-1)
-        new_c = nnx.sigmoid(f) * c + nnx.sigmoid(i) * jnp.tanh(g)
-        new_h = (nnx.sigmoid(o) * jnp.tanh(new_c)).astype(dtype)
-        valid = valid[:, None]
-        h, c = jnp.where(valid, new_h, h), jnp.where(valid, new_c, c)
-        return (h, c), h
-
-    state = h.astype(dtype), c.astype(jnp.float32)
-    steps = jnp.swapaxes(gates, 0, 1), mask.T
-    (_, c), states = jax.lax.scan(step, state, steps)
-    return jnp.swapaxes(states, 0, 1), c
-
 
 class LSTM(nnx.Module):
-    """One LSTM layer over a padded sequence; see the module's equations."""
+    """One LSTM layer over a padded sequence, forwards in time."""
 
     def __init__(
-        self,
-        features_in: int,
-        features: int,
-        *,
-        reverse: bool = False,
-        forget_bias: float = 1.0,
-        dtype=jnp.float32,
-        rngs: nnx.Rngs,
+        self, features_in: int, features: int, *, dtype=jnp.float32, rngs: nnx.Rngs
     ):
-        """Makes W, U and b; D = `features_in`, H = `features`.
-
-        Args:
-            features_in, features: sizes of a step and of the state.
-            reverse: from the last step to the first; output t stays at t.
-            forget_bias: initial bias of the forget gate.
-            dtype, rngs: see `ser_jax.layers`; the cell state is float32.
-        """
+        """Makes W, U and b; D = `features_in`, H = `features`."""
         self.kernel_in, self.kernel, self.bias = _parameters(
-            features_in, features, (), forget_bias, rngs
+            features_in, features, (), rngs
         )
-        self.reverse, self.dtype = reverse, dtype
+        self.dtype = dtype
 
     def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        mask: Bool[Array, "B T"],
-        initial: State | None = None,
-    ) -> tuple[Float[Array, "B T H"], State]:
-        """Returns the outputs, and h and c after the last valid step (`reverse`: the
-        first); `initial`: h and c to start from, None = zeros.
-        """
+        self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
+    ) -> tuple[Float[Array, "B T H"], Float[Array, "B H"]]:
+        """Returns the outputs, and h after the last valid step (zeros without any)."""
         gates = _project(x, mask, self.kernel_in, self.bias, self.dtype)
-        if not self.reverse:
-            return lstm_scan(gates, mask, self.kernel[...], initial)
-        outputs, state = lstm_scan(
-            gates[:, ::-1], mask[:, ::-1], self.kernel[...], initial
-        )
-        return outputs[:, ::-1], state
+        states = _states(gates, mask, self.kernel[...])
+        return jnp.where(mask[..., None], states, 0), states[:, -1]
 
 
 class BiLSTM(nnx.Module):
@@ -128,29 +57,20 @@ class BiLSTM(nnx.Module):
     """
 
     def __init__(
-        self,
-        features_in: int,
-        features: int,
-        *,
-        forget_bias: float = 1.0,
-        dtype=jnp.float32,
-        rngs: nnx.Rngs,
+        self, features_in: int, features: int, *, dtype=jnp.float32, rngs: nnx.Rngs
     ):
-        """Makes both directions' W, U and b; arguments as in `LSTM`, H of each."""
+        """Makes both directions' W, U and b; D = `features_in`, H = `features` each."""
         self.kernel_in, self.kernel, self.bias = _parameters(
-            features_in, features, (2,), forget_bias, rngs
+            features_in, features, (2,), rngs
         )
         self.dtype = dtype
 
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
     ) -> tuple[Float[Array, "B T C"], Float[Array, "B C"]]:
-        """Runs over the sequence.
-
-        Returns:
-            The outputs, forwards then backwards, C = 2H; and the forward state after
-            the last valid step beside the backward state after the first (zeros where
-            no step is valid).
+        """Returns the outputs, forwards then backwards, C = 2H; and the forward state
+        after the last valid step beside the backward state after the first (zeros where
+        no step is valid).
         """
         gates = _project(x, mask, self.kernel_in, self.bias, self.dtype)
         outputs, last = _both_ways(
@@ -164,17 +84,9 @@ def cut_windows(
 ) -> tuple[Float[Array, "B M W D"], Bool[Array, "B M W"]]:
     """Cuts sequences into windows; window i starts at i * step.
 
-    There are M = ceil((T - size) / step) + 1 windows, and one if T <= size. The last
-    is filled with zeros, masked, where it runs over.
-
-    Args:
-        x: the sequences.
-        mask: True where a step is valid.
-        size: W, steps of a window.
-        step: steps from one window's start to the next one's.
-
-    Raises:
-        ValueError: if size or step is below 1.
+    There are M = ceil((T - size) / step) + 1 windows of W = `size` steps, and one if
+    T <= size. The last is filled with zeros, masked, where it runs over. Raises a
+    ValueError if size or step is below 1.
     """
     if min(size, step) < 1:
         raise ValueError(f"size, step: expected at least 1, got {size}, {step}")
@@ -217,38 +129,27 @@ class SlidingBiLSTM(nnx.Module):
         size: int,
         step: int,
         carry: bool,
-        forget_bias: float = 1.0,
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes a `BiLSTM`, whose arguments the others are.
+        """Makes a `BiLSTM` for windows as in `cut_windows`.
 
-        Args:
-            size: W, steps of a window.
-            step: steps from one window's start to the next one's.
-            carry: hand the states on from window to window.
-
-        Raises:
-            ValueError: for windows that overlap or leave gaps while states are carried.
+        `carry` hands the states on from window to window; a ValueError is raised if
+        these then overlap or leave gaps.
         """
         if carry and step != size:
             raise ValueError(
                 f"step: expected size ({size}) to carry the state, got {step}; use "
                 "carry=False or windows that lie end to end"
             )
-        self.lstm = BiLSTM(
-            features_in, features, forget_bias=forget_bias, dtype=dtype, rngs=rngs
-        )
+        self.lstm = BiLSTM(features_in, features, dtype=dtype, rngs=rngs)
         self.size, self.step, self.carry = size, step, carry
 
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
     ) -> tuple[Float[Array, "B M W C"], Float[Array, "B M C"], Bool[Array, "B M W"]]:
-        """Runs over the windows (see `cut_windows` for their number).
-
-        Returns:
-            The outputs, C = 2H; each window's last states (forwards beside backwards,
-            zeros for a window of padding); and the windows' mask.
+        """Returns the outputs, C = 2H; each window's last states (forwards beside
+        backwards, zeros for a window of padding); and the windows' mask.
         """
         lstm = self.lstm
         # Steps are projected before they are cut: overlapping windows share the matmul.
@@ -261,7 +162,7 @@ class SlidingBiLSTM(nnx.Module):
         return *_both_ways(gates, mask, lstm.kernel[...], carry=self.carry), mask
 
 
-def _parameters(features_in, features, directions, forget_bias, rngs):
+def _parameters(features_in, features, directions, rngs):
     """W [D, (2,) 4H], U [(2,) H, 4H] and b [(2,) 4H]."""
     gates = 4 * features
 
@@ -270,7 +171,7 @@ def _parameters(features_in, features, directions, forget_bias, rngs):
         each = [init(rngs.params(), (rows, gates)) for _ in range(*directions or (1,))]
         return jnp.stack(each, axis=axis) if directions else each[0]
 
-    bias = jnp.zeros((*directions, 4, features)).at[..., 1, :].set(forget_bias)
+    bias = jnp.zeros((*directions, 4, features)).at[..., 1, :].set(1.0)
     return (
         nnx.Param(make(jax.nn.initializers.glorot_uniform(), features_in, 1)),
         nnx.Param(make(jax.nn.initializers.orthogonal(), features, 0)),
@@ -287,6 +188,29 @@ def _project(x, mask, kernel, bias, dtype):
     return flat.reshape(*x.shape[:2], *bias.shape) + bias
 
 
+def _states(gates, mask, kernel):
+    """h after every step [B, T, H], valid or not, from projected steps [B, T, 4H]."""
+    dtype = gates.dtype
+    kernel = kernel.astype(dtype)
+
+    def step(state, inputs):
+        h, c = state
+        x, valid = inputs
+        x = x + jnp.dot(h, kernel, preferred_element_type=jnp.float32)
+        i, f, g, o = jnp.split(x, 4, axis=-1)
+        new_c = nnx.sigmoid(f) * c + nnx.sigmoid(i) * jnp.tanh(g)
+        new_h = (nnx.sigmoid(o) * jnp.tanh(new_c)).astype(dtype)
+        valid = valid[:, None]
+        h, c = jnp.where(valid, new_h, h), jnp.where(valid, new_c, c)
+        return (h, c), h
+
+    # c is float32 in every dtype: it adds up small terms over the whole sequence.
+    zeros = jnp.zeros((gates.shape[0], kernel.shape[0]), jnp.float32)
+    steps = jnp.swapaxes(gates, 0, 1), mask.T
+    _, states = jax.lax.scan(step, (zeros.astype(dtype), zeros), steps)
+    return jnp.swapaxes(states, 0, 1)
+
+
 def _both_ways(gates, mask, kernel, *, carry):
     """Both directions' outputs [B, M, W, 2H] and last states [B, M, 2H] of windows.
 
@@ -298,8 +222,8 @@ def _both_ways(gates, mask, kernel, *, carry):
     turned = jnp.stack([gates[..., 0, :], gates[:, :, ::-1, 1]])
     masks = jnp.stack([mask, mask[:, :, ::-1]])
     rows = (2, batch, count * size) if carry else (2, batch * count, size)
-    states, _ = jax.vmap(_states, in_axes=(0, 0, 0, None))(
-        turned.reshape(*rows, features), masks.reshape(rows), kernel, None
+    states = jax.vmap(_states)(
+        turned.reshape(*rows, features), masks.reshape(rows), kernel
     )
     states = states.reshape(2, batch, count, size, -1)
     last = jnp.concatenate([*states[:, :, :, -1]], axis=-1)

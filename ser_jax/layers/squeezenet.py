@@ -4,6 +4,8 @@ Iandola et al.: SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and
 model size, arXiv 1602.07360; version 1.1 of the authors' repository.
 """
 
+import functools
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -29,17 +31,8 @@ FIRES = (
 class Fire(nnx.Module):
     """1x1 squeeze, then 1x1 and 3x3 expand side by side, each with ReLU."""
 
-    def __init__(
-        self,
-        features_in: int,
-        squeeze: int,
-        expand: int,
-        *,
-        dtype=jnp.float32,
-        rngs: nnx.Rngs,
-    ):
+    def __init__(self, features_in: int, squeeze: int, expand: int, **common):
         """Makes the three convolutions; 2 * `expand` channels leave."""
-        common = {"dtype": dtype, "rngs": rngs}
         self.squeeze1x1 = strided.conv(features_in, squeeze, Geometry(1), **common)
         self.expand1x1 = strided.conv(squeeze, expand, Geometry(1), **common)
         self.expand3x3 = strided.conv(squeeze, expand, Geometry(3, 1, 1), **common)
@@ -74,27 +67,17 @@ class SqueezeNet(strided.Trunk):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the convolutions, with biases.
+        """Makes the convolutions, with biases; `width` multiplies all channel counts.
 
-        Args:
-            features_in: channels that come in.
-            width: multiplies every channel count.
-            classes: of the head that `logits` reads; 0 = no head.
-            dtype: of the computation.
-            rngs: stream `params`.
+        `classes` is the size of the head that `logits` reads, 0 for none.
         """
-
-        def wide(features: int) -> int:
-            return scale_width(features, width)
-
+        wide = functools.partial(scale_width, width=width)
         common = {"dtype": dtype, "rngs": rngs}
         self.conv1 = strided.conv(features_in, wide(64), STEM, **common)
         ins = [wide(64), *(2 * wide(expand) for _, _, expand, _ in FIRES)]
         self.fires = nnx.List(
-            [
-                Fire(i, wide(squeeze), wide(expand), **common)
-                for i, (_, squeeze, expand, _) in zip(ins[:-1], FIRES, strict=True)
-            ]
+            Fire(i, wide(squeeze), wide(expand), **common)
+            for i, (_, squeeze, expand, _) in zip(ins[:-1], FIRES, strict=True)
         )
         self.features = ins[-1]
         self.head = nnx.data(None)
@@ -136,8 +119,7 @@ class SqueezeNet(strided.Trunk):
     ) -> Float[Array, "B K"]:
         """Class scores of a last map: the head with ReLU, averaged over valid cells.
 
-        Raises:
-            ValueError: if the network was made without a head.
+        Raises a ValueError if the network was made without a head.
         """
         if self.head is None:
             raise ValueError("classes: expected at least 1 for logits, got 0")

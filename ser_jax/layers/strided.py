@@ -84,13 +84,9 @@ class Trunk(nnx.Module):
     a map [B, H, W, C] with its mask [B, W] (first the valid frames, then padding) and
     return the last map [B, h, w, D] with the mask of its valid columns; they raise a
     ValueError if the map has fewer bands than `shortest`.
-
-    Attributes:
-        features: D, channels of the last map.
-        dtype: of the computation.
     """
 
-    features: int
+    features: int  # D, channels of the last map
     dtype: jnp.dtype
 
     @property
@@ -109,11 +105,8 @@ def mask_and_pad(
 ) -> tuple[Float[Array, "B H V D"], Int[Array, " B"]]:
     """The map with zeros where it is not valid, and every row's length.
 
-    A row shorter than `shortest` is taken to end in zeros up to it; so is one without
-    any valid column.
-
-    Raises:
-        ValueError: if the map has fewer bands than `shortest`.
+    A row shorter than `shortest`, or without any valid column, is taken to end in zeros
+    up to it.
     """
     if x.shape[1] < shortest:
         raise ValueError(

@@ -35,16 +35,10 @@ def combine_logits(
     valid: Bool[Array, "B M"],
     shares: tuple[float, ...],
 ) -> Float[Array, "B K"]:
-    """Logarithms of the windows' posteriors, added up by their shares; float32.
+    """Log of the windows' posteriors, added up by their shares; float32.
 
-    Args:
-        logits: of every window.
-        valid: windows that count; their shares keep their ratios and add up to 1. If
-            there is none, all count.
-        shares: what `combination_weights` gives.
-
-    Returns:
-        log p, whose softmax is p.
+    Shares (`combination_weights`) of the valid windows keep their ratios and add up to
+    1; if there is none, all count. The softmax of the result is the posterior.
     """
     # Posteriors are added, not logits; in the logarithm, so that a window that is
     # certain of a class does not underflow.
@@ -72,14 +66,9 @@ class WindowAttention(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the matrices W (no bias).
+        """Makes the matrices W [D, D] (no bias) of M windows.
 
-        Args:
-            features: D of a window.
-            windows: M.
-            sharing: `separate`: one W per window; `shared`: one W.
-            dtype: of the computation.
-            rngs: stream `params`.
+        `sharing` is `separate`: one W per window, or `shared`: one W.
         """
         check_mode("attention", sharing, SHARING)
         count = windows if sharing == "separate" else 1

@@ -10,9 +10,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns
+from ser_jax.layers.conv_blocks import (
+    ConvBlock,
+    ConvSpec,
+    DilatedResidualBlock,
+    columns,
+)
 from ser_jax.layers.dense import DenseBlock, scale_width
-from ser_jax.layers.dilated import DilatedResidualBlock
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
 from ser_jax.models.model import (

@@ -11,9 +11,14 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns, pool
+from ser_jax.layers.conv_blocks import (
+    ConvBlock,
+    ConvSpec,
+    DilatedResidualBlock,
+    columns,
+    pool,
+)
 from ser_jax.layers.dense import check_mode, scale_width
-from ser_jax.layers.dilated import DilatedResidualBlock
 from ser_jax.layers.recurrent import SlidingBiLSTM
 from ser_jax.layers.window_attention import (
     WindowAttention,

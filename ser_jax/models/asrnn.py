@@ -129,7 +129,7 @@ class Asrnn(DenseOutput, nnx.Module):
     def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
         """The output of the layer of 64."""
         x, mask = self.windows(*self.steps(batch))
-        _, (state, _) = self.lstm(x, mask)
+        _, state = self.lstm(x, mask)
         attended = self.attention(x, mask)
         x = jnp.concatenate([attended, state.astype(attended.dtype)], axis=-1)
         x = self.hidden(x, mask.any(axis=1))

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ser_jax.layers import area_pooling, area_streaming, area_sweep
-from ser_jax.layers.area_attention import area_attention, attention_map
+from ser_jax.layers import area_pooling, area_streaming
+from ser_jax.layers.area_attention import area_attention, attention_map, check_shapes
 from tests.area_inputs import TOLERANCE, inputs, some_mask
 from tests.reference import area_attention as reference
 
@@ -123,7 +123,7 @@ def test_streaming_gradient_is_the_slope_of_the_enumeration(value_mode, masked, 
 def keep_factors(key, rate, shape, max_area):
     """Dropout factors [B, A, N] of all areas of a [B, H, W, N] array."""
     sizes = area_pooling.area_sizes(max_area, shape[1:3])
-    return np.asarray(area_sweep.dropout_factors(key, sizes, shape, rate))
+    return np.asarray(area_pooling.dropout_factors(key, sizes, shape, rate))
 
 
 def value_and_gradients(top_k):
@@ -357,4 +357,4 @@ def test_grids_that_do_not_fit_are_refused():
     query, key, value = inputs()
     # The check itself: in tests the shape annotations would speak first.
     with pytest.raises(ValueError, match="expected query"):
-        area_pooling.check_shapes(query, key, value[:, :4])
+        check_shapes(query, key, value[:, :4])

@@ -7,27 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ser_jax.layers import area_kernel, area_sweep
+from ser_jax.layers import area_pooling, area_streaming
 from ser_jax.layers.area_attention import area_attention
 
+# implementation, loops, written out by width
 WAYS = {
-    "loops": (True, area_sweep.sweep),
-    "loops, written out by width": (
-        True,
-        functools.partial(area_sweep.sweep, unroll=True),
-    ),
-    "written out": (False, area_sweep.sweep),
-    "kernel": (False, area_kernel.sweep),
+    "loops": ("xla", True, False),
+    "loops, written out by width": ("xla", True, True),
+    "written out": ("xla", False, False),
+    "kernel": ("pallas", False, False),
 }
 # Two strips of rows and three of columns in the kernel, the last ones cut off.
 SHAPE = BATCH, ROWS, COLUMNS, QUERIES = 2, 11, 9, 3
-
-
-@pytest.fixture(params=WAYS)
-def sweep(request, monkeypatch):
-    loops, function = WAYS[request.param]
-    monkeypatch.setattr(area_sweep, "use_loops", lambda: loops)
-    return function
 
 
 def area(share, keep, sums, numbers):
@@ -41,21 +32,26 @@ def area(share, keep, sums, numbers):
 @pytest.mark.parametrize(
     ("max_area", "rate"), [((3, 2), 0.4), ((1, 4), 0.0), ((2, 1), 0.4)]
 )
-def test_every_way_visits_all_areas_once(sweep, max_area, rate):
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_visits_all_areas_once(way, max_area, rate, monkeypatch):
+    implementation, loops, unroll = WAYS[way]
+    monkeypatch.setattr(area_streaming, "use_loops", lambda: loops)
     rng = np.random.default_rng(0)
     maps = rng.standard_normal((2, *SHAPE)).astype(np.float32)
     mask = rng.random(SHAPE[:3]) > 0.1
     number = rng.standard_normal((BATCH, QUERIES)).astype(np.float32)
-    areas = area_sweep.Areas((ROWS, COLUMNS), max_area, dropout_rate=rate)
-    seeds = area_sweep.area_seeds(jax.random.key(0), areas.sizes) if rate else None
+    areas = area_pooling.Areas(
+        (ROWS, COLUMNS), max_area, dropout_rate=rate, implementation=implementation
+    )
+    seeds = area_pooling.area_seeds(jax.random.key(0), areas.sizes) if rate else None
 
     @jax.jit
     def run(maps, number, mask):
         # A block from the middle of 5 examples and 10 queries.
         first = jnp.int32(2), jnp.int32(4)
-        block = area_sweep.Block(first, (5, 10), None, None, None, mask, seeds)
+        block = area_pooling.Block(first, (5, 10), None, None, None, mask, seeds)
         maps = tuple(x.reshape(BATCH, -1, QUERIES) for x in maps)
-        return sweep(area, maps, (number,), block, areas)
+        return area_streaming.sweep(area, maps, (number,), block, areas, unroll=unroll)
 
     results, total = run(maps, number, mask.reshape(BATCH, -1))
     expected, terms = enumerate_areas(maps, mask, number, areas, seeds)
@@ -71,8 +67,8 @@ def enumerate_areas(maps, mask, number, areas, seeds):
         if seeds is not None:
             axes = (2 + np.arange(BATCH), np.arange(ROWS), np.arange(COLUMNS))
             axes = *axes, 4 + np.arange(QUERIES)
-            ids = area_sweep.area_ids(*map(jnp.asarray, axes), (5, ROWS, COLUMNS, 10))
-            keep = area_sweep.keep_mask(seeds[index], ids, areas.dropout_rate)
+            ids = area_pooling.area_ids(*map(jnp.asarray, axes), (5, ROWS, COLUMNS, 10))
+            keep = area_pooling.keep_mask(seeds[index], ids, areas.dropout_rate)
             keep = np.asarray(keep)
         for i in range(ROWS - height + 1):
             for j in range(COLUMNS - width + 1):
@@ -91,7 +87,7 @@ def enumerate_areas(maps, mask, number, areas, seeds):
 def test_the_kernel_gives_the_attention_and_its_gradients(
     value_mode, loops, monkeypatch
 ):
-    monkeypatch.setattr(area_sweep, "use_loops", lambda: loops)
+    monkeypatch.setattr(area_streaming, "use_loops", lambda: loops)
     rng = np.random.default_rng(1)
     shapes = (2, 4, 6), (2, 3, 5, 6), (2, 3, 5, 7)
     arrays = [jnp.asarray(rng.standard_normal(s, np.float32)) for s in shapes]

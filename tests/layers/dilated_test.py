@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.layers.dilated import DilatedResidualBlock
+from ser_jax.layers.conv_blocks import DilatedResidualBlock
 from tests.layers import common
 from tests.layers.common import call
 
