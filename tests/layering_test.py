@@ -137,7 +137,6 @@ def test_files_functions_and_constructors_stay_small(path):
     [
         "ser_jax.corpora.iemocap",
         "ser_jax.features.vtlp",
-        "ser_jax.report.report",
     ],
 )
 def test_imports_stay_light(module):

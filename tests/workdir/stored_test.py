@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -57,3 +59,17 @@ def test_its_report_is_written(tmp_path):
     training = contents.read(workdir)
     assert len(training.predictions) == 18 and len(training.recordings) == 18
     assert [line["epoch"] for line in training.metrics] == [1, 2, 1, 2]
+
+
+def test_results_are_read_and_reported_without_jax(tmp_path):
+    workdir = shutil.copytree(STORED / "workdir", tmp_path / "w")
+    code = (
+        "import sys\n"
+        "from ser_jax.report import report\n"
+        "from ser_jax.workdir import contents\n"
+        f"contents.read({str(workdir)!r})\n"
+        f"report.write_report({str(workdir)!r})\n"
+        "heavy = {'jax', 'flax', 'orbax', 'tensorflow'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=STORED.parents[1])
