@@ -74,7 +74,7 @@ def test_an_unfinished_training_says_so(copy):
     assert trained_model.load(copy).provenance["stamps"] == []
     _edit_meta(copy, stop)
     description = trained_model.load(copy).description()
-    assert "[unfinished training: 1 of 7 epochs]" in description
+    assert "[unfinished training: 2 of 7 epochs]" in description
 
 
 def test_without_a_finished_epoch_there_is_no_answer(copy):

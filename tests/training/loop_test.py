@@ -68,7 +68,8 @@ def test_every_second_belongs_to_one_part(quick_workdir):
     parts = ("start", "load", "model", "compile", "first_step", "training")
     parts += ("validation", "checkpoints", "logs", "evaluation")
     assert set(parts) <= set(seconds) <= set(timing.PARTS)
-    assert all(seconds[part] > 0 for part in parts[3:])
+    short = {"start", "load", "model", "logs"}  # may round to 0.00 s
+    assert all(seconds[part] > 0 for part in set(parts) - short)
     start_up = results["start_up"]
     assert 0 < start_up["first_step_after_s"] < total
     assert 0 <= start_up["from_cache"] <= start_up["programs"]
