@@ -1,18 +1,16 @@
 """ADSRNN: dilated CNN and attention-based sliding BiLSTM.
 
-Source: donghyun1234, "Speech emotion recognition using dilated CNN and attention based
-sliding LSTM with 3D log mel-spectrogram" (github.com/donghyun1234/
-speech_emotion_recognition; the thesis behind it was not found).
+Source: github.com/donghyun1234/speech_emotion_recognition; the thesis behind it was not
+found.
 
     python run.py --config=configs/adsrnn.py         # IEMOCAP, ten speakers
     python run.py --config=configs/adsrnn.py:code    # the public code's choices
     python run.py --config=configs/adsrnn.py:demo    # try it: needs no corpus
     python run.py --config=configs/adsrnn.py:emodb --config.data.manifest=...
 
-Published: UA 62.75 +- 5.23 on IEMOCAP's improvised turns, happy without excited (2280
-utterances), one speaker left out and the session's other one validating. The code
-behind it runs its LSTM over the examples of a batch and normalizes with statistics of
-another scale, which include most test speakers; neither is imitated.
+Published: UA 62.75 +- 5.23. The code behind it runs its LSTM over the examples of a
+batch and normalizes with statistics of another scale, which include most test speakers;
+neither is imitated.
 """
 
 from ml_collections import ConfigDict
@@ -27,20 +25,17 @@ def get_config(preset: str = "") -> ConfigDict:
     paper, whose 3-D log-mels and windows it takes over.
     """
     config = base.get_config()
-    presets.log_mel_3d(config)
-    config.published.paper = "donghyun1234, ADSRNN"
-    config.published.ua = 0.6275
+    presets.log_mel_3d(config, paper="donghyun1234, ADSRNN", ua=0.6275)
     return presets.finish(config, "adsrnn", _model, PRESETS, preset)
 
 
 def code_recipe(config: ConfigDict) -> None:
     """Features, windows and optimizer of the public code, for all its systems.
 
-    Its iterations are turned into passes over 4 x 300 windows in batches of 30; ours
-    are drawn anew every epoch, there they are the first 300 in file order. It divides
-    every recording by its largest sample, but takes the statistics of recordings as
-    they are; here both are as they are. Its weight decay is added to the gradient, ours
-    is decoupled. The baselines' votes are over logits, here over posteriors.
+    Its iterations are turned into passes over 4 x 300 windows in batches of 30, drawn
+    anew every epoch (there the first 300 in file order). It scales recordings by their
+    largest sample, but not those of its statistics; here none is scaled. Its weight
+    decay is added to the gradient, ours is decoupled.
     """
     presets.log_mel_3d_code(config)
     config.train.batch_size = 30

@@ -1,8 +1,5 @@
 """AFCN: a fully convolutional network with attention, and transfer from ImageNet.
 
-Paper: Zhang, Du, Wang, Zhang, Tu, "Attention Based Fully Convolutional Network for
-Speech Emotion Recognition", APSIPA 2018 (arXiv 1806.01506).
-
     python run.py --config=configs/afcn.py           # IEMOCAP, ten speakers, from scratch
     python run.py --config=configs/afcn.py --config.model.weights=alexnet.safetensors
     python run.py --config=configs/afcn.py:demo      # try it: needs no corpus
@@ -19,9 +16,8 @@ is converted once, where PyTorch is installed:
     save_file(torch.load("alexnet.pth", weights_only=True), "alexnet.safetensors")
 
 Published: WA 70.4, UA 63.9 on IEMOCAP with ImageNet weights; which turns, folds and
-spectrogram is not known. The protocol here, ten speakers on the improvised turns with
-happy without excited, and the spectrogram are those of the public version (Ng), as are
-AdamW and its rate.
+spectrogram is not known. Protocol, spectrogram, AdamW and its rate are those of the
+public version (Ng).
 """
 
 from ml_collections import ConfigDict
@@ -32,16 +28,11 @@ from configs import base, presets
 def get_config(preset: str = "") -> ConfigDict:
     """The paper's model from scratch, or one of `PRESETS`."""
     config = base.get_config()
-    config.published.paper = "Zhang et al. 2018, AFCN with ImageNet weights"
-    config.published.wa = 0.704
-    config.published.ua = 0.639
-    config.published.corpus = "iemocap"
-    config.published.subset = "improvised"
-
+    paper = "Zhang et al. 2018, AFCN with ImageNet weights"
+    presets.publish(config, paper, wa=0.704, ua=0.639, subset="improvised")
+    presets.without_vtlp(config)
     config.data.recipe = "spectrogram200"
     config.data.normalize = "fold"  # ImageNet weights expect it
-    config.data.vtlp_copies = 0
-    config.augment.vtlp = "none"
     config.segment.rule = "whole"
     config.segment.window_s = 14.0  # longer turns are cut
     config.segment.buckets = 4

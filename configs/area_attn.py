@@ -1,8 +1,5 @@
 """AACNN: CNN with multiscale area attention and VTLP.
 
-Paper: Xu, Zhang, Cui, Zhang, "Speech Emotion Recognition with Multiscale Area Attention
-and Data Augmentation", ICASSP 2021 (arXiv 2102.01813).
-
     python run.py --config=configs/area_attn.py         # IEMOCAP, one session left out
     python run.py --config=configs/area_attn.py:paper   # the paper's own protocol
     python run.py --config=configs/area_attn.py:demo    # try it: needs no corpus
@@ -20,13 +17,8 @@ from configs import base, presets
 def get_config(preset: str = "") -> ConfigDict:
     """The paper's model under an honest protocol, or one of `PRESETS`."""
     config = base.get_config()
-    config.published.paper = "Xu et al. 2021, AACNN 3x3 with VTLP"
-    config.published.wa = 0.7934
-    config.published.ua = 0.7754
-    presets.xu_published(config)
-
-    config.protocol.subset = "improvised"
-    config.train.early_stop_epochs = 20
+    paper = "Xu et al. 2021, AACNN 3x3 with VTLP"
+    presets.xu(config, paper=paper, wa=0.7934, ua=0.7754)
     return presets.finish(config, "area_attn", _model, PRESETS, preset)
 
 

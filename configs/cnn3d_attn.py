@@ -1,14 +1,11 @@
 """Attention-based 3-D CNN: ACRNN's convolutions and attention, no recurrence.
 
-Poster: Meiying Chen, "Speech Emotion Recognition with attention-based 3-D CNN",
-University of Rochester.
-
     python run.py --config=configs/cnn3d_attn.py        # IEMOCAP, ten speakers
     python run.py --config=configs/cnn3d_attn.py:demo   # try it: needs no corpus
     python run.py --config=configs/cnn3d_attn.py:emodb --config.data.manifest=...
 
-Published: UA 63.93 on IEMOCAP's improvised turns, excited counted as happy (2943
-utterances), one speaker left out: one fold only of the ten, which one is not said.
+Published: UA 63.93 with excited counted as happy, on one of the ten folds; the poster
+does not say which.
 """
 
 from ml_collections import ConfigDict
@@ -19,12 +16,8 @@ from configs import acrnn, base, presets
 def get_config(preset: str = "") -> ConfigDict:
     """The poster's model; where it is silent, ACRNN's recipe. Or one of `PRESETS`."""
     config = base.get_config()
-    config.published.paper = "M. Chen's poster, attention-based 3-D CNN (one fold)"
-    config.published.ua = 0.6393
-
-    presets.log_mel_3d(config)
-    config.published.happy = "hap+exc"
-    config.protocol.happy = "hap+exc"
+    paper = "M. Chen's poster, attention-based 3-D CNN (one fold)"
+    presets.log_mel_3d(config, paper=paper, ua=0.6393, happy="hap+exc")
     config.train.nesterov = True
     return presets.finish(config, "cnn3d_attn", _model, PRESETS, preset)
 

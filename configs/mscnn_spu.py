@@ -1,8 +1,5 @@
 """MSCNN-SPU-ATT: multi-scale CNNs of audio and words, statistics pooling, attention.
 
-Paper: Peng, Lu, Pan, Liu, "Efficient Speech Emotion Recognition Using Multi-Scale CNN
-and Attention", ICASSP 2021, pp. 3020-3024 (arXiv 2106.04133).
-
     python run.py --config=configs/mscnn_spu.py         # IEMOCAP and its transcripts
     python run.py --config=configs/mscnn_spu.py:asr     # the words a recognizer heard
     python run.py --config=configs/mscnn_spu.py:audio   # the audio branch alone
@@ -25,18 +22,14 @@ from configs import base, presets
 def get_config(preset: str = "") -> ConfigDict:
     """The paper's model, one session left out, or one of `PRESETS`."""
     config = base.get_config()  # `published` stays empty: there are no figures
+    presets.without_vtlp(config)
     config.data.recipe = "mfcc32_3d"
     config.data.channels = 3  # 32 x 3 = 96 values per frame
     config.data.normalize = "fold"
-    config.data.vtlp_copies = 0
     config.data.text = "transcript"
     config.data.word_vectors = "spacy-md-300d"  # as long as the paper's GloVe vectors
-    config.augment.vtlp = "none"
     config.segment.rule = "first"
     config.segment.window_s = 7.5  # the paper's 750 frames
-    config.protocol.subset = "all"
-    config.protocol.happy = "hap+exc"
-    config.protocol.split = "session5"
     config.train.batch_size = 64
     config.train.learning_rate = 5e-4
     config.train.schedule = "constant"
@@ -63,13 +56,11 @@ def _asr(config: ConfigDict) -> None:
 
 
 def _audio(config: ConfigDict) -> None:
-    """The audio branch alone."""
     config.data.text = "none"
     config.model.modality = "audio"
 
 
 def _text(config: ConfigDict) -> None:
-    """The text branch alone."""
     config.model.modality = "text"
 
 
