@@ -93,10 +93,8 @@ class AlexNet(strided.Trunk):
 
     @property
     def geometries(self) -> list[Geometry]:
-        geometries = []
-        for stage in self.stages:
-            geometries += [stage.geometry, POOL] if stage.pool else [stage.geometry]
-        return geometries
+        pairs = [(s.geometry, POOL) if s.pool else (s.geometry,) for s in self.stages]
+        return [layer for pair in pairs for layer in pair]
 
     def named_convs(self) -> dict[str, nnx.Conv]:
         """The convolutions: conv1 ... conv5."""
@@ -114,5 +112,6 @@ class AlexNet(strided.Trunk):
             if stage.pool:
                 x, lengths = strided.overlap_pool(x), POOL.count(lengths)
             # Biases fill the padding; the next layer must find zeros there again.
-            x = strided.zero_beyond(x, lengths)
-        return x, strided.columns_within(lengths, x.shape[2])
+            columns = strided.columns_within(lengths, x.shape[2])
+            x = jnp.where(columns[:, None, :, None], x, 0)
+        return x, columns

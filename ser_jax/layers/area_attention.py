@@ -67,14 +67,14 @@ def area_attention(
             for NVIDIA GPUs, interpreted and slow on CPU. Without effect on other modes.
 
     Returns:
-        One value per query, in the value's dtype. The softmax is in float32.
+        One value per query, in the value's dtype.
 
     Raises:
         ValueError: for an unknown mode, a rate outside [0, 1), a bad `max_area`, or
             grids that do not fit each other.
 
-    Differs from the paper: nothing; `top_k_areas`, `sample` and dropout on the area
-    weights are those of the authors' tensor2tensor code.
+    Beside the paper `top_k_areas`, `sample` and dropout on the area weights are those of
+    the authors' tensor2tensor code.
     """
     check_mode("value_mode", value_mode, VALUE_MODES)
     check_mode("implementation", implementation, streaming.IMPLEMENTATIONS)
@@ -143,13 +143,8 @@ def area_mass(
     Added up over the sizes it is the mean of `attention_map`. A size's map divided by
     the cells of that size adds up to the weight that the size has; those add up to 1.
 
-    Args:
-        query, key, options: as in `attention_map`.
-        query_mask: True where a query counts; without any the map is 0.
-        block_queries: queries processed at once; memory grows with it, not with N.
-
-    Returns:
-        float32; sizes in the order of `area_pooling.area_sizes`.
+    Without a query that counts the map is 0. `block_queries` are processed at once:
+    memory grows with it, not with N. Sizes are in the order of `area_pooling.area_sizes`.
     """
     check_shapes(query, key, key)
     areas = FormedAreas(key, **options)

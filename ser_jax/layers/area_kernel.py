@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from ser_jax.layers import area_pooling
 from ser_jax.layers.area_pooling import Areas, Block
@@ -31,13 +31,7 @@ QUERIES = 128  # of a program, one per thread
 ROWS, COLUMNS = 8, 4
 
 
-def sweep(
-    area: Callable,
-    maps: tuple[Float[Array, "b M n"], ...],
-    per_query: tuple[Float[Array, "b n"], ...],
-    block: Block,
-    areas: Areas,
-) -> tuple[Float[Array, "b M n"], Float[Array, "b n"]]:
+def sweep(area: Callable, maps, per_query, block: Block, areas: Areas):
     """What `area_streaming.sweep` does, with the same arguments."""
     batch, _, queries = maps[0].shape
     grid = areas.grid
@@ -76,7 +70,7 @@ class _Window(NamedTuple):
     count: Array  # of valid cells, int32
     sums: tuple[Array, ...]  # of their values, one [QUERIES] for each map
 
-    def __add__(self, other: "_Window") -> "_Window":
+    def __add__(self, other):
         return jax.tree.map(jnp.add, self, other)
 
 
@@ -134,11 +128,9 @@ def _visit(program, area, per_query, tall: list[_Window], height: int, row):
                 continue  # ends before the strip
             keep = program.keep((height, width), row, start - widest + 1)
             logit, *others = window.sums
-            logit = jnp.where(
-                window.count == height * width, logit, area_pooling.LOWEST
-            )
-            share = 1 / (height * width)
-            result, term = area(share, keep, (logit, *others), per_query)
+            cells = height * width
+            logit = jnp.where(window.count == cells, logit, area_pooling.LOWEST)
+            result, term = area(1 / cells, keep, (logit, *others), per_query)
             if start >= widest - 1:  # begins in the strip
                 total = total + jnp.where(in_strip, term, 0)
             for column in range(start - widest + 1, start - widest + 1 + width):
@@ -148,7 +140,6 @@ def _visit(program, area, per_query, tall: list[_Window], height: int, row):
 
 
 def _add_lines(a: list, b: list) -> list:
-    """Two lines of windows or of results, column by column."""
     return [x + y for x, y in zip(a, b, strict=True)]
 
 
@@ -167,11 +158,9 @@ class _Program:
         self.exists = self.first + jnp.arange(QUERIES) < queries
 
     def zeros(self) -> list[Array]:
-        """One number per query for every column of the strip."""
         return [jnp.zeros(QUERIES, jnp.float32)] * self.strip_columns
 
     def load(self, ref) -> Array:
-        """Numbers of the queries."""
         return triton.load(ref.at[self.example, self.block], mask=self.exists, other=0)
 
     def locate(self, row, column):
@@ -204,7 +193,6 @@ class _Program:
         return rows
 
     def store(self, ref, row, values) -> None:
-        """Writes a row of the strip."""
         for column, value in enumerate(values):
             cell, inside = self.locate(self.top + row, self.left + column)
             valid = self.exists & inside & (row >= 0)

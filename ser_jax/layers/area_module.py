@@ -20,21 +20,17 @@ PROJECTIONS = ("none", "dense")
 
 @dataclasses.dataclass(frozen=True)
 class AreaSpec:
-    """What an area is and how it is matched and read; see `area_attention`.
-
-    Attributes:
-        layout: `grid2d`: every cell queries the whole map; `rows`: every row attends
-            over its own columns only (areas 1 x w; the height has no effect);
-            `flat`: the map is one sequence, row by row.
-        projection: `dense`: query, key and value by weight matrices; `none`: the map.
-    """
+    """What an area is and how it is matched and read; see `area_attention`."""
 
     max_area: tuple[int, int] = (3, 3)
     key_mode: str = "mean"
     value_mode: str = "sum"
     scale: str = "sqrt_d"
+    # "grid2d": every cell queries the whole map; "rows": every row attends over its own
+    # columns only (areas 1 x w; the height has no effect); "flat": the map is one
+    # sequence, row by row.
     layout: str = "grid2d"
-    projection: str = "dense"
+    projection: str = "dense"  # of query, key and value; "none": they are the map
     dropout_rate: float = 0.0
     top_k_areas: int = 0
     implementation: str = "xla"
@@ -130,7 +126,7 @@ class AreaAttention(nnx.Module):
         """
         parts = [x if f is None else f(x) for f in (self.query, self.key, self.value)]
         query, key, value = (self._split(p, self.num_heads) for p in parts)
-        query = query.reshape(query.shape[0], -1, query.shape[-1])
+        query = query.reshape(len(query), -1, query.shape[-1])
         # Without a mask `area_attention` gets None: it then skips the masking.
         cells = jnp.ones(x.shape[:3], bool) if mask is None else mask
         heads = jnp.repeat(self._split(cells[..., None], 1)[..., 0], self.num_heads, 0)

@@ -232,8 +232,7 @@ def area_ids(
     """A uint32 for every (example, top-left cell, query), [b, h, w, n].
 
     It numbers the entries of the whole [B, H, W, N] = `shape`, so that an area is
-    dropped or not whatever blocks the batch is processed in. The other arguments are
-    indices along one axis each.
+    dropped or not whatever blocks the batch is processed in.
     """
     ids = jnp.uint32(0)
     for axis, index in enumerate((batch, rows, columns, queries)):

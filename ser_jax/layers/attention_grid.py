@@ -17,22 +17,18 @@ from jaxtyping import Array, Bool, Float
 
 @struct.dataclass
 class AttentionMap:
-    """Attention mass per cell of a grid that lies over the input.
+    """Attention mass per cell of a grid that lies over the input."""
 
-    Attributes:
-        mass: not negative. The maps of one output add up to 1 together, 0 for an
-            example without a valid frame or word.
-        bands: edges of the rows, low to high, 0 to F; row i covers the bands from
-            bands[i] up to bands[i + 1]. One row is attention over time alone.
-        columns: edges of the columns, likewise, from 0 on, in frames of the batch (or
-            in words). They need not reach its end: a stride drops what fills no cell.
-        over: `frames`, or `words` (then `bands` means nothing).
-    """
-
+    # Not negative. The maps of one output add up to 1 together, 0 for an example
+    # without a valid frame or word.
     mass: Float[Array, "B H W"] | Float[np.ndarray, "B H W"]
+    # Edges of the rows, low to high, 0 to F; row i covers the bands from bands[i] up to
+    # bands[i + 1]. One row is attention over time alone.
     bands: tuple[int, ...] = struct.field(pytree_node=False)
+    # Likewise from 0 on, in frames of the batch (or words). They need not reach its
+    # end: a stride drops what fills no cell.
     columns: tuple[int, ...] = struct.field(pytree_node=False)
-    over: str = struct.field(pytree_node=False, default="frames")
+    over: str = struct.field(pytree_node=False, default="frames")  # or "words"
 
 
 AttentionMaps = dict[str, AttentionMap]
@@ -56,16 +52,10 @@ def tiles(
     strides: tuple[int, int],
     first: int = 0,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Edges of a map's rows and columns on the input it was made of.
+    """Edges of a map's rows and columns on the input, in bands and frames.
 
-    Args:
-        mass: the map.
-        frames: the input.
-        strides: bands and frames under one cell.
-        first: where the first tile starts on both axes, if not at 0.
-
-    Returns:
-        The edges in bands, from 0 to F, and in frames, from 0 on.
+    `strides` are the bands and frames under one cell, `first` is where the first tile
+    starts on both axes.
     """
     # Frames behind the last tile stay uncovered: a stride drops what fills no cell.
     bands = edges(mass.shape[1], strides[0], frames.shape[2], first)
@@ -114,15 +104,8 @@ def fold_rows(
     """Lays maps stacked on the frequency axis on top of each other.
 
     A row stands for `stride` rows of the stack, in which band after band and copy after
-    copy follow each other; it may lie over the seam of two copies.
-
-    Args:
-        mass: of the stack.
-        bands: F, of one copy.
-        stride: rows of the stack under one row of the map.
-
-    Returns:
-        The masses over one copy, and the edges of its rows in bands.
+    copy of F = `bands` follow each other; it may lie over the seam of two copies.
+    Returns the masses over one copy, and the edges of its rows in bands.
     """
     # A matrix of shares instead of slices: `stride` need not divide `bands`.
     rows = mass.shape[-2]

@@ -15,8 +15,7 @@ def center_loss(
 ) -> Float[Array, " B"]:
     """Half the squared distance to the own class's center: 0.5 ||f_i - c_(y_i)||^2.
 
-    Returns:
-        One float32 loss per example; its gradient reaches the features f only.
+    One float32 loss per example, whose gradient reaches the features f only.
     """
     own = jax.lax.stop_gradient(centers)[label].astype(jnp.float32)
     return 0.5 * jnp.square(features.astype(jnp.float32) - own).sum(axis=-1)
@@ -31,14 +30,8 @@ def update_centers(
 ) -> Float[Array, "K D"]:
     """Moves every center towards its members: c <- c - rate * mean(c - f).
 
-    Args:
-        centers, features: c and f.
-        label: y, in 0 ... K - 1.
-        weight: share of an example in the mean; 0 = padding.
-        rate: alpha, in [0, 1].
-
-    Returns:
-        The new centers; a class without members of positive weight keeps its own.
+    `weight` is an example's share in the mean, 0 for padding; `rate` is alpha, in
+    [0, 1]. A class without members of positive weight keeps its center.
 
     Differs from the paper: the mean is over the n members of the class; the paper
     divides their sum by 1 + n.

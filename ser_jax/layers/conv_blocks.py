@@ -93,27 +93,18 @@ def columns(x: Float[Array, "B H W D"]) -> Float[Array, "B W C"]:
 class ConvSpec:
     """What one convolution block does; pairs are (bands, frames).
 
-    Attributes:
-        kernel: rows and columns.
-        pool: rows and columns of the max-pooling window and stride.
-        dilation: distance between the kernel's cells, on both axes.
-        padding: `same`, or `floor`: (kernel - 1) // 2 zeros on either side, so that an
-            even kernel leaves one row or column fewer (without dilation only).
-        norm: `batch`, `plain` (batch norm without scale and bias) or `none`.
-        activation: `relu`, `leaky_relu` (slope 0.01) or `none`.
-        bn_momentum: share of the old running statistics kept at a step, in [0, 1).
-
-    Raises:
-        ValueError: for an unknown mode, or `floor` with dilation.
+    Raises a ValueError for an unknown mode, or `floor` with dilation.
     """
 
     kernel: tuple[int, int]
-    pool: tuple[int, int] = (1, 1)
-    dilation: int = 1
+    pool: tuple[int, int] = (1, 1)  # window and stride
+    dilation: int = 1  # distance between the kernel's cells, on both axes
+    # "same", or "floor": (kernel - 1) // 2 zeros on either side, so that an even kernel
+    # leaves one row or column fewer.
     padding: str = "same"
-    norm: str = "batch"
-    activation: str = "relu"
-    bn_momentum: float = 0.9
+    norm: str = "batch"  # as in `dense.batch_norm`
+    activation: str = "relu"  # as in `dense.activate`
+    bn_momentum: float = 0.9  # share of the old running statistics kept at a step
 
     def __post_init__(self):
         check_mode("norm", self.norm, NORMS)
@@ -126,13 +117,7 @@ class ConvSpec:
 
 
 class ConvBlock(nnx.Module):
-    """Conv -> batch norm -> activation -> zero padded cells -> max-pool.
-
-    Example:
-        spec = ConvSpec(kernel=(3, 5), pool=(2, 2), norm="none", activation="leaky_relu")
-        block = ConvBlock(3, 128, spec, rngs=nnx.Rngs(0))
-        x, mask = block(x, mask)  # [B, 40, 300, 3] -> [B, 20, 150, 128]
-    """
+    """Conv -> batch norm -> activation -> zero padded cells -> max-pool."""
 
     def __init__(
         self,
@@ -180,9 +165,8 @@ class DilatedResidualBlock(nnx.Module):
 
         out = f_n(... f_1(x)) + g(x)
 
-    where every f_i is conv -> batch norm -> LeakyReLU (slope 0.01), and g is one
-    convolution of the same kind to the same channels, with or without the activation.
-    Source: Meng et al., Speech Emotion Recognition From 3D Log-Mel Spectrograms With
+    f_i: conv -> batch norm -> LeakyReLU (slope 0.01); g: one of the same kind, with or
+    without the activation. Source: Meng et al., Speech Emotion Recognition From 3D Log-Mel Spectrograms With
     Deep Learning Network (ADRNN), IEEE Access 7, 2019.
 
     Differs from the paper: its figures were not available; layers and channels follow

@@ -54,19 +54,13 @@ def conv_general_dilated(
         feature_group_count=feature_group_count,
         **options,
     )
-    plain = set(window_strides) | set(lhs_dilation or (1,)) == {1}
-    if (
-        jax.default_backend() != "cpu"
-        or x.ndim != 4
-        or not plain
-        or feature_group_count != 1
-    ):
+    steps = {*window_strides, *(lhs_dilation or ()), feature_group_count}
+    if jax.default_backend() != "cpu" or x.ndim != 4 or steps != {1}:
         return whole(x, kernel, padding=padding)
     dilation = tuple(rhs_dilation or (1, 1))
     if isinstance(padding, str):
-        spans = [
-            (k - 1) * d + 1 for k, d in zip(kernel.shape[:2], dilation, strict=True)
-        ]
+        sizes = zip(kernel.shape[:2], dilation, strict=True)
+        spans = [(k - 1) * d + 1 for k, d in sizes]
         padding = jax.lax.padtype_to_pads(x.shape[1:3], spans, (1, 1), padding)
     padding = tuple((int(before), int(after)) for before, after in padding)
     return _convolve(x, kernel, whole, padding, dilation)

@@ -43,10 +43,6 @@ class AttentionPool(nnx.Module):
     Chen et al., 3-D ACRNN, IEEE SPL 25(10) 2018: no hidden layer, its released code a
     sigmoid with one hidden unit. A map is pooled over all its cells by flattening it.
     With `sow_maps` set it sows `weights`: [B, L].
-
-    Example:
-        pool = AttentionPool(256, hidden=64, activation="tanh", rngs=nnx.Rngs(0))
-        vector = pool(x, mask)  # [B, L, 256], bool [B, L] -> [B, 256]
     """
 
     def __init__(

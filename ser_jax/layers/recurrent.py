@@ -49,11 +49,6 @@ class BiLSTM(nnx.Module):
     Schuster and Paliwal, Bidirectional Recurrent Neural Networks, IEEE TSP 45(11)
     1997. Index 0 of the parameters' axis of size 2 is forwards, 1 is backwards:
     `kernel_in` [D, 2, 4H], `kernel` [2, H, 4H], `bias` [2, 4H].
-
-    Example:
-        lstm = BiLSTM(40, 128, rngs=nnx.Rngs(0))
-        mask = jnp.arange(300) < lengths[:, None]
-        outputs, last = lstm(x, mask)  # [B, 300, 40] -> [B, 300, 256], [B, 256]
     """
 
     def __init__(
@@ -114,11 +109,6 @@ class SlidingBiLSTM(nnx.Module):
     in which the same direction left the one before it: forwards that is one LSTM over
     the whole sequence; backwards the steps of a window are read from its end, the
     windows still from the first to the last.
-
-    Example:
-        lstm = SlidingBiLSTM(768, 128, size=10, step=5, carry=False, rngs=nnx.Rngs(0))
-        _, last, window_mask = lstm(x, mask)  # [B, 150, 768] -> last [B, 29, 256]
-        sequence_mask = window_mask.any(axis=-1)  # [B, 29], for the next layer
     """
 
     def __init__(

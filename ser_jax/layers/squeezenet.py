@@ -117,10 +117,7 @@ class SqueezeNet(strided.Trunk):
     def logits(
         self, x: Float[Array, "B h w D"], mask: Bool[Array, "B w"]
     ) -> Float[Array, "B K"]:
-        """Class scores of a last map: the head with ReLU, averaged over valid cells.
-
-        Raises a ValueError if the network was made without a head.
-        """
+        """Class scores of a last map: the head with ReLU, averaged over valid cells."""
         if self.head is None:
             raise ValueError("classes: expected at least 1 for logits, got 0")
         x = nnx.relu(self.head(x)).astype(jnp.float32)

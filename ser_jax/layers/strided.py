@@ -79,7 +79,6 @@ def conv(ins: int, outs: int, geometry: Geometry, *, dtype, rngs: nnx.Rngs) -> n
 class Trunk(nnx.Module):
     """A network of strided layers that takes maps of any length.
 
-    A row's valid columns are those the row alone would give, and so are its values.
     Rows of fewer than `shortest` frames count as padded with zeros up to it. Calls take
     a map [B, H, W, C] with its mask [B, W] (first the valid frames, then padding) and
     return the last map [B, h, w, D] with the mask of its valid columns; they raise a
@@ -121,13 +120,6 @@ def mask_and_pad(
 def columns_within(lengths: Int[Array, " B"], width: int) -> Bool[Array, "B W"]:
     """True in each row's first `lengths` columns."""
     return jnp.arange(width) < lengths[:, None]
-
-
-def zero_beyond(
-    x: Float[Array, "B H W D"], lengths: Int[Array, " B"]
-) -> Float[Array, "B H W D"]:
-    """The map with zeros in the columns beyond each row's length."""
-    return jnp.where(columns_within(lengths, x.shape[2])[:, None, :, None], x, 0)
 
 
 def overlap_pool(x: Float[Array, "B H W D"]) -> Float[Array, "B h w D"]:

@@ -40,13 +40,7 @@ def test_every_mode_equals_enumeration(key_mode, value_mode):
 
 @pytest.mark.parametrize(
     ("max_area", "scale"),
-    [
-        ((1, 1), "none"),
-        ((1, 3), "sqrt_d"),
-        ((4, 1), "none"),
-        ((5, 4), "none"),
-        ((9, 8), "sqrt_d"),
-    ],
+    [((1, 3), "sqrt_d"), ((4, 1), "none"), ((9, 8), "sqrt_d")],
 )
 def test_area_sizes_up_to_and_beyond_the_map(max_area, scale):
     arrays = inputs()
@@ -71,26 +65,17 @@ def test_a_map_of_one_cell_gives_its_value():
 
 def slope(f, arrays, direction, step=1e-4):
     """Directional derivative of a float64 function by central differences."""
-    ahead, behind = (
-        f(
-            *(
-                a.astype(np.float64) + s * d
-                for a, d in zip(arrays, direction, strict=False)
-            )
-        )
-        for s in (step, -step)
-    )
-    return (ahead - behind) / (2 * step)
+
+    def at(s):
+        pairs = zip(arrays, direction, strict=True)
+        return f(*(a.astype(np.float64) + s * d for a, d in pairs))
+
+    return (at(step) - at(-step)) / (2 * step)
 
 
 @pytest.mark.parametrize(
     ("value_mode", "masked", "rate"),
-    [
-        ("sum", False, 0.0),
-        ("mean", True, 0.0),
-        ("sum", True, 0.4),
-        ("mean", False, 0.4),
-    ],
+    [("sum", False, 0.0), ("mean", True, 0.0), ("sum", True, 0.4)],
 )
 def test_streaming_gradient_is_the_slope_of_the_enumeration(value_mode, masked, rate):
     arrays, direction = inputs(), inputs(seed=5)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ser_jax.layers import area_pooling, area_streaming
+from ser_jax.layers import area_kernel, area_pooling, area_streaming
 from ser_jax.layers.area_attention import area_attention
 
 # implementation, loops, written out by width
@@ -83,16 +83,21 @@ def enumerate_areas(maps, mask, number, areas, seeds):
     return results.reshape(BATCH, -1, QUERIES), total
 
 
-@pytest.mark.parametrize(("value_mode", "loops"), [("sum", True), ("mean", False)])
+# Compiling the interpreted kernel takes seconds, more with every area size.
+@pytest.mark.parametrize(
+    ("value_mode", "loops", "max_area"),
+    [("sum", True, (2, 1)), ("mean", False, (1, 2))],
+)
 def test_the_kernel_gives_the_attention_and_its_gradients(
-    value_mode, loops, monkeypatch
+    value_mode, loops, max_area, monkeypatch
 ):
+    monkeypatch.setattr(area_kernel, "COLUMNS", 2)
     monkeypatch.setattr(area_streaming, "use_loops", lambda: loops)
     rng = np.random.default_rng(1)
     shapes = (2, 4, 6), (2, 3, 5, 6), (2, 3, 5, 7)
     arrays = [jnp.asarray(rng.standard_normal(s, np.float32)) for s in shapes]
     common = {
-        "max_area": (2, 3),
+        "max_area": max_area,
         "value_mode": value_mode,
         "mask": jnp.asarray(rng.random((2, 3, 5)) > 0.2),
         "dropout_rate": 0.3,
@@ -114,18 +119,19 @@ def test_the_kernel_gives_the_attention_and_its_gradients(
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_the_kernel_runs_for_stacked_and_sharded_runs():
+def test_the_kernel_runs_for_stacked_and_sharded_runs(monkeypatch):
+    monkeypatch.setattr(area_kernel, "COLUMNS", 2)
     rng = np.random.default_rng(2)
     shapes = (2, 2, 3, 4), (2, 2, 3, 2, 4), (2, 2, 3, 2, 5)
     runs = [jnp.asarray(rng.standard_normal(s, np.float32)) for s in shapes]
 
-    def loss(*a):
-        out = area_attention(*a, max_area=(2, 1), implementation="pallas")
+    def loss(*a, implementation="pallas"):
+        out = area_attention(*a, max_area=(2, 1), implementation=implementation)
         return (out**2).sum()
 
     grad = jax.grad(loss, (0, 1, 2))
-    alone = jax.jit(grad)
-    expected = [alone(*(x[i] for x in runs)) for i in range(2)]
+    plain = jax.grad(functools.partial(loss, implementation="xla"), (0, 1, 2))
+    expected = jax.jit(jax.vmap(plain))(*runs)
     mesh = jax.make_mesh((2,), ("run",), axis_types=(jax.sharding.AxisType.Auto,))
     spec = jax.sharding.PartitionSpec("run")
     stacked = jax.jit(jax.vmap(grad))(*runs)
@@ -135,6 +141,5 @@ def test_the_kernel_runs_for_stacked_and_sharded_runs():
         jax.vmap(grad), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
     )
     for results in (stacked, jax.jit(sharded)(*runs)):
-        for i in range(2):
-            for ours, theirs in zip(results, expected[i], strict=True):
-                np.testing.assert_allclose(ours[i], theirs, rtol=1e-4, atol=1e-5)
+        for ours, theirs in zip(results, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -1,18 +1,28 @@
 """Convolution blocks: padded maps are cut maps, modes, dilation, pooling, columns."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns, max_pool, pool
+from ser_jax.layers.conv_blocks import (
+    ConvBlock,
+    ConvSpec,
+    DilatedResidualBlock,
+    columns,
+    max_pool,
+    pool,
+)
 from tests.layers import common
 from tests.layers.common import call
 
 H, W, C, D = 6, 9, 2, 3  # bands, frames, channels in and out
 # Sums of up to 70 float32 products.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
+DILATED = {"rtol": 1e-5, "atol": 1e-5}  # batch norms of sums of 40 products
 
 
 def maps(valid):
@@ -26,9 +36,17 @@ def block(kernel=(3, 5), dtype=jnp.float32, **options):
     return layer
 
 
+def dilated(skip="leaky_relu", features=(3, 5), dtype=jnp.float32):
+    return DilatedResidualBlock(
+        C, features, skip_activation=skip, dtype=dtype, rngs=nnx.Rngs(0)
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "training"),
     [
+        ("dilated", True),
+        ("dilated", False),
         ({}, True),
         ({"norm": "plain", "activation": "leaky_relu", "pool": (2, 2)}, True),
         ({"norm": "batch", "activation": "leaky_relu", "pool": (2, 2)}, False),
@@ -36,19 +54,21 @@ def block(kernel=(3, 5), dtype=jnp.float32, **options):
     ],
 )
 def test_a_padded_map_is_the_map_without_its_padding(options, training):
-    padded, cut = block(**options), block(**options)
+    make = dilated if options == "dilated" else functools.partial(block, **options)
+    padded, cut = make(), make()
+    tolerance = DILATED if options == "dilated" else TOLERANCE
     for layer in (padded, cut):
         layer.train() if training else layer.eval()
     x, mask = maps((6, 6))
     out, out_mask = call(padded, x, mask)
     short, short_mask = call(cut, x[:, :, :6], mask[:, :6])
     width = short.shape[2]
-    np.testing.assert_allclose(out[:, :, :width], short, **TOLERANCE)
+    np.testing.assert_allclose(out[:, :, :width], short, **tolerance)
     np.testing.assert_array_equal(out[:, :, width:], 0)
     np.testing.assert_array_equal(out_mask[:, :width], short_mask)
     assert not out_mask[:, width:].any()
     statistics, expected = (nnx.state(x, nnx.BatchStat) for x in (padded, cut))
-    common.assert_trees_close(statistics, expected, **TOLERANCE)
+    common.assert_trees_close(statistics, expected, **tolerance)
 
 
 def test_statistics_are_those_of_the_valid_cells():
@@ -184,3 +204,45 @@ def test_the_gradient_of_pooling_is_that_of_the_maximum_with_ties_shared():
     )
     np.testing.assert_allclose(gradient, expected, rtol=1e-6)
     np.testing.assert_array_equal(max_pool(x, (2, 3)), plain(x))
+
+
+@pytest.mark.parametrize("skip", ["leaky_relu", "none"])
+def test_dilated_is_the_row_of_convolutions_plus_the_skip(skip):
+    layer = dilated(skip)
+    layer.eval()
+    x, mask = maps((9, 5))
+    out, out_mask = call(layer, x, mask)
+    row, beside = x, layer.skip.norm(layer.skip.conv(x))
+    for conv in layer.convs:
+        row = nnx.leaky_relu(conv.norm(conv.conv(row)), 0.01)
+        row = jnp.where(mask[:, None, :, None], row, 0)
+    if skip == "leaky_relu":
+        beside = nnx.leaky_relu(beside, 0.01)
+    expected = jnp.where(mask[:, None, :, None], row + beside, 0)
+    np.testing.assert_allclose(out, expected, **DILATED)
+    np.testing.assert_array_equal(out_mask, mask)
+
+
+def test_parameters_are_those_of_adsrnn_and_adrnn():
+    for features, count in [
+        # Four 3x3 convolutions 128 -> 128 with bias, four batch norms.
+        ((128, 128, 128), 4 * (9 * 128 * 128 + 128 + 2 * 128)),
+        ((128, 128, 256), 2 * (9 * 128 * 128 + 384) + 2 * (9 * 128 * 256 + 768)),
+    ]:
+        layer = nnx.eval_shape(
+            lambda features=features: DilatedResidualBlock(
+                128, features, skip_activation="none", rngs=nnx.Rngs(0)
+            )
+        )
+        leaves = jax.tree.leaves(nnx.state(layer, nnx.Param))
+        assert sum(x.size for x in leaves) == count
+
+
+def test_dilated_computes_in_bfloat16():
+    out, _ = call(dilated(dtype=jnp.bfloat16), *maps((9, 5)))
+    assert out.dtype == jnp.bfloat16 and np.all(np.isfinite(out.astype(np.float32)))
+
+
+def test_unknown_skip_activation_is_refused():
+    with pytest.raises(ValueError, match="activation: expected one of"):
+        dilated("gelu")

@@ -29,28 +29,29 @@ CASES = {
 }
 
 
+def convolve(x, kernel, function=conv_gradients.conv_general_dilated, **options):
+    return function(
+        x,
+        kernel,
+        **{"window_strides": (1, 1), "padding": "SAME", **options},
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
 def both(case, function):
     """Output and gradients of a convolution."""
     shape, kernel_shape, padding, dilation = CASES[case]
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal(shape, np.float32))
     kernel = jnp.asarray(rng.standard_normal(kernel_shape, np.float32))
-
-    def convolve(x, kernel):
-        return function(
-            x,
-            kernel,
-            window_strides=(1, 1),
-            padding=padding,
-            rhs_dilation=dilation,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-
-    shape = jax.eval_shape(convolve, x, kernel).shape
+    run = functools.partial(
+        convolve, function=function, padding=padding, rhs_dilation=dilation
+    )
+    shape = jax.eval_shape(run, x, kernel).shape
     gradient = jnp.asarray(rng.standard_normal(shape, np.float32))
 
     def differentiate(x, kernel, gradient):
-        out, pull = jax.vjp(convolve, x, kernel)
+        out, pull = jax.vjp(run, x, kernel)
         return out, *pull(gradient)
 
     return jax.jit(differentiate)(x, kernel, gradient)
@@ -93,14 +94,7 @@ def test_gradient_of_one_cell_is_a_sum_a_person_can_do():
 
 def test_strides_and_groups_are_left_to_lax():
     x, kernel = jnp.ones((1, 8, 9, 8)), jnp.ones((3, 3, 4, 6))
-    out = conv_gradients.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(2, 3),
-        padding="SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=2,
-    )
+    out = convolve(x, kernel, window_strides=(2, 3), feature_group_count=2)
     assert out.shape == (1, 4, 3, 6)
 
 
@@ -134,15 +128,6 @@ def test_only_what_is_trained_goes_by_winograd():
 
     def convolutions(function):
         return str(jax.make_jaxpr(function)(x, kernel)).count("conv_general_dilated[")
-
-    def convolve(x, kernel):
-        return conv_gradients.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=(1, 1),
-            padding="SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
 
     assert convolutions(convolve) == 1
     assert convolutions(lambda x, kernel: jax.vjp(convolve, x, kernel)[0]) == 6

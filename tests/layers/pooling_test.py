@@ -97,12 +97,6 @@ def test_attention_is_its_equation(activation, scale, combine):
         np.testing.assert_allclose(pooled[b], expected, **TOLERANCE)
 
 
-def test_attention_of_scale_zero_is_the_average():
-    x, mask = sequences()
-    pooled = call(attention(scale=0.0), x, mask)
-    np.testing.assert_allclose(pooled, statistics(x, mask)["mean"], **TOLERANCE)
-
-
 @pytest.mark.parametrize(
     ("activation", "hidden", "count"),
     [("none", 0, 256), ("sigmoid", 1, 256 + 2), ("tanh", 768, 256 * 768 + 2 * 768)],

@@ -90,15 +90,13 @@ LAYERS = {
 
 
 def outputs_and_gradients(layer, x, mask):
-    """Output, last states, and the parameters' gradients of a loss of the two."""
+    """Output and last states, and the parameters' gradients of a loss of the two."""
 
     def loss(layer):
         outputs, last, *_ = layer(x, mask)
         total = sum(jnp.square(y).sum() for y in jax.tree.leaves(last))
-        return total + jnp.square(outputs - 0.1).mean(where=outputs != 0), (
-            outputs,
-            last,
-        )
+        total = total + jnp.square(outputs - 0.1).mean(where=outputs != 0)
+        return total, (outputs, last)
 
     (_, outputs), grads = nnx.jit(nnx.value_and_grad(loss, has_aux=True))(layer)
     return outputs, jax.tree.leaves(nnx.to_pure_dict(grads))
@@ -114,14 +112,16 @@ def test_what_stands_in_the_padding_changes_nothing(kind):
         assert np.all(np.isfinite(a))
 
 
+def pad_more(x, mask):
+    x = jnp.pad(x, [(0, 0), (0, 4), (0, 0)], constant_values=5.0)
+    return x, jnp.pad(mask, [(0, 0), (0, 4)])
+
+
 @pytest.mark.parametrize("kind", ["forwards", "both"])
 def test_more_padding_changes_nothing(kind):
-    layer = LAYERS[kind]()
-    (outputs, last), grads = outputs_and_gradients(layer, *sequences())
-    x, mask = sequences()
-    x = jnp.pad(x, [(0, 0), (0, 4), (0, 0)], constant_values=5.0)
-    mask = jnp.pad(mask, [(0, 0), (0, 4)])
-    (longer, same), longer_grads = outputs_and_gradients(layer, x, mask)
+    layer, inputs = LAYERS[kind](), sequences()
+    (outputs, last), grads = outputs_and_gradients(layer, *inputs)
+    (longer, same), longer_grads = outputs_and_gradients(layer, *pad_more(*inputs))
     np.testing.assert_allclose(longer[:, :T], outputs, **TOLERANCE)
     np.testing.assert_array_equal(longer[:, T:], 0)
     common.assert_trees_close((same, longer_grads), (last, grads), **TOLERANCE)
@@ -129,19 +129,16 @@ def test_more_padding_changes_nothing(kind):
 
 @pytest.mark.parametrize("kind", ["windows", "carried"])
 def test_more_padding_adds_windows_of_zeros_only(kind):
-    layer = LAYERS[kind]()
-    x, mask = sequences()
-    outputs, last, window_mask = call(layer, x, mask)
+    layer, inputs = LAYERS[kind](), sequences()
+    outputs, last, window_mask = call(layer, *inputs)
     count = last.shape[1]
-    x = jnp.pad(x, [(0, 0), (0, 4), (0, 0)], constant_values=5.0)
-    mask = jnp.pad(mask, [(0, 0), (0, 4)])
-    longer, states, longer_mask = call(layer, x, mask)
+    longer, states, longer_mask = call(layer, *pad_more(*inputs))
     assert states.shape[1] > count
     np.testing.assert_allclose(longer[:, :count], outputs, **TOLERANCE)
     np.testing.assert_allclose(states[:, :count], last, **TOLERANCE)
     np.testing.assert_array_equal(longer_mask[:, :count], window_mask)
-    assert not longer_mask[1:, count:].any()
-    assert not longer[1:, count:].any() and not states[1:, count:].any()
+    for added in (longer_mask, longer, states):
+        assert not added[1:, count:].any()
 
 
 def test_steps_left_out_are_as_if_they_were_not_there():
@@ -213,15 +210,6 @@ def test_carried_states_are_each_direction_s_own():
             )
             both = np.hstack([states[0][0], states[1][0]])
             np.testing.assert_allclose(last[b, m], both, **TOLERANCE)
-
-
-def test_carrying_forwards_is_one_long_lstm():
-    layer = sliding(3, 3, carry=True)
-    x, mask = sequences()
-    outputs, _, _ = call(layer, x, mask)
-    whole, _ = call(layer.lstm, x, mask)
-    ahead = outputs[..., :H].reshape(len(LENGTHS), -1, H)[:, :T]
-    np.testing.assert_allclose(ahead, whole[..., :H], **TOLERANCE)
 
 
 def test_gradients_are_those_of_finite_differences():

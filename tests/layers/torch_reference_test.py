@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from ser_jax.layers.conv_blocks import DilatedResidualBlock
-from ser_jax.layers.pooling import AttentionPool
+from ser_jax.layers.pooling import AttentionPool, cross_attention, statistics
 from ser_jax.layers.recurrent import LSTM, BiLSTM, SlidingBiLSTM
 from tests.layers import common
 
@@ -212,6 +212,26 @@ def test_attention_pooling(activation, scale, combine):
         return (pooled,)
 
     agree(layer, x, lambda layer, x: (layer(x, mask),), formula)
+
+
+def test_statistics_and_cross_attention():
+    x, mask = sequences()
+    # One step has no deviation; its gradient there is a matter of epsilon.
+    x, mask = x[:2], mask[:2]
+
+    def read(_, x):
+        return [*statistics(x, mask).values(), cross_attention(x[:, 0], x, mask)]
+
+    def formula(_, x):
+        rows = [x[b, :length] for b, length in enumerate(LENGTHS[:2])]
+        return [
+            torch.stack([row.amax(dim=0) for row in rows]),
+            torch.stack([row.mean(dim=0) for row in rows]),
+            torch.stack([row.std(dim=0, unbiased=False) for row in rows]),
+            torch.stack([(row @ row[0]).softmax(dim=0) @ row for row in rows]),
+        ]
+
+    agree(nnx.Module(), x, read, formula)
 
 
 @pytest.mark.parametrize("skip", ["leaky_relu", "none"])

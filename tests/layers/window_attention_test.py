@@ -137,9 +137,8 @@ def test_sure_and_unasked_windows_keep_the_gradient_finite():
     valid = jnp.array([[True, True, False], [False, False, False]])
 
     def loss(logits):
-        return -combine_logits(logits, valid, combination_weights(3, "cascade"))[
-            :, 2
-        ].sum()
+        shares = combination_weights(3, "cascade")
+        return -combine_logits(logits, valid, shares)[:, 2].sum()
 
     value, grads = jax.value_and_grad(loss)(logits)
     assert np.isfinite(value) and np.all(np.isfinite(grads))
