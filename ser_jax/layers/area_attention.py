@@ -164,10 +164,8 @@ def area_mass(
     blocks = cut(areas.scale_query(query)), cut(query_mask.astype(jnp.float32))
     total = jax.lax.map(block, blocks).sum(axis=0)
     total = total / jnp.maximum(query_mask.sum(axis=1), 1)[:, None]
-    maps = [
-        pooling.spread_size(x, areas.grid)
-        for x in pooling.unflatten_areas(total, areas.sizes, areas.grid)
-    ]
+    parts = pooling.unflatten_areas(total, areas.sizes, areas.grid)
+    maps = [pooling.spread_size(x, areas.grid) for x in parts]
     return jnp.stack(maps, axis=1) * areas.valid_cells[:, None]
 
 
@@ -234,7 +232,7 @@ class FormedAreas:
             "bad,bnd->ban", keys, query, preferred_element_type=jnp.float32
         ).astype(jnp.float32)
         valid = pooling.area_valid(self.valid_cells, self.sizes)
-        valid = flatten_areas(valid)[..., None]
+        valid = flatten_areas(valid)
         if 0 < self.top_k_areas < logits.shape[1]:
             ranked = jnp.moveaxis(jnp.where(valid, logits, pooling.LOWEST), 1, -1)
             # A threshold, not indices: no gather, and ties at the k-th all stay.

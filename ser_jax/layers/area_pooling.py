@@ -55,22 +55,24 @@ def area_sums(x: Float[Array, "B H W *D"], sizes: Sequence[Size]) -> list[Array]
     return _windows(x, sizes, jnp.add)
 
 
+def _counts(mask: Bool[Array, "B H W"], sizes: Sequence[Size]) -> list[Array]:
+    return area_sums(mask[..., None].astype(jnp.float32), sizes)
+
+
 def area_maxima(
     x: Float[Array, "B H W D"], sizes: Sequence[Size], mask: Bool[Array, "B H W"]
 ) -> list[Array]:
     """Maximum over the valid cells of every area; 0 where an area has none."""
     lowest = jnp.finfo(x.dtype).min
     maxima = _windows(jnp.where(mask[..., None], x, lowest), sizes, jnp.maximum)
-    counts = area_sums(mask.astype(jnp.float32), sizes)
-    return [
-        jnp.where(n[..., None] > 0, m, 0) for m, n in zip(maxima, counts, strict=True)
-    ]
+    pairs = zip(maxima, _counts(mask, sizes), strict=True)
+    return [jnp.where(count > 0, most, 0) for most, count in pairs]
 
 
 def area_valid(mask: Bool[Array, "B H W"], sizes: Sequence[Size]) -> list[Array]:
-    """Whether all cells of an area are valid."""
-    counts = area_sums(mask.astype(jnp.float32), sizes)
-    return [n == h * w for n, (h, w) in zip(counts, sizes, strict=True)]
+    """Whether all cells of an area are valid, [B, H-h+1, W-w+1, 1] per size."""
+    pairs = zip(_counts(mask, sizes), sizes, strict=True)
+    return [count == h * w for count, (h, w) in pairs]
 
 
 def area_means(
@@ -78,11 +80,8 @@ def area_means(
 ) -> list[Array]:
     """Mean over the valid cells of every area; 0 where an area has none."""
     sums = area_sums(jnp.where(mask[..., None], x, 0), sizes)
-    counts = area_sums(mask.astype(jnp.float32), sizes)
-    return [
-        s / jnp.maximum(n, 1)[..., None].astype(s.dtype)
-        for s, n in zip(sums, counts, strict=True)
-    ]
+    pairs = zip(sums, _counts(mask, sizes), strict=True)
+    return [total / jnp.maximum(n, 1).astype(total.dtype) for total, n in pairs]
 
 
 def area_stds(
@@ -92,10 +91,8 @@ def area_stds(
     # In one pass over the windows; cancellation can make the difference negative.
     means = area_means(x, sizes, mask)
     squares = area_means(jnp.square(x), sizes, mask)
-    return [
-        jnp.sqrt(jnp.abs(s - jnp.square(m)) + 1e-6)
-        for m, s in zip(means, squares, strict=True)
-    ]
+    pairs = zip(means, squares, strict=True)
+    return [jnp.sqrt(jnp.abs(s - jnp.square(m)) + 1e-6) for m, s in pairs]
 
 
 def pad_axis(x: Array, axis: int, before: int, after: int) -> Array:
@@ -153,9 +150,7 @@ def spread_size(areas: Array, grid: Size) -> Array:
     """`spread_to_cells` for the areas of one size alone, [B, H, W]."""
     for axis, length in enumerate(grid, start=1):
         last = length - areas.shape[axis]
-        areas = sum(
-            pad_axis(areas, axis, i, last - i) for i in reversed(range(last + 1))
-        )
+        areas = sum(pad_axis(areas, axis, last - i, i) for i in range(last + 1))
     return areas
 
 
@@ -171,11 +166,8 @@ def unflatten_areas(
     """Undoes flatten_areas."""
     shapes = [(grid[0] - h + 1, grid[1] - w + 1) for h, w in sizes]
     ends = np.cumsum([math.prod(shape) for shape in shapes])
-    pieces = jnp.split(flat, ends[:-1], axis=1)
-    return [
-        p.reshape(p.shape[0], *shape, *p.shape[2:])
-        for p, shape in zip(pieces, shapes, strict=True)
-    ]
+    pairs = zip(jnp.split(flat, ends[:-1], axis=1), shapes, strict=True)
+    return [part.reshape(len(part), *s, *part.shape[2:]) for part, s in pairs]
 
 
 def area_shape_ids(sizes: Sequence[Size], grid: Size) -> tuple[Array, Array]:

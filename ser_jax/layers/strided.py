@@ -10,6 +10,7 @@ columns that the utterance alone would give are counted.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 
 import jax
@@ -129,9 +130,9 @@ def overlap_pool(x: Float[Array, "B H W D"]) -> Float[Array, "B h w D"]:
     # 2 cores, [16, 49, 74, 64]).
     for axis in (1, 2):
         last = (POOL.count(x.shape[axis]) - 1) * POOL.stride + 1
+        starts = range(POOL.size)
         parts = [
-            jax.lax.slice_in_dim(x, i, i + last, POOL.stride, axis)
-            for i in range(POOL.size)
+            jax.lax.slice_in_dim(x, i, i + last, POOL.stride, axis) for i in starts
         ]
-        x = jnp.maximum(jnp.maximum(parts[0], parts[1]), parts[2])
+        x = functools.reduce(jnp.maximum, parts)
     return x
