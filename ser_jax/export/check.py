@@ -34,16 +34,10 @@ print(version)
 
 
 def check(live, form, content: bytes, longest: int) -> dict:
-    """Gives the same recordings to a file and to the live model.
+    """Gives the same recordings to a file of `form` and to the `Recognizer` `live`.
 
-    Args:
-      live: The `Recognizer`.
-      form: The file's `formats.Format`.
-      content: Of the file.
-      longest: Samples N of a program of fixed size; 0 = any.
-
-    Returns:
-      The runtime, the recordings and the largest difference, for the card.
+    `longest` is N of a program of fixed size, in samples; 0 = any. Returns the
+    runtime, the recordings and the largest difference, for the card.
 
     Raises:
       InputError: The file cannot be loaded, or an answer differs by more than 1e-4.
@@ -55,11 +49,9 @@ def check(live, form, content: bytes, longest: int) -> dict:
     sounds = [sounds[0][: window // 3], *sounds, np.concatenate(sounds)]
     sounds = [sound[: longest or None] for sound in sounds]
     expected = np.stack([live(sound, rate_hz).probabilities for sound in sounds])
-    everyone = list(range(len(sounds)))
-    if form.is_fixed:
-        batches = [[i] for i in everyone]
-    else:  # the shortest and the longest alone, and all in one batch
-        batches = [[0], everyone[-1:], everyone]
+    batches = [[i] for i in range(len(sounds))]
+    if not form.is_fixed:  # the shortest and the longest alone, and all in one batch
+        batches = [batches[0], batches[-1], list(range(len(sounds)))]
     cases = [_pad([sounds[i] for i in batch], longest) for batch in batches]
     answers, runtime = _answers(form, content, cases)
     difference = max(
@@ -83,7 +75,7 @@ def check(live, form, content: bytes, longest: int) -> dict:
 
 
 def _recordings(trained, rate_hz: int) -> tuple[list[np.ndarray], str]:
-    """Three recordings of the corpus, or synthetic ones where it is not at hand."""
+    """Three of the corpus, or synthetic ones where it is not here; where from."""
     try:
         files = _files(trained)
         chosen = [files[at] for at in (0, len(files) // 2, -1)]
@@ -95,7 +87,6 @@ def _recordings(trained, rate_hz: int) -> tuple[list[np.ndarray], str]:
 
 
 def _files(trained) -> list[str]:
-    """The corpus's files, as far as they are known here."""
     workdir = epath.Path(trained.provenance["workdir"])
     tested = recordings.read(workdir / files.RECORDINGS)
     if tested:
@@ -126,7 +117,7 @@ def _pad(rows: list[np.ndarray], longest: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _answers(form, content: bytes, cases) -> tuple[list[np.ndarray], str]:
-    """Answers of a process that has the runtime alone, and the runtime's version."""
+    """Answers of a process that has the runtime alone; the runtime's version."""
     arrays = {}
     for i, (samples, lengths) in enumerate(cases):
         arrays |= {f"samples{i}": samples, f"lengths{i}": lengths}

@@ -28,9 +28,9 @@ def export(
 ) -> str:
     """Writes a file and its card, after it has answered as the live model does.
 
-    The file is loaded back in a new process that has its runtime and no ser_jax, and
-    given recordings of the corpus (or synthetic ones, where the corpus is not here) of
-    several lengths. Nothing is left behind if an answer differs by more than 1e-4.
+    A new process that has the file's runtime and no ser_jax answers recordings of the
+    corpus, or synthetic ones where it is not here. Nothing is left behind if an answer
+    differs by more than 1e-4.
 
     Args:
       workdir: A trained folder, local or `gs://`.
@@ -82,7 +82,7 @@ def export(
 
 
 def _check_target(out) -> epath.Path:
-    """Checks before the work begins that the file can be written."""
+    # Before the work begins, which may take minutes.
     out = epath.Path(out).expanduser()
     if out.is_dir():
         raise InputError(f"--out: expected a file; got the folder {out}.")
@@ -96,7 +96,7 @@ def _check_target(out) -> epath.Path:
 
 
 def _export_weights(trained: TrainedModel) -> tuple[bytes, dict, str]:
-    """Content of the file, its part of the card, and a line for people."""
+    """Content of the file, its part of the card, and a line of the summary."""
     shapes = {k: list(v.shape) for k, v in weights.named_arrays(trained).items()}
     line = f"{len(shapes)} arrays; `ser_jax.export.weights.read` takes them back."
     details = {"arrays": shapes, "limits": ["weights alone, no program"]}
@@ -136,7 +136,6 @@ def _export_program(
 
 
 def _longest(trained: TrainedModel, longest_s: float) -> int:
-    """Samples N of a program of fixed size."""
     window_s = trained.config.segment.window_s
     if not longest_s >= window_s:
         raise InputError(
@@ -187,28 +186,28 @@ def _check_model(trained: TrainedModel, name: str) -> None:
 
 
 def _card(trained: TrainedModel, name: str) -> dict:
-    """What holds for every format."""
-    known = trained.provenance
+    """The part of the card that every format has."""
+    source = trained.provenance
     copied = ("model", "corpus", "corpus_is_synthetic", "stamps", "protocol")
     versions = provenance.versions()
     writers = ("python", "jax", "jaxlib", "flax", "numpy")
     return {
         "format": name,
         "classes": list(trained.classes),
-        **{key: known[key] for key in (*copied, "selection")},
+        **{key: source[key] for key in (*copied, "selection")},
         "runs": [
-            {"fold": fold, "seed": seed, "ua": known["run_ua"].get((fold, seed))}
+            {"fold": fold, "seed": seed, "ua": source["run_ua"].get((fold, seed))}
             for fold, seed in trained.runs
         ],
         "ua": {
-            "workdir_mean_and_std_over_runs": known["ua"],
-            "workdir_pooled": known["pooled_ua"],
+            "workdir_mean_and_std_over_runs": source["ua"],
+            "workdir_pooled": source["pooled_ua"],
             "note": "of each run alone on its own test part, not of their mean",
         },
         "answer": "the mean of the runs" if len(trained.runs) > 1 else "of one run",
         "sample_rate_hz": trained.spec.sample_rate_hz,
-        "licence": _LICENCE.format(corpus=known["corpus"]),
-        "trained_with": known["versions"] | {"git_commit": known["git_commit"]},
+        "licence": _LICENCE.format(corpus=source["corpus"]),
+        "trained_with": source["versions"] | {"git_commit": source["git_commit"]},
         "exported_with": {key: versions[key] for key in writers}
         | {"git_commit": provenance.git_commit()},
     }

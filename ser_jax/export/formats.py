@@ -18,42 +18,29 @@ INPUTS, OUTPUTS = ("samples", "lengths"), ("probabilities",)
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """A format of programs.
-
-    Attributes:
-      suffix: Of its files.
-      packages: Module -> extra of ser_jax that brings it; to write and to check.
-      write: (trained, samples N of an input; 0 = any) -> content of the file.
-      load: Python code, run by a process without ser_jax after `import sys`, that
-        makes `answer(samples, lengths)` and `version` from `path`.
-      is_fixed: Whether a program takes one recording of at most N samples.
-      limits: What a reader must know, for the card.
-    """
+    """A format of programs."""
 
     suffix: str
-    packages: dict[str, str]
+    packages: dict[str, str]  # to write and to check: module -> extra that brings it
+    # (trained, samples N of an input; 0 = any) -> content of the file
     write: Callable[[TrainedModel, int], bytes]
+    # Python code for a process without ser_jax, after `import sys`, that makes
+    # `answer(samples, lengths)` and `version` from `path`
     load: str
-    is_fixed: bool
-    limits: tuple[str, ...]
+    is_fixed: bool  # takes one recording of at most N samples
+    limits: tuple[str, ...]  # for the card
 
     def check_packages(self, name: str) -> None:
-        """Checks that the file can be written and loaded back here.
-
-        Raises:
-          InputError: A package is missing.
-        """
+        """Raises an InputError if a package is missing."""
         for module, extra in self.packages.items():
             if importlib.util.find_spec(module) is None:
                 raise InputError(
-                    f"--format={name}: expected the package {module}, without which "
-                    f"the file cannot be made and checked; got none. Install "
-                    f"the extra `{extra}`."
+                    f"--format={name}: expected the package {module}, to make and "
+                    f"check the file; got none. Install the extra `{extra}`."
                 )
 
 
 def _shapes(batch, samples) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """Of `samples` and `lengths`."""
     return (
         jax.ShapeDtypeStruct((batch, samples), jnp.float32),
         jax.ShapeDtypeStruct((batch,), jnp.int32),
@@ -93,11 +80,8 @@ def tflite(trained: TrainedModel, num_samples: int) -> bytes:
     converter.prepare_mlir_context(context)
     with context:
         module = ir.Module.parse(lowered.as_text())
-        (main,) = (
-            operation
-            for operation in module.body.operations
-            if operation.attributes["sym_name"].value == "main"
-        )
+        functions = {x.attributes["sym_name"].value: x for x in module.body.operations}
+        main = functions["main"]
         converter.set_signature(
             main.operation, "serving_default", list(INPUTS), list(OUTPUTS)
         )

@@ -18,13 +18,7 @@ def to_bytes(
     inputs: Sequence[str],
     output: str,
 ) -> bytes:
-    """The content of a file.
-
-    Args:
-      function: Of arrays with these shapes; returns one array.
-      shapes: Of its arguments.
-      inputs: Their names.
-      output: Name of the result.
+    """The content of a file: a function of arrays `inputs`, which returns `output`.
 
     Raises:
       Exception: jax2onnx has no counterpart of an operation.

@@ -48,7 +48,7 @@ def make(trained: TrainedModel, *, plain: bool = False) -> Callable:
 def _looped(
     trained: TrainedModel, samples: Float[Array, " N"], length: Int[Array, ""]
 ) -> Float[Array, " K"]:
-    """Probabilities of one recording; as many segments as it has."""
+    """Probabilities of one recording, in loops over its runs and segments."""
     (rule, layout), vote = _segments(trained), trained.config.segment.vote
     frames, num_frames = _features(trained, samples, length, fft=True)
     count = rule.count(length, num_frames, layout).clip(1)  # short ones are padded
@@ -111,13 +111,11 @@ def _segments(trained: TrainedModel) -> tuple[segments.Rule, segments.Layout]:
 
 
 def _features(trained: TrainedModel, samples, length, *, fft: bool):
-    """Frames [T + a segment, F, C] of a recording, zeros at the end; how many it has.
-
-    The zeros are there because `dynamic_slice` moves a slice that would pass the end.
-    """
+    """Frames [T + a segment, F, C] of a recording, zeros at the end; how many it has."""
     spec, length = trained.spec, length[None]
     frames, _ = online.features(samples[None], length, spec, fft=fft)
     frames = frames[0, ..., : trained.config.data.channels]
+    # `dynamic_slice` would move a slice that passes the end.
     behind = _segments(trained)[1].frames
     frames = jnp.pad(frames, ((0, behind), (0, 0), (0, 0)))
     return frames, online.num_frames(length, spec)[0]

@@ -21,14 +21,12 @@ from ser_jax.predict import trained_model
 from ser_jax.predict.trained_model import TrainedModel
 
 FORMAT = "1"
-_META = (
-    *("config", "classes", "folds", "input_shapes"),
-    *("versions", "git_commit", "stamps"),
-)
+_PROVENANCE = ("versions", "git_commit", "stamps")
+_META = ("config", "classes", "folds", "input_shapes", *_PROVENANCE)
 
 
 def named_arrays(trained: TrainedModel) -> dict[str, np.ndarray]:
-    """All arrays of a workdir, by the names of the file."""
+    """Weights and normalisation, by the names of the file."""
     arrays = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(trained.weights)[0]:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -48,9 +46,7 @@ def to_bytes(trained: TrainedModel) -> bytes:
         # A run's name is enough; who spoke in it stays in the workdir.
         "folds": [{"name": name, "seed": seed} for name, seed in trained.runs],
         "input_shapes": dict(trained.input_shapes),
-        "versions": trained.provenance["versions"],
-        "git_commit": trained.provenance["git_commit"],
-        "stamps": trained.provenance["stamps"],
+        **{key: trained.provenance[key] for key in _PROVENANCE},
     }
     text = {key: json.dumps(value) for key, value in meta.items()}
     arrays = {k: np.ascontiguousarray(x) for k, x in named_arrays(trained).items()}
@@ -69,10 +65,7 @@ def _shareable(config) -> dict:
 
 
 def read(path) -> TrainedModel:
-    """Reads the weights, ready for a `Recognizer`; nothing in the file is executed.
-
-    Args:
-      path: A file of `to_bytes`, local or `gs://`.
+    """Reads a file of `to_bytes`, local or `gs://`; nothing in it is executed.
 
     Raises:
       InputError: The file is not there, is none of these, or an array is missing, too

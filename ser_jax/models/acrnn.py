@@ -30,19 +30,19 @@ ATTENTIONS = ("linear", "sigmoid")
 
 
 class ConvSteps(nnx.Module):
-    """The six convolutions and the linear layer: one vector per time step.
+    """One vector of 768 features per time step, for inputs of shape (T, F, C).
 
     5x3 convolutions (time x frequency), 128 and then 256 channels, pooled after the
-    first only; frequency x channels of a step go through one linear layer to 768.
+    first only; frequency x channels of a step go through one linear layer.
     """
 
     def __init__(self, config, shape: tuple[int, int, int], *, rngs: nnx.Rngs):
-        """Builds the layers for inputs of shape (T, F, C); arguments as in `Model`."""
         frames, bands, channels = shape
         rows, _ = pooled_shape((bands, frames), [config.pool], key="pool")
         if config.convs < 1:
             raise ValueError(f"convs: expected 1 or more, got {config.convs}")
         self.dtype = jnp.dtype(config.dtype)
+        common = {"dtype": self.dtype, "rngs": rngs}
         first, rest, self.size = (scale_width(c, config.width) for c in (128, 256, 768))
         widths = [channels, first, *[rest] * (config.convs - 1)]
         self.convs = nnx.List([])
@@ -54,17 +54,14 @@ class ConvSteps(nnx.Module):
                 activation=config.conv_activation,
                 bn_momentum=config.bn_momentum,
             )
-            self.convs.append(
-                ConvBlock(widths[i], widths[i + 1], spec, dtype=self.dtype, rngs=rngs)
-            )
+            self.convs.append(ConvBlock(widths[i], widths[i + 1], spec, **common))
         self.linear = DenseBlock(
             rows * widths[-1],
             self.size,
             norm=config.linear_norm,
             activation=config.linear_activation,
             bn_momentum=config.bn_momentum,
-            dtype=self.dtype,
-            rngs=rngs,
+            **common,
         )
         self.stride = config.pool[1]  # frames under a step
 
@@ -82,24 +79,20 @@ class Acrnn(DenseOutput, nnx.Module):
     """`ConvSteps`, a BLSTM of 128 per direction, attention, a dense layer of 64.
 
     Where the paper is silent the authors' code decides: LeakyReLU (0.01) after the
-    convolutions and the dense layer of 64, no batch norm between convolutions. The
-    paper names batch norm for the layer of 64 only and calls the layer of 768 linear,
-    so that has neither norm nor activation here (`code`: both).
-
-    The preset `code` is the released network: pooling 2 (time) x 4 (frequency), batch
-    norm and LeakyReLU after the linear layer, none in the layer of 64, and scores
-    u * sigmoid(w . h + b) with one hidden unit instead of w . h.
+    convolutions and the layer of 64. The paper names batch norm for that layer only,
+    and calls the layer of 768 linear. The preset `code` is the released network:
+    pooling 2 (time) x 4 (frequency), batch norm and LeakyReLU after the layer of 768,
+    no norm in that of 64, and scores u * sigmoid(w . h + b) with one hidden unit
+    instead of w . h.
 
     Differs from the paper: padded frames touch neither statistics, LSTM nor attention
     (the paper pads with zeros that count; `data.pad="before_norm"`). Differs from the
-    code: evaluation uses batch norm's running statistics, where the code uses those of
-    the test batch.
+    code: evaluation uses running statistics, not those of the test batch.
     """
 
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """See `Model`; later inputs may have any number of frames."""
         check_mode("attention", config.attention, ATTENTIONS)
         common = {"dtype": jnp.dtype(config.dtype), "rngs": rngs}
         cells, hidden = (scale_width(c, config.width) for c in (128, 64))

@@ -33,23 +33,20 @@ from ser_jax.models.model import (
 class Adrnn(DenseOutput, nnx.Module):
     """One convolution, a dilated residual block, BiLSTM, attention over time, 64, K.
 
-    Sizes at 40 bands x 300 frames x 3 channels: convolution 3x3 to 128, max-pool 2x4
-    -> 20 x 75; dilated 3x3 to 128, 128, 256 beside one dilated 3x3 to 256, added; per
-    time step 20 * 256 = 5120 -> 768; BiLSTM; attention softmax_t(u . relu(W h_t + b));
-    64 (the feature of center loss), K. With 256 LSTM features per direction and K = 4
-    there are 6,958,022 parameters, with 128 there are 5,760,710.
+    At 40 x 300 x 3 (bands, frames, channels): 3x3 to 128, max-pool 2x4 -> 20 x 75;
+    dilated 3x3 to 128, 128, 256 beside one dilated 3x3 to 256, added; per time step
+    20 * 256 = 5120 -> 768; BiLSTM of 256; attention softmax_t(u . relu(W h_t + b));
+    64 (the feature of center loss), K. 6,958,022 parameters for K = 4.
 
     Differs from the paper: its settings are not public, so these are the re-run's: the
-    figure's BiLSTM of 256 (the code has 128), and attention of one hidden unit whose
-    sum is divided by the number of steps. Differs from the code: center loss in place
-    of a squared error (the training step's), padded frames count nowhere, an LSTM has
-    one bias where PyTorch keeps two.
+    figure's BiLSTM (the code's has 128), and attention of one hidden unit whose sum is
+    divided by the number of steps. Differs from the code: center loss in place of a
+    squared error, padded frames count nowhere, one bias per LSTM (PyTorch: two).
     """
 
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """See `Model`; later inputs may have any number of frames."""
         frames, bands, channels = input_shapes["frames"]
         rows, _ = pooled_shape((bands, frames), [config.pool], key="pool")
         self.dtype = jnp.dtype(config.dtype)

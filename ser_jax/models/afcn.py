@@ -32,21 +32,17 @@ class Afcn(DenseOutput, nnx.Module):
     The map grows with the utterance; one too short for the trunk's strides (63 frames
     for torchvision's AlexNet) counts as padded with zeros up to that.
 
-    With ImageNet weights the spectrogram is a grey picture: z-scored features
-    (`data.normalize=fold`) have the mean 0 and deviation 1 that the weights' pictures
-    had, and one channel stands for three equal ones.
+    With ImageNet weights the spectrogram is a grey picture, as `pretrained` says.
 
-    Differs from the paper: which AlexNet it took is not known, nor where its weights
-    came from; SqueezeNet 1.1, as accurate as AlexNet on ImageNet, is there because its
-    weights can be installed. The paper's spectrogram and W's size (here that of a_i, as
-    public versions have it) are not known either. A dense layer before the output and
-    dropout are one such version's (`hidden`, `dropout`).
+    Differs from the paper: its AlexNet, weights, spectrogram and W's size (here that of
+    a_i, as in public versions) are not known; SqueezeNet 1.1, as accurate on ImageNet,
+    is there because its weights can be installed. `hidden`, a dense layer before the
+    output, and `dropout` are one public version's.
     """
 
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """See `Model`; later inputs may have any number of frames."""
         check_mode("trunk", config.trunk, TRUNKS)
         check_mode("transfer", config.transfer, TRANSFERS)
         _, bands, channels = input_shapes["frames"]

@@ -39,25 +39,22 @@ SUMMARIES = ("final", "last_step")
 class Asrnn(DenseOutput, nnx.Module):
     """Three convolutions, BiLSTM per window, LSTM beside attention over windows, 64, K.
 
-    Sizes at 40 bands x 300 frames x 3 channels: 3x3 to 64, max-pool 2x2 -> 20 x 150;
-    3x3 to 128 twice; batch norm (no scale, no bias) and ReLU end each of the three; per
-    time step 20 * 128 = 2560 -> 768; windows of 10 steps every 5 -> 29; BiLSTM of 128 -> 29 x
-    256; the last state of an LSTM of 256 over the windows beside attention over them
-    -> 512; 64; K. With K = 4 there are 3,668,934 parameters.
+    At 40 x 300 x 3 (bands, frames, channels): 3x3 to 64, max-pool 2x2 -> 20 x 150; 3x3
+    to 128 twice; batch norm (no scale, no bias) and ReLU end each of the three; per
+    time step 20 * 128 = 2560 -> 768; 29 windows of 10 steps every 5; BiLSTM of 128
+    -> 29 x 256; the last state of an LSTM of 256 over the windows beside attention
+    over them -> 512; 64; K. 3,668,934 parameters for K = 4.
 
     Differs from the paper: its front end (gammachirp and modulation filter banks, 3-D
     convolutions) is replaced by 3-D log-mels, as in the re-run. Differs from the code:
-    window i starts at step 5i (there at step i, only the last one at the end); a
-    window is summed up by the final state of each direction and the attention's sum is
-    not divided by the number of windows (`window_summary="last_step"` and
-    `attention_combine="mean"` are the code's); padded frames count nowhere; an LSTM
-    has one bias where PyTorch keeps two.
+    window i starts at step 5i (there at i); a window's vector is each direction's final
+    state and attention sums (the code: `window_summary="last_step"` and
+    `attention_combine="mean"`); padded frames count nowhere; one bias per LSTM.
     """
 
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """See `Model`; later inputs may have any number of frames."""
         check_mode("window_summary", config.window_summary, SUMMARIES)
         if not 1 <= config.window_step <= config.window_size:
             raise ValueError(
@@ -112,12 +109,10 @@ class Asrnn(DenseOutput, nnx.Module):
     def windows(
         self, x: Float[Array, "B W D"], mask: Bool[Array, "B W"]
     ) -> tuple[Float[Array, "B M H"], Bool[Array, "B M"]]:
-        """One vector per window of `window_size` steps, and which windows are valid.
-
-        A window is valid if it holds a valid step that the one before does not, so
-        their number follows from the valid steps, however many are padded.
-        """
+        """One vector per window of `window_size` steps, and which windows are valid."""
         outputs, last, steps = self.sliding(x, mask)
+        # Valid windows hold a valid step that the one before does not: their number
+        # follows from the valid steps, however many are padded.
         # The first window has none before it: any valid step will do.
         valid = steps[:, :, self.fresh :].any(axis=-1)
         valid = valid.at[:, 0].set(steps[:, 0].any(axis=-1))
@@ -136,15 +131,12 @@ class Asrnn(DenseOutput, nnx.Module):
         return self.dropout(x.astype(jnp.float32), rngs=rngs)
 
     def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
-        """`time`: the windows' weights laid over time.
-
-        A window's weight is shared among its valid steps. The number of steps in a cell
-        is the greatest that divides both a window and the distance between windows.
-        """
+        """`time`: a window's weight is shared among its valid steps."""
         (weights,) = attention_grid.read_sown(state, "attention", "weights")
         pool, sliding = self.conv1.spec.pool[1], self.sliding
         mask = pool_mask(batch["frame_mask"], pool)
         mass = attention_grid.spread(weights, mask, sliding.size, sliding.step)
+        # The longest cell of which windows and their distances are whole multiples.
         cell = math.gcd(sliding.size, sliding.step)
         mass = attention_grid.sum_groups(mass, cell)
         return attention_grid.over_time(mass, batch["frames"], pool * cell)

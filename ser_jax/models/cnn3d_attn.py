@@ -23,8 +23,6 @@ class Cnn3dAttn(DenseOutput, nnx.Module):
 
         e_i = u . tanh(W a_i + b),   alpha = softmax_i(lambda e_i),   c = sum alpha_i a_i.
 
-    lambda = 1 is the plain softmax; lambda = 0 the mean over the steps.
-
     The poster names neither activation nor norm; as in ACRNN's code the convolutions
     have LeakyReLU (0.01). Batch norm would not fit its 8,958,212 parameters, and
     "Linear-768" is read as linear. The width of W, not given either, is 768.
@@ -35,7 +33,6 @@ class Cnn3dAttn(DenseOutput, nnx.Module):
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """See `Model`; later inputs may have any number of frames."""
         self.steps = ConvSteps(config, input_shapes["frames"], rngs=rngs)
         self.attention = AttentionPool(
             self.steps.size,

@@ -49,9 +49,8 @@ def fuse_heads(
         key: see query.
         value: see query.
         mask: True where a cell is valid.
-        softmax: `channels`, the released code: P sums to 1 over the D channels of a
-            cell and head, answers are averaged over cells and heads. `positions`: P
-            sums to 1 over the valid cells, for each head and channel; answers are added
+        softmax: axis over which P sums to 1: `channels` of a cell (the released code),
+            answers averaged over cells and heads; or valid `positions`, answers added
             over cells and averaged over heads.
 
     Returns:
@@ -78,8 +77,7 @@ class HeadFusion(DenseOutput, nnx.Module):
     map X, with W.. of kernel 1x1:
 
     `macnn`: four heads of 64 channels, `fuse_heads(W_q X, W_k X, W_v X)`, one dense
-    layer. `acnn`: one map of weights s = W_s X, the logits are the mean over the cells
-    of s (W_c X), computed as W_c mean(s X), which is the same and K times less.
+    layer. `acnn`: weights s = W_s X, logits mean(s (W_c X)) over the cells.
 
     With `sow_maps` a call sows `weights`: P [B, H, W, N, D], or s [B, H, W] of `acnn`,
     and of `macnn` as well `answers`: ReLU(P_n o V_n), shaped like P.
@@ -92,7 +90,6 @@ class HeadFusion(DenseOutput, nnx.Module):
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """See `Model`; later inputs may have any number of frames."""
         check_mode("head", config.head, HEADS)
         check_mode("softmax", config.softmax, SOFTMAXES)
         self.pools = tuple(tuple(p) for p in config.pools)
@@ -161,6 +158,7 @@ class HeadFusion(DenseOutput, nnx.Module):
         self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]
     ) -> tuple[Float[Array, "B E"], Float[Array, "B L"]]:
         """ACNN: mean over valid cells of s x and of s (E = D + 1), and s; float32."""
+        # W_c mean(s x) is mean(s (W_c x)), with K times fewer products.
         weights = self.attention(x)[..., 0].astype(jnp.float32)
         weights = jnp.where(mask, weights, 0)
         share = weights / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
@@ -168,12 +166,8 @@ class HeadFusion(DenseOutput, nnx.Module):
         return jnp.concatenate([mean, share.sum(axis=1, keepdims=True)], -1), weights
 
     def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
-        """`head 1` ..., or `map` of `acnn`.
-
-        `positions`: P, the mean over channels. `channels`: P adds up to 1 in every
-        cell, so it prefers none; the mass is each cell's share of all answers
-        ReLU(P o V). `acnn`: weights have both signs; the mass is their size.
-        """
+        """`head 1` ...: P, or of `softmax="channels"` ReLU(P o V); of `acnn` `map`: |s|."""
+        # P adds up to 1 over the channels of every cell, so it prefers none.
         name = "answers" if self.softmax == "channels" else "weights"
         if self.head == "acnn":
             (weights,) = attention_grid.read_sown(state, "weights")

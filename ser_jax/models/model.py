@@ -37,7 +37,7 @@ class Model(Protocol):
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """Builds the network.
+        """Builds the network; later inputs may have any number of frames and words.
 
         Args:
             config: the `model` group; its keys are in configs/NAME.py.
@@ -100,15 +100,10 @@ def feature_map(
 def pooled_shape(
     shape: tuple[int, int], pools: Sequence[Sequence[int]], key: str = "pools"
 ) -> tuple[int, int]:
-    """Rows and columns of a map after poolings, which drop odd ends.
-
-    Args:
-        shape: rows (bands) and columns (frames).
-        pools: (rows, columns) of one pooling after the other.
-        key: the config's key, for the message.
+    """Rows (bands) and columns (frames) of a map after poolings, which drop odd ends.
 
     Raises:
-        ValueError: if no cell is left.
+        ValueError: if no cell is left; it names the config's `key`.
     """
     rows, columns = shape
     for height, width in pools:

@@ -47,14 +47,7 @@ class MultiScaleConv(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the convolutions (with bias).
-
-        Args:
-            features_in: C, features of a step.
-            features: D, filters per kernel size.
-            kernels: steps that a kernel covers, each at least 1.
-            dtype: of the computation; parameters are float32.
-            rngs: stream `params`.
+        """Makes D = `features` filters for each of `kernels`: steps that one covers.
 
         Raises:
             ValueError: for no kernel or one without extent.
@@ -76,12 +69,7 @@ class MultiScaleConv(nnx.Module):
     def __call__(
         self, x: Float[Array, "B L C"], mask: Bool[Array, "B L"]
     ) -> list[tuple[Float[Array, "B _ D"], Bool[Array, "B _"]]]:
-        """Returns per kernel size the map and its valid positions.
-
-        Args:
-            x: the sequence, valid steps first; the padding may hold anything.
-            mask: True where a step is valid.
-        """
+        """Returns per kernel size the map and its valid positions."""
         x = jnp.where(mask[..., None], x, 0)
         maps = []
         for size, conv in zip(self.kernels, self.convs, strict=True):
@@ -103,12 +91,11 @@ class MscnnSpu(DenseOutput, nnx.Module):
 
     The paper does not say which audio kernel reads which text kernel: `all_pairs`
     takes all 4 x 4 (48 vectors), `matched` the i-th with the i-th (12). `none` is
-    MSCNN-SPU. With one modality there is nothing to attend to. Stride, padding, the
-    hidden layer (256, as a public re-implementation has) and the place of dropout
-    (before and behind it) are choices too.
+    MSCNN-SPU. Stride, padding, the hidden layer (256, as a public re-implementation
+    has) and the place of dropout (before and behind it) are choices too.
 
-    Differs from the paper: padded frames and words count in no maximum, mean,
-    deviation or softmax, and windows may have any number of frames.
+    Differs from the paper: padded frames and words count nowhere, and windows may have
+    any number of frames.
 
     With `sow_maps` a call sows `weights`, one [B, Q, P] per text kernel: of the Q audio
     statistics that are its queries, at its P positions.
@@ -119,11 +106,6 @@ class MscnnSpu(DenseOutput, nnx.Module):
     def __init__(
         self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
     ):
-        """See `Model`; later inputs may have any number of frames and words.
-
-        `words` must be given unless `modality="audio"`, and only then; a speaker
-        embedding needs the audio branch.
-        """
         _check(config, input_shapes)
         self.dtype = jnp.dtype(config.dtype)
         common = {"dtype": self.dtype, "rngs": rngs}
@@ -168,7 +150,7 @@ class MscnnSpu(DenseOutput, nnx.Module):
             words, mask = batch["words"].astype(self.dtype), batch["word_mask"]
             text_maps = self.text(words, mask)
             parts += [_statistics(*text_map) for text_map in text_maps]
-            if self.swem:
+            if self.swem:  # the words themselves, "simple word-embedding model"
                 parts.append(_statistics(words, mask)[:, :2])  # max and mean
         parts += self._attend(queries, text_maps)
         x = jnp.concatenate([part.reshape(part.shape[0], -1) for part in parts], axis=1)
@@ -207,14 +189,12 @@ class MscnnSpu(DenseOutput, nnx.Module):
         return maps
 
 
-def _statistics(x: Array, mask: Array) -> Array:
-    """Maximum, mean and deviation as rows: [B, 3, D]."""
+def _statistics(x: Array, mask: Array) -> Float[Array, "B 3 D"]:
     by_name = statistics(x, mask)
     return jnp.stack([by_name[name] for name in STATISTICS], axis=1)
 
 
 def _check(config, input_shapes: Shapes) -> None:
-    """Raises a ValueError for modes and inputs that do not fit together."""
     check_mode("modality", config.modality, MODALITIES)
     check_mode("attention", config.attention, ATTENTIONS)
     if config.modality != "audio" and "words" not in input_shapes:

@@ -24,17 +24,12 @@ ALEXNET_NAMES = {
     f"conv{i + 1}": f"features.{layer}" for i, layer in enumerate((0, 3, 6, 8, 10))
 }
 _FIRE_LAYERS = (3, 4, 6, 7, 9, 10, 11, 12)
-_FIRE_PARTS = {
-    "squeeze1x1": "squeeze",
-    "expand1x1": "expand1x1",
-    "expand3x3": "expand3x3",
-}
 SQUEEZENET_NAMES = {
     "conv1": "features.0",
     **{
-        f"{name}/{ours}": f"features.{layer}.{theirs}"
+        f"{name}/{part}": f"features.{layer}.{part.replace('squeeze1x1', 'squeeze')}"
         for (name, *_), layer in zip(FIRES, _FIRE_LAYERS, strict=True)
-        for ours, theirs in _FIRE_PARTS.items()
+        for part in ("squeeze1x1", "expand1x1", "expand3x3")
     },
     "conv10": "classifier.1",
 }
@@ -56,18 +51,11 @@ GREY_LEVELS = 255 * (0.229 + 0.224 + 0.225) / 3
 
 
 class Frozen(nnx.Variable):
-    """A weight that stays as it was loaded.
-
-    No nnx.Param, so neither gradient nor optimizer nor weight decay sees it; it is part
-    of the rest of the state and so of every checkpoint.
-    """
+    """A weight that stays as it was loaded: in checkpoints, but without a gradient."""
 
 
 def load(trunk: Trunk, weights: str) -> None:
     """Sets the trunk's convolutions to ImageNet weights.
-
-    A trunk of one input channel gets conv1's kernels summed over the colors: the same
-    as repeating its map three times.
 
     Args:
         trunk: at width 1, with 1 or 3 input channels.
@@ -82,7 +70,7 @@ def load(trunk: Trunk, weights: str) -> None:
     for name, conv in trunk.named_convs().items():
         kernel, bias = arrays[f"{name}/kernel"], arrays[f"{name}/bias"]
         channels = conv.kernel.shape[2]
-        if name == "conv1" and channels == 1:
+        if name == "conv1" and channels == 1:  # a map repeated for the three colors
             kernel = kernel.sum(axis=2, keepdims=True)
         elif kernel.shape[2] != channels:
             raise ValueError(
@@ -150,7 +138,6 @@ def read_array_pickle(path: Path) -> dict[str, list[np.ndarray]]:
 
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
-        """NumPy's array and dtype; raises UnpicklingError for any other object."""
         # NumPy 2 renamed `core`, where older files have the function.
         if module.endswith("core.multiarray") and name == "_reconstruct":
             return np.empty(0).__reduce__()[0]
@@ -201,7 +188,7 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def _kernel_shapes(trunk: Trunk) -> dict[str, tuple[int, ...]]:
-    """[H, W, I, O] of the kernels that read a picture."""
+    """[H, W, I, O] of the kernels of a trunk that reads pictures."""
     shapes = {name: conv.kernel.shape for name, conv in trunk.named_convs().items()}
     h, w, _, o = shapes["conv1"]
     return shapes | {"conv1": (h, w, PICTURE_CHANNELS, o)}
@@ -213,7 +200,6 @@ def _check_fit(
     leftovers: tuple[str, ...],
     source: str,
 ) -> None:
-    """Raises a ValueError that lists everything missing, unexpected or misshapen."""
     faults = [f"missing {name} {expected[name]}" for name in expected.keys() - arrays]
     strange = arrays.keys() - expected.keys() - set(leftovers)
     faults += [f"unexpected {name} {arrays[name].shape}" for name in strange]
