@@ -109,18 +109,6 @@ def test_every_switch_trains_and_evaluates(changes):
     check_gradients(model, BATCH)
 
 
-def test_dropout_leaves_evaluation_alone():
-    quiet, noisy = build(), build(dropout=0.4)
-    np.testing.assert_array_equal(answer(quiet, BATCH), answer(noisy, BATCH))
-
-
-def test_attention_weights_leave_when_asked_for():
-    (weights,) = jax.tree.leaves(common.sown(build(), BATCH))
-    assert weights.shape == (2, 8)
-    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
-    assert np.all(weights[1, 5:] == 0)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -83,17 +83,6 @@ def test_the_feature_is_normalized_and_a_linear_layer_reads_it():
     np.testing.assert_allclose(model.classify(features), logits, rtol=1e-5, atol=1e-6)
 
 
-def test_mean_attention_is_the_sum_over_the_valid_steps():
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 26)), jnp.float32)
-    steps = np.array([[5], [2]])
-    mask = jnp.arange(5) < jnp.asarray(steps)
-    total, mean = (
-        run(build(attention_combine=combine).attention, "__call__", x, mask)
-        for combine in ("sum", "mean")
-    )
-    np.testing.assert_allclose(mean * steps, total, rtol=1e-5)
-
-
 def test_center_loss_reaches_every_layer_below_the_output():
     model = build()
     model.train()

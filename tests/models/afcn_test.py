@@ -75,13 +75,6 @@ def test_attention_is_the_papers():
         np.testing.assert_allclose(pooled[row], alpha @ a, rtol=1e-4, atol=1e-6)
 
 
-def test_attention_leaves_when_asked_for():
-    maps = common.sown(build(95), batch([130, 300], 300, bands=95))
-    weights = np.asarray(jax.tree.leaves(maps)[0]).reshape(2, 2, 8)  # bands x columns
-    np.testing.assert_allclose(weights.sum(axis=(1, 2)), 1, rtol=1e-6)
-    assert np.all(weights[0, :, 3:] == 0) and np.all(weights[1] > 0)
-
-
 def test_the_layer_before_the_output_and_dropout():
     model = build(63, hidden=20, width=0.5, dropout=0.5)
     inputs = batch([63], 63, bands=63)

@@ -75,25 +75,6 @@ def test_heads_that_average_ignore_padding_and_its_length(head):
     np.testing.assert_allclose(answer(model, alone), logits[1:], rtol=1e-4, atol=1e-5)
 
 
-def test_padding_does_not_enter_the_batch_statistics():
-    inputs, statistics = common.random_batch((13, 13), SMALL), []
-    for frames in (13, 21):
-        model = build((frames, *SMALL[1:]), attention_dropout=0.0)
-        model.train()
-        graphdef, state = nnx.split(model)
-        cut = {name: x[:, :frames] for name, x in inputs.items()}
-
-        @common.fast_jit
-        def updated(state, graphdef=graphdef, cut=cut):
-            model = nnx.merge(graphdef, state)
-            model(cut)
-            return nnx.state(model, nnx.BatchStat)
-
-        statistics.append(jax.tree.leaves(updated(state)))
-    for a, b in zip(*statistics, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-
-
 def test_pooled_mask_keeps_whole_windows_and_the_first():
     mask = jnp.arange(7) < jnp.array([7, 5, 4, 1, 0])[:, None]
     expected = [[1, 1, 1], [1, 1, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0]]

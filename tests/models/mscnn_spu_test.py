@@ -158,26 +158,6 @@ def test_only_the_branches_of_the_modality_are_read(modality):
             np.testing.assert_array_equal(answer(model, left), before)
 
 
-@pytest.mark.parametrize("attention", ["all_pairs", "matched"])
-def test_padding_is_neither_counted_nor_attended_to(attention):
-    model, inputs = build(attention=attention), make_batch()
-    before = answer(model, inputs)
-    dirty = dict(inputs)
-    for name, mask in (("frames", "frame_mask"), ("words", "word_mask")):
-        valid = inputs[mask].reshape(
-            *inputs[mask].shape, *[1] * (inputs[name].ndim - 2)
-        )
-        dirty[name] = jnp.where(valid, inputs[name], 50.0)
-    longer = {
-        n: x
-        if n not in ("words", "word_mask")
-        else jnp.pad(x, [(0, 0), (0, 5)] + [(0, 0)] * (x.ndim - 2))
-        for n, x in dirty.items()
-    }
-    for other in (dirty, longer):
-        np.testing.assert_allclose(answer(model, other), before, rtol=1e-5, atol=1e-6)
-
-
 def test_an_utterance_without_words_or_frames_is_finite():
     model, inputs = build(), make_batch(frames=(19, 0, 7), words=(0, 0, 3))
     model.train()
