@@ -16,7 +16,6 @@ from configs import base, presets
 
 
 def get_config(preset: str = "") -> ConfigDict:
-    """The paper's model under the paper's protocol, or one of `PRESETS`."""
     config = base.get_config()
     presets.log_mel_3d(config, paper="Chen et al. 2018, 3-D ACRNN", ua=0.6474)
     config.train.nesterov = True
@@ -42,7 +41,6 @@ def conv_steps(model: ConfigDict) -> None:
 
 
 def _paper(config: ConfigDict) -> None:
-    """The paper's five repetitions of every fold."""
     config.protocol.seeds = (0, 1, 2, 3, 4)
 
 
@@ -65,7 +63,6 @@ def _code(config: ConfigDict) -> None:
 
 
 def small(config: ConfigDict) -> None:
-    """A quarter of the width, three convolutions, pooled more."""
     config.model.width = 0.25
     config.model.convs = 3
     config.model.pool = (4, 4)

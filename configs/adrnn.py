@@ -15,7 +15,6 @@ from configs import adsrnn, base, presets
 
 
 def get_config(preset: str = "") -> ConfigDict:
-    """The re-run's figure with the paper's center loss, or one of `PRESETS`."""
     config = base.get_config()
     paper = "Meng et al. 2019, ADRNN, re-run by donghyun1234"
     presets.log_mel_3d(config, paper=paper, ua=0.5496)
@@ -43,7 +42,6 @@ def _code(config: ConfigDict) -> None:
 
 
 def _small(config: ConfigDict) -> None:
-    """A quarter of the width, pooled more."""
     config.model.width = 0.25
     config.model.pool = (4, 4)
     config.model.dropout = 0.3

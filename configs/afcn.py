@@ -26,7 +26,6 @@ from configs import base, presets
 
 
 def get_config(preset: str = "") -> ConfigDict:
-    """The paper's model from scratch, or one of `PRESETS`."""
     config = base.get_config()
     paper = "Zhang et al. 2018, AFCN with ImageNet weights"
     presets.publish(config, paper, wa=0.704, ua=0.639, subset="improvised")
@@ -61,7 +60,6 @@ def _model(model: ConfigDict) -> None:
 
 
 def _small(config: ConfigDict) -> None:
-    """From scratch, a quarter of the width."""
     _short(config)
     config.model.width = 0.25
 

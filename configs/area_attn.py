@@ -15,7 +15,6 @@ from configs import base, presets
 
 
 def get_config(preset: str = "") -> ConfigDict:
-    """The paper's model under an honest protocol, or one of `PRESETS`."""
     config = base.get_config()
     paper = "Xu et al. 2021, AACNN 3x3 with VTLP"
     presets.xu(config, paper=paper, wa=0.7934, ua=0.7754)

@@ -16,7 +16,6 @@ from configs import adsrnn, base, presets
 
 
 def get_config(preset: str = "") -> ConfigDict:
-    """The re-run's model with windows as they were meant, or one of `PRESETS`."""
     config = base.get_config()
     paper = "Peng et al. 2020, ASRNN, re-run by donghyun1234"
     presets.log_mel_3d(config, paper=paper, ua=0.5467)
@@ -35,14 +34,12 @@ def _model(model: ConfigDict) -> None:
 
 
 def _code(config: ConfigDict) -> None:
-    """The re-run's code, with its windows put right."""
     adsrnn.code_recipe(config)
     config.model.window_summary = "last_step"
     config.model.attention_combine = "mean"
 
 
 def _small(config: ConfigDict) -> None:
-    """A quarter of the width, pooled more."""
     config.model.width = 0.25
     config.model.pool = (4, 2)
     config.model.dropout = 0.3

@@ -31,9 +31,8 @@ def get_config() -> ConfigDict:
     data.demo_seed = 0  # corpus=demo: another seed speaks another corpus
     data.channels = 1  # channels the model sees: 1 static, 2 + delta, 3 + delta-delta
     data.normalize = "none"  # none | fold (z-score per band, training part of the fold)
-    data.pad = (
-        "after_norm"  # after_norm, masked | before_norm: zeros that count as speech
-    )
+    # after_norm, masked | before_norm: zeros that count as speech
+    data.pad = "after_norm"
     data.text = "none"  # none | transcript | asr: the words a model with text reads
     data.recognizer = ""  # whisper-tiny.en (extra `asr`) fills asr_text when building
     data.word_vectors = "glove-6b-50d"  # or spacy-md-300d, or a GloVe text file
@@ -47,9 +46,8 @@ def get_config() -> ConfigDict:
 
     # Utterances are cut into windows; the utterance is the unit that is scored. ----
     config.segment = segment = ConfigDict()
-    segment.rule = (
-        "slide"  # slide | tile | first_last | first | whole (features/segments.py)
-    )
+    # slide | tile | first_last | first | whole (features/segments.py)
+    segment.rule = "slide"
     segment.window_s = 2.0  # rule=whole: longer utterances are cut here
     segment.buckets = 4  # rule=whole: lengths are rounded up to this many sizes
     segment.dense_classes = ()  # rule=first_last: classes that slide in training
@@ -62,10 +60,8 @@ def get_config() -> ConfigDict:
     config.protocol = protocol = ConfigDict()
     protocol.subset = "all"  # improvised | scripted | all
     protocol.happy = "hap+exc"  # hap | exc | hap+exc: what the class `happy` holds
-    protocol.split = (
-        # session5 | session5_script | speaker10 | random_811 | random_80_20 | group
-        "session5"
-    )
+    # session5 | session5_script | speaker10 | random_811 | random_80_20 | group
+    protocol.split = "session5"
     protocol.group_by = "speaker"  # split=group: column whose values are kept together
     protocol.groups = 0  # split=group: number of folds; 0 = one per value
     protocol.seeds = (0,)  # every fold is trained once per seed

@@ -14,7 +14,6 @@ from configs import acrnn, base, presets
 
 
 def get_config(preset: str = "") -> ConfigDict:
-    """The poster's model; where it is silent, ACRNN's recipe. Or one of `PRESETS`."""
     config = base.get_config()
     paper = "M. Chen's poster, attention-based 3-D CNN (one fold)"
     presets.log_mel_3d(config, paper=paper, ua=0.6393, happy="hap+exc")

@@ -16,7 +16,6 @@ from configs import base, presets
 
 
 def get_config(preset: str = "") -> ConfigDict:
-    """The paper's model under an honest protocol, or one of `PRESETS`."""
     config = base.get_config()
     paper = "Xu et al. 2020, head fusion (MACNN)"
     presets.xu(config, paper=paper, wa=0.7618, ua=0.7636)

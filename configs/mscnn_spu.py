@@ -20,7 +20,6 @@ from configs import base, presets
 
 
 def get_config(preset: str = "") -> ConfigDict:
-    """The paper's model, one session left out, or one of `PRESETS`."""
     config = base.get_config()  # `published` stays empty: there are no figures
     presets.without_vtlp(config)
     config.data.recipe = "mfcc32_3d"

@@ -106,7 +106,7 @@ def _export_weights(trained: TrainedModel) -> tuple[bytes, dict, str]:
 def _export_program(
     trained: TrainedModel, name: str, longest_s: float
 ) -> tuple[bytes, dict, str]:
-    """The same of a checked program."""
+    """The same of a program, once it has been checked."""
     form, model = FORMATS[name], trained.provenance["model"]
     _check_model(trained, name)
     longest = _longest(trained, longest_s) if form.is_fixed else 0
@@ -151,23 +151,18 @@ def _interface(trained: TrainedModel, shape: list) -> dict:
     def array(dtype: str, shape: list, meaning: str) -> dict:
         return {"dtype": dtype, "shape": shape, "meaning": meaning}
 
-    rate_hz = trained.spec.sample_rate_hz
+    batch, rate_hz = shape[0], trained.spec.sample_rate_hz
     samples = f"mono, in [-1, 1], {rate_hz} Hz; padded with anything"
-    number = shape[0]
-    outputs = [number, len(trained.classes)]
+    lengths = array("int32", [batch], "samples of each recording, 1 ... N")
+    outputs = [batch, len(trained.classes)], "in the order of `classes`"
     return {
-        "inputs": {
-            "samples": array("float32", shape, samples),
-            "lengths": array("int32", [number], "samples of each recording, 1 ... N"),
-        },
-        "outputs": {
-            "probabilities": array("float32", outputs, "in the order of `classes`")
-        },
+        "inputs": {"samples": array("float32", shape, samples), "lengths": lengths},
+        "outputs": {"probabilities": array("float32", *outputs)},
     }
 
 
 def _check_model(trained: TrainedModel, name: str) -> None:
-    """Refuses models whose answer is no function of the samples alone."""
+    """Refuses models whose answer depends on more than the samples."""
     model = trained.provenance["model"]
     reads = set(trained.input_shapes) - {"frames", "frame_mask"}
     if reads:

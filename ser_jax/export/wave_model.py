@@ -22,15 +22,11 @@ def make(trained: TrainedModel, *, plain: bool = False) -> Callable:
     """Returns `f(samples float32 [B, N], lengths int32 [B]) -> float32 [B, K]`.
 
     Samples are at the recipe's rate; lengths beyond 1 ... N count as the nearer of the
-    two. The posteriors of a row's segments are joined as `segment.vote` says, then the
-    runs are averaged.
+    two. Segments are joined by `segment.vote`, then the runs are averaged.
 
-    Args:
-      trained: The workdir.
-      plain: False: loops over rows, runs and segments, so that the program has one
-        size for any B and N, which may be symbolic, and its memory grows with N alone.
-        True: for converters: B and N are fixed, all segments that N holds are computed,
-        and there is no loop around the model and no FFT.
+    With `plain`, for converters, B and N are fixed, all segments that N holds are
+    computed, and there is no loop around the model and no FFT. Without it B and N may
+    be symbolic, and memory grows with N alone.
     """
 
     def probabilities(

@@ -43,20 +43,19 @@ TRAIN_LOGITS = ("log", "probability")
 class Adsrnn(DenseOutput, nnx.Module):
     """Dilated convolutions, sliding BiLSTM with carried state, attention per window.
 
-    Sizes at 40 bands x 300 frames x 3 channels: 3x3 to 128 twice, max-pool 2 (bands) x
-    1; three dilated 3x3 of 128 beside one, added; per time step 20 * 128 = 2560; ten
-    windows of 30 steps through one BiLSTM of 256, whose state at a window's end starts
-    the next one (each direction its own, so that neither depends on a later window);
-    the mean over a window's steps O_m; `WindowAttention`; per window 512 -> K and a
-    softmax; their sum. With K = 4 there are 9,153,704 parameters.
+    At 40 x 300 x 3 (bands, frames, channels): 3x3 to 128 twice, max-pool 2x1; three
+    dilated 3x3 of 128 beside one, added; per time step 20 * 128 = 2560; ten windows of
+    30 steps through one BiLSTM of 256, whose state at a window's end starts the next
+    one (each direction its own, so that neither depends on a later window); the mean
+    over a window's steps O_m; `WindowAttention`; per window 512 -> K and a softmax;
+    their sum. 9,153,704 parameters for K = 4.
 
     Differs from the source's figures: the sum is divided by the number of windows, so
-    that it is a distribution; padded frames and windows of padding alone are left out;
-    an LSTM has one bias where PyTorch keeps two (with them 9,155,752). Differs from its
-    code: the recurrence runs over time (there over the batch), frames stay in order
-    when bands and channels are joined, windows 8 and 9 have their own W, dropout is off
-    in evaluation, the block has 128 channels (there 64). The code's combination,
-    dropout rate and loss are the switches `combination="cascade"`, `conv_dropout` and
+    that it is a distribution; padded frames and windows of padding are left out; one
+    bias per LSTM (PyTorch: two). Differs from its code: the recurrence runs over time
+    (there over the batch), frames stay in order when bands and channels are joined,
+    windows 8 and 9 have their own W, dropout is off in evaluation. The code's other
+    choices are `block_features`, `combination="cascade"`, `conv_dropout` and
     `train_logits="probability"`.
     """
 
@@ -145,13 +144,10 @@ class Adsrnn(DenseOutput, nnx.Module):
         return logits
 
     def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
-        """`time`: one weight per window.
-
-        Output m attends over windows 1 to m; the outputs' weights are averaged by their
-        shares in the combination.
-        """
+        """`time`: one weight per window."""
         (weights,) = attention_grid.read_sown(state, "attention", "attention")
         valid = weights.sum(axis=2)  # 1, or 0 for a window of padding
+        # Output m attends over windows 1 to m: averaged by its share in the combination.
         shares = attention_grid.normalize_mass(valid * jnp.array(self.shares))
         mass = jnp.einsum("bm,bmn->bn", shares, weights)
         stride = self.sliding.size * attention_grid.strides(self.pools)[1]

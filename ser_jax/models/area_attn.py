@@ -100,12 +100,12 @@ class AreaAttn(DenseOutput, nnx.Module):
         """One map per area size: `area 2x3`, bands x frames.
 
         An area's weight is shared evenly among its cells, so a map adds up to the
-        weight of its size. With `merge="freq"` the map's halves both cover all bands:
-        they are laid on top of each other.
+        weight of its size.
         """
         (mass,) = attention_grid.read_sown(state, "attention", "mass")
         _, frames, bands, _ = batch["frames"].shape
         sizes = self.attention.sizes(mass.shape[2:])
+        # With merge="freq" both halves of the rows cover all bands.
         mass, rows = attention_grid.fold_rows(mass, bands, self.strides[0])
         columns = attention_grid.edges(mass.shape[3], self.strides[1], frames)
         return {
@@ -117,7 +117,6 @@ class AreaAttn(DenseOutput, nnx.Module):
 
 
 def _area_spec(config) -> AreaSpec:
-    """The attention's part of the config."""
     return AreaSpec(
         max_area=tuple(config.max_area),
         key_mode=config.key,

@@ -1,8 +1,8 @@
 """Head fusion: a small convolutional network under fused attention heads.
 
 Xu, Zhang, Khan: Improve Accuracy of Speech Emotion Recognition with Attention Head
-Fusion, CCWC 2020; Xu, Zhang, Zhang: Head Fusion, IEEE Access 9, 2021. The sizes are
-those of the released code, which calls the two heads ACNN and MACNN.
+Fusion, CCWC 2020; Xu, Zhang, Zhang: Head Fusion, IEEE Access 9, 2021. Sizes and the
+names ACNN and MACNN are those of the released code.
 """
 
 import functools

@@ -170,17 +170,14 @@ class MscnnSpu(DenseOutput, nnx.Module):
         return [cross_attention(query, *text_map) for query, text_map in pairs]
 
     def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
-        """Over words, one map per text kernel: `2 words` ...; none without attention.
-
-        The weights of a kernel's positions are the mean over its queries; a position's
-        weight is shared evenly among the words it covers.
-        """
+        """Over words, one map per text kernel: `2 words` ...; none without attention."""
         if self.attention == "none":
             return {}
         maps = {}
         all_weights = attention_grid.read_sown(state, "weights")
         for size, weights in zip(self.text.kernels, all_weights, strict=True):
-            mass = weights.mean(axis=1) / len(all_weights)
+            mass = weights.mean(axis=1) / len(all_weights)  # over the queries
+            # A position's weight is shared evenly among the words it covers.
             mass = attention_grid.spread(mass, batch["word_mask"], size, 1)[:, None]
             columns = tuple(range(mass.shape[2] + 1))
             maps[f"{size} words"] = attention_grid.AttentionMap(
