@@ -165,7 +165,7 @@ def training_step(width: float, batch: int, rounds: int) -> dict:
     @jax.jit
     def front_end(tables, alpha):
         cut = cut_samples(tables, index, config.data, window)
-        return online_segments.features(cut, alpha, window, spec, 1)
+        return online_segments.features(cut, window, spec, 1, alpha)
 
     alpha = jnp.linspace(0.8, 1.2, batch)
     calls = {

@@ -114,7 +114,7 @@ def _features(trained: TrainedModel, samples, length, *, fft: bool):
     # `dynamic_slice` would move a slice that passes the end.
     behind = _segments(trained)[1].frames
     frames = jnp.pad(frames, ((0, behind), (0, 0), (0, 0)))
-    return frames, online.num_frames(length, spec)[0]
+    return frames, spec.num_frames(length)[0]
 
 
 def _posteriors(

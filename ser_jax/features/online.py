@@ -11,10 +11,8 @@ import scipy.fft
 from jaxtyping import Array, Bool, Float, Int
 
 from ser_jax.features import filters, offline, vtlp
+from ser_jax.features.online_segments import DELTA_REACH
 from ser_jax.features.spec import FeatureSpec
-
-# Frames on either side that one order of deltas reads.
-DELTA_REACH = 2
 
 
 def features(
@@ -45,7 +43,7 @@ def features(
     behind = (total - 1) * spec.hop_samples + spec.win_samples
     waves = jnp.pad(waves, ((0, 0), (lead, behind)))
     frames = cut_frames(waves, total, spec)
-    last = num_frames(lengths, spec) - 1
+    last = spec.num_frames(lengths) - 1
     mask = jnp.arange(total) <= last[:, None]
     log = log_energy(power(frames, spec, fft=fft), spec, alpha)
     if spec.top_db:
@@ -54,14 +52,6 @@ def features(
     static = coefficients(log, spec)
     channels = with_deltas(static, jnp.zeros_like(last), last, spec.num_channels)
     return jnp.where(mask[..., None, None], channels, 0.0), mask
-
-
-def num_frames(lengths: Int[Array, " B"], spec: FeatureSpec) -> Int[Array, " B"]:
-    """`spec.num_frames` of lengths that are traced."""
-    if spec.centered:
-        return 1 + lengths // spec.hop_samples
-    beyond = jnp.maximum(0, lengths - spec.win_samples)
-    return 1 + -(-beyond // spec.hop_samples)
 
 
 def _total_frames(num_samples, spec: FeatureSpec):

@@ -151,7 +151,7 @@ def cut(
     """
     layout = Layout.of(spec, segment.window_s, step_s)
     num_samples = np.asarray(num_samples, np.int64)
-    frames = np.array([spec.num_frames(n) for n in num_samples.tolist()], np.int64)
+    frames = spec.num_frames(num_samples)
     rule, is_dense = RULES[segment.rule], np.isin(np.arange(len(frames)), dense)
     count = np.where(
         is_dense,

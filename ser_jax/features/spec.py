@@ -1,7 +1,6 @@
 """Feature recipes as plain numbers. Imports nothing heavy."""
 
 import dataclasses
-import math
 
 VTLP_MODES = ("textbook", "nlpaug")  # see `vtlp.log_energies`
 
@@ -55,15 +54,16 @@ class FeatureSpec:
         # centre: together half a window.
         return self.n_fft // 2 - (self.n_fft - self.win_samples) // 2
 
-    def num_frames(self, num_samples: int) -> int:
+    def num_frames(self, num_samples):
         """Frames of a recording of n >= 1 samples at `sample_rate_hz`.
 
-        `1 + n // hop` if centred; else `1 + ceil(max(0, n - win) / hop)`.
+        `1 + n // hop` if centred; else `1 + ceil(max(0, n - win) / hop)`. `num_samples`
+        is an int or an array of NumPy's or JAX's, the result like it.
         """
         if self.centered:
             return 1 + num_samples // self.hop_samples
-        beyond = max(0, num_samples - self.win_samples)
-        return 1 + math.ceil(beyond / self.hop_samples)
+        beyond = (num_samples - self.win_samples) * (num_samples > self.win_samples)
+        return 1 - (-beyond // self.hop_samples)
 
 
 # AACNN's input (Xu et al., ICASSP 2021, released code: 50/25 ms). Differs from that

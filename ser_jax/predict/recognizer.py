@@ -51,7 +51,7 @@ class Recognizer:
         runs = range(len(trained.runs))
         self._runs = [jax.device_put(trained.run_weights(r)) for r in runs]
         # One program per size of segments and of the batch; runs share them.
-        self._features = self._compile(online_segments.features_of_samples)
+        self._features = self._compile(online_segments.features)
         self._log_peaks = self._compile(online_segments.log_peaks)
         self._posteriors = jax.jit(self._run_posteriors)
 
@@ -269,13 +269,13 @@ class Recognizer:
         spec, channels = self.trained.spec, self.trained.config.data.channels
 
         def call(samples: SegmentSamples, size: int):
-            place = online_segments.Cut(
-                rows=None,
-                first_frame=samples.first_frame,
-                num_samples=samples.num_samples,
-                log_peak=samples.log_peak,
+            cut = online_segments.Cut(
+                samples.values,
+                samples.first_frame,
+                samples.num_samples,
+                samples.log_peak,
             )
-            return function(samples.values, place, size, spec, channels)
+            return function(cut, size, spec, channels)
 
         return jax.jit(call, static_argnums=1)
 

@@ -85,8 +85,9 @@ def cut_samples(
         reach = online_segments.reach(spec, data.channels, window_frames)
         first_row = recording.first_row + first_frame - reach.before
         rows = _cut(tables.samples, first_row, reach.rows)
+    samples = rows.reshape(len(rows), -1).astype(jnp.float32) / 32768.0
     return online_segments.Cut(
-        rows, first_frame, recording.num_samples, recording.log_peak
+        samples, first_frame, recording.num_samples, recording.log_peak
     )
 
 
@@ -94,11 +95,11 @@ def _warp(
     samples: online_segments.Cut, data, window_frames: int, key: PRNGKeyArray
 ) -> Float[Array, "B T F C"]:
     """Frames of segments, a warp factor per example."""
-    num = len(samples.rows)
+    num = len(samples.first_frame)
     low, high = data.vtlp_low, data.vtlp_high
     alpha = jax.random.uniform(key, (num,), minval=low, maxval=high)
     spec = RECIPES[data.recipe]
-    return online_segments.features(samples, alpha, window_frames, spec, data.channels)
+    return online_segments.features(samples, window_frames, spec, data.channels, alpha)
 
 
 def _cut(table, start, num: int):

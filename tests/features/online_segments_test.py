@@ -80,7 +80,7 @@ def test_windows_are_cut_from_the_warped_recording(recipe, channels, own):
     @jax.jit
     def segments(tables):
         cut = cut_samples(tables, index, data_of(recipe, channels), WINDOW)
-        return online_segments.features(cut, alpha, WINDOW, spec, channels)
+        return online_segments.features(cut, WINDOW, spec, channels, alpha)
 
     got = np.asarray(segments(tables))
     assert got.shape == (6, WINDOW, spec.num_bands, channels)
@@ -101,12 +101,12 @@ def test_top_db_counts_from_the_unwarped_peak():
         samples=samples.rows(0, samples.shape[0]), recordings=samples.recordings
     )
     cut = cut_samples(tables, index, data_of("mfcc26", 1), WINDOW)
-    got = online_segments.features(cut, np.ones(1, np.float32), WINDOW, spec, 1)
+    got = online_segments.features(cut, WINDOW, spec, 1, np.ones(1, np.float32))
     wave = recordings[0].astype(np.float32) / 32768
     expected = copies(wave, spec, np.ones(1))[0][:WINDOW]
     np.testing.assert_allclose(got[0], expected, rtol=1e-5, atol=1e-3)
     quiet = cut._replace(log_peak=cut.log_peak + 100.0)  # all lies 80 dB below that
-    got = online_segments.features(quiet, np.ones(1, np.float32), WINDOW, spec, 1)
+    got = online_segments.features(quiet, WINDOW, spec, 1, np.ones(1, np.float32))
     np.testing.assert_allclose(got[0, :, 1:], 0.0, atol=1e-3)
 
 
