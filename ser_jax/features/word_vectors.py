@@ -147,7 +147,10 @@ def _from_file(words: Sequence[str], path: Path) -> WordVectors:
         word, numbers = _split(line, size, path, number)
         # Files of Common Crawl repeat words; the first vector counts.
         if word in missing:
-            vectors[missing.pop(word)] = _numbers(numbers, path, number)
+            vector = _floats(numbers)
+            if vector is None or not np.isfinite(vector).all():
+                raise _damaged(path, number, "finite numbers after the word", numbers)
+            vectors[missing.pop(word)] = vector
     if not size:
         raise InputError(f"{path}: expected word vectors, got an empty file")
     names = tuple(word for word in words if word in vectors)
@@ -163,27 +166,17 @@ def _split(line: bytes, size: int, path: Path, number: int) -> tuple[bytes, byte
         return word, numbers
     # Words of Common Crawl may hold spaces: `. . .`; surplus numbers are damage.
     word, *numbers = line.rsplit(b" ", size)
-    if spaces < size or any(map(_is_number, word.split(b" ")[1:])):
+    surplus = [part for part in word.split(b" ")[1:] if _floats(part) is not None]
+    if spaces < size or surplus:
         raise _damaged(path, number, f"a word and {size} numbers", line)
     return word, b" ".join(numbers)
 
 
-def _is_number(field: bytes) -> bool:
+def _floats(fields: bytes) -> np.ndarray | None:
     try:
-        float(field)
+        return np.array([float(x) for x in fields.split(b" ")], np.float32)
     except ValueError:
-        return False
-    return True
-
-
-def _numbers(fields: bytes, path: Path, number: int) -> np.ndarray:
-    try:
-        vector = np.array([float(x) for x in fields.split(b" ")], np.float32)
-    except ValueError:
-        vector = np.array(np.nan)
-    if not np.isfinite(vector).all():
-        raise _damaged(path, number, "finite numbers after the word", fields)
-    return vector
+        return None
 
 
 def _lines(path: Path) -> Iterator[bytes]:
