@@ -42,7 +42,7 @@ from flax import nnx
 from benchmarks import feature_peers as peers
 from benchmarks import measure
 from configs import area_attn
-from ser_jax.data import sample_table
+from ser_jax.data import segment_tables
 from ser_jax.data.batches import Index, Tables
 from ser_jax.features import offline, online, online_segments
 from ser_jax.features.spec import RECIPES
@@ -191,7 +191,7 @@ def corpus(batch: int, window: int):
     rows = 2000
     table = rng.normal(0, 2000, (rows + window, 1, spec.hop_samples))
     zero = np.zeros(1, np.int32)
-    recordings = sample_table.Recordings(
+    recordings = segment_tables.Recordings(
         zero, zero + 1, zero + (rows - 1) * spec.hop_samples, zero.astype(np.float32)
     )
     tables = Tables(

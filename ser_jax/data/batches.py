@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ser_jax.data.frame_table import FrameTable
 from ser_jax.data.protocols import Fold
+from ser_jax.data.segment_tables import FrameTable
 from ser_jax.features.segments import Segments
 
 SAMPLING = ("all", "balanced")

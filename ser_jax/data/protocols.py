@@ -13,10 +13,10 @@ from ser_jax.corpora.utterance import Utterance
 from ser_jax.data.classes import HAPPY_POLICIES, SUBSETS
 from ser_jax.data.split_rules import (
     IMPROVISED,
-    RANDOM_RULES,
     RULES,
     VALIDATIONS,
     Corpus,
+    kept_apart,
 )
 from ser_jax.errors import InputError
 
@@ -87,18 +87,12 @@ def make_folds(
 
 def promises(protocol) -> tuple[str, ...]:
     """What a reader may rely on, in the words of the report."""
-    kept_apart = {
-        "session5": "no speaker and no session",
-        "session5_script": "no speaker, no session and no script",
-        "speaker10": "no speaker and no session",
-        "group": f"no {protocol.group_by}",
-    }
-    shared = "speakers and sessions are SHARED by training and test"
+    apart = " and ".join(f"no {column}" for column in kept_apart(protocol))
     sentences = [
         "no utterance is in two parts; segments and copies follow their utterance",
-        shared
-        if protocol.split in RANDOM_RULES
-        else f"{kept_apart[protocol.split]} is in both training and test",
+        f"{apart} is in both training and test"
+        if apart
+        else "speakers and sessions are SHARED by training and test",
         _validation_promise(protocol),
     ]
     if protocol.selection == "test":
@@ -113,7 +107,7 @@ def _validation_promise(protocol) -> str:
         return "the other speaker of the test session does not train"
     if protocol.selection != "val":
         return "no validation part: it trains as well"
-    if protocol.split in RANDOM_RULES or protocol.validation == "random":
+    if not kept_apart(protocol) or protocol.validation == "random":
         return "validation: random utterances, speakers shared with training"
     next_part = "fold"
     if protocol.split == "session5_script":
@@ -174,26 +168,18 @@ def _check_promises(fold: Fold, corpus: Corpus, protocol) -> None:
         raise AssertionError(
             f"fold {fold.name}: expected every utterance in one part; got some in two"
         )
-    columns = {
-        "session5": ("speaker", "session"),
-        "session5_script": ("speaker", "session"),
-        "speaker10": ("speaker", "session"),
-        "group": (protocol.group_by,),
-    }.get(protocol.split, ())
-    for name in columns:
-        value = corpus.values(name)
+    for name in kept_apart(protocol):
+        by_script = (protocol.split, name) == ("session5_script", "script")
+        value = corpus.scripts() if by_script else corpus.values(name)
         # The other speaker of a session validates in `speaker10`, so it is shared.
         val = () if (protocol.split, name) == ("speaker10", "session") else fold.val
         others = {value[i] for i in (*fold.train, *val)}
-        shared = sorted(others & {value[i] for i in fold.test})
-        if shared:
+        shared = others & {value[i] for i in fold.test}
+        if by_script and shared - {IMPROVISED}:
+            raise AssertionError(f"fold {fold.name}: a script is in two parts")
+        if shared and not by_script:
             raise InputError(
                 f"protocol.split={protocol.split!r}: expected no {name} of the test "
-                f"fold {fold.name} in another part; got {', '.join(shared)} there too. "
-                f"Use split='group' with group_by={name!r}."
+                f"fold {fold.name} in another part; got {', '.join(sorted(shared))} "
+                f"there too. Use split='group' with group_by={name!r}."
             )
-    if protocol.split == "session5_script":
-        scripts = corpus.scripts()
-        others = {scripts[i] for i in fold.train + fold.val} - {IMPROVISED}
-        if others & {scripts[i] for i in fold.test}:
-            raise AssertionError(f"fold {fold.name}: a script is in two parts")

@@ -13,9 +13,9 @@ import numpy as np
 from ser_jax.corpora.utterance import Utterance
 from ser_jax.errors import InputError
 
-COLUMNS = [
-    *("speaker", "session", "gender", "language", "dialog", "style", "split", "text")
-]
+COLUMNS = (
+    *("speaker", "session", "gender", "language", "dialog", "style", "split", "text"),
+)
 IMPROVISED = "improvised"
 VALIDATIONS = ("speaker", "group", "random")
 _DIALOG = re.compile(r"Ses\d+[FM]_(?:(script\d+)_\w+|impro\w+)")
@@ -37,20 +37,23 @@ class Corpus:
         Raises:
           InputError: A used utterance has no value; lists the columns that are there.
         """
-        value = {i: _cell(self.utterances[i], name) for i in self.used}
-        empty = [self.utterances[i].id for i, cell in value.items() if not cell]
+        value = self._cells(name)
+        empty = [self.utterances[i].id for i in self.used if not value[i]]
         if empty:
             extra = {n for i in self.used for n in self.utterances[i].extra}
-            names = sorted(extra - set(COLUMNS)) + COLUMNS
-            full = [
-                n for n in names if all(_cell(self.utterances[i], n) for i in self.used)
-            ]
+            names = [*sorted(extra - set(COLUMNS)), *COLUMNS]
+            full = [n for n in names if all(self._cells(n).values())]
             raise InputError(
                 f"Column {name!r}: expected a value for every used utterance; got none "
                 f"for {len(empty)} of {len(value)}, first {empty[0]}. Columns that can "
                 f"be split by: {', '.join(full) or 'none'}."
             )
         return value
+
+    def _cells(self, name: str) -> dict[int, str]:
+        if name in COLUMNS:
+            return {i: getattr(self.utterances[i], name) for i in self.used}
+        return {i: self.utterances[i].extra.get(name, "") for i in self.used}
 
     def scripts(self) -> dict[int, str]:
         """`script` of the used utterances, by position.
@@ -59,15 +62,15 @@ class Corpus:
           InputError: A used utterance has no IEMOCAP dialog.
         """
         value = {i: script(self.utterances[i].dialog) for i in self.used}
-        for i, name in value.items():
-            if not name:
-                raise InputError(
-                    "protocol.split='session5_script': expected IEMOCAP's dialog names, "
-                    "such as Ses01F_script01_1 or Ses01F_impro01; got "
-                    f"{self.utterances[i].dialog!r} for {self.utterances[i].id}. To "
-                    "keep sentences apart in another corpus use split='group' with "
-                    "group_by='text' (or 'dialog') and groups=5."
-                )
+        unknown = [self.utterances[i] for i in self.used if not value[i]]
+        if unknown:
+            raise InputError(
+                "protocol.split='session5_script': expected IEMOCAP's dialog names, "
+                "such as Ses01F_script01_1 or Ses01F_impro01; got "
+                f"{unknown[0].dialog!r} for {unknown[0].id}. To keep sentences apart in "
+                "another corpus use split='group' with group_by='text' (or 'dialog') "
+                "and groups=5."
+            )
         return value
 
     def stratified(self, part, fraction: float, rng) -> list[int]:
@@ -89,12 +92,6 @@ def script(dialog: str) -> str:
     """
     match = _DIALOG.fullmatch(dialog)
     return (match[1] or IMPROVISED) if match else ""
-
-
-def _cell(utterance: Utterance, name: str) -> str:
-    if name in COLUMNS:
-        return getattr(utterance, name)
-    return utterance.extra.get(name, "")
 
 
 def _rng(seed: int, name: str) -> np.random.Generator:
@@ -138,53 +135,54 @@ def random_80_20(corpus: Corpus, protocol, seed: int) -> Parts:
 
 
 def leave_out(corpus: Corpus, protocol, seed: int) -> Parts:
-    """`session5`, `speaker10` and `group`: each part is tested once."""
-    parts = list(_test_parts(corpus, protocol).items())
-    for number, (name, test) in enumerate(parts):
-        rest = _without(corpus.used, test)
-        next_part = parts[(number + 1) % len(parts)][1]
-        if protocol.split == "speaker10":
-            session = corpus.utterances[test[0]].session
-            val = [i for i in rest if corpus.utterances[i].session == session]
-        else:
-            rng = _rng(seed, f"val {name}")
-            val = _validation(corpus, protocol, rest, next_part, number + seed, rng)
-        yield name, _without(rest, val), val, test
-
-
-def leave_out_scripts(corpus: Corpus, protocol, seed: int) -> Parts:
-    """`session5_script`: a session's turns of one script, or its improvised ones.
-
-    Nobody of the test session trains or validates, nor does the tested script, which the
-    other sessions act as well. Improvised dialogs have no script to leave out.
-    """
-    scripts = corpus.scripts()
-    parts = list(_test_parts(corpus, protocol).items())
-    for number, (session, session_part) in enumerate(parts):
-        others = _without(corpus.used, session_part)
-        for tested in sorted({scripts[i] for i in session_part}):
-            name = f"{session}_{tested}"
-            test = [i for i in session_part if scripts[i] == tested]
-            rest = [i for i in others if tested == IMPROVISED or scripts[i] != tested]
-            next_part = set(rest).intersection(parts[(number + 1) % len(parts)][1])
-            rng = _rng(seed, f"val {name}")
-            val = _validation(corpus, protocol, rest, next_part, number + seed, rng)
+    """All other rules: each value of a column is tested once, by script or whole."""
+    # Elsewhere all turns count as one nameless script, which is not left out.
+    scripts = dict.fromkeys(corpus.used, "")
+    if protocol.split == "session5_script":
+        scripts = corpus.scripts()
+    groups = list(_groups(corpus, protocol).items())
+    for number, (group, members) in enumerate(groups):
+        others = _without(corpus.used, members)
+        next_group = groups[(number + 1) % len(groups)][1]
+        for tested in sorted({scripts[i] for i in members}):
+            name = f"{group}_{tested}" if tested else group
+            test = [i for i in members if scripts[i] == tested]
+            rest = others
+            if tested not in ("", IMPROVISED):
+                # The other sessions act the tested script as well.
+                rest = [i for i in others if scripts[i] != tested]
+            if protocol.split == "speaker10":
+                session = corpus.values("session")
+                val = [i for i in rest if session[i] == session[test[0]]]
+            else:
+                next_part = set(rest).intersection(next_group)
+                rng = _rng(seed, f"val {name}")
+                val = _validation(corpus, protocol, rest, next_part, number + seed, rng)
             yield name, _without(rest, val), val, test
 
 
 RULES = {
     "session5": leave_out,
-    "session5_script": leave_out_scripts,
+    "session5_script": leave_out,
     "speaker10": leave_out,
     "random_811": random_811,
     "random_80_20": random_80_20,
     "group": leave_out,
 }
-RANDOM_RULES = ("random_811", "random_80_20")
+
+
+def kept_apart(protocol) -> tuple[str, ...]:
+    """Columns whose values are not in training and test both; () for random splits."""
+    return {
+        "session5": ("speaker", "session"),
+        "session5_script": ("speaker", "session", "script"),
+        "speaker10": ("speaker", "session"),
+        "group": (protocol.group_by,),
+    }.get(protocol.split, ())
 
 
 def _validation(corpus, protocol, rest, next_part, turn: int, rng) -> list[int]:
-    """Who of `rest` chooses the epoch; `next_part` is the next fold's share of it."""
+    """Who of `rest` chooses the epoch; `next_part` is the next group's share of it."""
     if protocol.selection != "val":
         return []
     if protocol.validation == "group":
@@ -197,8 +195,8 @@ def _validation(corpus, protocol, rest, next_part, turn: int, rng) -> list[int]:
     return [i for i in rest if speaker[i] == chosen]
 
 
-def _test_parts(corpus, protocol) -> dict[str, list[int]]:
-    """Test utterances by fold name, in fold order."""
+def _groups(corpus, protocol) -> dict[str, list[int]]:
+    """Utterances by the value that is left out, in fold order."""
     columns = {"session5": "session", "session5_script": "session"}
     column = {**columns, "speaker10": "speaker"}.get(protocol.split, protocol.group_by)
     value = corpus.values(column)
@@ -212,8 +210,8 @@ def _test_parts(corpus, protocol) -> dict[str, list[int]]:
     if protocol.split == "speaker10":
         _check_pairs(corpus)
     if protocol.split == "group" and protocol.groups:
-        kind = _speaker_genders(corpus) if column == "speaker" else {}
-        number = _deal(list(value.values()), kind, protocol.groups)
+        gender = _speaker_genders(corpus) if column == "speaker" else {}
+        number = _deal(list(value.values()), gender, protocol.groups)
         width = len(str(protocol.groups))
         value = {i: f"group{number[v] + 1:0{width}d}" for i, v in value.items()}
         names = sorted(set(value.values()))
@@ -234,22 +232,18 @@ def _check_pairs(corpus) -> None:
 
 def _speaker_genders(corpus) -> dict[str, str]:
     """Gender by speaker, or empty unless each speaker has exactly one."""
-    pairs = {
-        (corpus.utterances[i].speaker, corpus.utterances[i].gender) for i in corpus.used
-    }
+    used = (corpus.utterances[i] for i in corpus.used)
+    pairs = {(u.speaker, u.gender) for u in used}
     genders = dict(pairs)
     unambiguous = len(genders) == len(pairs) and all(genders.values())
     return genders if unambiguous else {}
 
 
-def _deal(values: Sequence[str], kind: Mapping[str, str], groups: int):
-    """Deals the distinct values to groups of about equal numbers of utterances.
+def _deal(values: Sequence[str], gender: Mapping[str, str], groups: int):
+    """The number in [0, groups) by value; groups have about equally many utterances.
 
-    Largest value first, each to the group with the fewest values of its kind (gender),
-    then with the fewest utterances, then with the lowest number.
-
-    Returns:
-      The number of the group, in [0, groups), by value.
+    Largest value first, each to the group with the fewest values of its gender, then
+    with the fewest utterances, then with the lowest number.
     """
     size = collections.Counter(values)
     if not 2 <= groups <= len(size):
@@ -257,13 +251,13 @@ def _deal(values: Sequence[str], kind: Mapping[str, str], groups: int):
             "protocol.groups: expected 0 (one fold per value) or a number from 2 to "
             f"{len(size)}, the number of values of the column; got {groups}."
         )
-    kinds, total = [collections.Counter() for _ in range(groups)], [0] * groups
+    dealt, total = [collections.Counter() for _ in range(groups)], [0] * groups
     number = {}
-    for value in sorted(size, key=lambda v: (kind.get(v, ""), -size[v], v)):
+    for value in sorted(size, key=lambda v: (gender.get(v, ""), -size[v], v)):
         # Without genders every value is a kind of its own: size alone decides.
-        own = kind.get(value, "") if kind else value
-        best = min(range(groups), key=lambda g: (kinds[g][own], total[g], g))
+        kind = gender.get(value, value)
+        best = min(range(groups), key=lambda g: (dealt[g][kind], total[g], g))
         number[value] = best
-        kinds[best][own] += 1
+        dealt[best][kind] += 1
         total[best] += size[value]
     return number

@@ -7,7 +7,6 @@ not grow with the corpus. The index begins with the names, sizes and times of th
 that the cache was made from: if they differ, the cache is written again.
 """
 
-import dataclasses
 import json
 import os
 import shutil
@@ -23,27 +22,21 @@ _FRAMES, _INDEX = "frames.npy", "index.jsonl"
 _LAYOUT = 1  # increase it when the layout changes: all caches are then written again
 
 
-@dataclasses.dataclass(frozen=True)
-class FrameCache:
-    """Blocks of frames in a file."""
-
-    frames: np.ndarray  # one block after the other [N, F, C]; float32, samples int16
-    entries: list[dict]  # the JSON entry of each block
-
-
+# The JSON entry of each block and its [..., F, C] arrays, all of one type.
 Blocks = Iterable[tuple[dict, list[np.ndarray]]]
+# All blocks' frames [N, F, C], float32 or for samples int16, and their entries.
+Cache = tuple[np.ndarray, list[dict]]
 
 
 def open_or_write(
     folder: Path, directory: str | os.PathLike, blocks: Callable[[], Blocks]
-) -> FrameCache:
+) -> Cache:
     """Maps a folder's frames; writes the folder first if it is absent or outdated.
 
     Args:
       folder: Where the two files lie; InputError if it cannot be written.
       directory: The dataset that the blocks are read from.
-      blocks: Returns the blocks: a JSON entry and its [..., F, C] arrays, all of one
-        type.
+      blocks: Reads them.
     """
     source = {"layout": _LAYOUT, "dataset": _files(directory)}
     cache = _read(folder, source)
@@ -66,7 +59,7 @@ def _files(directory: str | os.PathLike) -> dict[str, list[int]]:
     return files
 
 
-def _read(folder: Path, source: dict) -> FrameCache | None:
+def _read(folder: Path, source: dict) -> Cache | None:
     try:
         with open(folder / _INDEX) as file:
             if json.loads(next(file)) != source:
@@ -75,7 +68,7 @@ def _read(folder: Path, source: dict) -> FrameCache | None:
         frames = np.load(folder / _FRAMES, mmap_mode="r")
     except (OSError, ValueError, StopIteration):  # absent or incomplete
         return None
-    return FrameCache(frames.view(np.ndarray), entries)
+    return frames.view(np.ndarray), entries
 
 
 def _write(folder: Path, source: dict, blocks: Blocks) -> None:
@@ -105,24 +98,18 @@ def _write(folder: Path, source: dict, blocks: Blocks) -> None:
 
 
 def _write_blocks(frames, index, blocks: Blocks) -> None:
-    num = 0
+    num, header = 0, None
     for entry, arrays in blocks:
         for array in arrays:
-            if not num:
-                shape, dtype = array.shape[-2:], array.dtype
-                _write_header(frames, (num, *shape), dtype)
-            frames.write(np.ascontiguousarray(array, dtype).data)
-            num += array.size // (shape[0] * shape[1])
+            rows = np.ascontiguousarray(array).reshape(-1, *array.shape[-2:])
+            if header is None:
+                header = np.lib.format.header_data_from_array_1_0(rows)
+                np.lib.format.write_array_header_1_0(frames, header)
+            frames.write(rows.data)
+            num += len(rows)
         index.write(json.dumps(entry) + "\n")
-    end = frames.tell()
     # The number of frames is known only now. NumPy pads its header so that a longer
     # first axis fits.
     frames.seek(0)
-    _write_header(frames, (num, *shape), dtype)
-    frames.seek(end)
-
-
-def _write_header(file, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    descr = np.lib.format.dtype_to_descr(dtype)
-    header = {"descr": descr, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
+    shape = (num, *header["shape"][1:])
+    np.lib.format.write_array_header_1_0(frames, header | {"shape": shape})

@@ -100,12 +100,11 @@ def load(
             f"{spec.name} stores, got {channels}; set --config.data.channels"
         )
     name = f"flat_channels{channels}{'_copies' if copies else ''}"
-    cache = frame_cache.open_or_write(
+    flat, rows = frame_cache.open_or_write(
         _cache_folder(directory, cache_dir, name),
         directory,
         lambda: _feature_blocks(builder, channels, copies),
     )
-    rows = cache.entries
     sizes = [row["num_frames"] * (1 + len(row["warp_factors"])) for row in rows]
     first = np.cumsum([0, *sizes], dtype=np.int64)[:-1]  # records are in no order
     order = sorted(range(len(rows)), key=lambda u: rows[u]["utterance"]["id"])
@@ -113,7 +112,7 @@ def load(
     metadata = builder.info.metadata
     return Store(
         utterances=tuple(_utterance(row["utterance"]) for row in rows),
-        flat=cache.frames,
+        flat=flat,
         first=first[order],
         num_frames=np.array([row["num_frames"] for row in rows], np.int64),
         warp_factors=np.array([row["warp_factors"] for row in rows], np.float32),
@@ -129,7 +128,7 @@ def load(
 
 def load_samples(
     directory: str | os.PathLike, *, cache_dir: str = ""
-) -> frame_cache.FrameCache:
+) -> frame_cache.Cache:
     """Opens the recordings' samples, in rows of one hop, each padded to whole rows.
 
     They are int16 [N, 1, hop], and for each recording `id`, `num_samples` and

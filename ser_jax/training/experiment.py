@@ -12,8 +12,7 @@ from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.data import batches, normalize, protocols, side_inputs
 from ser_jax.data.batches import Run, Tables
 from ser_jax.data.classes import assign_classes
-from ser_jax.data.frame_table import BlockTable, FrameTable
-from ser_jax.data.sample_table import SampleTable
+from ser_jax.data.segment_tables import BlockTable, FrameTable, SampleTable
 from ser_jax.datasets import build, store
 from ser_jax.errors import InputError
 from ser_jax.features import segments

@@ -22,8 +22,8 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ser_jax.data.batches import Index, Tables
-from ser_jax.data.frame_table import BlockTable
 from ser_jax.data.schedule import Schedule
+from ser_jax.data.segment_tables import BlockTable
 from ser_jax.training.runs import Placement
 
 FRAMES_ON = ("auto", "device", "host")

@@ -7,8 +7,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from ser_jax.data import batches
-from ser_jax.data.frame_table import FrameTable
 from ser_jax.data.protocols import Fold
+from ser_jax.data.segment_tables import FrameTable
 from ser_jax.errors import InputError
 from ser_jax.features.segments import Segments
 

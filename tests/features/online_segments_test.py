@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ser_jax.data import sample_table
+from ser_jax.data import segment_tables
 from ser_jax.data.batches import Index, Tables
 from ser_jax.features import online_segments, vtlp
 from ser_jax.features.spec import RECIPES
@@ -34,12 +34,12 @@ def table(spec, channels):
         for x in recordings
     ]
     base = before + np.cumsum([0, *rows])
-    whole = sample_table.SampleTable(
+    whole = segment_tables.SampleTable(
         flat=np.concatenate(padded[::-1]),
         source=np.array([rows[1] + rows[2], rows[2], 0]),
         base=base,
         tail=online_segments.reach(spec, channels, WINDOW).rows,
-        recordings=sample_table.Recordings(
+        recordings=segment_tables.Recordings(
             first_frame=np.cumsum([0, *frames])[:-1].astype(np.int32),
             first_row=base[:-1].astype(np.int32),
             num_samples=NUM_SAMPLES.astype(np.int32),

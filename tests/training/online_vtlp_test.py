@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from ser_jax.data import sample_table
+from ser_jax.data import segment_tables
 from ser_jax.datasets import build
 from ser_jax.errors import InputError
 from ser_jax.training import experiment as experiment_lib
@@ -83,4 +83,4 @@ def test_only_training_frames_are_warped(config):
 def test_a_dataset_without_samples_is_refused(config):
     corpus = experiment_lib.store.load(build.ensure_built(config.data))
     with pytest.raises(InputError, match="expected a dataset with samples"):
-        sample_table.SampleTable.open(corpus, None, config.data, 5)
+        segment_tables.SampleTable.open(corpus, None, config.data, 5)
