@@ -6,18 +6,16 @@ import numpy as np
 
 from ser_jax.report import diagnostics, figures, protocol, score_table, timing
 from ser_jax.report.document import (
+    TEXTS,
     Document,
     Figure,
-    Items,
     Section,
     Table,
-    Text,
     code,
     plain,
     plural,
 )
 from ser_jax.report.score_table import percent
-from ser_jax.report.texts import TEXTS
 from ser_jax.scoring import metrics
 from ser_jax.workdir.config import flatten
 from ser_jax.workdir.contents import WorkdirContents
@@ -39,17 +37,17 @@ def document(trainings: Sequence[WorkdirContents]) -> Document:
     Args:
       trainings: At least two, with names that differ, in the order of the rows.
     """
-    number = plural(len(trainings), "training")
+    count = plural(len(trainings), "training")
     models = sorted({training.results["model"] for training in trainings})
     corpora = sorted({training.results["corpus"] for training in trainings})
     paired = _are_paired(trainings)
     tested = "the same" if paired else "not the same"
     pairing = f"runs {'can' if paired else 'cannot'} be paired"
     return Document(
-        title=f"{number} compared",
+        title=f"{count} compared",
         banners=_banners(trainings),
         headline=(
-            f"{number} on {plain(', '.join(corpora))}; folds and test utterances are "
+            f"{count} on {plain(', '.join(corpora))}; folds and test utterances are "
             f"{tested}."
         ),
         tiles=[
@@ -58,12 +56,12 @@ def document(trainings: Sequence[WorkdirContents]) -> Document:
             ("folds and test utterances", tested, pairing),
         ],
         sections=[
-            _scores(trainings),
-            _protocols(trainings),
-            _differences(trainings, paired),
-            *([_pairs(trainings)] if paired else []),
-            _recalls(trainings),
-            _origins(trainings),
+            Section("results", "Results", _scores(trainings)),
+            Section("protocols", "Protocols", [_protocols(trainings)]),
+            Section("differences", "What differs", _differences(trainings, paired)),
+            *([Section("pairs", "Run by run", _pairs(trainings))] if paired else []),
+            Section("recalls", "Recall of each class", [_recalls(trainings)]),
+            Section("origins", "Time and versions", _origins(trainings)),
         ],
     )
 
@@ -109,12 +107,11 @@ def _scores(trainings):
         "n": lambda r: int(np.sum(r["pooled"]["confusion"])),
     }
     caption = "Scores, percent: mean ± std over runs, and pooled"
-    blocks = [
+    return [
         Figure("UA of every run", lambda: [_draw_scores(trainings)]),
         _table(trainings, caption, columns, words=4),
-        Text(TEXTS["explanations"]["scores"]),
+        TEXTS["explanations"]["scores"],
     ]
-    return Section("results", "Results", blocks)
 
 
 def _draw_scores(trainings) -> str:
@@ -135,8 +132,7 @@ def _protocols(trainings):
         "folds, seeds": protocol.runs,
         "classes": lambda r: ", ".join(r["classes"]),
     }
-    table = _table(trainings, "What was run", columns, words=1 + len(columns))
-    return Section("protocols", "Protocols", [table])
+    return _table(trainings, "What was run", columns, words=1 + len(columns))
 
 
 def _validation(results) -> str:
@@ -146,20 +142,20 @@ def _validation(results) -> str:
 
 
 def _differences(trainings, paired):
-    blocks = [Items(_incomparable(trainings, paired))]
-    keys, values = _config_differences([training.config for training in trainings])
-    if values:
+    blocks = [_incomparable(trainings, paired)]
+    rows = _config_differences([training.config for training in trainings])
+    without = [code(training.name) for training in trainings if not training.config]
+    if rows:
         header = ("key", *(code(training.name) for training in trainings))
         caption = "Config keys whose values differ"
-        blocks.append(Table([header, *values], caption, words=len(header)))
-    elif keys:
-        blocks.append(Text("No config key that all have differs."))
+        blocks.append(Table([header, *rows], caption, words=len(header)))
+    elif not without:
+        blocks.append("No config key that all have differs.")
     if len({training.results["model"] for training in trainings}) > 1:
-        partly = "Keys of `model` are named only where every training has them."
-        blocks.append(Text(partly))
-    if names := [code(training.name) for training in trainings if not training.config]:
-        blocks.append(Text(f"No config.json: {', '.join(names)}."))
-    return Section("differences", "What differs", blocks)
+        blocks.append("Keys of `model` are named only where every training has them.")
+    if without:
+        blocks.append(f"No config.json: {', '.join(without)}.")
+    return blocks
 
 
 def _incomparable(trainings, paired) -> list[str]:
@@ -183,17 +179,16 @@ def _incomparable(trainings, paired) -> list[str]:
     return lines
 
 
-def _config_differences(configs: Sequence[Mapping]) -> tuple[list[str], list[tuple]]:
-    """All keys that every config has, and (key, values) of those that differ."""
+def _config_differences(configs: Sequence[Mapping]) -> list[tuple[str, ...]]:
+    """(key, values) where values differ."""
     flat = [flatten(config) for config in configs]
+    rows = []
     # Models and versions have keys of their own, which nothing here could answer.
-    keys = [
-        key
-        for key in sorted(set.intersection(*map(set, flat)))
-        if not key.startswith("published.") and key not in SCORELESS
-    ]
-    rows = [(key, *(str(config[key]) for config in flat)) for key in keys]
-    return keys, [row for row in rows if len(set(row[1:])) > 1]
+    for key in sorted(set.intersection(*map(set, flat)) - SCORELESS):
+        values = [str(config[key]) for config in flat]
+        if len(set(values)) > 1 and not key.startswith("published."):
+            rows.append((key, *values))
+    return rows
 
 
 def _pairs(trainings):
@@ -213,8 +208,7 @@ def _pairs(trainings):
         f"UA of a run less that of {code(base.name)} in the same fold and seed: mean ± "
         "std. Runs share training data, so that this is no significance test."
     )
-    table = Table(rows, f"Beside {code(base.name)}, run by run")
-    return Section("pairs", "Run by run", [Text(text), table])
+    return [text, Table(rows, f"Beside {code(base.name)}, run by run")]
 
 
 def _scores_by_run(training):
@@ -224,15 +218,13 @@ def _scores_by_run(training):
 
 def _recalls(trainings):
     classes = trainings[0].results["classes"]
-    title = "Recall of each class"
     if any(training.results["classes"] != classes for training in trainings):
-        text = "The classes differ; each training's own report has its recalls."
-        return Section("recalls", title, [Text(text)])
+        return "The classes differ; each training's own report has its recalls."
     rows = [("workdir", *(f"{name} %" for name in classes))]
     for training in trainings:
         recalls = metrics.recalls(training.results["pooled"]["confusion"])
         rows.append((code(training.name), *diagnostics.recall_cells(recalls)))
-    return Section("recalls", title, [Table(rows, "Pooled over runs, percent")])
+    return Table(rows, "Pooled over runs, percent")
 
 
 def _origins(trainings):
@@ -245,7 +237,7 @@ def _origins(trainings):
     }
     table = _table(trainings, "Where the numbers come from", columns, words=4)
     commands = [code(training.command) for training in trainings if training.command]
-    return Section("origins", "Time and versions", [table, Items(commands)])
+    return [table, commands]
 
 
 def _version(results, name) -> str:

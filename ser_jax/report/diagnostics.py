@@ -3,9 +3,8 @@
 import numpy as np
 
 from ser_jax.report import analysis, clips, figures
-from ser_jax.report.document import Cell, Figure, Section, Table, Text, code, plural
+from ser_jax.report.document import TEXTS, Cell, Figure, Table, code, plural
 from ser_jax.report.score_table import percent
-from ser_jax.report.texts import TEXTS
 from ser_jax.scoring import metrics
 from ser_jax.workdir.contents import WorkdirContents
 
@@ -14,58 +13,53 @@ MOST_GROUPS = 100  # rows of a table of speakers or sessions
 _EXPLANATIONS = TEXTS["explanations"]
 
 
-def groups(training: WorkdirContents) -> Section:
+def groups(training: WorkdirContents) -> list:
     """Recalls per speaker and per recording session."""
     classes = training.results["classes"]
-    blocks = [Text(_EXPLANATIONS["groups"])]
+    blocks = [_EXPLANATIONS["groups"]]
     for field in ("speaker", "session"):
         counts = analysis.groups(training.predictions, classes, field)
         caption = f"UA, WA and recall of each class by {field}"
         if len(counts) == 1:  # corpora without sessions
             (name,) = map(code, counts)
-            blocks.append(Text(f"There is one {field} only, {name}."))
+            blocks.append(f"There is one {field} only, {name}.")
             continue
         if len(counts) > MOST_GROUPS:
             caption += f"; the {MOST_GROUPS} with the most decisions of {len(counts)}"
             often = sorted(counts, key=lambda name: -counts[name].sum())[:MOST_GROUPS]
             counts = {name: counts[name] for name in counts if name in often}
         blocks.append(_recall_table(field, counts.items(), classes, caption))
-    return Section("groups", "Speakers and sessions", blocks)
+    return blocks
 
 
-def curves(training: WorkdirContents) -> Section:
+def curves(training: WorkdirContents) -> list:
     """Loss and UA over epochs, and a row per run."""
-    title = "Learning curves"
     panels = analysis.curves(training.results, training.metrics)
     if not panels:
-        text = Text("None: metrics.jsonl has no loss and no UA.")
-        return Section("curves", title, [text])
+        return ["None: metrics.jsonl has no loss and no UA."]
     caption = "Learning curves of all runs; the thick line is their mean."
     figure = Figure(caption, lambda: _draw_curves(panels, training.results), CURVES_PNG)
-    return Section("curves", title, [figure, _epochs(training, panels)])
+    return [figure, _epochs(training, panels)]
 
 
-def durations(training: WorkdirContents) -> Section:
+def durations(training: WorkdirContents) -> list:
     """Scores against how long recordings are."""
     classes = training.results["classes"]
     bins = analysis.durations(training.predictions, training.durations_s, classes)
     if not bins:
-        return Section("duration", "Duration", [Text(_EXPLANATIONS["no_recordings"])])
+        return [_EXPLANATIONS["no_recordings"]]
     rows = [(f"{low:.2f} to {high:.2f}", counts) for low, high, counts in bins]
     caption = "UA, WA and recall of each class by duration of the recording"
     figure = Figure(caption, lambda: [_draw_durations(bins)])
     table = _recall_table("duration, s", rows, classes, caption)
-    return Section(
-        "duration", "Duration", [Text(_EXPLANATIONS["durations"]), figure, table]
-    )
+    return [_EXPLANATIONS["durations"], figure, table]
 
 
-def mistakes(training: WorkdirContents) -> Section:
+def mistakes(training: WorkdirContents) -> list:
     """The wrong decisions that the model was surest of, to be listened to."""
-    title = "Most confident mistakes"
     worst = analysis.mistakes(training.predictions, training.results["classes"])
     if not worst:
-        return Section("mistakes", title, [Text("None: every decision is right.")])
+        return ["None: every decision is right."]
     # What cannot be understood from numbers is often heard at once: noise, a wrong
     # label, an emotion that a listener would not hear either.
     text = "Wrong decisions by the probability of the class decided for. "
@@ -89,7 +83,7 @@ def mistakes(training: WorkdirContents) -> Section:
         rows.append((*words, *numbers, record.speaker, run))
     caption = "Wrong decisions, the surest first; an utterance only once"
     table = Table(rows, caption, words=len(header))
-    return Section("mistakes", title, [Text(text), table])
+    return [text, table]
 
 
 def recall_cells(recalls) -> list[Cell]:

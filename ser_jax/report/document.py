@@ -6,21 +6,14 @@ goes in through `code` or `plain`. A cell is shown as it is, or all of it is `co
 
 import dataclasses
 import re
+import tomllib
 from collections.abc import Callable, Sequence
+from importlib import resources
 
-
-@dataclasses.dataclass(frozen=True)
-class Text:
-    """A paragraph."""
-
-    text: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Items:
-    """A list; an item is a text, or a text with a list of its own."""
-
-    items: Sequence
+# The report's fixed texts, by section.
+TEXTS = tomllib.loads(
+    resources.files(__package__).joinpath("texts.toml").read_text("utf-8")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +60,8 @@ class Section:
 
     id: str  # the anchor
     title: str
+    # A `str` is a paragraph, a `list` a list, of texts or (text, list below it); the
+    # others are classes of this file.
     blocks: Sequence
 
 

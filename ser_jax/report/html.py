@@ -14,7 +14,7 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup, escape
 
-from ser_jax.report.document import Cell, Document
+from ser_jax.report.document import Document
 
 # A letter behind a backslash, `code`, **strong**.
 _MARKS = re.compile(r"\\([\\`*\[\]])|`([^`]*)`|\*\*(.+?)\*\*")
@@ -66,15 +66,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,  # a wrong field fails, not an empty page
     )
-    environment.filters |= {
-        "inline": inline,
-        "cell": cell,
-        "kind": lambda block: type(block).__name__,
-    }
-    environment.tests |= {
-        "rich": lambda value: isinstance(value, Cell),
-        "pair": lambda item: isinstance(item, tuple),
-    }
+    environment.filters |= {"inline": inline, "cell": cell}
     return environment.get_template("report.html.jinja")
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from ser_jax.report.document import Document, Figure, Items, Listing, Table, Text, plain
+from ser_jax.report.document import Document, Figure, Listing, Table, plain
 
 
 def render(document: Document) -> str:
@@ -18,10 +18,10 @@ def render(document: Document) -> str:
 
 def _block(block) -> str:
     match block:
-        case Text(text):
-            return _inline(text)
-        case Items(items):
-            return "\n".join(_items(items, ""))
+        case str():
+            return _inline(block)
+        case list():
+            return "\n".join(_items(block, ""))
         case Table():
             return _table(block)
         case Figure(png=png):

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from ser_jax.report.document import Items, Section, code, plain
-from ser_jax.report.texts import TEXTS
+from ser_jax.report.document import TEXTS, code, plain
 
 LISTED = 3  # exclusions written out per reason; results.json has them all
 _PARTS = {"n_train": "train", "n_val": "validate", "n_test": "are tested"}
@@ -11,7 +10,7 @@ _PARTS = {"n_train": "train", "n_val": "validate", "n_test": "are tested"}
 _USE_VALIDATION = ("session5", "session5_script", "group")
 
 
-def section(results: Mapping) -> Section:
+def summary(results: Mapping) -> list[str]:
     """What was run; `results` is the content of results.json."""
     rules, selection = results["protocol"], results["selection"]
     subset, happy = rules.get("subset"), rules.get("happy")
@@ -41,10 +40,10 @@ def section(results: Mapping) -> Section:
             f"Sentences: {share:.0%} of the test utterances have words that also occur "
             "in training; a leak for a model that reads, not for one that hears"
         )
-    return Section("run", "What was run", [Items(lines)])
+    return lines
 
 
-def utterances(counts: Mapping) -> Section:
+def utterances(counts: Mapping) -> list:
     """How many were used, what was left out and why.
 
     Args:
@@ -60,13 +59,12 @@ def utterances(counts: Mapping) -> Section:
         if len(excluded) > LISTED:
             below.append(f"... and {len(excluded) - LISTED} more in results.json")
         reasons.append((f"{plain(reason)}: {count}", below))
-    items = [
+    return [
         f"Used: {counts['used']}",
         f"Padded to a window: {counts['padded_short']}",
         f"Resampled: {counts['resampled']}",
         (f"Excluded: {sum(counts['skipped'].values())}", reasons),
     ]
-    return Section("utterances", "Utterances", [Items(items)])
 
 
 def runs(results: Mapping) -> str:

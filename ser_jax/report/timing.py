@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Mapping
 
-from ser_jax.report.texts import TEXTS
+from ser_jax.report.document import TEXTS
 
 PARTS = TEXTS["time_parts"]
 

@@ -7,19 +7,17 @@ import numpy as np
 
 from ser_jax.report import diagnostics, figures, protocol, score_table, timing
 from ser_jax.report.document import (
+    TEXTS,
     Cell,
     Document,
     Figure,
-    Items,
     Listing,
     Section,
     Table,
-    Text,
     plain,
     plural,
 )
 from ser_jax.report.score_table import percent
-from ser_jax.report.texts import TEXTS
 from ser_jax.scoring import metrics
 from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.provenance import stamps
@@ -29,7 +27,8 @@ CONFUSION_PNG = "figures/confusion.png"
 
 def document(training: WorkdirContents) -> Document:
     """The whole report of a workdir."""
-    results = training.results
+    results, published = training.results, training.published
+    counts = results["utterances"]
     synthetic = " (synthetic)" if results["corpus_is_synthetic"] else ""
     return Document(
         title=f"{results['model']} on {results['corpus']}{synthetic}",
@@ -37,17 +36,19 @@ def document(training: WorkdirContents) -> Document:
         headline=score_table.headline(results),
         tiles=_tiles(results),
         sections=[
-            protocol.section(results),
-            _results(results, training.published),
-            _next_to_paper(results, training.published),
-            _confusion(results),
-            diagnostics.groups(training),
-            diagnostics.curves(training),
-            diagnostics.durations(training),
-            diagnostics.mistakes(training),
-            protocol.utterances(results["utterances"]),
-            _time(results),
-            _origin(results, training.command),
+            Section("run", "What was run", [protocol.summary(results)]),
+            Section("results", "Results", _results(results, published)),
+            Section("paper", "Next to the paper", _paper(results, published)),
+            Section("confusion", "Confusion", _confusion(results)),
+            Section("groups", "Speakers and sessions", diagnostics.groups(training)),
+            Section("curves", "Learning curves", diagnostics.curves(training)),
+            Section("duration", "Duration", diagnostics.durations(training)),
+            Section(
+                "mistakes", "Most confident mistakes", diagnostics.mistakes(training)
+            ),
+            Section("utterances", "Utterances", [protocol.utterances(counts)]),
+            Section("time", "Time and memory", _time(results)),
+            Section("versions", "Versions", _origin(results, training.command)),
         ],
     )
 
@@ -69,7 +70,7 @@ def _results(results, published):
     blocks = [
         Figure("UA and WA of every run", lambda: [_draw_scores(results, published)]),
         Table(rows, "Scores of every run, percent"),
-        Text(TEXTS["explanations"]["scores"]),
+        TEXTS["explanations"]["scores"],
     ]
     gaps = {  # once per fold, however many seeds
         plain(f"{run['fold']} ({', '.join(run['absent_classes'])})"): None
@@ -78,21 +79,16 @@ def _results(results, published):
     }
     if gaps:
         left_out = "no test utterance of a class, which this fold's UA leaves out"
-        blocks.append(Text(f"\\* {left_out}: {'; '.join(gaps)}."))
-    return Section("results", "Results", blocks)
+        blocks.append(f"\\* {left_out}: {'; '.join(gaps)}.")
+    return blocks
 
 
 def _draw_scores(results, published) -> str:
     paper = published if published.get("paper") else {}
-    rows = [
-        (
-            name,
-            [run[key] for run in results["runs"]],
-            results[key],
-            _published_share(paper.get(key)),
-        )
-        for key, name in (("ua", "UA"), ("wa", "WA"))
-    ]
+    rows = []
+    for key in ("ua", "wa"):
+        scores = [run[key] for run in results["runs"]]
+        rows.append((key.upper(), scores, results[key], _share(paper.get(key))))
     # Side by side in one chart, both numbers look comparable even if they are not.
     differs = score_table.differences(results, published)
     reference = "paper, other conditions" if differs else "paper"
@@ -100,7 +96,7 @@ def _draw_scores(results, published) -> str:
     return figures.svg(figure, "UA and WA of every run")
 
 
-def _published_share(score) -> float | None:
+def _share(score) -> float | None:
     """The first number of a published score as a fraction; None if there is none."""
     if isinstance(score, str):
         match = re.search(r"\d+(\.\d+)?", score)
@@ -112,29 +108,26 @@ def _published_share(score) -> float | None:
     return share if 0 <= share <= 1 else None
 
 
-def _next_to_paper(results, published: Mapping):
-    title = "Next to the paper"
+def _paper(results, published: Mapping):
     if not published.get("paper"):
-        text = Text("The config gives no published number for this system.")
-        return Section("paper", title, [text])
+        return ["The config gives no published number for this system."]
     ours = [score_table.spread(results, key) for key in ("ua", "wa")]
     theirs = [percent(published.get(key)) for key in ("ua", "wa")]
     rows = [("", "UA %", "WA %"), ("here, mean ± std", *ours), ("paper", *theirs)]
     blocks = [Table(rows, "Here and in the paper, percent")]
-    blocks.append(Text(f"Paper: {plain(published['paper'])}"))
+    blocks.append(f"Paper: {plain(published['paper'])}")
     if published.get("protocol"):
-        blocks.append(Text(f"Its protocol: {plain(published['protocol'])}"))
+        blocks.append(f"Its protocol: {plain(published['protocol'])}")
     differences = score_table.differences(results, published)
     unknown = [field for field in score_table.COMPARED if not published.get(field)]
     if differences:
-        blocks.append(Text("What differs, so that the numbers are not comparable:"))
-        blocks.append(Items([plain(line) for line in differences]))
+        blocks.append("What differs, so that the numbers are not comparable:")
+        blocks.append([plain(line) for line in differences])
     elif not unknown:
-        equal = "Corpus and protocol are the paper's as far as it states them."
-        blocks.append(Text(equal))
+        blocks.append("Corpus and protocol are the paper's as far as it states them.")
     if unknown:
-        blocks.append(Text(f"Not stated for the paper: {', '.join(unknown)}."))
-    return Section("paper", title, blocks)
+        blocks.append(f"Not stated for the paper: {', '.join(unknown)}.")
+    return blocks
 
 
 def _confusion(results):
@@ -150,25 +143,20 @@ def _confusion(results):
         rows.append((names[number], *cells, support[number], percent(recall)))
     caption = "Decisions of all runs: count and share of the true class (row)"
     # In HTML the table is the picture: its cells are coloured.
-    blocks = [Table(rows, caption), Figure("Confusion matrix", png=CONFUSION_PNG)]
-    return Section("confusion", "Confusion", blocks)
+    return [Table(rows, caption), Figure("Confusion matrix", png=CONFUSION_PNG)]
 
 
 def _time(results):
     rows = [("part", "what it is", "seconds", "share"), *timing.rows(results)]
-    blocks = [
+    return [
         Table(rows, "Wall-clock seconds of each part of the job", words=2),
-        Text(" ".join([TEXTS["explanations"]["time"], *timing.start_up(results)])),
-        Text(timing.memory(results)),
+        " ".join([TEXTS["explanations"]["time"], *timing.start_up(results)]),
+        timing.memory(results),
     ]
-    return Section("time", "Time and memory", blocks)
 
 
 def _origin(results, command):
     versions = results["versions"] or {}
     items = [plain(f"{name} {version}") for name, version in versions.items()]
     items.append(plain(f"git commit: {results['git_commit'] or 'unknown'}"))
-    blocks = [Items(items)]
-    if command:
-        blocks.append(Listing(command))
-    return Section("versions", "Versions", blocks)
+    return [items, Listing(command)] if command else [items]

@@ -5,11 +5,9 @@ from ser_jax.report.document import (
     Cell,
     Document,
     Figure,
-    Items,
     Listing,
     Section,
     Table,
-    Text,
     code,
     plain,
 )
@@ -22,8 +20,8 @@ def _render(*blocks):
 
 def test_blocks_by_hand():
     text = _render(
-        Text("**a** `b`"),
-        Items(["one", ("two", ["three"])]),
+        "**a** `b`",
+        ["one", ("two", ["three"])],
         Table([("x", "y|z"), ("`q`", 3), (Cell("r", uri="data:,"), "4*")], "c"),
         Listing("run"),
         Figure("seen", png="figures/a.png"),
@@ -38,6 +36,6 @@ def test_blocks_by_hand():
 
 def test_a_name_s_marks_cannot_hide_what_follows():
     text = f"{plain('x`y')} <script> {code('z`<i>')}"
-    assert _render(Text(text)).endswith("x\\`y &lt;script> `z'<i>`\n")
+    assert _render(text).endswith("x\\`y &lt;script> `z'<i>`\n")
     assert html.inline(text) == "x`y &lt;script&gt; <code>z&#39;&lt;i&gt;</code>"
     assert plain("[a](b) **c**\n\\d") == "\\[a\\](b) \\*\\*c\\*\\* \\\\d"
