@@ -149,20 +149,8 @@ def evaluation_order(
     """
     everything = np.arange(len(segments.utterance))
     index = _index(segments, table, labels, everything, np.zeros_like(everything))
-    parts = list(_batches(index, sizes, batch_size))
-    return [part for part, _ in parts], [members for _, members in parts]
-
-
-def stack_runs(indices: Sequence[Index | None]) -> Index:
-    """Stacks the runs' batches to [R, S, B]; shorter and absent runs get weight 0."""
-    present = [x for x in indices if x is not None]
-    steps = max(len(x.start) for x in present)
-    blank = jax.tree.map(lambda x: x[:0], present[0])
-
-    def stack(*arrays: np.ndarray) -> np.ndarray:
-        return np.stack([np.pad(x, ((0, steps - len(x)), (0, 0))) for x in arrays])
-
-    return jax.tree.map(stack, *(blank if x is None else x for x in indices))
+    parts, members = zip(*_batches(index, sizes, batch_size), strict=True)
+    return list(parts), list(members)
 
 
 def _index(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from ser_jax.data.batches import Index, stack_runs
+from ser_jax.data.batches import Index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def plan(
     """
     parts, frames, rank = [], [], []
     for bucket, size in enumerate(sizes):
-        part = stack_runs([None if run is None else run[bucket] for run in runs])
+        part = _stack([None if run is None else run[bucket] for run in runs])
         steps = part.start.shape[1]
         parts.append(part)
         frames.append(np.full(steps, size))
@@ -63,3 +63,15 @@ def plan(
     order = np.argsort(np.concatenate(rank), kind="stable")
     index = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, order], *parts)
     return Schedule(index, np.concatenate(frames)[order])
+
+
+def _stack(indices: Sequence[Index | None]) -> Index:
+    """Stacks the runs' batches to [R, S, B]; shorter and absent runs get weight 0."""
+    present = [x for x in indices if x is not None]
+    steps = max(len(x.start) for x in present)
+    blank = jax.tree.map(lambda x: x[:0], present[0])
+
+    def stack(*arrays: np.ndarray) -> np.ndarray:
+        return np.stack([np.pad(x, ((0, steps - len(x)), (0, 0))) for x in arrays])
+
+    return jax.tree.map(stack, *(blank if x is None else x for x in indices))

@@ -1,13 +1,18 @@
 """What a model reads beside frames: words and speaker embeddings of each utterance."""
 
+import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ser_jax.data import speaker_embeddings
+import numpy as np
+
 from ser_jax.data.batches import Tables
 from ser_jax.datasets.store import Store
 from ser_jax.errors import InputError
 from ser_jax.features import word_vectors, words
+
+_NPZ = "an .npz file with `id` (strings) and `vector` (numbers)"
 
 
 def check(data) -> None:
@@ -18,12 +23,8 @@ def check(data) -> None:
     """
     if data.text != "none":
         word_vectors.check(data.word_vectors)
-    embeddings = data.speaker_embeddings
-    if embeddings and not Path(embeddings).expanduser().is_file():
-        raise InputError(
-            f"data.speaker_embeddings: expected an .npz file, got {embeddings!r}; see "
-            "ser_jax/data/speaker_embeddings.py"
-        )
+    if data.speaker_embeddings:
+        _embeddings_file(data.speaker_embeddings)
 
 
 def texts(corpus: Store, data) -> tuple[str, ...]:
@@ -51,12 +52,13 @@ def tables(corpus: Store, texts: Sequence[str], data) -> tuple[Tables, dict]:
     Raises:
       InputError: Word vectors or embeddings are missing or do not fit the corpus.
     """
-    speakers = None
+    collected = Tables()
     if data.speaker_embeddings:
         ids = [utterance.id for utterance in corpus.utterances]
-        speakers = speaker_embeddings.load(data.speaker_embeddings, ids)
+        speakers = load_speaker_embeddings(data.speaker_embeddings, ids)
+        collected = Tables(speaker_embeddings=speakers)
     if data.text == "none":
-        return Tables(speaker_embeddings=speakers), {}
+        return collected, {}
     table = words.embed_texts(texts, source=data.word_vectors, max_words=data.max_words)
     summary = {
         "source": data.text,
@@ -67,7 +69,74 @@ def tables(corpus: Store, texts: Sequence[str], data) -> tuple[Tables, dict]:
     }
     if data.text == "asr":
         summary["asr"] = corpus.asr
-    embedded = Tables(
-        word_vectors=table.vectors, tokens=table.tokens, speaker_embeddings=speakers
+    return collected._replace(word_vectors=table.vectors, tokens=table.tokens), summary
+
+
+def load_speaker_embeddings(path: str | os.PathLike, ids: Sequence[str]) -> np.ndarray:
+    """Reads one vector per utterance (x-vectors or any other kind) that the user made.
+
+    Args:
+      path: An .npz file (`numpy.savez(path, id=ids, vector=vectors)`) with `id`,
+        strings [N], and `vector`, numbers [N, X]; the order does not matter, and
+        other utterances are ignored.
+      ids: Of U utterances.
+
+    Returns:
+      float32 [U, X], in the order of `ids`.
+
+    Raises:
+      InputError: The file does not fit, an utterance is missing or named twice, or a
+        vector that is needed is not finite.
+    """
+    path = _embeddings_file(path)
+    names, vectors = _read_npz(path)
+    if names.ndim != 1 or vectors.ndim != 2 or len(names) != len(vectors):
+        got = f"{names.shape} and {vectors.shape}"
+        raise _error(path, "id [N] and vector [N, X]", got)
+    if vectors.shape[1] < 1 or vectors.dtype.kind not in "fiu":
+        got = f"{vectors.dtype} {list(vectors.shape)}"
+        raise _error(path, "vectors of one number or more", got)
+    names = [x.decode() if isinstance(x, bytes) else str(x) for x in names]
+    row = {name: i for i, name in enumerate(names)}
+    twice = sorted({name for i, name in enumerate(names) if row[name] != i})
+    if twice:
+        raise _error(path, "every id once", f"{_some(twice)} more than once")
+    missing = [name for name in ids if name not in row]
+    if missing:
+        got = f"none for {len(missing)}: {_some(missing)}"
+        raise _error(path, f"vectors of all {len(ids)} utterances", got)
+    chosen = vectors[[row[name] for name in ids]].astype(np.float32)
+    bad = [ids[i] for i in np.flatnonzero(~np.isfinite(chosen).all(axis=1))]
+    if bad:
+        got = f"NaN or infinity in {len(bad)}: {_some(bad)}"
+        raise _error(path, "finite numbers", got)
+    return chosen
+
+
+def _embeddings_file(path: str | os.PathLike) -> Path:
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise _error(path, _NPZ, "no such file")
+    return path
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return np.asarray(file["id"]), np.asarray(file["vector"])
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise _error(path, _NPZ, error) from error
+    # What a single array from an .npy file raises.
+    except (TypeError, AttributeError, IndexError) as error:
+        raise _error(path, _NPZ, "another kind of NumPy file") from error
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _error(path: Path, expected: str, got) -> InputError:
+    return InputError(
+        f"data.speaker_embeddings: expected {expected}, got {got} ({path}); set "
+        "--config.data.speaker_embeddings"
     )
-    return embedded, summary

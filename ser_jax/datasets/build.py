@@ -13,7 +13,7 @@ from ser_jax.datasets import locking, transcription
 from ser_jax.errors import InputError
 from ser_jax.features.spec import RECIPES, VTLP_MODES
 
-_CHOICES = {
+CHOICES = {  # of `config.data`
     "corpus": ("iemocap", "manifest", "demo"),
     "recipe": tuple(RECIPES),
     "vtlp_mode": VTLP_MODES,
@@ -31,8 +31,7 @@ def ensure_built(data, *, samples: bool = False) -> str:
     needs a dataset another one is building waits for it.
 
     Args:
-      data: The group `data` of the config (see `configs/base.py`), which has passed
-        `check_data`.
+      data: The group `data` of a checked config (see `configs/base.py`).
       samples: Whether the recordings' samples are stored too, from which VTLP copies are
         made in every step; then no copies are stored, whatever `data.vtlp_copies` is.
 
@@ -52,34 +51,6 @@ def ensure_built(data, *, samples: bool = False) -> str:
         builder, root = _builder(data, samples)
     _check_unchanged(builder, root)
     return str(target)
-
-
-def check_data(data) -> None:
-    """Refuses values of `config.data` from which nothing can be built."""
-    for key, choices in _CHOICES.items():
-        if data[key] not in choices:
-            names = ", ".join(name or "''" for name in choices)
-            message = f"data.{key}: expected one of {names}, got {data[key]!r}"
-            raise InputError(f"{message}; set --config.data.{key}")
-    low, high = data.vtlp_low, data.vtlp_high
-    if not 0 < low <= high:
-        raise InputError(
-            f"expected 0 < data.vtlp_low <= data.vtlp_high, got {low} and {high}"
-        )
-    if data.vtlp_copies < 0:
-        raise InputError(f"expected data.vtlp_copies >= 0, got {data.vtlp_copies}")
-    if data.corpus == "manifest" and not data.manifest:
-        raise InputError(
-            "data.corpus=manifest: expected a CSV file, got none; set "
-            "--config.data.manifest=/path/to/manifest.csv"
-        )
-    if data.text == "asr" and not data.recognizer:
-        first = next(iter(transcription.SPEECH_RECOGNIZERS))
-        raise InputError(
-            "data.text=asr: expected a recognizer to make the text when the dataset is "
-            "built, got data.recognizer=''; set --config.data.recognizer="
-            f"{first} or --config.data.text=transcript"
-        )
 
 
 def _builder(data, samples: bool):

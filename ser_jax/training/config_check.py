@@ -23,6 +23,7 @@ CHOICES = {
     "data.normalize": forward.NORMALIZERS,
     "data.frames_on": feeder.FRAMES_ON,
     "data.pad": ("after_norm", "before_norm"),
+    **{f"data.{key}": values for key, values in build.CHOICES.items()},
     "model.dtype": ("float32", "bfloat16"),
     "model.name": tuple(MODELS),
     **{f"protocol.{key}": values for key, values in protocols.CHOICES.items()},
@@ -71,9 +72,8 @@ def check_config(config) -> None:
     for keys, contains, expected in RANGES:
         for key in keys:
             _require(config, key, contains(_get(config, key)), expected)
-    build.check_data(config.data)
     side_inputs.check(config.data)
-    rules = (_train_rules, _segment_rules, _augment_rules, _input_rules)
+    rules = (_data_rules, _train_rules, _segment_rules, _augment_rules, _input_rules)
     for key, holds, expected in itertools.chain(*(rule(config) for rule in rules)):
         _require(config, key, holds, expected)
     _check_model(config)
@@ -96,6 +96,25 @@ def check_stored(config, path) -> None:
 
 
 # Rules about several keys: (key, whether it holds, what is expected of the key). ------
+
+
+def _data_rules(config):
+    data = config.data
+    yield (
+        "data.vtlp_low",
+        0 < data.vtlp_low <= data.vtlp_high,
+        f"more than 0 and at most data.vtlp_high ({data.vtlp_high})",
+    )
+    yield (
+        "data.manifest",
+        data.corpus != "manifest" or data.manifest != "",
+        "a CSV file with data.corpus=manifest",
+    )
+    yield (
+        "data.recognizer",
+        data.text != "asr" or data.recognizer != "",
+        f"{_join(build.CHOICES['recognizer'][1:])} if data.text is asr, not transcript",
+    )
 
 
 def _train_rules(config):
@@ -237,7 +256,7 @@ def _get(config, key: str):
 
 
 def _join(allowed) -> str:
-    return ", ".join(map(str, allowed))
+    return ", ".join(str(name) or "''" for name in allowed)
 
 
 def _require(config, key: str, holds: bool, expected: str) -> None:

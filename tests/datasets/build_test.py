@@ -198,33 +198,6 @@ def test_manifest_keeps_further_columns_and_follows_its_files(tmp_path):
     assert build.ensure_built(data) != first
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("corpus", "emodb"),
-        ("recipe", "logmel129"),
-        ("vtlp_mode", "strong"),
-        ("file_format", "riegeli"),
-        ("text", "subtitles"),
-        ("recognizer", "vosk"),
-        ("vtlp_low", 1.5),
-        ("vtlp_copies", -1),
-    ],
-)
-def test_wrong_values_name_the_key(tmp_path, key, value):
-    data = config_for(tmp_path, tmp_path)
-    data[key] = value
-    with pytest.raises(
-        InputError, match=rf"data\.{key}.*expected|expected.*data\.{key}"
-    ):
-        build.check_data(data)
-
-
-def test_manifest_without_file_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="expected a CSV file, got none"):
-        build.check_data(manifest_config("", tmp_path))
-
-
 def test_folder_that_cannot_be_written_is_an_input_error(tree, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"Set --config.data.tfds_dir"):

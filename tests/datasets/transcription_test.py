@@ -129,13 +129,6 @@ def test_missing_packages_are_an_input_error_with_the_command(tmp_path, monkeypa
     assert datasets(data.tfds_dir) == []
 
 
-def test_asr_text_needs_a_recognizer(tmp_path):
-    data = asr_config(tmp_path)
-    data.recognizer = ""
-    with pytest.raises(InputError, match=r"data\.text=asr.*data\.recognizer=''"):
-        build.check_data(data)
-
-
 @pytest.mark.parametrize(
     ("references", "hypotheses", "rate", "num_words"),
     [

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ser_jax.data import speaker_embeddings
+from ser_jax.data.side_inputs import load_speaker_embeddings
 from ser_jax.errors import InputError
 
 IDS = ["c", "a", "d", "b", "e"]
@@ -18,7 +18,7 @@ def _save(path, ids=IDS, vectors=VECTORS):
 def test_vectors_come_in_the_order_of_the_utterances(tmp_path):
     for ids in (IDS, [name.encode() for name in IDS]):
         path = _save(tmp_path / "x.npz", ids)
-        vectors = speaker_embeddings.load(path, ["a", "b"])
+        vectors = load_speaker_embeddings(path, ["a", "b"])
         np.testing.assert_array_equal(vectors, VECTORS[[1, 3]])
         assert vectors.dtype == np.float32
 
@@ -39,17 +39,17 @@ def test_contents_that_do_not_fit_are_refused(
     tmp_path, ids, vectors, asked_for, message
 ):
     with pytest.raises(InputError, match=message):
-        speaker_embeddings.load(_save(tmp_path / "x.npz", ids, vectors), asked_for)
+        load_speaker_embeddings(_save(tmp_path / "x.npz", ids, vectors), asked_for)
 
 
 def test_a_bad_vector_of_an_unused_utterance_is_ignored(tmp_path):
     path = _save(tmp_path / "x.npz", vectors=np.where(VECTORS == 4, np.inf, VECTORS))
-    assert speaker_embeddings.load(path, ["b"]).shape == (1, 3)
+    assert load_speaker_embeddings(path, ["b"]).shape == (1, 3)
 
 
 def test_files_of_another_kind_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        speaker_embeddings.load(tmp_path / "absent.npz", ["a"])
+        load_speaker_embeddings(tmp_path / "absent.npz", ["a"])
     for name, write in {
         "text.npz": lambda path: path.write_text("a,1,2"),
         "empty.npz": lambda path: path.write_bytes(b""),
@@ -62,4 +62,4 @@ def test_files_of_another_kind_are_refused(tmp_path):
     }.items():
         write(tmp_path / name)
         with pytest.raises(InputError, match="expected an .npz file"):
-            speaker_embeddings.load(tmp_path / name, ["a"])
+            load_speaker_embeddings(tmp_path / name, ["a"])
