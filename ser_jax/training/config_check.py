@@ -113,7 +113,7 @@ def _data_rules(config):
     yield (
         "data.recognizer",
         data.text != "asr" or data.recognizer != "",
-        f"{_join(build.CHOICES['recognizer'][1:])} if data.text is asr, not transcript",
+        f"{_join(build.CHOICES['recognizer'][1:])} with data.text=asr, or transcript there",
     )
 
 
