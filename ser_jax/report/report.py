@@ -21,7 +21,6 @@ from ser_jax.report.diagnostics import CURVES_PNG
 from ser_jax.report.training_report import CONFUSION_PNG
 from ser_jax.scoring.summary import summarise
 from ser_jax.workdir import contents, files
-from ser_jax.workdir import results as result_files
 from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.files import write_atomically
 
@@ -52,7 +51,7 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
         write_atomically(workdir / CURVES_PNG, figure_style.png(curves))
     if seconds:
         results["seconds"] = seconds()
-        result_files.write(workdir / files.RESULTS, results)
+        files.write_json(workdir / files.RESULTS, results)
     _write(training_report.document(training), workdir, "report")
     table = score_table.text(results, training.published)
     return f"{table}\n\n{timing.summary(results)}"

@@ -36,7 +36,7 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
     predictions.write(workdir.path / files.PREDICTIONS, lines, experiment.classes)
     recordings.write(workdir.path / files.RECORDINGS, _recordings(experiment))
     # Last: a workdir with results.json is complete.
-    results.write(workdir.path / files.RESULTS, content)
+    files.write_json(workdir.path / files.RESULTS, content)
     return content
 
 

@@ -17,7 +17,7 @@ from ser_jax.training import experiment as experiment_lib
 from ser_jax.training.config_check import check_config, check_stored
 from ser_jax.training.tensorboard import EventLog
 from ser_jax.training.trainer import Trainer
-from ser_jax.workdir import files, metrics_log, provenance, results
+from ser_jax.workdir import files, metrics_log, provenance
 from ser_jax.workdir.checkpoint import Checkpointer, Snapshot
 from ser_jax.workdir.config import as_config
 from ser_jax.workdir.workdir import Workdir
@@ -51,7 +51,7 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
         workdir.claim(config.to_dict(), provenance.command_line())
     if workdir.is_complete():
         _log.info("%s is complete; nothing to train.", workdir.path)
-        return results.read(workdir.path / files.RESULTS)
+        return files.read_json(workdir.path / files.RESULTS)
     trainer = _make_trainer(config, workdir)
     meta = checkpoint_meta(config, trainer.experiment)
     checkpointer = Checkpointer(workdir.path, provenance=meta)

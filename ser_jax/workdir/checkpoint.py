@@ -49,10 +49,13 @@ class Snapshot:
     step: int = 0  # steps done of the next epoch
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by part
 
+    @property
+    def _tree(self) -> dict:
+        return {"last": self.states, "best": self.best, "totals": self.totals}
+
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by readable path."""
-        tree = {"last": self.states, "best": self.best, "totals": self.totals}
-        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+        leaves = jax.tree_util.tree_flatten_with_path(self._tree)[0]
         return {
             jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
             for path, leaf in leaves
@@ -66,10 +69,8 @@ class Snapshot:
 
     def with_arrays(self, arrays: dict[str, np.ndarray]) -> "Snapshot":
         """This snapshot with other arrays of the same names and shapes."""
-        tree = {"last": self.states, "best": self.best, "totals": self.totals}
-        new = jax.tree.unflatten(
-            jax.tree.structure(tree), [arrays[name] for name in self.arrays()]
-        )
+        structure = jax.tree.structure(self._tree)
+        new = jax.tree.unflatten(structure, [arrays[name] for name in self.arrays()])
         return dataclasses.replace(
             self, states=new["last"], best=new["best"], totals=new["totals"]
         )
@@ -80,8 +81,11 @@ class Checkpointer:
 
     @clock.part("checkpoints")
     def __init__(self, workdir, *, provenance: dict):
-        """Opens the folder; every checkpoint stores the plain values of `provenance`
-        (config, splits, classes, versions), so that it can be read on its own."""
+        """Opens the folder.
+
+        Every checkpoint stores the plain values of `provenance` (config, splits,
+        classes, versions), so that it can be read on its own.
+        """
         self._workdir, self._provenance = workdir, provenance
         self._manager = ocp.CheckpointManager(
             files.resolve(workdir) / files.CHECKPOINTS,
@@ -134,31 +138,18 @@ class Checkpointer:
             seconds=meta["seconds"],
         )
 
-    def wait(self) -> None:
-        """Returns when everything is on disk."""
-        self._manager.wait_until_finished()
-
     @clock.part("checkpoints")
     def close(self) -> None:
-        """Waits and lets go of the folder."""
-        self._manager.wait_until_finished()
+        """Waits until everything is on disk, and lets go of the folder."""
         self._manager.close()
 
 
 class Stored(NamedTuple):
-    """A checkpoint as it is on disk.
+    """A checkpoint as it is on disk."""
 
-    Attributes:
-      arrays: NumPy arrays by readable path, see `Snapshot.arrays`, and
-        `normalisation/mean` and `normalisation/std`.
-      meta: Plain values: `epoch`, `step`, `seconds`, `records`, and the provenance
-        that its `Checkpointer` was given.
-      torn: Numbers of newer checkpoints that could not be read.
-    """
-
-    arrays: dict[str, np.ndarray]
-    meta: dict
-    torn: list[int]
+    arrays: dict[str, np.ndarray]  # as in `Snapshot.arrays`, and `normalisation/...`
+    meta: dict  # plain values of the snapshot, and the provenance
+    torn: list[int]  # numbers of newer checkpoints that could not be read
 
 
 def read_newest(
@@ -166,12 +157,8 @@ def read_newest(
 ) -> Stored | None:
     """Reads the newest readable checkpoint of a workdir; never unpickles.
 
-    Args:
-      workdir: Local folder or `gs://` path.
-      accept: Raises if the arrays are not those that are needed.
-
-    Returns:
-      None if there is no checkpoint at all.
+    None if there is no checkpoint at all. `accept` raises if the arrays are not those
+    that are needed.
 
     Raises:
       InputError: There are checkpoints, and none is readable, or the newest is of
@@ -208,7 +195,6 @@ def read_newest(
 
 
 def _check_format(meta: dict, folder) -> None:
-    """Refuses a checkpoint's `meta` of another program or of a newer version."""
     if not isinstance(meta, dict) or "config" not in meta or "records" not in meta:
         raise InputError(
             f"Expected a checkpoint of ser_jax in {folder}; got one of another program."

@@ -4,36 +4,25 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from ser_jax.workdir import files, metrics_log, predictions, recordings
-from ser_jax.workdir import results as result_files
 from ser_jax.workdir.predictions import Prediction
 from ser_jax.workdir.recordings import Recording
 
 
 @dataclasses.dataclass(frozen=True)
 class WorkdirContents:
-    """A workdir's content.
+    """A workdir's content; what an older workdir does not have is empty."""
 
-    Attributes:
-      results: Of results.json.
-      classes: Of predictions.csv, in the order of its posteriors.
-      predictions: Of predictions.csv, in the order of the file.
-      metrics: Lines of metrics.jsonl; () if it is not there.
-      recordings: Of recordings.csv, by utterance; {} if it is not there.
-      published: What the config says a paper reports; {} if it says nothing.
-      config: The training's config; {} if config.json is not there.
-      command: The command that made the workdir, or empty.
-      name: Of the folder.
-    """
-
-    results: Mapping
-    classes: Sequence[str] = ()
-    predictions: Sequence[Prediction] = ()
-    metrics: Sequence[Mapping] = ()
+    results: Mapping  # results.json
+    classes: Sequence[str] = ()  # in the order of the posteriors
+    predictions: Sequence[Prediction] = ()  # in the order of predictions.csv
+    metrics: Sequence[Mapping] = ()  # lines of metrics.jsonl
+    # By utterance.
     recordings: Mapping[str, Recording] = dataclasses.field(default_factory=dict)
+    # What the config says a paper reports.
     published: Mapping = dataclasses.field(default_factory=dict)
     config: Mapping = dataclasses.field(default_factory=dict)
-    command: str = ""
-    name: str = ""
+    command: str = ""  # that made the workdir
+    name: str = ""  # of the folder
 
     @property
     def durations_s(self) -> dict[str, float]:
@@ -48,13 +37,12 @@ def read(workdir) -> WorkdirContents:
       InputError: A required file is missing or damaged.
     """
     workdir = files.resolve(workdir)
-    results = result_files.read(workdir / files.RESULTS)
     origin = {}
     if (workdir / files.CONFIG).exists():
         origin = files.read_json(workdir / files.CONFIG)
     lines, classes = predictions.read(workdir / files.PREDICTIONS)
     return WorkdirContents(
-        results=results,
+        results=files.read_json(workdir / files.RESULTS),
         classes=classes,
         predictions=lines,
         metrics=metrics_log.read(workdir / files.METRICS),

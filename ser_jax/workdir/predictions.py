@@ -14,36 +14,20 @@ POSTERIOR = "p_"  # prefix of a class's posterior column
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """One line.
+    """One line."""
 
-    Attributes:
-      utterance: Utterance id.
-      fold: Name of the fold that tested it.
-      seed: Seed of the run.
-      speaker: Who speaks.
-      session: Recording session.
-      label: True class, by name.
-      prediction: Predicted class, by name.
-      posteriors: K probabilities, in the order of the classes.
-    """
-
-    utterance: str
-    fold: str
-    seed: int
+    utterance: str  # id
+    fold: str  # that tested it
+    seed: int  # of the run
     speaker: str
     session: str
-    label: str
-    prediction: str
-    posteriors: tuple[float, ...]
+    label: str  # true class, by name
+    prediction: str  # predicted class, by name
+    posteriors: tuple[float, ...]  # K probabilities, in the order of the classes
 
 
 def write(path, predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
     """Writes predictions.csv; posteriors keep float32 precision (9 digits).
-
-    Args:
-      path: The file.
-      predictions: Lines, written in the given order.
-      classes: K class names, in the order of the posteriors.
 
     Raises:
       ValueError: A line has another number of posteriors or an unknown class.
@@ -57,10 +41,7 @@ def write(path, predictions: Iterable[Prediction], classes: Sequence[str]) -> No
 
 
 def read(path) -> tuple[list[Prediction], tuple[str, ...]]:
-    """Reads predictions.csv.
-
-    Returns:
-      The lines in file order, and the class names.
+    """Reads the lines of predictions.csv, in order, and the class names.
 
     Raises:
       InputError: The file is missing, lacks a column, or a line cannot be read.

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ser_jax.workdir import files, results
+from ser_jax.workdir import files
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "librosa")
 
@@ -61,9 +61,8 @@ def corpus_name(data) -> str:
 def stamps(results: Mapping) -> list[str]:
     """What every artefact must say of itself; often nothing.
 
-    Args:
-      results: Content of results.json, or of it `corpus_is_synthetic`, `paper_mode`
-        and, for a model that reads words, `text`.
+    `results` is the content of results.json, or of it `corpus_is_synthetic`,
+    `paper_mode` and, for a model that reads words, `text`.
     """
     text = results.get("text") or {}
     shares = text.get("sentences_also_in_training") or {"mean": 0.0}
@@ -96,7 +95,7 @@ def describe(path, config, meta: Mapping) -> dict:
         "run_ua": {},
     }
     if (path / files.RESULTS).exists():
-        scores = results.read(path / files.RESULTS)
+        scores = files.read_json(path / files.RESULTS)
         description |= {
             "corpus": scores["corpus"],
             "stamps": stamps(scores),

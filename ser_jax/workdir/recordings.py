@@ -15,17 +15,11 @@ COLUMNS = ("utterance", "duration_s", "wav")
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One line.
+    """One line."""
 
-    Attributes:
-      utterance: Utterance id.
-      duration_s: Length of what the model heard, seconds.
-      wav: The file, all of which is the utterance; a path of the machine that trained.
-    """
-
-    utterance: str
-    duration_s: float
-    wav: str
+    utterance: str  # id
+    duration_s: float  # length of what the model heard
+    wav: str  # all of it is the utterance; a path of the machine that trained
 
 
 def write(path, recordings: Iterable[Recording]) -> None:

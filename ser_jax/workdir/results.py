@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from ser_jax.workdir import files
 
-# What results.json says before and behind the scores.
+# What results.json says before the scores, and behind them.
 _HEAD = ("corpus", "corpus_is_synthetic", "protocol", "model")
 _TAIL = ("utterances", "seconds", "versions", "git_commit")
 _OPTIONAL = (
@@ -17,16 +17,10 @@ _OPTIONAL = (
 
 
 def assemble(scores: Mapping, about: Mapping) -> dict:
-    """The content of results.json.
+    """The content of results.json: scores, and what was run.
 
-    Args:
-      scores: See `scoring.summary.summarise`.
-      about: `corpus, corpus_is_synthetic, protocol, model, utterances, seconds,
-        versions, git_commit` and perhaps `frames, start_up, memory, text`; an earlier
-        results.json serves as well.
-
-    Returns:
-      Scores and description, with `selection` and `paper_mode` (`selection` is `test`).
+    `scores` are what `scoring.summary.summarise` returns. `about` holds the other keys
+    (see above); an earlier results.json serves as well.
 
     Raises:
       ValueError: A key of `about` is missing.
@@ -47,34 +41,19 @@ def assemble(scores: Mapping, about: Mapping) -> dict:
     return files.plain(content)  # as it will be read back
 
 
-def write(path, results: Mapping) -> None:
-    """Writes results.json."""
-    files.write_json(path, results)
-
-
-def read(path) -> dict:
-    """Reads results.json.
-
-    Raises:
-      InputError: It is missing or damaged.
-    """
-    return files.read_json(path)
-
-
 def count_utterances(
     used: int, excluded: Iterable, *, padded_short: int = 0, resampled: int = 0
 ) -> dict:
-    """The `utterances` part of results.json.
+    """The part `utterances` of results.json.
 
     Args:
       used: Utterances that some fold trains, validates or tests on.
-      excluded: Records with `id, reason, detail` (`corpora.utterance.Exclusion`).
+      excluded: Items have an `id`, a `reason` and a `detail`.
       padded_short: Used utterances that were shorter than a window and padded.
       resampled: Used recordings that came at another sample rate.
 
     Returns:
-      `used`, `skipped` (count by reason, most frequent first), `excluded` (the list),
-      `padded_short`, `resampled`.
+      The arguments by name, and `skipped`: counts by reason, most frequent first.
     """
     listed = [
         {"id": item.id, "reason": item.reason, "detail": item.detail}

@@ -59,11 +59,7 @@ class Workdir:
             )
 
     def read_config(self) -> dict:
-        """The config that is stored in config.json, as plain values.
-
-        Raises:
-          InputError: There is none, or it is not readable.
-        """
+        """Plain values of config.json; InputError if it is missing or damaged."""
         return files.read_json(self.path / files.CONFIG)["config"]
 
     def settle_splits(self, splits: dict) -> None:

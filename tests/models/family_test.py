@@ -317,9 +317,8 @@ def test_a_checkpoint_brings_the_model_back(one_subject, tmp_path):
     state = subject.state[0], stats
     store = Checkpointer(tmp_path, provenance={"config": {}})
     store.save(snapshot(state), normalisation={})
-    store.wait()
-    restored = store.restore(snapshot(make_state(subject.name, seed=7)[1:])).states
     store.close()
+    restored = store.restore(snapshot(make_state(subject.name, seed=7)[1:])).states
     restored = jax.tree.map(lambda x: x[0], restored)
     np.testing.assert_array_equal(
         subject.evaluate(restored["params"], restored["stats"], subject.batch)[0],

@@ -3,8 +3,8 @@
 import json
 
 from ser_jax.scoring.summary import summarise as score
+from ser_jax.workdir import files, results
 from ser_jax.workdir import predictions as prediction_files
-from ser_jax.workdir import results
 from ser_jax.workdir.predictions import Prediction
 
 
@@ -36,7 +36,7 @@ def summarise(tested, classes, *, runs=None, **about) -> dict:
 def write(folder, summary, tested, *, metrics=(), **config):
     """Writes the files of a workdir; `config` is the content of config.json."""
     folder.mkdir(exist_ok=True)
-    results.write(folder / "results.json", summary)
+    files.write_json(folder / "results.json", summary)
     path = folder / "predictions.csv"
     prediction_files.write(path, tested, summary["classes"])
     if metrics:

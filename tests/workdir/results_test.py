@@ -93,8 +93,8 @@ def test_summary_holds_the_keys_of_the_contract():
 
 def test_results_file_round_trip_and_rescoring(tmp_path):
     summary = results.assemble(summarise(_predictions(), RUNS, CLASSES), ABOUT)
-    results.write(tmp_path / "results.json", summary)
-    read = results.read(tmp_path / "results.json")
+    files.write_json(tmp_path / "results.json", summary)
+    read = files.read_json(tmp_path / "results.json")
     assert read == summary
     assert (
         results.assemble(summarise(_predictions()[::-1], read["runs"], CLASSES), read)
@@ -105,7 +105,7 @@ def test_results_file_round_trip_and_rescoring(tmp_path):
 
 def test_nan_becomes_null_and_numpy_becomes_plain(tmp_path):
     content = {"a": float("nan"), "b": np.int64(3), "c": (np.float32(0.5),)}
-    results.write(tmp_path / "r.json", content)
+    files.write_json(tmp_path / "r.json", content)
     text = (tmp_path / "r.json").read_text()
     assert json.loads(text) == {"a": None, "b": 3, "c": [0.5]}
 
@@ -167,7 +167,7 @@ def test_exclusions_are_counted_by_reason_and_listed():
 
 def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "results.json"
-    results.write(path, {"old": True})
+    files.write_json(path, {"old": True})
     monkeypatch.setattr("os.replace", _no_space)
     with pytest.raises(OSError, match="no space"):
         files.write_atomically(path, b"new")
@@ -217,13 +217,13 @@ def test_damaged_predictions_are_an_input_error(tmp_path, text, said):
 
 def test_missing_or_damaged_json_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="resumes"):
-        results.read(tmp_path / "results.json")
+        files.read_json(tmp_path / "results.json")
     (tmp_path / "results.json").write_text('{"corpus": "iem')
     with pytest.raises(InputError, match="breaks off"):
-        results.read(tmp_path / "results.json")
+        files.read_json(tmp_path / "results.json")
     (tmp_path / "results.json").write_text("[1]")
     with pytest.raises(InputError, match="JSON object"):
-        results.read(tmp_path / "results.json")
+        files.read_json(tmp_path / "results.json")
 
 
 def test_records_must_fit_the_classes(tmp_path):
