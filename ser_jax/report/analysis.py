@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ser_jax.scoring import metrics
+from ser_jax.scoring.summary import count_decisions
 from ser_jax.workdir.predictions import Prediction
 
 PARTS = {"train": "training", "val": "validation", "test": "test part"}
@@ -37,7 +37,7 @@ def groups(
     for record in predictions:
         members[getattr(record, field)].append(record)
     names = sorted(members, key=_natural)
-    return {name: _confusion(members[name], classes) for name in names}
+    return {name: count_decisions(members[name], classes) for name in names}
 
 
 def durations(
@@ -68,7 +68,7 @@ def durations(
     for number in np.unique(place):
         inside = np.flatnonzero(place == number)
         low, high = lengths[inside].min(), lengths[inside].max()
-        counts = _confusion([timed[index] for index in inside], classes)
+        counts = count_decisions([timed[index] for index in inside], classes)
         table.append((float(low), float(high), counts))
     return table
 
@@ -135,16 +135,8 @@ def _series(part, quantity, lines, best) -> Series:
     return Series(key, PARTS[part], tuple(runs.values()), mean, tuple(scored))
 
 
-def _confusion(records, classes) -> np.ndarray:
-    index = {name: number for number, name in enumerate(classes)}
-    labels = np.array([index[record.label] for record in records])
-    decided = np.array([index[record.prediction] for record in records])
-    return metrics.confusion_matrix(labels, decided, len(classes))
-
-
 def _natural(name: str) -> list:
     """A sorting key in which numbers are numbers."""
-    parts = re.split(r"(\d+)", name)
-    return [
-        (part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts
-    ]
+    parts = re.split(r"(\d+)", name)  # at odd places the numbers
+    parts[1::2] = map(int, parts[1::2])
+    return parts

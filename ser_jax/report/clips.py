@@ -24,43 +24,40 @@ def clips(
     recordings: Mapping[str, Recording],
     total_bytes: int = TOTAL_BYTES,
 ) -> list[Cell]:
-    """A cell per utterance, in order: to be heard, or the reason why not.
+    """A cell per utterance id, in order: to be heard, or the reason why not.
 
-    Args:
-      utterances: Ids.
-      recordings: By id; see `recordings.read`.
-      total_bytes: What all clips may add to the page; one that would not fit any more
-        is left out.
+    A clip that would not fit into `total_bytes` any more is left out.
     """
     cells = []
     for name in utterances:
         try:
-            uri, reason = _encode(recordings.get(name), total_bytes)
+            uri, text = _encode(recordings.get(name), total_bytes)
         except (OSError, RuntimeError) as error:  # libsndfile's are RuntimeErrors
-            uri, reason = "", f"unreadable ({type(error).__name__})"
+            uri, text = "", f"unreadable ({type(error).__name__})"
         total_bytes -= len(uri)
-        cells.append(Cell(reason or "in report.html", uri=uri, name=name))
+        cells.append(Cell(text, uri=uri, name=name))
     return cells
 
 
 def _encode(recording: Recording | None, total_bytes: int) -> tuple[str, str]:
-    """The address, or the reason for having none."""
+    """The address and the cell's text, which is the reason if there is no address."""
     if recording is None:
         return "", "not in recordings.csv"
     if not os.path.isfile(recording.wav):
         return "", "file not here"
     with soundfile.SoundFile(recording.wav) as file:
-        seconds, tested_s = file.frames / file.samplerate, recording.duration_s
+        rate_hz, tested_s = file.samplerate, recording.duration_s
+        seconds = file.frames / rate_hz
         if seconds > LONGEST_S:
             return "", f"longer than {LONGEST_S:.0f} s"
         if abs(seconds - tested_s) > TOLERANCE_S:
-            change = f"{seconds:.2f} s, tested {tested_s:.2f} s"
-            return "", f"another recording now: {change}"
-        samples, rate_hz = file.read(dtype="float32", always_2d=True), file.samplerate
+            lengths = f"{seconds:.2f} s, tested {tested_s:.2f} s"
+            return "", f"another recording now: {lengths}"
+        samples = file.read(dtype="float32", always_2d=True)
     flac = io.BytesIO()
     mono = samples.mean(axis=1)  # what the model heard
     soundfile.write(flac, mono, rate_hz, format="FLAC", subtype="PCM_16")
     uri = "data:audio/flac;base64," + base64.b64encode(flac.getvalue()).decode()
-    return (
-        (uri, "") if len(uri) <= total_bytes else ("", "the page holds no more sound")
-    )
+    if len(uri) > total_bytes:
+        return "", "the page holds no more sound"
+    return uri, "in report.html"

@@ -62,14 +62,15 @@ def mistakes(training: WorkdirContents) -> list:
         return ["None: every decision is right."]
     # What cannot be understood from numbers is often heard at once: noise, a wrong
     # label, an emotion that a listener would not hear either.
-    text = "Wrong decisions by the probability of the class decided for. "
+    sounds = ["–"] * len(worst)
+    about = f"No sound and no duration. {_EXPLANATIONS['no_recordings']}"
     if training.recordings:
         names = [record.utterance for record, _, _ in worst]
         sounds = clips.clips(names, training.recordings)
-        text += _licence(sum(bool(cell.uri) for cell in sounds))
-    else:
-        sounds = ["–"] * len(worst)
-        text += f"No sound and no duration. {_EXPLANATIONS['no_recordings']}"
+        heard = plural(sum(bool(cell.uri) for cell in sounds), "recording")
+        about = TEXTS["mistakes"]["heard"].format(heard)
+        if not any(cell.uri for cell in sounds):
+            about = TEXTS["mistakes"]["unheard"]
     header = ("utterance", "true", "decided", "listen")
     rows = [
         (*header, "p decided %", "p true %", "duration, s", "speaker", "fold, seed")
@@ -83,7 +84,10 @@ def mistakes(training: WorkdirContents) -> list:
         rows.append((*words, *numbers, record.speaker, run))
     caption = "Wrong decisions, the surest first; an utterance only once"
     table = Table(rows, caption, words=len(header))
-    return [text, table]
+    return [
+        f"Wrong decisions by the probability of the class decided for. {about}",
+        table,
+    ]
 
 
 def recall_cells(recalls) -> list[Cell]:
@@ -121,15 +125,6 @@ def _draw_durations(bins) -> str:
     ]
     alt = "UA and WA by duration of the recording"
     return figures.svg(figures.durations(scores), alt)
-
-
-def _licence(num_sounds) -> str:
-    if not num_sounds:
-        return "No recording could be put into report.html; the table says why."
-    return (
-        f"report.html holds {plural(num_sounds, 'recording')} of the corpus; mind its "
-        "licence before passing that page on."
-    )
 
 
 def _epochs(training, panels) -> Table:

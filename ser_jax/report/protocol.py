@@ -8,6 +8,7 @@ LISTED = 3  # exclusions written out per reason; results.json has them all
 _PARTS = {"n_train": "train", "n_val": "validate", "n_test": "are tested"}
 # The other splits have a validation part of their own.
 _USE_VALIDATION = ("session5", "session5_script", "group")
+_SENTENCES = TEXTS["sentences"]
 
 
 def summary(results: Mapping) -> list[str]:
@@ -36,19 +37,12 @@ def summary(results: Mapping) -> list[str]:
         if repeated := repeated_sentences(results):
             lines.append(f"Sentences: {repeated}")
     elif share := rules.get("test_sentences_also_trained"):
-        lines.append(
-            f"Sentences: {share:.0%} of the test utterances have words that also occur "
-            "in training; a leak for a model that reads, not for one that hears"
-        )
+        lines.append(f"Sentences: {_SENTENCES['heard'].format(share)}")
     return lines
 
 
 def utterances(counts: Mapping) -> list:
-    """How many were used, what was left out and why.
-
-    Args:
-      counts: `utterances` of results.json.
-    """
+    """How many were used, what was left out and why; `utterances` of results.json."""
     reasons = []
     for reason, count in counts["skipped"].items():
         excluded = [item for item in counts["excluded"] if item["reason"] == reason]
@@ -81,16 +75,9 @@ def repeated_sentences(results: Mapping) -> str:
     shares = text.get("sentences_also_in_training")
     if not shares:
         return ""
-    sentence = (
-        f"{shares['mean']:.0%} of the test utterances (up to {shares['max']:.0%} in a "
-        "fold) have a sentence that also occurs in training"
-    )
-    if text.get("scripts_also_in_training"):
-        sentence += (
-            "; scripted dialogs are the same plays in training and test "
-            "(protocol.split=session5_script keeps them apart)"
-        )
-    return sentence
+    sentence = _SENTENCES["read"].format(**shares)
+    scripts = text.get("scripts_also_in_training")
+    return sentence + (_SENTENCES["scripts"] if scripts else "")
 
 
 def _explain(section: str, name) -> str:
@@ -137,10 +124,6 @@ def _words_read(text: Mapping) -> list[str]:
     asr = text.get("asr")
     if not asr:
         return [line]
-    errors = "word error rate unknown (no transcripts)"
-    if asr["wer"] is not None:
-        errors = (
-            f"word error rate {asr['wer']:.1%} of the corpus's {asr['num_words']} "
-            f"transcribed words; nothing heard in {asr['empty']} utterances"
-        )
+    known = "asr" if asr["wer"] is not None else "asr_untested"
+    errors = TEXTS["words"][known].format(**asr)
     return [line, f"Recognizer: {code(asr['recognizer'])}, {errors}"]

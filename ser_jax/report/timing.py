@@ -35,13 +35,12 @@ def start_up(results: Mapping) -> list[str]:
     start = results.get("start_up")
     if not start:
         return []
-    programs = (
+    line = (
         f"{start['programs']} programs, {start['from_cache']} of them from the cache."
     )
-    first_s = start["first_step_after_s"]
-    if first_s is None:
-        return [programs]
-    return [f"First step {first_s:.1f} s after the start; {programs}"]
+    if (first_s := start["first_step_after_s"]) is not None:
+        line = f"First step {first_s:.1f} s after the start; {line}"
+    return [line]
 
 
 def memory(results: Mapping) -> str:
@@ -52,10 +51,7 @@ def memory(results: Mapping) -> str:
     places = [f"at most {mib(peaks['host_peak_bytes'])} MiB on the host"]
     if peaks.get("device_peak_bytes"):
         places.append(f"at most {mib(peaks['device_peak_bytes'])} MiB on one device")
-    return (
-        f"Memory: {', '.join(places)}. Of the process that tested; its workers are not "
-        "counted."
-    )
+    return f"Memory of the process that tested, without workers: {', '.join(places)}."
 
 
 def mib(num_bytes: int) -> str:

@@ -1,24 +1,19 @@
-"""Scores of a confusion matrix. NumPy only; all scores are fractions in [0, 1].
+"""Scores of a confusion matrix. NumPy only.
 
-WA (weighted accuracy) is plain accuracy: every utterance counts the same. UA
-(unweighted accuracy, UAR) is the mean of the class recalls: every class counts the
-same. Everything is computed from the counts, so that a score can be recomputed by hand
-from the matrix in results.json.
+All take counts [K, K], rows true, so that they can be recomputed by hand from the
+matrix in results.json. Scores are fractions in [0, 1], NaN where nothing was tested.
 """
 
 import numpy as np
 
 
 def confusion_matrix(labels, predictions, num_classes: int) -> np.ndarray:
-    """Counts utterances by true and predicted class.
+    """Counts utterances: int64 [K, K]; row = true class, column = predicted class.
 
     Args:
       labels: Integers [U] in [0, num_classes), the true classes.
       predictions: Integers [U] in [0, num_classes), the decisions.
       num_classes: K, at least 1.
-
-    Returns:
-      int64 [K, K]; row = true class, column = predicted class.
 
     Raises:
       ValueError: Lengths differ, or a class index is out of range or no integer.
@@ -29,30 +24,27 @@ def confusion_matrix(labels, predictions, num_classes: int) -> np.ndarray:
             f"expected labels and predictions of one shape [U], got {labels.shape} and "
             f"{predictions.shape}; pass one class index per utterance in each"
         )
-    for name, values in (("labels", labels), ("predictions", predictions)):
-        if not values.size:
-            continue
-        whole = np.issubdtype(values.dtype, np.integer)
-        if not whole or values.min() < 0 or values.max() >= num_classes:
-            raise ValueError(
-                f"expected {name} to be integers in [0, {num_classes}), got "
-                f"{values.dtype} in [{values.min()}, {values.max()}]; leave unused "
-                "utterances (label -1) out before scoring"
-            )
+    remedy = "leave unused utterances (label -1) out before scoring"
+    labels = check_indices("labels", labels, num_classes, remedy)
+    predictions = check_indices("predictions", predictions, num_classes, remedy)
     confusion = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(confusion, (labels.astype(np.int64), predictions.astype(np.int64)), 1)
+    np.add.at(confusion, (labels, predictions), 1)
     return confusion
 
 
+def check_indices(name: str, values: np.ndarray, size: int, remedy: str) -> np.ndarray:
+    """`values` as int64; a ValueError if they are no integers in [0, size)."""
+    whole = np.issubdtype(values.dtype, np.integer)
+    if values.size and (not whole or values.min() < 0 or values.max() >= size):
+        raise ValueError(
+            f"expected {name} to be integers in [0, {size}), got {values.dtype} in "
+            f"[{values.min()}, {values.max()}]; {remedy}"
+        )
+    return values.astype(np.int64)
+
+
 def recalls(confusion) -> np.ndarray:
-    """Recall of every class.
-
-    Args:
-      confusion: Counts [K, K], rows true.
-
-    Returns:
-      float64 [K] in [0, 1]; NaN for a class that does not occur in the labels.
-    """
+    """Recall of every class, float64 [K]; NaN if it does not occur in the labels."""
     confusion = np.asarray(confusion, np.float64)
     support = confusion.sum(axis=1)
     hits = np.diagonal(confusion)
@@ -60,19 +52,17 @@ def recalls(confusion) -> np.ndarray:
 
 
 def weighted_accuracy(confusion) -> float:
-    """WA: the share of utterances that are right; NaN without any utterance."""
+    """WA, plain accuracy: every utterance counts the same."""
     confusion = np.asarray(confusion, np.float64)
     total = confusion.sum()
     return float(np.trace(confusion) / total) if total else float("nan")
 
 
 def unweighted_accuracy(confusion) -> float:
-    """UA: mean recall over the classes that occur in the labels.
+    """UA (UAR), mean recall of the classes that occur in the labels: each counts the same.
 
-    A class without a test utterance has no recall and is left out of the mean, as in
-    scikit-learn's `balanced_accuracy_score`. (Its `recall_score(average="macro")` takes
-    such a class as recall 0 as soon as it is predicted once; the two agree when every
-    class occurs.) NaN without any utterance.
+    As scikit-learn's `balanced_accuracy_score`. (Its `recall_score(average="macro")`
+    takes an absent class as recall 0 as soon as it is predicted once.)
     """
     values = recalls(confusion)
     seen = ~np.isnan(values)
@@ -83,9 +73,7 @@ def macro_f1(confusion) -> float:
     """Mean F1 over the classes that occur in the labels or in the predictions.
 
     F1 = 2 TP / (2 TP + FP + FN), scikit-learn's `f1_score(average="macro")` with its
-    default set of classes. Zero division: a class that occurs in neither has no F1 and
-    is left out; a class that occurs but is never hit has F1 = 0 (precision, recall or
-    both are 0 or undefined). NaN without any utterance.
+    default set of classes; a class that occurs but is never hit has F1 = 0.
     """
     confusion = np.asarray(confusion, np.float64)
     hits = np.diagonal(confusion)

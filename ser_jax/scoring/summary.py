@@ -1,14 +1,17 @@
 """From the predictions of all runs to the scores that are reported."""
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ser_jax.scoring import metrics
 
-SCORES = ("wa", "ua", "macro_f1")
-_OWN = ("fold", "seed", *SCORES, "n_test", "best_epoch", "epochs", "absent_classes")
+SCORES = {
+    "wa": metrics.weighted_accuracy,
+    "ua": metrics.unweighted_accuracy,
+    "macro_f1": metrics.macro_f1,
+}
 
 
 def summarise(
@@ -38,20 +41,21 @@ def summarise(
     by_run = _group(predictions, runs)
     scored, pooled = [], np.zeros((len(classes), len(classes)), np.int64)
     for meta in runs:
-        labels, decided = _class_indices(by_run[meta["fold"], meta["seed"]], classes)
-        confusion = metrics.confusion_matrix(labels, decided, len(classes))
+        confusion = count_decisions(
+            by_run[meta["fold"], meta["seed"]].values(), classes
+        )
         pooled += confusion
         scored.append(_score_run(meta, confusion, classes))
     return {
         "classes": classes,
         "runs": scored,
         **{key: _mean_std([run[key] for run in scored]) for key in SCORES},
-        "pooled": {**_scores(confusion=pooled), "confusion": pooled},
+        "pooled": {**_scores(pooled), "confusion": pooled},
     }
 
 
 def _group(predictions, runs) -> dict:
-    """Predictions by (fold, seed); the runs must be exactly those of `runs`."""
+    """{(fold, seed): {utterance: prediction}} of exactly the runs of `runs`."""
     by_run = collections.defaultdict(dict)
     for line in predictions:
         tested = by_run[line.fold, line.seed]
@@ -67,34 +71,31 @@ def _group(predictions, runs) -> dict:
             f"expected predictions of the runs {named}, got those of {list(by_run)}; "
             "each run needs at least one tested utterance and one entry"
         )
-    return {run: list(tested.values()) for run, tested in by_run.items()}
+    return by_run
 
 
-def _class_indices(lines, classes) -> tuple[np.ndarray, np.ndarray]:
+def count_decisions(predictions: Iterable, classes: Sequence[str]) -> np.ndarray:
+    """The confusion matrix [K, K] of predictions; ValueError for an unknown class."""
     index = {name: number for number, name in enumerate(classes)}
-    for line in lines:
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    for line in predictions:
         for name in (line.label, line.prediction):
             if name not in index:
                 raise ValueError(
                     f"expected one of the classes {list(classes)} for "
                     f"{line.utterance}, got {name!r}"
                 )
-    labels = [index[line.label] for line in lines]
-    decided = [index[line.prediction] for line in lines]
-    return np.array(labels, np.int64), np.array(decided, np.int64)
+        confusion[index[line.label], index[line.prediction]] += 1
+    return confusion
 
 
-def _scores(confusion) -> dict:
-    return {
-        "wa": metrics.weighted_accuracy(confusion),
-        "ua": metrics.unweighted_accuracy(confusion),
-        "macro_f1": metrics.macro_f1(confusion),
-    }
+def _scores(confusion) -> dict[str, float]:
+    return {key: score(confusion) for key, score in SCORES.items()}
 
 
 def _score_run(meta, confusion, classes) -> dict:
     support = confusion.sum(axis=1)
-    return {
+    run = {
         "fold": meta["fold"],
         "seed": meta["seed"],
         **_scores(confusion),
@@ -102,7 +103,8 @@ def _score_run(meta, confusion, classes) -> dict:
         "best_epoch": meta["best_epoch"],
         "epochs": meta["epochs"],
         "absent_classes": [classes[index] for index in np.flatnonzero(support == 0)],
-    } | {key: value for key, value in meta.items() if key not in _OWN}
+    }
+    return run | {key: value for key, value in meta.items() if key not in run}
 
 
 def _mean_std(values) -> dict:

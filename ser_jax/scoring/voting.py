@@ -5,17 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ser_jax.scoring import metrics
+
 
 class Rule(NamedTuple):
-    """How the posteriors of an utterance's segments become one.
+    """How the posteriors of an utterance's segments become one."""
 
-    Attributes:
-      ufunc: Accumulates them; the name of a ufunc of `numpy` and of `jax.numpy`, so
-        that exported programs vote by this table too.
-      total: (accumulated [..., K], number of segments [...]) -> divisor [...].
-    """
-
+    # Accumulates them; the name of a ufunc of `numpy` and of `jax.numpy`, so that
+    # exported programs vote by this table too.
     ufunc: str
+    # (accumulated [..., K], number of segments [...]) -> divisor [...].
     total: Callable
 
 
@@ -49,8 +48,9 @@ def vote(posteriors, utterance, num_utterances: int, rule: str = "mean") -> np.n
     """
     posteriors = np.asarray(posteriors, np.float64)
     utterance = np.asarray(utterance)
-    _check(posteriors, utterance, num_utterances, rule)
-    utterance = utterance.astype(np.int64)
+    _check(posteriors, utterance, rule)
+    remedy = "leave padding segments out"
+    utterance = metrics.check_indices("utterance", utterance, num_utterances, remedy)
     voted = np.zeros((num_utterances, posteriors.shape[1]))
     getattr(np, RULES[rule].ufunc).at(voted, utterance, posteriors)
     count = np.bincount(utterance, minlength=num_utterances)
@@ -58,22 +58,13 @@ def vote(posteriors, utterance, num_utterances: int, rule: str = "mean") -> np.n
     return np.divide(voted, total, out=np.full_like(voted, np.nan), where=total > 0)
 
 
-def _check(posteriors, utterance, num_utterances, rule):
+def _check(posteriors, utterance, rule):
     if rule not in RULES:
         raise ValueError(f"expected segment.vote of {', '.join(RULES)}; got {rule!r}")
     if posteriors.ndim != 2 or utterance.shape != posteriors.shape[:1]:
         raise ValueError(
             "expected posteriors [S, K] and utterance [S], got "
             f"{posteriors.shape} and {utterance.shape}; pass one row per segment"
-        )
-    if not utterance.size:
-        return
-    whole = np.issubdtype(utterance.dtype, np.integer)
-    if not whole or utterance.min() < 0 or utterance.max() >= num_utterances:
-        raise ValueError(
-            f"expected utterance indices in [0, {num_utterances}), got "
-            f"{utterance.dtype} in [{utterance.min()}, {utterance.max()}]; "
-            "leave padding segments out"
         )
     if not np.isfinite(posteriors).all() or (posteriors < 0).any():
         raise ValueError(
