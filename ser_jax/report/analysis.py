@@ -22,17 +22,16 @@ class Series:
     key: str  # as in metrics.jsonl, e.g. `val_ua`
     label: str  # the part of the corpus it was measured on
     runs: tuple[dict[int, float], ...]  # per run, value by epoch
-    mean: dict[int, float]  # for the epochs that every run reached; empty for one run
+    # For the epochs that every run reached, so that early stopping does not bend it;
+    # empty for one run.
+    mean: dict[int, float]
     scored: tuple[tuple[int, float], ...]  # (epoch, value) that a run was scored at
 
 
 def groups(
     predictions: Sequence[Prediction], classes: Sequence[str], field: str
 ) -> dict[str, np.ndarray]:
-    """Confusion matrix per value of a field (`speaker`, `session`), `2F` before `10F`.
-
-    An utterance counts once per run that tested it.
-    """
+    """Confusion matrix per value of a field (`speaker`, `session`), `2F` before `10F`."""
     members = collections.defaultdict(list)
     for record in predictions:
         members[getattr(record, field)].append(record)
@@ -46,13 +45,9 @@ def durations(
     classes: Sequence[str],
     bins: int = 5,
 ) -> list[tuple[float, float, np.ndarray]]:
-    """Decisions by how long recordings are, in bins of about equally many.
+    """Decisions by how long recordings are, in at most `bins` of about equally many.
 
-    Args:
-      predictions: Decisions; those of unknown length are left out.
-      seconds: Length by utterance.
-      classes: K class names.
-      bins: At most; equal lengths are never divided, so there may be fewer.
+    Those whose length is not in `seconds` are left out; equal lengths share a bin.
 
     Returns:
       (shortest, longest, confusion matrix) per bin; lengths of recordings, seconds.
@@ -61,7 +56,7 @@ def durations(
     if not timed:
         return []
     lengths = np.array([seconds[record.utterance] for record in timed])
-    # Quantiles that coincide are one edge, so that equal lengths share a bin.
+    # Quantiles that coincide are one edge.
     edges = np.unique(np.quantile(lengths, np.arange(1, bins) / bins))
     place = np.searchsorted(edges, lengths, side="left")
     table = []
@@ -95,12 +90,10 @@ def mistakes(
 
 
 def curves(results: Mapping, lines: Sequence[Mapping]) -> dict[str, list[Series]]:
-    """Learning curves: `loss` and `UA`, each where something of it was measured.
+    """Learning curves, `loss` and `UA`, each where something of it was measured.
 
-    Args:
-      results: Content of results.json.
-      lines: Entries of metrics.jsonl (`workdir.metrics_log`): `epoch, fold, seed` and
-        any of `train_loss, val_loss, val_ua`; `test_loss, test_ua` in paper mode.
+    `lines`, of metrics.jsonl, have `epoch, fold, seed` and any of `train_loss,
+    val_loss, val_ua`; `test_loss, test_ua` in paper mode.
     """
     best = {(run["seed"], run["fold"]): run["best_epoch"] for run in results["runs"]}
     panels = {}

@@ -22,12 +22,7 @@ from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.provenance import stamps
 
 # Config keys on where and how fast, which change no score.
-SCORELESS = {
-    "data.cache_dir",
-    "data.device_share",
-    "data.num_workers",
-    "data.tfds_dir",
-}
+SCORELESS = {"data.cache_dir", "data.device_share", "data.num_workers", "data.tfds_dir"}
 _SELECTED = {"val": "best validation UA", "last": "last", "test": "best test UA"}
 
 
@@ -41,19 +36,16 @@ def document(trainings: Sequence[WorkdirContents]) -> Document:
     models = sorted({training.results["model"] for training in trainings})
     corpora = sorted({training.results["corpus"] for training in trainings})
     paired = _are_paired(trainings)
-    tested = "the same" if paired else "not the same"
-    pairing = f"runs {'can' if paired else 'cannot'} be paired"
+    tested, can = ("the same", "can") if paired else ("not the same", "cannot")
     return Document(
         title=f"{count} compared",
         banners=_banners(trainings),
-        headline=(
-            f"{count} on {plain(', '.join(corpora))}; folds and test utterances are "
-            f"{tested}."
-        ),
+        headline=f"{count} on {plain(', '.join(corpora))}; folds and test utterances "
+        f"are {tested}.",
         tiles=[
             ("trainings", str(len(trainings)), ", ".join(models)),
             ("corpora", str(len(corpora)), ", ".join(corpora)),
-            ("folds and test utterances", tested, pairing),
+            ("folds and test utterances", tested, f"runs {can} be paired"),
         ],
         sections=[
             Section("results", "Results", _scores(trainings)),
@@ -125,7 +117,10 @@ def _draw_scores(trainings) -> str:
 def _protocols(trainings):
     columns = {
         "split": lambda r: r["protocol"]["split"],
-        "validation": _validation,
+        # Configs name a rule even where nothing is selected by it.
+        "validation": lambda r: (
+            str(r["protocol"].get("validation")) if r["selection"] == "val" else "none"
+        ),
         "epoch": lambda r: _SELECTED.get(r["selection"], r["selection"]),
         "subset": lambda r: r["protocol"].get("subset", "not used"),
         "happy": lambda r: r["protocol"].get("happy", "not used"),
@@ -133,12 +128,6 @@ def _protocols(trainings):
         "classes": lambda r: ", ".join(r["classes"]),
     }
     return _table(trainings, "What was run", columns, words=1 + len(columns))
-
-
-def _validation(results) -> str:
-    # Configs name a rule even where nothing is selected by it.
-    validates = results["selection"] == "val"
-    return str(results["protocol"].get("validation")) if validates else "none"
 
 
 def _differences(trainings, paired):
@@ -171,12 +160,7 @@ def _incomparable(trainings, paired) -> list[str]:
             lines.append(plain(f"{name}: {' / '.join(values)}"))
     if lines:
         lines.insert(0, "The scores are not comparable where these differ:")
-    lines.append(
-        "Every training tested the same utterances in the same folds and seeds."
-        if paired
-        else "The trainings did not test the same utterances in the same folds."
-    )
-    return lines
+    return [*lines, TEXTS["comparison"]["same_tests" if paired else "other_tests"]]
 
 
 def _config_differences(configs: Sequence[Mapping]) -> list[tuple[str, ...]]:
@@ -195,8 +179,9 @@ def _pairs(trainings):
     """Differences run by run, in which what makes a fold hard cancels."""
     base, *others = trainings
     rows = [("workdir", "UA difference, points", "better in", "worse in", "runs")]
+    base_scores = _scores_by_run(base)
     for training in others:
-        scores, base_scores = _scores_by_run(training), _scores_by_run(base)
+        scores = _scores_by_run(training)
         # A run without a score has no pair; workdirs of other tools may hold some.
         shared = [run for run in base_scores if run in scores]
         gaps = [100 * (scores[run] - base_scores[run]) for run in shared]
@@ -204,10 +189,7 @@ def _pairs(trainings):
         gap = f"{np.mean(gaps):+.2f} ± {std:.2f}" if gaps else "–"
         better, worse = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
         rows.append((code(training.name), gap, better, worse, len(gaps)))
-    text = (
-        f"UA of a run less that of {code(base.name)} in the same fold and seed: mean ± "
-        "std. Runs share training data, so that this is no significance test."
-    )
+    text = TEXTS["comparison"]["pairs"].format(code(base.name))
     return [text, Table(rows, f"Beside {code(base.name)}, run by run")]
 
 

@@ -84,10 +84,8 @@ def mistakes(training: WorkdirContents) -> list:
         rows.append((*words, *numbers, record.speaker, run))
     caption = "Wrong decisions, the surest first; an utterance only once"
     table = Table(rows, caption, words=len(header))
-    return [
-        f"Wrong decisions by the probability of the class decided for. {about}",
-        table,
-    ]
+    text = "Wrong decisions by the probability of the class decided for."
+    return [f"{text} {about}", table]
 
 
 def recall_cells(recalls) -> list[Cell]:

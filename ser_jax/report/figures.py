@@ -2,8 +2,7 @@
 
 A chart is 360 points wide, a phone's width, so that its letters are as large as the
 page's; wide pages put charts side by side. There is no pyplot, so no display and no
-global state. Colours are colour-blind safe: one hue for the matrix, blue and vermilion
-of Okabe & Ito for curves, which differ in line style as well.
+global state. Curves differ in line style as well as in colour.
 """
 
 import io
@@ -61,11 +60,9 @@ ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 
 
 def svg(figure: Figure, alt: str) -> str:
-    """The figure as an element of an HTML page, in the page's font and colours.
+    """A figure in `PAGE_COLOURS` as an element of an HTML page, in the page's font.
 
-    Args:
-      figure: Drawn in `PAGE_COLOURS`.
-      alt: Text for those who do not see it; differs between figures of a page.
+    `alt`, the text for those who do not see it, differs between figures of a page.
     """
     buffer = io.StringIO()
     # The salt makes ids the same in every run and different between figures.
@@ -99,8 +96,7 @@ def svg(figure: Figure, alt: str) -> str:
 def confusion(results: Mapping) -> Figure:
     """The pooled confusion matrix.
 
-    A cell's colour is the share of its true class (row); it shows that share in percent
-    and the count. The diagonal is the recall of the class.
+    A cell shows its count and its share of the true class (row), which is its colour.
     """
     counts = np.array(results["pooled"]["confusion"], np.int64)
     support = counts.sum(axis=1)
@@ -130,13 +126,8 @@ def confusion(results: Mapping) -> Figure:
 def learning_curves(panels: Mapping, results: Mapping, *, titled: bool) -> Figure:
     """Thin lines per run, a thick one for the mean, a ring where a run was scored.
 
-    The mean stops at the last epoch that every run reached, so that early stopping does
-    not bend it.
-
-    Args:
-      panels: Some of `analysis.curves`, drawn side by side.
-      results: Content of results.json.
-      titled: Whether the figure says what was trained, as one outside a page must.
+    `panels`, some of `analysis.curves`, stand side by side. `titled`: the figure says
+    what was trained, as one outside a page must.
     """
     height_in = HEIGHT_IN + 0.8 * titled
     figure = Figure(figsize=(WIDTH_IN * len(panels), height_in), layout="constrained")
@@ -155,11 +146,8 @@ def learning_curves(panels: Mapping, results: Mapping, *, titled: bool) -> Figur
 def scores(rows: Sequence[tuple], axis: str, reference: str = "") -> Figure:
     """A dot per run, mean and standard deviation, and a published score.
 
-    Args:
-      rows: From the top: name, one score per run, their `{"mean", "std"}`, published
-        score. Scores are fractions; None is left out.
-      axis: Name of the axis.
-      reference: Name of the published scores.
+    `rows`, from the top: name, one score per run, their `{"mean", "std"}`, published
+    score. Scores are fractions; None is left out. `reference` names the published ones.
     """
     height_in = (40 * len(rows) + 90) / 72  # points: rows; axis and legend
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
@@ -181,11 +169,7 @@ def scores(rows: Sequence[tuple], axis: str, reference: str = "") -> Figure:
 
 @rc_context(RC)
 def durations(bins: Sequence[tuple[float, float, float, float]]) -> Figure:
-    """UA and WA against how long recordings are.
-
-    Args:
-      bins: Shortest and longest recording in seconds, UA, WA.
-    """
+    """UA and WA by duration; `bins`: shortest and longest in seconds, UA, WA."""
     figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([], [], lw=3, color=BLUE, label="UA")
@@ -202,10 +186,10 @@ def durations(bins: Sequence[tuple[float, float, float, float]]) -> Figure:
     return figure
 
 
-def one_line(text: str, most: int = LONGEST_NAME) -> str:
+def one_line(text: str) -> str:
     """A name cut to the width, without control characters, which SVG does not know."""
     text = "".join(letter if letter.isprintable() else " " for letter in text)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
 
 
 def _page_style(style: str) -> str:
@@ -229,8 +213,7 @@ def _name_classes(axes, names, support):
         axis.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    axes.set(xlabel="predicted", ylabel="true")
 
 
 def _set_title(figure, results, second_line):

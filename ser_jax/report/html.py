@@ -37,18 +37,15 @@ def render(document: Document) -> str:
 
 def inline(text: str) -> Markup:
     """`code` and **strong** of a text as HTML, all else escaped."""
-    parts, end = [], 0
-    for match in _MARKS.finditer(text):
-        letter, code, strong = match.groups()
-        parts.append(escape(text[end : match.start()]))
-        if letter is not None:
-            parts.append(escape(letter))
-        elif code is not None:
-            parts.append(Markup("<code>{}</code>").format(code))
-        else:
-            parts.append(Markup("<strong>{}</strong>").format(inline(strong)))
-        end = match.end()
-    return Markup("").join([*parts, escape(text[end:])])
+    # Escaping neither makes nor hides a mark.
+    return Markup(_MARKS.sub(_tag, str(escape(text))))
+
+
+def _tag(mark: re.Match) -> str:
+    letter, code, strong = mark.groups()
+    if strong is not None:
+        return f"<strong>{_MARKS.sub(_tag, strong)}</strong>"
+    return letter if code is None else f"<code>{code}</code>"
 
 
 def cell(value) -> Markup:

@@ -15,15 +15,10 @@ SCORES = ("ua", "wa", "macro_f1")
 
 
 def text(results: Mapping, published: Mapping) -> str:
-    """The table for the terminal.
+    """The table for the terminal; scores are percent.
 
-    Args:
-      results: Content of results.json.
-      published: `paper, wa, ua, protocol` of the config (fractions, text or None) and
-        optionally the fields of `COMPARED`; empty where nothing is published.
-
-    Returns:
-      Text without a final newline; scores are percent.
+    `published` has `paper, wa, ua, protocol` of the config (fractions, text or None)
+    and perhaps the fields of `COMPARED`; it is empty where nothing is published.
     """
     body = rows(results, published)
     body.insert(len(results["runs"]), SEPARATING_LINE)
@@ -35,7 +30,10 @@ def text(results: Mapping, published: Mapping) -> str:
         disable_numparse=True,  # cells are formatted already
     )
     _, *table, _ = table.splitlines()  # without rules around it
-    lines = [f"{results['model']} on {results['corpus']}, {_protocol(results)}"]
+    rules = results["protocol"]
+    title = [f"{results['model']} on {results['corpus']}"]
+    title += [f"{key} {rules[key]}" for key in COMPARED[1:4] if key in rules]
+    lines = [", ".join([*title, f"selection {results['selection']}"])]
     lines += [f"[{stamp}]" for stamp in stamps(results)]
     if REPEATED_SENTENCES in stamps(results):
         lines.append(f"warning: {protocol.repeated_sentences(results)}")
@@ -68,10 +66,9 @@ def rows(results: Mapping, published: Mapping) -> list[tuple[str, ...]]:
 
 
 def percent(value) -> str:
-    """A fraction as percent with two decimals.
+    """A fraction as percent with two decimals; None and NaN are a dash.
 
-    Text passes unchanged, None and NaN are a dash, and a number above 1, which cannot
-    be a fraction, counts as percent already.
+    Text passes unchanged; a number above 1, no fraction, counts as percent already.
     """
     if value is None or isinstance(value, str):
         return value or "–"
@@ -105,9 +102,3 @@ def differences(results: Mapping, published: Mapping) -> list[str]:
         for field in COMPARED
         if published.get(field) and published[field] != here.get(field)
     ]
-
-
-def _protocol(results):
-    rules = results["protocol"]
-    parts = [f"{key} {rules[key]}" for key in COMPARED[1:4] if key in rules]
-    return ", ".join([*parts, f"selection {results['selection']}"])
