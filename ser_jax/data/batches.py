@@ -10,7 +10,7 @@ few sizes ("buckets") that holds it, and a batch is padded to its bucket's size.
 
 import dataclasses
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -112,7 +112,7 @@ def training_order(
         copy = rng.integers(copies, size=num)
     order = rng.permutation(len(segment))
     index = _index(run.train, table, labels, segment[order], copy[order])
-    return [part for part, _ in _batches(index, sizes, config.train.batch_size)]
+    return _batches(index, sizes, config.train.batch_size)
 
 
 def _sample(labels: np.ndarray, train, rng: np.random.Generator) -> np.ndarray:
@@ -141,16 +141,11 @@ def evaluation_order(
     *,
     batch_size: int,
     sizes: Sequence[int],
-) -> tuple[list[Index], list[np.ndarray]]:
-    """All segments in order: per bucket, arrays [S, B] filled up at weight 0.
-
-    Returns:
-      (Indices, and per bucket the numbers of its segments, in the order of the slots.)
-    """
+) -> list[Index]:
+    """All segments in order: per bucket, arrays [S, B] filled up at weight 0."""
     everything = np.arange(len(segments.utterance))
     index = _index(segments, table, labels, everything, np.zeros_like(everything))
-    parts, members = zip(*_batches(index, sizes, batch_size), strict=True)
-    return list(parts), list(members)
+    return _batches(index, sizes, batch_size)
 
 
 def _index(
@@ -172,14 +167,14 @@ def _index(
     )
 
 
-def _batches(
-    index: Index, sizes: Sequence[int], batch_size: int
-) -> Iterator[tuple[Index, np.ndarray]]:
-    """Deals segments [N] to the buckets: batches [S, B] of each, and its members."""
+def _batches(index: Index, sizes: Sequence[int], batch_size: int) -> list[Index]:
+    """Deals segments [N] to the buckets: batches [S, B] of each."""
+    parts = []
     bucket = np.searchsorted(sizes, index.num_frames)
     for number in range(len(sizes)):
         members = np.flatnonzero(bucket == number)
         slots = np.resize(members, -(-len(members) // batch_size) * batch_size)
         filled = jax.tree.map(lambda x, slots=slots: x[slots], index)
         filled.weight[len(members) :] = 0.0
-        yield jax.tree.map(lambda x: x.reshape(-1, batch_size), filled), members
+        parts.append(jax.tree.map(lambda x: x.reshape(-1, batch_size), filled))
+    return parts

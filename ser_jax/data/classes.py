@@ -1,7 +1,6 @@
 """Which utterances a protocol uses, and the class of each of them. NumPy only."""
 
 import collections
-import dataclasses
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -14,16 +13,9 @@ SUBSETS = ("improvised", "scripted", "all")
 HAPPY_POLICIES = ("hap", "exc", "hap+exc")
 
 
-@dataclasses.dataclass(frozen=True)
-class Labelling:
-    """The classes of a protocol, and the class of every utterance."""
-
-    classes: tuple[str, ...]  # names of the K classes, in label order
-    labels: np.ndarray  # int32 [U] in [0, K), or -1 for utterances that are not used
-    excluded: list[Exclusion]  # the utterances that are not used, with the reason
-
-
-def assign_classes(utterances: Sequence[Utterance], data, protocol) -> Labelling:
+def assign_classes(
+    utterances: Sequence[Utterance], data, protocol
+) -> tuple[tuple[str, ...], np.ndarray, list[Exclusion]]:
     """Chooses the utterances a protocol uses and gives each its class.
 
     IEMOCAP and the demo have the classes neutral, happy, sad, angry in this order;
@@ -35,6 +27,10 @@ def assign_classes(utterances: Sequence[Utterance], data, protocol) -> Labelling
       utterances: U utterances, any order.
       data: `config.data`; `corpus` and `label_map` are read.
       protocol: `config.protocol`; `subset` and `happy` are read.
+
+    Returns:
+      (Names of the K classes, labels int32 [U] in [0, K) or -1 for utterances that are
+      not used, those utterances with the reason.)
 
     Raises:
       InputError: A choice does not fit the corpus, a label map names an absent label,
@@ -48,20 +44,19 @@ def assign_classes(utterances: Sequence[Utterance], data, protocol) -> Labelling
             labels[position] = classes.index(class_of[utterance.emotion])
     if not (labels >= 0).any():
         raise InputError(_nothing_left(utterances, data, protocol, class_of))
-    absent = sorted(set(range(len(classes))) - set(labels.tolist()))
+    absent = [name for k, name in enumerate(classes) if k not in labels]
     if absent:
         raise InputError(
-            f"Expected utterances of every class; got none of "
-            f"{', '.join(classes[k] for k in absent)} (subset {protocol.subset!r}, "
-            f"happy {protocol.happy!r}). Choose another subset or happy policy, or "
-            "check data.root."
+            f"Expected utterances of every class; got none of {', '.join(absent)} "
+            f"(subset {protocol.subset!r}, happy {protocol.happy!r}). Choose another "
+            "subset or happy policy, or check data.root."
         )
     if len(classes) < 2:
         raise InputError(
             f"Expected two or more classes; got only {classes[0]!r}. Correct the "
             "emotion column or data.label_map."
         )
-    return Labelling(classes, labels, list(excluded.values()))
+    return classes, labels, list(excluded.values())
 
 
 def _iemocap_rule(utterances, data, protocol):

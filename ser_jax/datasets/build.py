@@ -44,17 +44,16 @@ def ensure_built(data, *, samples: bool = False) -> str:
     # A dataset appears by one rename, so what is there is complete.
     if not target.exists():
         with locking.lock(target, _SETTING):
-            if not target.exists():
+            if not target.exists():  # another process may have been first
                 _build(builder, root, data)
                 return str(target)
-        # Another process built it meanwhile: only a new builder reads its metadata.
-        builder, root = _builder(data, samples)
-    _check_unchanged(builder, root)
+    if root is not None:  # a manifest's fingerprint is part of the folder's name
+        _check_unchanged(target, root)
     return str(target)
 
 
 def _builder(data, samples: bool):
-    """(TFDS builder, folder of the corpus; None for a manifest.)"""
+    """(TFDS builder, folder of the corpus; None for a manifest or if it is gone.)"""
     import tensorflow_datasets as tfds  # half a second
 
     from ser_jax.datasets import iemocap_builder, manifest_builder, speech_builder
@@ -104,18 +103,18 @@ def _iemocap_root(data, builder) -> str | None:
         return None
 
 
-def _check_unchanged(builder, root: str | None) -> None:
-    if root is None:  # a manifest's fingerprint is part of the folder's name
-        return
+def _check_unchanged(target: Path, root: str) -> None:
+    import tensorflow_datasets as tfds
+
     from ser_jax.datasets import iemocap_builder
 
     current = iemocap_builder.corpus_fingerprint(root)
-    stored = builder.info.metadata["fingerprint"]
+    stored = tfds.builder_from_directory(target).info.metadata["fingerprint"]
     if current != stored:
         raise InputError(
-            f"{builder.data_dir} was built from another corpus than {root}: expected "
-            f"fingerprint {stored}, got {current} (files came, went or changed size). "
-            "Delete that folder to build again, or set --config.data.tfds_dir."
+            f"{target} was built from another corpus than {root}: expected fingerprint "
+            f"{stored}, got {current} (files came, went or changed size). Delete that "
+            "folder to build again, or set --config.data.tfds_dir."
         )
 
 

@@ -41,12 +41,13 @@ def check_recordings(
     results = joblib.Parallel(n_jobs=-1, prefer="threads")(
         joblib.delayed(rate_or_exclusion)(utterance) for utterance in utterances
     )
-    excluded += [result for result in results if isinstance(result, Exclusion)]
-    usable = [
-        (utterance, rate_hz)
-        for utterance, rate_hz in zip(utterances, results, strict=True)
-        if not isinstance(rate_hz, Exclusion)
-    ]
+    usable, resampled = [], 0
+    for utterance, result in zip(utterances, results, strict=True):
+        if isinstance(result, Exclusion):
+            excluded.append(result)
+        else:
+            usable.append(utterance)
+            resampled += result != config.spec.sample_rate_hz
     counts = collections.Counter(exclusion.reason for exclusion in excluded)
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items()))
     if not usable:
@@ -60,8 +61,7 @@ def check_recordings(
         logging.getLogger(__name__).warning(
             "%d recordings are left out: %s", len(excluded), reasons
         )
-    resampled = sum(rate_hz != config.spec.sample_rate_hz for _, rate_hz in usable)
-    return [utterance for utterance, _ in usable], resampled
+    return usable, resampled
 
 
 def extract(
@@ -77,7 +77,7 @@ def extract(
         factors = vtlp.warp_factors(
             utterance.id, config.vtlp_copies, config.vtlp_low, config.vtlp_high
         )
-        job = executor.submit(
+        return utterance, executor.submit(
             vtlp.recording_features,
             utterance.wav,
             config.spec,
@@ -86,10 +86,14 @@ def extract(
             config.min_duration_s,
             config.samples,
         )
-        return utterance, job
 
     num_workers = num_workers or joblib.cpu_count()
-    executor = _executor(config, num_workers)
+    # FFT, filterbanks and logarithms release the GIL, and sending features from process
+    # to process takes longer than computing them. librosa's part of nlpaug holds it.
+    if config.vtlp_copies and config.vtlp_mode == "nlpaug":
+        executor = loky.get_reusable_executor(num_workers)
+    else:
+        executor = concurrent.futures.ThreadPoolExecutor(num_workers, "features")
     jobs = map(submit, utterances)
     in_flight = collections.deque(
         itertools.islice(jobs, _IN_FLIGHT_PER_WORKER * num_workers)
@@ -102,11 +106,3 @@ def extract(
     finally:
         for _, job in in_flight:
             job.cancel()
-
-
-def _executor(config, num_workers: int) -> concurrent.futures.Executor:
-    # FFT, filterbanks and logarithms release the GIL, and sending features from process
-    # to process takes longer than computing them. librosa's part of nlpaug holds it.
-    if config.vtlp_copies and config.vtlp_mode == "nlpaug":
-        return loky.get_reusable_executor(num_workers)
-    return concurrent.futures.ThreadPoolExecutor(num_workers, "features")

@@ -98,12 +98,10 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         excluded: list[Exclusion] = []
         utterances = list(self._read(manual_dir, excluded))
         config = self.builder_config
-        utterances, resampled = extraction.check_recordings(
-            utterances, config, excluded
-        )
+        usable, resampled = extraction.check_recordings(utterances, config, excluded)
         # Before any split is opened: TFDS throws an unfinished dataset away, and the
         # texts, which take far longer than the features, must outlive it.
-        self._asr_texts, asr = self._transcribe(utterances)
+        self._asr_texts, asr = self._transcribe(usable)
         self.info.metadata.update(
             spec=dataclasses.asdict(config.spec),
             vtlp={k: getattr(config, f"vtlp_{k}") for k in ("mode", "low", "high")},
@@ -112,11 +110,9 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             excluded=[dataclasses.asdict(e) for e in excluded],
             asr=asr,
         )
-        self._bar = tqdm(
-            total=len(utterances), desc=f"Building {config.name}", unit="utt"
-        )
+        self._bar = tqdm(total=len(usable), desc=f"Building {config.name}", unit="utt")
         by_session = operator.attrgetter("session")
-        sessions = itertools.groupby(sorted(utterances, key=by_session), by_session)
+        sessions = itertools.groupby(sorted(usable, key=by_session), by_session)
         return {name: self._generate_examples(list(group)) for name, group in sessions}
 
     def _transcribe(self, utterances: list[Utterance]) -> tuple[dict[str, str], dict]:

@@ -43,18 +43,9 @@ class Store:
 
     @functools.cached_property
     def frames(self) -> list[np.ndarray]:
-        """Per utterance float32 [T_u, F, C]; views, no copies."""
-        return [self._block(u)[0] for u in range(len(self.utterances))]
-
-    @functools.cached_property
-    def copies(self) -> list[np.ndarray]:
-        """Per utterance float32 [V, T_u, F, C], its VTLP copies; views."""
-        return [self._block(u)[1:] for u in range(len(self.utterances))]
-
-    def _block(self, u: int) -> np.ndarray:
-        num, copies = int(self.num_frames[u]), self.warp_factors.shape[1]
-        block = self.flat[self.first[u] : self.first[u] + (1 + copies) * num]
-        return block.reshape(1 + copies, num, *self.flat.shape[1:])
+        """Per utterance float32 [T_u, F, C], without its VTLP copies; views."""
+        ends = self.first + self.num_frames
+        return [self.flat[a:b] for a, b in zip(self.first, ends, strict=True)]
 
     def take(self, positions: Sequence[int]) -> "Store":
         """The dataset with only some of its utterances, in the order of `positions`."""
@@ -91,19 +82,16 @@ def load(
       InputError: There is no complete dataset of this version in `directory`, its
         recipe stores fewer channels, or the features cannot be copied.
     """
-    directory = os.fspath(directory)
     builder, spec = _open(directory)
-    channels = spec.num_channels if channels is None else channels
+    channels = channels or spec.num_channels
     if channels > spec.num_channels:
         raise InputError(
             f"data.channels: expected at most {spec.num_channels}, which data.recipe="
             f"{spec.name} stores, got {channels}; set --config.data.channels"
         )
     name = f"flat_channels{channels}{'_copies' if copies else ''}"
-    flat, rows = frame_cache.open_or_write(
-        _cache_folder(directory, cache_dir, name),
-        directory,
-        lambda: _feature_blocks(builder, channels, copies),
+    flat, rows = _cached(
+        directory, cache_dir, name, lambda: _feature_blocks(builder, channels, copies)
     )
     sizes = [row["num_frames"] * (1 + len(row["warp_factors"])) for row in rows]
     first = np.cumsum([0, *sizes], dtype=np.int64)[:-1]  # records are in no order
@@ -120,7 +108,7 @@ def load(
         spec=spec,
         excluded=tuple(Exclusion(**fields) for fields in metadata["excluded"]),
         resampled=metadata["resampled"],
-        directory=directory,
+        directory=os.fspath(directory),
         asr_text=tuple(row["asr_text"] for row in rows),
         asr=dict(metadata["asr"]),
     )
@@ -129,12 +117,13 @@ def load(
 def load_samples(
     directory: str | os.PathLike, *, cache_dir: str = ""
 ) -> frame_cache.Cache:
-    """Opens the recordings' samples, in rows of one hop, each padded to whole rows.
+    """Opens the recordings' samples, each padded to whole rows of one hop.
 
-    They are int16 [N, 1, hop], and for each recording `id`, `num_samples` and
-    `log_peak`. Arguments and errors as for `load`.
+    Arguments and errors as for `load`.
+
+    Returns:
+      (int16 [N, 1, hop], for each recording its `id`, `num_samples` and `log_peak`.)
     """
-    directory = os.fspath(directory)
     builder, spec = _open(directory)
     if "samples" not in builder.info.features:
         raise InputError(
@@ -142,14 +131,13 @@ def load_samples(
             "which holds features only. Build it with "
             "--config.augment.vtlp=online, or set --config.augment.vtlp=one."
         )
-    return frame_cache.open_or_write(
-        _cache_folder(directory, cache_dir, "flat_samples"),
-        directory,
-        lambda: _sample_blocks(builder, spec.hop_samples),
+    hop = spec.hop_samples
+    return _cached(
+        directory, cache_dir, "flat_samples", lambda: _sample_blocks(builder, hop)
     )
 
 
-def _open(directory: str):
+def _open(directory: str | os.PathLike):
     """The dataset and its recipe, which must still be what it was built with."""
     if not (Path(directory) / "dataset_info.json").exists():
         raise InputError(
@@ -169,14 +157,15 @@ def _open(directory: str):
     return builder, spec
 
 
-def _cache_folder(directory: str, cache_dir: str, name: str) -> Path:
-    if not cache_dir:
-        return Path(directory) / name
-    # Datasets of the same name in other folders must not share a cache.
-    path = os.path.abspath(directory)
-    key = hashlib.sha256(path.encode()).hexdigest()[:8]
-    dataset = f"{Path(path).parent.name}_{key}"
-    return Path(cache_dir).expanduser() / dataset / name
+def _cached(directory, cache_dir: str, name: str, blocks) -> frame_cache.Cache:
+    """The cache of that name, in `cache_dir` or else in the dataset's folder."""
+    folder = Path(directory)
+    if cache_dir:
+        # Datasets of the same name in other folders must not share a cache.
+        path = os.path.abspath(directory)
+        key = hashlib.sha256(path.encode()).hexdigest()[:8]
+        folder = Path(cache_dir).expanduser() / f"{Path(path).parent.name}_{key}"
+    return frame_cache.open_or_write(folder / name, directory, blocks)
 
 
 def _feature_blocks(builder, channels: int, copies: bool) -> frame_cache.Blocks:

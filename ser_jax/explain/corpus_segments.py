@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 from etils import epath
 
 from ser_jax.data import batches
@@ -40,21 +39,21 @@ class CorpusSegments:
     def batches(self, r: int, size: int = 32) -> Iterator[SegmentBatch]:
         """The test segments of run number r, in batches of `size`."""
         prepared, run = self._experiment, self._runs[self._trained.runs[r]]
-        indices, orders = batches.evaluation_order(
+        buckets = batches.evaluation_order(
             run.test,
             prepared.frame_table,
             prepared.labels,
             batch_size=size,
             sizes=prepared.sizes,
         )
-        for bucket, order, frames in zip(indices, orders, prepared.sizes, strict=True):
+        first_frame = prepared.frame_table.offset[0]
+        for bucket, frames in zip(buckets, prepared.sizes, strict=True):
             for step, start in enumerate(bucket.start):
                 utterance = bucket.utterance[step]
-                segment = np.resize(order[step * size : (step + 1) * size], size)
                 yield SegmentBatch(
                     frames=prepared.frame_table.segments(start, frames),
                     num_frames=bucket.num_frames[step],
-                    start_frame=run.test.start_frame[segment],
+                    start_frame=start - first_frame[utterance],
                     utterance=utterance,
                     count=int(bucket.weight[step].sum()),
                     side_inputs=prepared.tables.side_inputs(utterance),

@@ -79,10 +79,12 @@ def prepare(config) -> Experiment:
         copies=config.augment.vtlp in ("all", "one"),
         cache_dir=config.data.cache_dir,
     )
-    labelling = assign_classes(whole.utterances, config.data, config.protocol)
-    corpus, labels, dropped = _usable(whole, labelling.labels, config)
+    classes, labels, unused = assign_classes(
+        whole.utterances, config.data, config.protocol
+    )
+    corpus, labels, dropped = _usable(whole, labels, config)
     folds = protocols.make_folds(corpus.utterances, labels, config.protocol)
-    dense = _dense(labels, labelling.classes, config.segment)
+    dense = _dense(labels, classes, config.segment)
     runs, padded = _cut_runs(corpus, folds, dense, config)
     sizes = _sizes(corpus, config.segment)
     frames = FrameTable.from_store(corpus, sizes[-1])
@@ -94,7 +96,7 @@ def prepare(config) -> Experiment:
         segment_tables["samples"] = samples
         tables = tables._replace(recordings=samples.recordings)
     return Experiment(
-        classes=labelling.classes,
+        classes=classes,
         labels=labels,
         corpus=corpus,
         runs=runs,
@@ -102,7 +104,7 @@ def prepare(config) -> Experiment:
         tables=tables,
         sizes=sizes,
         constants=_constants(corpus, frames, runs, labels, sizes, config),
-        excluded=(*whole.excluded, *labelling.excluded, *dropped),
+        excluded=(*whole.excluded, *unused, *dropped),
         padded=padded,
         texts=texts,
         text=text,

@@ -137,7 +137,7 @@ class Trainer:
           InputError: A posterior is not finite.
         """
         orders = [self._evaluation_order(x) for x in segments]
-        planned = schedule.plan([order for order, _ in orders], self.experiment.sizes)
+        planned = schedule.plan(orders, self.experiment.sizes)
         collected = []
         calls = self.feeder.calls(planned, 0, self.steps_per_call, training=False)
         for call in calls:
@@ -149,11 +149,12 @@ class Trainer:
         num_runs = len(segments)
         scores = np.concatenate(collected, axis=1)[:, : planned.steps]
         scores = scores.reshape(num_runs, -1, scores.shape[-1])
+        utterance = planned.index.utterance.reshape(num_runs, -1)
         real = planned.index.weight.reshape(num_runs, -1) > 0
         rule = self.config.segment.vote
         return [
-            _vote(scores[r, real[r]], x.utterance[np.concatenate(orders[r][1])], rule)
-            for r, x in enumerate(segments)
+            _vote(scores[r, real[r]], utterance[r, real[r]], rule)
+            for r in range(num_runs)
         ]
 
     def _evaluation_order(self, segments):

@@ -164,10 +164,9 @@ def test_a_batch_larger_than_the_fold_repeats_real_windows_at_weight_zero(run, t
 
 
 def test_evaluation_reads_in_order(run, table):
-    (index,), (place,) = batches.evaluation_order(
+    (index,) = batches.evaluation_order(
         run.train, table, LABELS, batch_size=3, sizes=(WINDOW,)
     )
-    assert place.tolist() == [0, 1, 2, 3, 4]
     assert index.weight.tolist() == [[1, 1, 1], [1, 1, 0]]
     first = table.frames[index.start.ravel()[:5], 0, 0]
     assert first.tolist() == [0, 3, 100, 102, 105]
@@ -205,10 +204,13 @@ def test_buckets_hold_what_fits_and_are_filled_by_their_own(uneven, table):
 
 
 def test_evaluation_in_buckets_says_whose_scores_come(uneven, table):
-    parts, places = batches.evaluation_order(
+    parts = batches.evaluation_order(
         uneven.train, table, LABELS, batch_size=2, sizes=(2, 4)
     )
-    assert [p.tolist() for p in places] == [[0, 4], [1, 2, 3]]
+    # Segments 0 and 4, then 1, 2 and 3.
+    assert [p.utterance.ravel().tolist() for p in parts] == [[0, 1], [0, 1, 1, 0]]
+    first = [table.frames[p.start.ravel(), 0, 0].tolist() for p in parts]
+    assert first == [[0, 105], [3, 100, 102, 3]]
     assert [p.num_frames.ravel().tolist() for p in parts] == [[2, 1], [4, 3, 4, 4]]
     assert parts[1].weight.ravel().tolist() == [1, 1, 1, 0]
 

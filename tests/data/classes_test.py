@@ -33,46 +33,50 @@ def small():
 def test_subset_and_happy_policy_give_the_published_counts(
     iemocap, subset, happy, used
 ):
-    got = assign_classes(iemocap, source(), config(subset=subset, happy=happy))
-    assert got.classes == ("neutral", "happy", "sad", "angry")
-    assert (got.labels >= 0).sum() == used
-    assert len(got.excluded) == 5531 - used
-    assert got.labels.dtype == np.int32
+    classes, labels, excluded = assign_classes(
+        iemocap, source(), config(subset=subset, happy=happy)
+    )
+    assert classes == ("neutral", "happy", "sad", "angry")
+    assert (labels >= 0).sum() == used
+    assert len(excluded) == 5531 - used
+    assert labels.dtype == np.int32
 
 
 def test_classes_of_a_session_and_the_reasons(iemocap):
-    got = assign_classes(
+    _, labels, excluded = assign_classes(
         [*iemocap, turn("1F_xxx_000", "1F", "xxx")],
         source(),
         config(subset="improvised", happy="exc"),
     )
     first = [u.session == "session1" for u in iemocap] + [True]
     # EmoBox's list, session 1 improvised: neu 223, exc 99, sad 104, ang 62.
-    assert [int(((got.labels == k) & first).sum()) for k in range(4)] == [
+    assert [int(((labels == k) & first).sum()) for k in range(4)] == [
         *(223, 99, 104, 62)
     ]
-    reasons = [item.reason for item in got.excluded]
+    reasons = [item.reason for item in excluded]
     assert reasons.count("label hap") == 284
     assert reasons.count("label xxx") == 1
     assert reasons.count("outside the subset") == 5531 - 2943
-    assert got.labels[-1] == -1
+    assert labels[-1] == -1
 
 
 def test_manifest_without_a_map_takes_every_label():
     turns = [turn("a", "1F", "wut"), turn("b", "1F", "angst"), turn("c", "1F", "wut")]
-    got = assign_classes(turns, source("manifest"), config())
-    assert got.classes == ("angst", "wut")
-    assert got.labels.tolist() == [1, 0, 1]
-    assert not got.excluded
+    classes, labels, excluded = assign_classes(turns, source("manifest"), config())
+    assert classes == ("angst", "wut")
+    assert labels.tolist() == [1, 0, 1]
+    assert not excluded
 
 
 def test_manifest_map_merges_and_excludes():
     turns = [turn(str(i), "1F", e) for i, e in enumerate(("joy", "calm", "fun", "eh"))]
     mapping = {"joy": "happy", "fun": "happy", "calm": "neutral"}
-    got = assign_classes(turns, source("manifest", mapping), config())
-    assert got.classes == ("happy", "neutral")
-    assert got.labels.tolist() == [0, 1, 0, -1]
-    (left_out,) = got.excluded
+    classes, labels, excluded = assign_classes(
+        turns, source("manifest", mapping), config()
+    )
+    assert classes == ("happy", "neutral")
+    assert labels.tolist() == [0, 1, 0, -1]
+    (left_out,) = excluded
     assert (left_out.id, left_out.reason) == ("3", "unmapped label")
     assert "eh" in left_out.detail
 

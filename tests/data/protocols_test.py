@@ -30,7 +30,7 @@ def small():
 
 def folds_of(utterances, **changes):
     protocol = config(**changes)
-    labels = assign_classes(utterances, source(), protocol).labels
+    _, labels, _ = assign_classes(utterances, source(), protocol)
     return protocols.make_folds(utterances, labels, protocol)
 
 

@@ -74,35 +74,35 @@ def test_all_turns_are_built_and_nothing_is_left_out(release):
 
 @pytest.mark.parametrize(("subset", "happy"), CLASS_TOTALS)
 def test_classes(release, subset, happy):
-    _, chosen, _ = _choose(release, subset, happy)
-    assert chosen.classes == ("neutral", "happy", "sad", "angry")
-    counts = np.bincount(chosen.labels[chosen.labels >= 0])
+    _, (classes, labels, excluded), _ = _choose(release, subset, happy)
+    assert classes == ("neutral", "happy", "sad", "angry")
+    counts = np.bincount(labels[labels >= 0])
     assert tuple(counts) == CLASS_TOTALS[subset, happy]
-    assert counts.sum() + len(chosen.excluded) == 5531
+    assert counts.sum() + len(excluded) == 5531
 
 
 @pytest.mark.parametrize(("subset", "happy"), SESSION_TOTALS)
 def test_session_folds(release, subset, happy):
-    utterances, chosen, protocol = _choose(release, subset, happy)
+    utterances, (_, labels, _), protocol = _choose(release, subset, happy)
     protocol.split = "session5"
-    folds = protocols.make_folds(utterances, chosen.labels, protocol)
+    folds = protocols.make_folds(utterances, labels, protocol)
     assert tuple(len(fold.test) for fold in folds) == SESSION_TOTALS[subset, happy]
 
 
 @pytest.mark.parametrize("subset", ["improvised", "all"])
 def test_speaker_folds(release, subset):
-    utterances, chosen, protocol = _choose(release, subset, "hap+exc")
+    utterances, (_, labels, _), protocol = _choose(release, subset, "hap+exc")
     protocol.split = "speaker10"
-    folds = protocols.make_folds(utterances, chosen.labels, protocol)
+    folds = protocols.make_folds(utterances, labels, protocol)
     column = ("improvised", "all").index(subset)
     expected = {name: totals[column] for name, totals in SPEAKER_TOTALS.items()}
     assert {fold.name: len(fold.test) for fold in folds} == expected
 
 
 def test_script_folds(release):
-    utterances, chosen, protocol = _choose(release, "all", "hap+exc")
+    utterances, (_, labels, _), protocol = _choose(release, "all", "hap+exc")
     protocol.split = "session5_script"
-    folds = protocols.make_folds(utterances, chosen.labels, protocol)
+    folds = protocols.make_folds(utterances, labels, protocol)
     # The tree has two of the release's three scripts.
     groups = ("improvised", "script01", "script02")
     names = [f"session{n}_{group}" for n in range(1, 6) for group in groups]
