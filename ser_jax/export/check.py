@@ -1,5 +1,6 @@
 """Loads an exported file in a clean process and compares its answers with ours."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -25,9 +26,8 @@ for name in {blocked}:
 path, inputs, outputs = sys.argv[1:]
 {load}
 import numpy as np
-cases = np.load(inputs, allow_pickle=False)
-numbers = range(len(cases.files) // 2)
-cases = [[cases[f"{{kind}}{{i}}"] for kind in ("samples", "lengths")] for i in numbers]
+arrays = list(np.load(inputs, allow_pickle=False).values())
+cases = zip(arrays[::2], arrays[1::2], strict=True)  # samples, lengths
 np.savez(outputs, *[np.asarray(answer(*case)) for case in cases])
 print(version)
 """
@@ -76,24 +76,19 @@ def check(live, form, content: bytes, longest: int) -> dict:
 
 def _recordings(trained, rate_hz: int) -> tuple[list[np.ndarray], str]:
     """Three of the corpus, or synthetic ones where it is not here; where from."""
+    data = trained.config.data
+    place = data.manifest if data.corpus == "manifest" else data.root
+    tested = epath.Path(trained.provenance["workdir"]) / files.RECORDINGS
     try:
-        files = _files(trained)
-        chosen = [files[at] for at in (0, len(files) // 2, -1)]
+        paths = [recording.wav for recording in recordings.read(tested).values()]
+        if not paths:
+            paths = [x.path for x in sources.expand([place] if place else [])]
+        chosen = [paths[at] for at in (0, len(paths) // 2, -1)]
         sounds = [audio.load(path, rate_hz) for path in chosen]
     except (InputError, audio.AudioError, IndexError):
         return [_synthesize(rate_hz, seed) for seed in range(3)], "made sounds"
     longest = round(_LONGEST_S * rate_hz)
     return [sound[:longest] for sound in sounds], "recordings of the corpus"
-
-
-def _files(trained) -> list[str]:
-    workdir = epath.Path(trained.provenance["workdir"])
-    tested = recordings.read(workdir / files.RECORDINGS)
-    if tested:
-        return [recording.wav for recording in tested.values()]
-    data = trained.config.data
-    place = data.manifest if data.corpus == "manifest" else data.root
-    return [source.path for source in sources.expand([place] if place else [])]
 
 
 def _synthesize(rate_hz: int, seed: int) -> np.ndarray:
@@ -118,14 +113,11 @@ def _pad(rows: list[np.ndarray], longest: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _answers(form, content: bytes, cases) -> tuple[list[np.ndarray], str]:
     """Answers of a process that has the runtime alone; the runtime's version."""
-    arrays = {}
-    for i, (samples, lengths) in enumerate(cases):
-        arrays |= {f"samples{i}": samples, f"lengths{i}": lengths}
     with tempfile.TemporaryDirectory(prefix="ser_jax_export_") as folder:
         names = ("file", "inputs.npz", "outputs.npz")
         file, inputs, outputs = (Path(folder) / name for name in names)
         file.write_bytes(content)
-        np.savez(inputs, **arrays)
+        np.savez(inputs, *itertools.chain(*cases))
         code = _PROCESS.format(blocked=_BLOCKED, load=form.load)
         # -I: neither the current folder nor PYTHONPATH; the CPU, because a process may
         # not open an accelerator that this one holds.
@@ -144,5 +136,4 @@ def _answers(form, content: bytes, cases) -> tuple[list[np.ndarray], str]:
                 f"{problem[:300]}. Nothing was written: use another --format."
             )
         with np.load(outputs, allow_pickle=False) as answers:
-            version = process.stdout.split("\n")[0]
-            return [answers[name] for name in answers.files], version
+            return list(answers.values()), process.stdout.split("\n")[0]

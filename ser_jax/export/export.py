@@ -26,7 +26,7 @@ _LICENCE = (
 def export(
     workdir, format: str, *, run: str = "", out: str = "", longest_s: float = 10.0
 ) -> str:
-    """Writes a file and its card, after it has answered as the live model does.
+    """Writes a file and its card, once it answers as the live model; returns a summary.
 
     A new process that has the file's runtime and no ser_jax answers recordings of the
     corpus, or synthetic ones where it is not here. Nothing is left behind if an answer
@@ -36,11 +36,8 @@ def export(
       workdir: A trained folder, local or `gs://`.
       format: A key of `formats.FORMATS`, or `safetensors`: the weights alone.
       run: `fold,seed` of the one run to take; empty: all, averaged.
-      out: The file; empty: WORKDIR/export/MODEL.SUFFIX. The card is OUT.json.
+      out: The file; empty: WORKDIR/export/MODEL.FORMAT. The card is OUT.json.
       longest_s: Formats of fixed size: the longest recording, in seconds.
-
-    Returns:
-      A summary for people.
 
     Raises:
       InputError: The format is unknown, its packages are missing, it cannot carry the
@@ -49,23 +46,18 @@ def export(
     if format not in (*FORMATS, WEIGHTS):
         names = ", ".join((*FORMATS, WEIGHTS))
         raise InputError(f"--format: expected one of {names}; got {format!r}.")
-    suffix = f".{WEIGHTS}"
     if format != WEIGHTS:
         FORMATS[format].check_packages(format)
-        suffix = FORMATS[format].suffix
     trained = trained_model.load(workdir, run)
-    default = epath.Path(workdir) / "export" / f"{trained.provenance['model']}{suffix}"
+    default = epath.Path(workdir) / "export" / f"{trained.provenance['model']}.{format}"
     out = _check_target(out or default)
     if format == WEIGHTS:
         content, details, line = _export_weights(trained)
     else:
         content, details, line = _export_program(trained, format, longest_s)
-    card = _card(trained, format) | details
-    card["file"] = {
-        "name": out.name,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
+    digest = hashlib.sha256(content).hexdigest()
+    file = {"name": out.name, "bytes": len(content), "sha256": digest}
+    card = _card(trained, format) | details | {"file": file}
     text = json.dumps(card, indent=1) + "\n"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +101,13 @@ def _export_program(
     """The same of a program, once it has been checked."""
     form, model = FORMATS[name], trained.provenance["model"]
     _check_model(trained, name)
-    longest = _longest(trained, longest_s) if form.is_fixed else 0
+    rate_hz, window_s = trained.spec.sample_rate_hz, trained.config.segment.window_s
+    if form.is_fixed and not longest_s >= window_s:
+        raise InputError(
+            f"--longest: expected at least the model's window, {window_s:g} s; got "
+            f"{longest_s:g} s."
+        )
+    longest = round(longest_s * rate_hz) if form.is_fixed else 0
     with jax.default_device(jax.devices("cpu")[0]):
         try:
             content = form.write(trained, longest)
@@ -135,16 +133,6 @@ def _export_program(
     return content, details, line
 
 
-def _longest(trained: TrainedModel, longest_s: float) -> int:
-    window_s = trained.config.segment.window_s
-    if not longest_s >= window_s:
-        raise InputError(
-            f"--longest: expected at least the model's window, {window_s:g} s; got "
-            f"{longest_s:g} s."
-        )
-    return round(longest_s * trained.spec.sample_rate_hz)
-
-
 def _interface(trained: TrainedModel, shape: list) -> dict:
     """Names, types and meanings of inputs [B, N] and outputs."""
 
@@ -163,21 +151,21 @@ def _interface(trained: TrainedModel, shape: list) -> dict:
 
 def _check_model(trained: TrainedModel, name: str) -> None:
     """Refuses models whose answer depends on more than the samples."""
-    model = trained.provenance["model"]
-    reads = set(trained.input_shapes) - {"frames", "frame_mask"}
-    if reads:
-        raise InputError(
-            f"--format={name}: expected a model that reads sound alone; {model} also "
-            f"reads {', '.join(sorted(reads))}. Export its weights with "
-            f"--format={WEIGHTS}."
+    model, config = trained.provenance["model"], trained.config
+    if reads := set(trained.input_shapes) - {"frames", "frame_mask"}:
+        also = ", ".join(sorted(reads))
+        problem = f"a model that reads sound alone; {model} also reads {also}"
+    elif config.data.pad == "before_norm" and config.segment.rule == "whole":
+        rules = "segment.rule=whole and data.pad=before_norm"
+        problem = (
+            f"answers that do not depend on padding; {model} with {rules} hears it"
         )
-    config = trained.config
-    if config.data.pad == "before_norm" and config.segment.rule == "whole":
-        raise InputError(
-            f"--format={name}: expected answers that do not depend on padding; {model} "
-            "with segment.rule=whole and data.pad=before_norm hears it. Export its "
-            f"weights with --format={WEIGHTS}."
-        )
+    else:
+        return
+    raise InputError(
+        f"--format={name}: expected {problem}. Export its weights with "
+        f"--format={WEIGHTS}."
+    )
 
 
 def _card(trained: TrainedModel, name: str) -> dict:

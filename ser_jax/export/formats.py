@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
 from ser_jax.errors import InputError
@@ -14,13 +15,14 @@ from ser_jax.predict.trained_model import TrainedModel
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 INPUTS, OUTPUTS = ("samples", "lengths"), ("probabilities",)
+OPSET = 17  # of ONNX
+_SMALL = 1024  # values; ONNX constants of at most so many stay as they are
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
     """A format of programs."""
 
-    suffix: str
     packages: dict[str, str]  # to write and to check: module -> extra that brings it
     # (trained, samples N of an input; 0 = any) -> content of the file
     write: Callable[[TrainedModel, int], bytes]
@@ -47,9 +49,8 @@ def _shapes(batch, samples) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]
     )
 
 
-def stablehlo(trained: TrainedModel, num_samples: int = 0) -> bytes:
+def stablehlo(trained: TrainedModel, _: int = 0) -> bytes:
     """A serialized `jax.export` program for cpu, cuda and tpu; any B and N."""
-    del num_samples  # any
     shapes = _shapes(*jax.export.symbolic_shape("B, N"))
     answer = jax.jit(wave_model.make(trained))
     # float32 products on every platform, or an accelerator would answer otherwise.
@@ -59,11 +60,57 @@ def stablehlo(trained: TrainedModel, num_samples: int = 0) -> bytes:
 
 
 def onnx(trained: TrainedModel, num_samples: int) -> bytes:
-    """An ONNX model for one recording of at most N samples."""
-    from ser_jax.export import onnx_file  # needs the extra `onnx`
+    """An ONNX model for one recording of at most N samples, by jax2onnx."""
+    import jax2onnx  # extra `onnx`; it changes jax.numpy while it traces
 
-    answer = wave_model.make(trained, plain=True)
-    return onnx_file.to_bytes(answer, _shapes(1, num_samples), INPUTS, *OUTPUTS)
+    # It traces with functions of its own in the place of jax.numpy's and Flax's, and
+    # some of 0.17.1's are wrong (`clip` of unequal shapes, `Dropout` with `rngs`): it
+    # gets a program that is traced already, of primitives alone.
+    shapes, answer = _shapes(1, num_samples), wave_model.make(trained, plain=True)
+    program = core.jaxpr_as_fun(jax.make_jaxpr(answer)(*shapes))
+    model = jax2onnx.to_onnx(
+        lambda *arrays: program(*arrays)[0],
+        shapes,
+        opset=OPSET,
+        input_names=INPUTS,
+        output_names=list(OUTPUTS),
+    )
+    compress_constants(model.graph)
+    return model.SerializeToString()
+
+
+def compress_constants(graph) -> None:
+    """Stores equal constants of an `onnx.GraphProto` once, and repeated rows once.
+
+    jax2onnx writes every broadcast of a constant out: zeros as large as each map.
+    """
+    from onnx import helper, numpy_helper
+
+    names: dict[tuple, str] = {}
+    kept, nodes = [], []
+
+    def store(value: np.ndarray) -> str:
+        key = (value.dtype.str, value.shape, value.tobytes())
+        if key not in names:
+            names[key] = f"constant_{len(names)}"
+            kept.append(numpy_helper.from_array(value, names[key]))
+        return names[key]
+
+    for tensor in graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.size <= _SMALL:
+            kept.append(tensor)
+            continue
+        shape = store(np.array(value.shape, np.int64))
+        for axis in range(value.ndim):
+            first = value.take([0], axis)
+            value = first if (value == first).all() else value
+        source = store(np.ascontiguousarray(value))
+        nodes.append(helper.make_node("Expand", [source, shape], [tensor.name]))
+    nodes += graph.node
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(kept)
+    graph.node.extend(nodes)
 
 
 def tflite(trained: TrainedModel, num_samples: int) -> bytes:
@@ -94,7 +141,6 @@ def tflite(trained: TrainedModel, num_samples: int) -> bytes:
 _PLAIN = "power spectra are matrix products"
 FORMATS = {
     "stablehlo": Format(
-        suffix=".stablehlo",
         packages={},
         write=stablehlo,
         load="""
@@ -110,7 +156,6 @@ version = "jax " + jax.__version__
         ),
     ),
     "tflite": Format(
-        suffix=".tflite",
         packages={"litert_converter": "tflite", "ai_edge_litert": "tflite"},
         write=tflite,
         load="""
@@ -125,7 +170,6 @@ version = "ai-edge-litert " + importlib.metadata.version("ai-edge-litert")
         limits=(f"{_PLAIN}, loops are written out",),
     ),
     "onnx": Format(
-        suffix=".onnx",
         packages={"jax2onnx": "onnx", "onnxruntime": "onnx"},
         write=onnx,
         load="""
@@ -138,6 +182,6 @@ answer = lambda samples, lengths: session.run(
 version = "onnxruntime " + onnxruntime.__version__
 """,
         is_fixed=True,
-        limits=(_PLAIN, "operator set 17"),
+        limits=(_PLAIN, f"operator set {OPSET}"),
     ),
 }

@@ -45,13 +45,12 @@ def _looped(
     trained: TrainedModel, samples: Float[Array, " N"], length: Int[Array, ""]
 ) -> Float[Array, " K"]:
     """Probabilities of one recording, in loops over its runs and segments."""
-    (rule, layout), vote = _segments(trained), trained.config.segment.vote
-    frames, num_frames = _features(trained, samples, length, fft=True)
+    vote, rule, layout = _segments(trained)
+    frames, num_frames = _features(trained, samples, length, layout, fft=True)
     count = rule.count(length, num_frames, layout).clip(1)  # short ones are padded
-    in_two = rule.count(
-        np.int64(2 * layout.samples), np.int64(2 * layout.frames), layout
-    )
-    together = int(in_two.clip(1, _TOGETHER))  # they overlap, or are few
+    two = np.int64(2 * layout.samples), np.int64(2 * layout.frames)
+    # Segments of two windows: they overlap, or are few.
+    together = int(rule.count(*two, layout).clip(1, _TOGETHER))
 
     def run(weights):
         def step(carry):
@@ -77,8 +76,8 @@ def _plain(
     trained: TrainedModel, samples: Float[Array, " N"], length: Int[Array, ""]
 ) -> Float[Array, " K"]:
     """Probabilities of one recording; all segments that N samples can have."""
-    (rule, layout), vote = _segments(trained), trained.config.segment.vote
-    frames, num_frames = _features(trained, samples, length, fft=False)
+    vote, rule, layout = _segments(trained)
+    frames, num_frames = _features(trained, samples, length, layout, fft=False)
     longest = np.int64(samples.shape[0])
     longest_frames = np.int64(trained.spec.num_frames(samples.shape[0]))
     number = np.arange(rule.count(longest, longest_frames, layout).clip(1))
@@ -86,10 +85,8 @@ def _plain(
     if isinstance(start, np.ndarray):  # known now: a slice is cheaper than a gather
         cut = [frames[at : at + layout.frames] for at in start.tolist()]
     else:
-        cut = [
-            jax.lax.dynamic_slice_in_dim(frames, start[k], layout.frames)
-            for k in number
-        ]
+        take = jax.lax.dynamic_slice_in_dim
+        cut = [take(frames, start[k], layout.frames) for k in number]
     cut, count = jnp.stack(cut), rule.count(length, num_frames, layout).clip(1)
     answers = []
     for r in range(len(trained.runs)):
@@ -100,20 +97,19 @@ def _plain(
     return sum(answers) / len(answers)
 
 
-def _segments(trained: TrainedModel) -> tuple[segments.Rule, segments.Layout]:
+def _segments(trained: TrainedModel) -> tuple[str, segments.Rule, segments.Layout]:
     segment = trained.config.segment
     layout = segments.Layout.of(trained.spec, segment.window_s, segment.test_step_s)
-    return segments.RULES[segment.rule], layout
+    return segment.vote, segments.RULES[segment.rule], layout
 
 
-def _features(trained: TrainedModel, samples, length, *, fft: bool):
+def _features(trained: TrainedModel, samples, length, layout, *, fft: bool):
     """Frames [T + a segment, F, C] of a recording, zeros at the end; how many it has."""
     spec, length = trained.spec, length[None]
     frames, _ = online.features(samples[None], length, spec, fft=fft)
     frames = frames[0, ..., : trained.config.data.channels]
     # `dynamic_slice` would move a slice that passes the end.
-    behind = _segments(trained)[1].frames
-    frames = jnp.pad(frames, ((0, behind), (0, 0), (0, 0)))
+    frames = jnp.pad(frames, ((0, layout.frames), (0, 0), (0, 0)))
     return frames, spec.num_frames(length)[0]
 
 

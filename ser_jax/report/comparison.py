@@ -27,11 +27,7 @@ _SELECTED = {"val": "best validation UA", "last": "last", "test": "best test UA"
 
 
 def document(trainings: Sequence[WorkdirContents]) -> Document:
-    """The comparison.
-
-    Args:
-      trainings: At least two, with names that differ, in the order of the rows.
-    """
+    """The comparison of at least two trainings, whose names differ."""
     count = plural(len(trainings), "training")
     models = sorted({training.results["model"] for training in trainings})
     corpora = sorted({training.results["corpus"] for training in trainings})

@@ -72,9 +72,8 @@ def mistakes(training: WorkdirContents) -> list:
         if not any(cell.uri for cell in sounds):
             about = TEXTS["mistakes"]["unheard"]
     header = ("utterance", "true", "decided", "listen")
-    rows = [
-        (*header, "p decided %", "p true %", "duration, s", "speaker", "fold, seed")
-    ]
+    others = ("p decided %", "p true %", "duration, s", "speaker", "fold, seed")
+    rows = [(*header, *others)]
     for (record, decided, true), sound in zip(worst, sounds, strict=True):
         seconds = training.durations_s.get(record.utterance)
         duration = "–" if seconds is None else f"{seconds:.2f}"

@@ -15,30 +15,30 @@ def summary(results: Mapping) -> list[str]:
     """What was run; `results` is the content of results.json."""
     rules, selection = results["protocol"], results["selection"]
     subset, happy = rules.get("subset"), rules.get("happy")
+    text = results.get("text") or {}
+    asr = text.get("asr")
     synthetic = " (synthetic)" if results["corpus_is_synthetic"] else ""
     classes = ", ".join(map(plain, results["classes"]))
-    lines = [
-        f"Model: {code(results['model'])}, classes: {classes}",
-        f"Corpus: {plain(results['corpus'])}{synthetic}",
+    validates = selection == "val" and rules["split"] in _USE_VALIDATION
+    sentences = repeated_sentences(results)
+    if not text and (share := rules.get("test_sentences_also_trained")):
+        sentences = _SENTENCES["heard"].format(share)
+    facts = [
+        ("Model", f"{code(results['model'])}, classes: {classes}"),
+        ("Corpus", plain(results["corpus"]) + synthetic),
+        ("Subset", subset and f"{code(subset)}, {_explain('subsets', subset)}"),
+        ("Happy policy", happy and f"{code(happy)} (what `happy` holds)"),
+        ("Split", _split(rules)),
+        ("Validation", validates and _validation(rules)),
+        ("Epoch", _explain("selections", selection)),
+        ("Runs", runs(results)),
+        ("Utterances per run", _part_sizes(results["runs"])),
+        *(("Promised", plain(promise)) for promise in rules.get("promises", ())),
+        ("Words", text and _words(text)),
+        ("Recognizer", asr and _recognizer(asr)),
+        ("Sentences", sentences),
     ]
-    if subset is not None:
-        lines.append(f"Subset: {code(subset)}, {_explain('subsets', subset)}")
-    if happy is not None:
-        lines.append(f"Happy policy: {code(happy)} (what `happy` holds)")
-    lines.append(f"Split: {_split(rules)}")
-    if selection == "val" and rules["split"] in _USE_VALIDATION:
-        lines.append(f"Validation: {_validation(rules)}")
-    lines.append(f"Epoch: {_explain('selections', selection)}")
-    lines.append(f"Runs: {runs(results)}")
-    lines.append(f"Utterances per run: {_part_sizes(results['runs'])}")
-    lines += [f"Promised: {plain(promise)}" for promise in rules.get("promises", ())]
-    if text := results.get("text"):
-        lines += _words_read(text)
-        if repeated := repeated_sentences(results):
-            lines.append(f"Sentences: {repeated}")
-    elif share := rules.get("test_sentences_also_trained"):
-        lines.append(f"Sentences: {_SENTENCES['heard'].format(share)}")
-    return lines
+    return [f"{name}: {fact}" for name, fact in facts if fact]
 
 
 def utterances(counts: Mapping) -> list:
@@ -110,10 +110,10 @@ def _part_sizes(runs) -> str:
     return ", ".join(parts)
 
 
-def _words_read(text: Mapping) -> list[str]:
-    """The lines on what a model read; `text` is that of results.json."""
+def _words(text: Mapping) -> str:
+    """What a model read; `text` of results.json."""
     source = {"transcript": "transcripts", "asr": "recognized speech"}
-    line = f"Words: {plain(source.get(text['source'], text['source']))}"
+    line = plain(source.get(text["source"], text["source"]))
     if text.get("word_vectors"):
         line += f", vectors {code(text['word_vectors'])}"
     if text.get("words"):
@@ -121,9 +121,9 @@ def _words_read(text: Mapping) -> list[str]:
         line += f"; {share:.1%} of {text['words']} words without a vector"
     if text.get("without_words"):
         line += f"; {text['without_words']} utterances without a known word"
-    asr = text.get("asr")
-    if not asr:
-        return [line]
+    return line
+
+
+def _recognizer(asr: Mapping) -> str:
     known = "asr" if asr["wer"] is not None else "asr_untested"
-    errors = TEXTS["words"][known].format(**asr)
-    return [line, f"Recognizer: {code(asr['recognizer'])}, {errors}"]
+    return f"{code(asr['recognizer'])}, {TEXTS['words'][known].format(**asr)}"

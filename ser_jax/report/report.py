@@ -26,15 +26,12 @@ from ser_jax.workdir.files import write_atomically
 
 
 def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
-    """Writes the report of a finished workdir into it.
+    """Writes the report of a finished workdir; returns table and times as text.
 
     Args:
       workdir: Local or `gs://` folder.
       seconds: Gives the job's seconds once the PNG files are drawn, for results.json;
         None leaves those that are there.
-
-    Returns:
-      The terminal table, and where the time went.
 
     Raises:
       InputError: A required file is missing or damaged, or predictions.csv does not
@@ -58,14 +55,11 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
 
 
 def write_comparison(workdirs: Sequence, out: str = "") -> str:
-    """Writes comparison.html and comparison.md of several finished workdirs.
+    """Writes comparison.html and .md of finished workdirs; returns a line for each.
 
     Args:
       workdirs: Local or `gs://` folders, at least two.
       out: Folder to write to; empty = the parent of the first workdir.
-
-    Returns:
-      A line per workdir, and where the files are.
 
     Raises:
       InputError: A folder is named twice, or as for `write_report`.
@@ -76,13 +70,12 @@ def write_comparison(workdirs: Sequence, out: str = "") -> str:
             "report: expected every workdir once, got "
             f"{', '.join(map(str, workdirs))}; leave one out"
         )
-    trainings = [_read(path) for path in paths]
     # Workdirs are often called by their config, in folders of different experiments.
-    if len({path.name for path in paths}) < len(paths):
-        trainings = [
-            dataclasses.replace(training, name=str(path))
-            for training, path in zip(trainings, paths, strict=True)
-        ]
+    are_distinct = len({path.name for path in paths}) == len(paths)
+    trainings = []
+    for path in paths:
+        name = path.name if are_distinct else str(path)
+        trainings.append(dataclasses.replace(_read(path), name=name))
     folder = files.resolve(out) if out else paths[0].parent
     folder.mkdir(parents=True, exist_ok=True)
     _write(comparison.document(trainings), folder, "comparison")

@@ -78,8 +78,7 @@ def _results(results, published):
         if run.get("absent_classes")
     }
     if gaps:
-        left_out = "no test utterance of a class, which this fold's UA leaves out"
-        blocks.append(f"\\* {left_out}: {'; '.join(gaps)}.")
+        blocks.append(TEXTS["explanations"]["gaps"].format("; ".join(gaps)))
     return blocks
 
 
@@ -114,8 +113,8 @@ def _paper(results, published: Mapping):
     ours = [score_table.spread(results, key) for key in ("ua", "wa")]
     theirs = [percent(published.get(key)) for key in ("ua", "wa")]
     rows = [("", "UA %", "WA %"), ("here, mean ± std", *ours), ("paper", *theirs)]
-    blocks = [Table(rows, "Here and in the paper, percent")]
-    blocks.append(f"Paper: {plain(published['paper'])}")
+    paper = f"Paper: {plain(published['paper'])}"
+    blocks = [Table(rows, "Here and in the paper, percent"), paper]
     if published.get("protocol"):
         blocks.append(f"Its protocol: {plain(published['protocol'])}")
     differences = score_table.differences(results, published)

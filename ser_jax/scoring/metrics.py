@@ -10,13 +10,8 @@ import numpy as np
 def confusion_matrix(labels, predictions, num_classes: int) -> np.ndarray:
     """Counts utterances: int64 [K, K]; row = true class, column = predicted class.
 
-    Args:
-      labels: Integers [U] in [0, num_classes), the true classes.
-      predictions: Integers [U] in [0, num_classes), the decisions.
-      num_classes: K, at least 1.
-
     Raises:
-      ValueError: Lengths differ, or a class index is out of range or no integer.
+      ValueError: `labels` and `predictions` are not integers [U] in [0, num_classes).
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.ndim != 1 or labels.shape != predictions.shape:

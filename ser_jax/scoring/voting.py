@@ -30,9 +30,6 @@ RULES = {
 def vote(posteriors, utterance, num_utterances: int, rule: str = "mean") -> np.ndarray:
     """Joins the posteriors of each utterance's segments.
 
-    The order of the segments does not matter (up to float64 rounding with `mean`,
-    exactly with `max`), and neither does how segments of different utterances mix.
-
     Args:
       posteriors: [S, K] class probabilities per segment, finite and not negative.
       utterance: Integers [S] in [0, num_utterances): the segment's utterance.

@@ -8,7 +8,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from onnx import helper, numpy_helper
 
-from ser_jax.export import onnx_file
+from ser_jax.export import formats
 
 
 def test_repeated_constants_are_stored_once_and_equal():
@@ -29,9 +29,9 @@ def test_repeated_constants_are_stored_once_and_equal():
         [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (50, 60))],
         [numpy_helper.from_array(v, k) for k, v in constants.items()],
     )
-    onnx_file.compress_constants(graph)
+    formats.compress_constants(graph)
     assert sum(np.prod(x.dims) for x in graph.initializer) == 1 + 60 + 3_000 + 1 + 2
-    opset = helper.make_opsetid("", onnx_file.OPSET)
+    opset = helper.make_opsetid("", formats.OPSET)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     got = session.run(None, {"x": np.ones((50, 60), np.float32)})[0]
