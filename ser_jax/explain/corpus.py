@@ -1,22 +1,95 @@
 """One pass over the test parts: the deletion test and the mean maps of the classes."""
 
 import collections
+from collections.abc import Iterator
 
 import numpy as np
+from etils import epath
 from tqdm import tqdm
 
-from ser_jax.explain.corpus_segments import CorpusSegments
-from ser_jax.explain.deletion import (
-    CASES,
-    Case,
-    RunScores,
-    hidden_cells,
-    utterance_ua,
-)
-from ser_jax.explain.explainer import Explainer
+from ser_jax.data.batches import evaluation_order
+from ser_jax.errors import InputError
+from ser_jax.explain.deletion import Case, RunScores, hidden_cells, utterance_ua
+from ser_jax.explain.explainer import Explainer, SegmentBatch
 from ser_jax.explain.grid import MeanMaps, SegmentGrid, add_segments
+from ser_jax.predict.trained_model import TrainedModel
+from ser_jax.training import experiment
+from ser_jax.training.config_check import check_stored
+from ser_jax.workdir import files
 
 BINS = 60  # of the relative time axis
+
+
+class CorpusSegments:
+    """The corpus that a workdir was trained on, split and segmented as it was then."""
+
+    def __init__(self, trained: TrainedModel, data: str = ""):
+        """Reads (or builds) the dataset of the workdir's config.
+
+        Args:
+          trained: The runs to be explained.
+          data: Manifest or folder of the corpus, if it has moved.
+
+        Raises:
+          InputError: The corpus is not there or has changed since.
+        """
+        self._trained = trained
+        config = trained.config
+        if data:
+            config = config.copy_and_resolve_references()
+            place = "manifest" if config.data.corpus == "manifest" else "root"
+            with config.unlocked():
+                config.data[place] = data
+        check_stored(config, trained.provenance["workdir"])
+        self._experiment = experiment.prepare(config)
+        self.labels = self._experiment.labels  # int [U]
+        self.num_frames = self._experiment.corpus.num_frames  # int [U]
+        runs = self._experiment.runs
+        self._runs = {(run.fold.name, run.fold.seed): run for run in runs}
+        self._check()
+
+    def batches(self, r: int, size: int = 32) -> Iterator[SegmentBatch]:
+        """The test segments of run number r, in batches of `size`."""
+        prepared, run = self._experiment, self._runs[self._trained.runs[r]]
+        buckets = evaluation_order(
+            run.test,
+            prepared.frame_table,
+            prepared.labels,
+            batch_size=size,
+            sizes=prepared.sizes,
+        )
+        first_frame = prepared.frame_table.offset[0]
+        for bucket, frames in zip(buckets, prepared.sizes, strict=True):
+            for step, start in enumerate(bucket.start):
+                utterance = bucket.utterance[step]
+                yield SegmentBatch(
+                    frames=prepared.frame_table.segments(start, frames),
+                    num_frames=bucket.num_frames[step],
+                    start_frame=start - first_frame[utterance],
+                    utterance=utterance,
+                    count=int(bucket.weight[step].sum()),
+                    side_inputs=prepared.tables.side_inputs(utterance),
+                )
+
+    def _check(self) -> None:
+        """Raises InputError unless the corpus gives the stored test parts and labels."""
+        prepared, workdir = self._experiment, self._trained.provenance["workdir"]
+        pairs = zip(prepared.utterances, prepared.labels, strict=True)
+        labels = {utterance.id: prepared.classes[k] for utterance, k in pairs}
+        path = epath.Path(workdir) / files.SPLITS
+        stored = files.read_json(path)["labels"] if path.exists() else labels
+        same = stored == labels and prepared.classes == self._trained.classes
+        for fold in self._trained.folds:
+            run = self._runs.get((fold["name"], fold["seed"]))
+            positions = () if run is None else run.fold.test
+            ids = {prepared.utterances[u].id for u in positions}
+            if not same or ids != set(fold["test"]):
+                raise InputError(
+                    f"{workdir}: expected the corpus it was trained on, with "
+                    f"{len(fold['test'])} test utterances in fold {fold['name']}; got "
+                    f"{len(ids)}, others, or other labels. --data=... says where the "
+                    "corpus is now: its manifest or folder."
+                )
 
 
 class ClassMaps:
@@ -70,8 +143,8 @@ def _explain_run(
         num_cells += grid.num_cells[:count].tolist()
         utterance.append(batch.utterance[:count])
         posteriors[None].append(explanation.posteriors[:count])
-        mass, slopes = grid.total.mass, explanation.saliency[grid.total.over]
-        slopes = grid.mean_per_cell(slopes)
+        slopes = grid.mean_per_cell(explanation.saliency[grid.total.over])
+        mass = grid.total.mass
         for case, cells in hidden_cells(mass, slopes, grid.valid, batch.utterance, rng):
             hidden = grid.input_mask(cells)
             posteriors[case].append(explainer.posteriors(r, batch, hidden)[:count])
@@ -86,6 +159,6 @@ def _explain_run(
         for case, x in posteriors.items()
     }
     plain, hidden = ua.pop(None), collections.defaultdict(list)
-    for case in CASES:
-        hidden[case.condition, case.share].append(ua[case])
+    for case, value in ua.items():
+        hidden[case.condition, case.share].append(value)
     return RunScores(fold, seed, len(maps), int(np.median(num_cells)), plain, hidden)

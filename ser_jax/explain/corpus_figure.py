@@ -16,8 +16,9 @@ from ser_jax.explain.recording_figure import (
     color_scale,
     draw_map,
     draw_steps,
+    finish,
 )
-from ser_jax.features.spec import FeatureSpec
+from ser_jax.predict.trained_model import TrainedModel
 
 # Okabe & Ito's colours; conditions differ in marker and dashes as well.
 _STYLES = {
@@ -34,30 +35,23 @@ _LABELS = {
 }
 
 
-def draw_deletion_test(
-    runs: Sequence[RunScores], title: str, num_classes: int
-) -> bytes:
+@rc_context(figure_style.RC)
+def draw_deletion_test(runs: Sequence[RunScores], trained: TrainedModel) -> bytes:
     """UA against the share of hidden cells, and the drops beyond the controls'; PNG."""
-    with rc_context(figure_style.RC):
-        figure = Figure(figsize=(9.6, 4.6), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        _draw_ua(left, runs, num_classes)
-        _draw_drops(right, runs)
-        for axes in (left, right):
-            axes.spines[["top", "right"]].set_visible(False)
-        figure.suptitle(title, fontsize=10.5, color=figure_style.INK)
-        return figure_style.png(figure)
+    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    _draw_ua(left, runs, len(trained.classes))
+    _draw_drops(right, runs)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    title = "deletion test: UA when cells of the attention grid are hidden"
+    return finish(figure, f"{trained.description()}\n{title}")
 
 
 def _draw_ua(axes, runs: Sequence[RunScores], num_classes: int) -> None:
     shares = [0.0, *deletion.SHARES]
     for condition, style in _STYLES.items():
-        values = np.array(
-            [
-                [run.plain, *(run.mean_ua(condition, s) for s in deletion.SHARES)]
-                for run in runs
-            ]
-        )
+        values = np.array([[run.plain, *run.curve(condition)] for run in runs])
         mean = values.mean(axis=0)
         axes.plot(shares, mean, **style, lw=1.8, ms=5, label=condition)
         # Two bands alone: five of them would hide one another.
@@ -83,8 +77,8 @@ def _draw_drops(axes, runs: Sequence[RunScores]) -> None:
     rng = np.random.default_rng(0)  # spreads dots that would cover one another
     for offset, control in ((-0.17, deletion.RANDOM), (0.17, deletion.OTHER)):
         style = _STYLES[control]
-        for i, share in enumerate(deletion.SHARES):
-            drops = 100 * np.array([run.drop_beyond(control, [share]) for run in runs])
+        by_share = 100 * np.transpose([run.drops_beyond(control) for run in runs])
+        for i, drops in enumerate(by_share):
             spread = rng.uniform(-0.07, 0.07, len(drops))
             dots = {"color": style["color"], "marker": style["marker"], "ls": ""}
             label = f"beyond {control}" if i == 0 else None
@@ -101,27 +95,26 @@ def _draw_drops(axes, runs: Sequence[RunScores]) -> None:
     axes.legend(frameon=False, fontsize=8.5, **title)
 
 
-def draw_classes(
-    class_maps: ClassMaps, names: Sequence[str], spec: FeatureSpec, title: str
-) -> bytes:
+@rc_context(figure_style.RC)
+def draw_classes(class_maps: ClassMaps, trained: TrainedModel) -> bytes:
     """Mean features, attention and saliency of every true class; PNG."""
     shown = [k for k, count in enumerate(class_maps.utterances) if count]
     means = [class_maps.means(k) for k in shown]
     rows = [row for row in _LABELS if row in means[0]]
-    with rc_context(figure_style.RC):
-        size = (2.2 + 2.1 * len(shown), 1.5 + 1.9 * len(rows))
-        figure = Figure(figsize=size, layout="constrained")
-        grid = figure.subplots(len(rows), len(shown), squeeze=False, sharex=True)
-        for axes_row, row in zip(grid, rows, strict=True):
-            values = np.stack([x[row] for x in means])
-            _draw_class_row(axes_row, row, values, class_maps.bands, spec)
-        for axes in grid[-1]:
-            axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
-        for axes, k in zip(grid[0], shown, strict=True):
-            axes.set_title(f"{names[k]} (n = {class_maps.utterances[k]})", fontsize=10)
-        figure.supxlabel("time, as a share of the utterance", fontsize=10)
-        figure.suptitle(title, fontsize=10.5, color=figure_style.INK)
-        return figure_style.png(figure)
+    size = (2.2 + 2.1 * len(shown), 1.5 + 1.9 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(rows), len(shown), squeeze=False, sharex=True)
+    for axes_row, row in zip(grid, rows, strict=True):
+        values = np.stack([x[row] for x in means])
+        _draw_class_row(axes_row, row, values, class_maps.bands, trained.spec)
+    for axes in grid[-1]:
+        axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+    for axes, k in zip(grid[0], shown, strict=True):
+        count = class_maps.utterances[k]
+        axes.set_title(f"{trained.classes[k]} (n = {count})", fontsize=10)
+    figure.supxlabel("time, as a share of the utterance", fontsize=10)
+    title = "means over the test utterances of each true class, each run's own"
+    return finish(figure, f"{trained.description()}\n{title}")
 
 
 def _draw_class_row(axes_row, row: str, values: np.ndarray, bands, spec) -> None:

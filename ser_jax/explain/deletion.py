@@ -8,7 +8,7 @@ the input changes: the model recomputes its attention on what is left.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -54,16 +54,13 @@ class RunScores:
         """UA under a condition, the mean over its draws."""
         return float(np.mean(self.hidden[condition, share]))
 
-    def drop_beyond(self, control: str, shares: Sequence[float] = SHARES) -> float:
-        """Drop of UA by the most attended cells less that by a control's cells.
+    def curve(self, condition: str) -> np.ndarray:
+        """`mean_ua` at each of SHARES."""
+        return np.array([self.mean_ua(condition, share) for share in SHARES])
 
-        Averaged over the shares.
-        """
-        differences = [
-            self.mean_ua(control, share) - self.mean_ua(ATTENDED, share)
-            for share in shares
-        ]
-        return float(np.mean(differences))
+    def drops_beyond(self, control: str) -> np.ndarray:
+        """Drop of UA by the most attended cells less that by a control's, by share."""
+        return self.curve(control) - self.curve(ATTENDED)
 
 
 def hidden_cells(

@@ -1,9 +1,7 @@
 """The deletion test's result as a table, JSON, CSV and a sentence."""
 
-import csv
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from tabulate import tabulate
@@ -18,7 +16,13 @@ _DESCRIPTIONS = {
     deletion.OTHER: "what another recording attends to, likewise",
     deletion.LEAST: "the least attended cells",
 }
-_CONTROLS = (deletion.RANDOM, deletion.OTHER, deletion.LEAST)
+# What deletion.json calls the drop beyond each control's.
+_CONTROLS = {
+    deletion.RANDOM: "drop_beyond_random",
+    deletion.OTHER: "drop_beyond_another_recordings",
+    deletion.LEAST: "drop_beyond_least_attended",
+}
+COLUMNS = ("fold", "seed", "condition", "share", "draw", "ua", "drop", "stamps")
 
 
 def summarise(runs: Sequence[RunScores], provenance: dict) -> dict:
@@ -27,17 +31,6 @@ def summarise(runs: Sequence[RunScores], provenance: dict) -> dict:
     UA and drops are fractions in [0, 1]. `drop_beyond_random` is the drop of the most
     attended cells less the mean drop of random ones, run by run.
     """
-    cases = [(c, share) for share in deletion.SHARES for c in deletion.CONDITIONS]
-    beyond = {
-        control: [
-            {
-                "share": share,
-                **_spread([run.drop_beyond(control, [share]) for run in runs]),
-            }
-            for share in deletion.SHARES
-        ]
-        for control in _CONTROLS
-    }
     return {
         "format": 1,
         **{key: provenance[key] for key in ("model", "corpus", "stamps", "workdir")},
@@ -45,24 +38,17 @@ def summarise(runs: Sequence[RunScores], provenance: dict) -> dict:
         "shares": list(deletion.SHARES),
         "draws": deletion.DRAWS,
         "ua": _spread([run.plain for run in runs]),
-        "runs": [_run(run, cases) for run in runs],
-        "rows": [_row(runs, condition, share) for condition, share in cases],
-        "drop_beyond_random": beyond[deletion.RANDOM],
-        "drop_beyond_another_recordings": beyond[deletion.OTHER],
-        "drop_beyond_least_attended": beyond[deletion.LEAST],
+        "runs": [_run(run) for run in runs],
+        "rows": [_row(runs, *case) for case in runs[0].hidden],
+        **{key: _beyond(runs, control) for control, key in _CONTROLS.items()},
         "conclusion": conclude(runs),
     }
 
 
-def _run(run: RunScores, cases) -> dict:
+def _run(run: RunScores) -> dict:
     hidden = [
-        {
-            "condition": condition,
-            "share": share,
-            "ua": run.mean_ua(condition, share),
-            "draws": run.hidden[condition, share],
-        }
-        for condition, share in cases
+        {"condition": case[0], "share": case[1], "ua": run.mean_ua(*case), "draws": ua}
+        for case, ua in run.hidden.items()
     ]
     return {
         "fold": run.fold,
@@ -75,16 +61,21 @@ def _run(run: RunScores, cases) -> dict:
 
 
 def _row(runs: Sequence[RunScores], condition: str, share: float) -> dict:
-    ua = [run.mean_ua(condition, share) for run in runs]
-    drops = [run.plain - x for run, x in zip(runs, ua, strict=True)]
-    std_over_draws = [np.std(run.hidden[condition, share]) for run in runs]
     return {
         "condition": condition,
         "share": share,
-        "ua": _spread(ua),
-        "drop": _spread(drops),
-        "std_over_draws": float(np.mean(std_over_draws)),
+        "ua": _spread([run.mean_ua(condition, share) for run in runs]),
+        "drop": _spread([run.plain - run.mean_ua(condition, share) for run in runs]),
+        "std_over_draws": np.mean(
+            [np.std(run.hidden[condition, share]) for run in runs]
+        ),
     }
+
+
+def _beyond(runs: Sequence[RunScores], control: str) -> list[dict]:
+    drops = np.transpose([run.drops_beyond(control) for run in runs])
+    by_share = zip(deletion.SHARES, drops, strict=True)
+    return [{"share": share, **_spread(values)} for share, values in by_share]
 
 
 def _spread(values: list[float]) -> dict:
@@ -99,7 +90,7 @@ def conclude(runs: Sequence[RunScores]) -> str:
     less that of as many others, averaged over the shares; it counts if its mean over
     runs is two standard errors or more from 0.
     """
-    drops = [[run.drop_beyond(control) for run in runs] for control in _CONTROLS]
+    drops = [[run.drops_beyond(x).mean() for run in runs] for x in _CONTROLS]
     random, other, least = map(_points, drops)
     shares = ", ".join(f"{share:.0%}" for share in deletion.SHARES)
     text = (
@@ -164,13 +155,13 @@ def make_table(runs: Sequence[RunScores], provenance: dict) -> str:
     )
     rows = [["nothing", _percent([run.plain for run in runs])]]
     for condition, text in _DESCRIPTIONS.items():
-        columns = [[run.mean_ua(condition, s) for run in runs] for s in deletion.SHARES]
-        rows.append([text, *map(_percent, columns)])
+        by_share = np.transpose([run.curve(condition) for run in runs])
+        rows.append([text, *map(_percent, by_share)])
     rows.append(["Drop beyond random cells, per run (points of UA):"])
     for run in runs:
         name = f"{run.fold}, seed {run.seed} (n = {run.utterances}, UA {run.plain:.1%})"
-        drops = [run.drop_beyond(deletion.RANDOM, [s]) for s in deletion.SHARES]
-        rows.append([name, *(f"{100 * drop:+.1f}" for drop in drops)])
+        drops = 100 * run.drops_beyond(deletion.RANDOM)
+        rows.append([name, *(f"{drop:+.1f}" for drop in drops)])
     table = tabulate(
         rows,
         headers=["hidden", *(f"{share:.0%} hidden" for share in deletion.SHARES)],
@@ -187,19 +178,12 @@ def _percent(values: list[float]) -> str:
     return f"{100 * np.mean(values):5.1f}{spread}"
 
 
-def format_csv(runs: Sequence[RunScores], stamps: Sequence[str] = ()) -> bytes:
-    """One row per run, condition, share and draw; share 0 is nothing hidden."""
+def csv_rows(runs: Sequence[RunScores], stamps: Sequence[str] = ()) -> Iterator[tuple]:
+    """Rows of deletion.csv: per run, condition, share (0: nothing hidden) and draw."""
     stamp = "; ".join(stamps)
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["fold", "seed", "condition", "share", "draw", "ua", "drop", "stamps"]
-    )
     for run in runs:
-        own = run.fold, run.seed
-        writer.writerow([*own, "nothing", 0, 0, f"{run.plain:.6f}", 0, stamp])
-        for (condition, share), draws in run.hidden.items():
+        yield run.fold, run.seed, "nothing", 0, 0, f"{run.plain:.6f}", 0, stamp
+        for case, draws in run.hidden.items():
             for draw, ua in enumerate(draws):
                 scores = f"{ua:.6f}", f"{run.plain - ua:.6f}"
-                writer.writerow([*own, condition, share, draw, *scores, stamp])
-    return out.getvalue().encode()
+                yield run.fold, run.seed, *case, draw, *scores, stamp

@@ -1,6 +1,5 @@
 """The command `explain`: figures of what a trained model attends to."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,20 +7,14 @@ from etils import epath
 from tqdm import tqdm
 
 from ser_jax.errors import InputError
-from ser_jax.explain import (
-    corpus,
-    corpus_figure,
-    corpus_segments,
-    deletion_report,
-    recording_figure,
-)
+from ser_jax.explain import corpus, corpus_figure, deletion_report, recording_figure
 from ser_jax.explain import recording as recording_lib
 from ser_jax.explain.explainer import Explainer
 from ser_jax.features.audio import AudioError
 from ser_jax.predict import outputs, sources, trained_model
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.trained_model import TrainedModel
-from ser_jax.workdir.files import write_atomically
+from ser_jax.workdir import files
 
 
 def explain_files(
@@ -67,7 +60,9 @@ def explain_files(
         stem = outputs.unique_name(Path(source.name).stem, taken)
         path = folder / f"{stem}.explain.png"
         title = _title(source.name, explanation, trained)
-        write_atomically(path, recording_figure.draw(explanation, trained.spec, title))
+        files.write_atomically(
+            path, recording_figure.draw(explanation, trained.spec, title)
+        )
         attends = attends or explanation.attends
         answer = explanation.answer
         share = answer.probabilities.max()
@@ -100,7 +95,7 @@ def explain_corpus(
     """
     trained = trained_model.load(workdir, run)
     explainer = Explainer(trained)
-    segments = corpus_segments.CorpusSegments(trained, data)
+    segments = corpus.CorpusSegments(trained, data)
     first = next(segments.batches(0), None)
     if first is None or not explainer.explain(0, first).maps:
         return _does_not_attend(trained) + " There is nothing to delete by attention."
@@ -108,27 +103,16 @@ def explain_corpus(
     folder = outputs.make_folder(out or epath.Path(workdir) / "explain")
     runs, class_maps = corpus.explain(explainer, segments)
     summary = deletion_report.summarise(runs, trained.provenance)
-    title = trained.description()
-    for name, content in {
-        "deletion.json": json.dumps(summary, indent=1).encode(),
-        "deletion.csv": deletion_report.format_csv(runs, trained.provenance["stamps"]),
-        "deletion.png": corpus_figure.draw_deletion_test(
-            runs,
-            f"{title}\ndeletion test: UA when cells of the attention grid are hidden",
-            len(trained.classes),
-        ),
-        "classes.png": corpus_figure.draw_classes(
-            class_maps,
-            trained.classes,
-            trained.spec,
-            f"{title}\nmeans over the test utterances of each true class, each run's own",
-        ),
-    }.items():
-        write_atomically(folder / name, content)
-    files = "deletion.json, deletion.csv, deletion.png and classes.png"
-    return (
-        f"{deletion_report.make_table(runs, trained.provenance)}\n{files} in {folder}/"
-    )
+    files.write_json(folder / "deletion.json", summary)
+    rows = deletion_report.csv_rows(runs, trained.provenance["stamps"])
+    files.write_csv(folder / "deletion.csv", deletion_report.COLUMNS, rows)
+    figure = corpus_figure.draw_deletion_test(runs, trained)
+    files.write_atomically(folder / "deletion.png", figure)
+    figure = corpus_figure.draw_classes(class_maps, trained)
+    files.write_atomically(folder / "classes.png", figure)
+    table = deletion_report.make_table(runs, trained.provenance)
+    names = "deletion.json, deletion.csv, deletion.png and classes.png"
+    return f"{table}\n{names} in {folder}/"
 
 
 def _does_not_attend(trained: TrainedModel) -> str:
@@ -140,11 +124,11 @@ def _title(
 ) -> str:
     """The three likeliest classes, the model, and the stamps of its training."""
     probabilities = explanation.answer.probabilities
-    likeliest = [
-        f"{trained.classes[k]} {probabilities[k]:.0%}"
-        for k in probabilities.argsort()[::-1][:3]
-    ]
-    lines = [f"{Path(name).name}: {', '.join(likeliest)}"]
+    likeliest = probabilities.argsort()[::-1][:3]
+    shares = ", ".join(
+        f"{trained.classes[k]} {probabilities[k]:.0%}" for k in likeliest
+    )
+    lines = [f"{Path(name).name}: {shares}"]
     lines.append(f"{trained.description()}; {trained.provenance['workdir']}")
     if not explanation.attends:
         lines.append("it does not attend")

@@ -24,6 +24,7 @@ _TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000)
 _NO_SEGMENT = "#bdbdbd"
 
 
+@rc_context(figure_style.RC)
 def draw(explanation: RecordingExplanation, spec: FeatureSpec, title: str) -> bytes:
     """The figure of one recording, as PNG.
 
@@ -38,23 +39,26 @@ def draw(explanation: RecordingExplanation, spec: FeatureSpec, title: str) -> by
     above = sum(heights) + 0.35 * len(heights) + 1.1
     width = float(np.clip(6.5 + 0.9 * seconds[1], 8.5, 18))
     ratios = [above, below] if below else [above]
-    with rc_context(figure_style.RC):
-        figure = Figure(figsize=(width, above + below), layout="constrained")
-        parts = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)
-        column = parts[0, 0].subplots(
-            len(heights), 1, squeeze=False, height_ratios=heights
-        )[:, 0]
-        for axes, draw_panel in zip(column, panels, strict=True):
-            draw_panel(axes)
-        timed = column[:-1] if explanation.words else column
-        for axes in timed:
-            axes.set_xlim(*seconds)
-            axes.tick_params(labelbottom=axes is timed[-1])
-        timed[-1].set_xlabel("time (s)")
-        if below:
-            _draw_small_maps(parts[1, 0], explanation.attention, spec, shape)
-        figure.suptitle(title, fontsize=10.5, color=figure_style.INK)
-        return figure_style.png(figure)
+    figure = Figure(figsize=(width, above + below), layout="constrained")
+    parts = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)
+    stack = {"squeeze": False, "height_ratios": heights}
+    column = parts[0, 0].subplots(len(heights), 1, **stack)[:, 0]
+    for axes, draw_panel in zip(column, panels, strict=True):
+        draw_panel(axes)
+    timed = column[:-1] if explanation.words else column
+    for axes in timed:
+        axes.set_xlim(*seconds)
+        axes.tick_params(labelbottom=axes is timed[-1])
+    timed[-1].set_xlabel("time (s)")
+    if below:
+        _draw_small_maps(parts[1, 0], explanation.attention, spec, shape)
+    return finish(figure, title)
+
+
+def finish(figure: Figure, title: str) -> bytes:
+    """Adds the title, and makes a PNG of a figure."""
+    figure.suptitle(title, fontsize=10.5, color=figure_style.INK)
+    return figure_style.png(figure)
 
 
 def _panels(
@@ -132,15 +136,12 @@ def draw_map(axes, spec, times, bands, values, scale: dict, ticks: int = 12):
     return image
 
 
-def _band_label(spec: FeatureSpec) -> str:
-    return "MFCC (index)" if spec.kind == "mfcc" else "frequency (kHz)"
-
-
 def _set_band_axis(axes, spec: FeatureSpec, ticks: int) -> None:
     """Ticks and label of a y axis that counts bands."""
-    axes.set_ylabel(_band_label(spec))
     axes.set_ylim(0, spec.num_bands)
+    axes.set_ylabel("frequency (kHz)")
     if spec.kind == "mfcc":
+        axes.set_ylabel("MFCC (index)")
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         return
     if spec.kind == "spectrogram":
@@ -218,19 +219,20 @@ def _draw_small_maps(figure, attention: Attention, spec, shape) -> None:
     for axes, name in zip(grid.ravel(), attention.maps, strict=False):
         own = attention.maps[name]
         image = draw_map(axes, spec, times, attention.bands, own, scale, ticks=5)
+        figure.supylabel(axes.get_ylabel(), fontsize=9)
         axes.set_ylabel("")
         share = f"{attention.shares[name]:.0%}"
         axes.set_title(f"{name.replace('x', ' × ')}: {share}", fontsize=9)
     for axes in grid[-1]:
         axes.set_xlabel("time (s)", fontsize=9)
-    per_area = _is_per_area(attention)
-    what = "area size (height × width in cells)" if per_area else "head"
+    what = "head"
+    if _is_per_area(attention):
+        what = "area size (height × width in cells)"
     figure.suptitle(
         f"Each {what} alone, with its share of the attention. One scale, each map's "
         "mean is 1.",
         fontsize=9.5,
     )
-    figure.supylabel(_band_label(spec), fontsize=9)
     add_color_bar(grid, image, values, "× even")
 
 

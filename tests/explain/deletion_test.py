@@ -119,8 +119,8 @@ def test_losing_the_cell_that_decides_costs_what_random_cells_do_not():
     assert summary["drop_beyond_random"][0]["mean"] > 0.4
     table = deletion_report.make_table(runs, trained.provenance)
     assert "paper mode" in table and "100.0 ±  0.0" in table
-    lines = deletion_report.format_csv(runs).decode().splitlines()
-    assert len(lines) == 1 + 2 * (1 + len(deletion.CASES))
+    rows = list(deletion_report.csv_rows(runs))
+    assert len(rows) == 2 * (1 + len(deletion.CASES))
     attention = class_maps.means(0)["attention"]
     assert class_maps.utterances == [40, 40] and attention.shape == (5, 60)
     hot = np.flatnonzero(np.nanmax(attention, axis=1) == np.nanmax(attention))

@@ -16,7 +16,7 @@ from ser_jax import figure_style
 from ser_jax.errors import InputError
 from ser_jax.explain import explain, recording_figure
 from ser_jax.explain import recording as recording_lib
-from ser_jax.explain.corpus_segments import CorpusSegments
+from ser_jax.explain.corpus import CorpusSegments
 from ser_jax.explain.explainer import Explainer
 from ser_jax.features.spec import RECIPES
 from ser_jax.predict import trained_model
