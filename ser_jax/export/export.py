@@ -64,9 +64,8 @@ def export(
         write_atomically(out, content)
         write_atomically(out.parent / f"{out.name}.json", text.encode())
     except OSError as error:
-        raise InputError(f"--out: expected a file that can be written; {error}.") from (
-            error
-        )
+        problem = f"--out: expected a file that can be written; {error}."
+        raise InputError(problem) from error
     return (
         f"{trained.description()}\nWrote {out} ({len(content) / 1e6:.1f} MB) and its "
         f"card {out.name}.json.\n{line}"

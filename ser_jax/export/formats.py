@@ -128,10 +128,8 @@ def tflite(trained: TrainedModel, num_samples: int) -> bytes:
     with context:
         module = ir.Module.parse(lowered.as_text())
         functions = {x.attributes["sym_name"].value: x for x in module.body.operations}
-        main = functions["main"]
-        converter.set_signature(
-            main.operation, "serving_default", list(INPUTS), list(OUTPUTS)
-        )
+        signature = ("serving_default", list(INPUTS), list(OUTPUTS))
+        converter.set_signature(functions["main"].operation, *signature)
         converter.run_convert_to_tfl_passes(
             module, passmanager.PassManager(), converter.ConvertToTFLConfig()
         )

@@ -1,6 +1,6 @@
 """Several trainings side by side as a document: scores, protocols, what differs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -128,12 +128,17 @@ def _protocols(trainings):
 
 def _differences(trainings, paired):
     blocks = [_incomparable(trainings, paired)]
-    rows = _config_differences([training.config for training in trainings])
+    configs = [flatten(training.config) for training in trainings]
     without = [code(training.name) for training in trainings if not training.config]
-    if rows:
-        header = ("key", *(code(training.name) for training in trainings))
+    rows = [("key", *(code(training.name) for training in trainings))]
+    # Models and versions have keys of their own, which nothing here could answer.
+    for key in sorted(set.intersection(*map(set, configs)) - SCORELESS):
+        values = [str(config[key]) for config in configs]
+        if len(set(values)) > 1 and not key.startswith("published."):
+            rows.append((key, *values))
+    if len(rows) > 1:
         caption = "Config keys whose values differ"
-        blocks.append(Table([header, *rows], caption, words=len(header)))
+        blocks.append(Table(rows, caption, words=len(rows[0])))
     elif not without:
         blocks.append("No config key that all have differs.")
     if len({training.results["model"] for training in trainings}) > 1:
@@ -157,18 +162,6 @@ def _incomparable(trainings, paired) -> list[str]:
     if lines:
         lines.insert(0, "The scores are not comparable where these differ:")
     return [*lines, TEXTS["comparison"]["same_tests" if paired else "other_tests"]]
-
-
-def _config_differences(configs: Sequence[Mapping]) -> list[tuple[str, ...]]:
-    """(key, values) where values differ."""
-    flat = [flatten(config) for config in configs]
-    rows = []
-    # Models and versions have keys of their own, which nothing here could answer.
-    for key in sorted(set.intersection(*map(set, flat)) - SCORELESS):
-        values = [str(config[key]) for config in flat]
-        if len(set(values)) > 1 and not key.startswith("published."):
-            rows.append((key, *values))
-    return rows
 
 
 def _pairs(trainings):

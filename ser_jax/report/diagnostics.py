@@ -67,10 +67,9 @@ def mistakes(training: WorkdirContents) -> list:
     if training.recordings:
         names = [record.utterance for record, _, _ in worst]
         sounds = clips.clips(names, training.recordings)
-        heard = plural(sum(bool(cell.uri) for cell in sounds), "recording")
-        about = TEXTS["mistakes"]["heard"].format(heard)
-        if not any(cell.uri for cell in sounds):
-            about = TEXTS["mistakes"]["unheard"]
+        heard = sum(bool(cell.uri) for cell in sounds)
+        about = TEXTS["mistakes"]["heard" if heard else "unheard"]
+        about = about.format(plural(heard, "recording"))
     header = ("utterance", "true", "decided", "listen")
     others = ("p decided %", "p true %", "duration, s", "speaker", "fold, seed")
     rows = [(*header, *others)]

@@ -112,8 +112,8 @@ def confusion(results: Mapping) -> Figure:
         axes.text(column, row - 0.1, f"{share:.0%}", size=12, weight=weight, **style)
         axes.text(column, row + 0.2, str(counts[row, column]), size=8.5, **style)
     _name_classes(axes, results["classes"], support)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    percent = PercentFormatter(1.0)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, format=percent)
     bar.outline.set_visible(False)
     bar.set_label("share of the true class (diagonal: recall)")
     ua, wa = metrics.unweighted_accuracy(counts), metrics.weighted_accuracy(counts)
@@ -159,10 +159,9 @@ def scores(rows: Sequence[tuple], axis: str, reference: str = "") -> Figure:
         axes.plot([], [], "|", ms=12, mew=3, color=VERMILION, label=reference)
     for number, row in enumerate(rows):
         _draw_scores(axes, -number, *row)
-    axes.set_ylim(0.4 - len(rows), 0.85)
+    axes.set(xlabel=axis, ylim=(0.4 - len(rows), 0.85))
     axes.yaxis.set_visible(False)
     axes.grid(axis="x")
-    axes.set_xlabel(axis)
     _finish(figure, axes, axes.xaxis)
     return figure
 
@@ -172,15 +171,16 @@ def durations(bins: Sequence[tuple[float, float, float, float]]) -> Figure:
     """UA and WA by duration; `bins`: shortest and longest in seconds, UA, WA."""
     figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot([], [], lw=3, color=BLUE, label="UA")
-    axes.plot([], [], lw=3, color=VERMILION, ls=_DOTTED, label="WA")
+    line = {"lw": 3, "color": BLUE}
+    dots = {"lw": 3, "color": VERMILION, "ls": _DOTTED}
+    axes.plot([], [], label="UA", **line)
+    axes.plot([], [], label="WA", **dots)
     longest_s = max(high for _, high, _, _ in bins)
     room_s = longest_s / 150  # recordings of one length would be no line at all
     for low, high, ua, wa in bins:
         ends, lengths = (low - room_s, high + room_s), f"{low:.2f} to {high:.2f} s"
-        dots = {"lw": 3, "color": VERMILION, "ls": _DOTTED}
         _plot(axes, ends, (wa, wa), f"{lengths}: WA {wa:.2%}", **dots)
-        _plot(axes, ends, (ua, ua), f"{lengths}: UA {ua:.2%}", lw=3, color=BLUE)
+        _plot(axes, ends, (ua, ua), f"{lengths}: UA {ua:.2%}", **line)
     axes.set(xlabel="duration, s", title="score, %", xlim=(0, longest_s or 1))
     _finish(figure, axes, axes.yaxis)
     return figure

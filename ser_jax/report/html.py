@@ -6,7 +6,6 @@ figures arrive as elements, escaped by `figures.svg`.
 """
 
 import base64
-import functools
 import hashlib
 import re
 from importlib import resources
@@ -30,7 +29,15 @@ def render(document: Document) -> str:
         f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    return _template().render(
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_file),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,  # a wrong field fails, not an empty page
+    )
+    environment.filters |= {"inline": inline, "cell": cell}
+    return environment.get_template("report.html.jinja").render(
         document=document, policy=policy, style=Markup(style), script=Markup(script)
     )
 
@@ -52,19 +59,6 @@ def cell(value) -> Markup:
     """A cell of a table: all of it `code`, or as it is."""
     match = re.fullmatch("`([^`]*)`", str(value))
     return Markup("<code>{}</code>").format(match[1]) if match else escape(value)
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_file),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,  # a wrong field fails, not an empty page
-    )
-    environment.filters |= {"inline": inline, "cell": cell}
-    return environment.get_template("report.html.jinja")
 
 
 def _file(name: str) -> str:

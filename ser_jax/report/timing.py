@@ -1,5 +1,6 @@
 """Where a job's time and memory went, in words: for the terminal and the report."""
 
+import re
 import textwrap
 from collections.abc import Mapping
 
@@ -12,20 +13,20 @@ def rows(results: Mapping) -> list[tuple[str, str, str, str]]:
     """Part, what it is, seconds, share of the total; the last row is the total."""
     seconds = _ordered(results)
     total = max(sum(seconds.values()), 1e-9)  # a job that only reports takes none
-    table = [
-        (_name(part), PARTS.get(part, ""), f"{spent:.1f}", f"{spent / total:.0%}")
-        for part, spent in seconds.items()
-    ]
+    table = []
+    for part, spent in seconds.items():
+        name, share = part.replace("_", " "), f"{spent / total:.0%}"
+        table.append((name, PARTS.get(part, ""), f"{spent:.1f}", share))
     return [*table, ("total", "", f"{total:.1f}", "100%")]
 
 
 def summary(results: Mapping) -> str:
     """The same as text of a few lines; leaves out what rounds to nothing."""
     seconds = _ordered(results)
-    parts = [f"{_name(part)} {s:.1f}" for part, s in seconds.items() if s >= 0.05]
+    parts = [f"{part} {s:.1f}" for part, s in seconds.items() if s >= 0.05]
     text = f"time [s]: {', '.join(parts)}; total {sum(seconds.values()):.1f}"
     # Lines break behind commas only, never between a part and its number.
-    text = text.replace(" ", "\xa0").replace(",\xa0", ", ")
+    text = re.sub("(?<!,) |_", "\xa0", text)
     lines = textwrap.wrap(text, 79, subsequent_indent="  ")
     return "\n".join([*lines, *start_up(results)]).replace("\xa0", " ")
 
@@ -64,7 +65,3 @@ def _ordered(results: Mapping) -> dict[str, float]:
     seconds = {k: v for k, v in results["seconds"].items() if v is not None}
     seconds.pop("total", None)  # is recomputed: parts and total must agree
     return {k: seconds[k] for k in [*PARTS, *seconds] if k in seconds}
-
-
-def _name(part: str) -> str:
-    return part.replace("_", " ")

@@ -45,17 +45,6 @@ def vote(posteriors, utterance, num_utterances: int, rule: str = "mean") -> np.n
     """
     posteriors = np.asarray(posteriors, np.float64)
     utterance = np.asarray(utterance)
-    _check(posteriors, utterance, rule)
-    remedy = "leave padding segments out"
-    utterance = metrics.check_indices("utterance", utterance, num_utterances, remedy)
-    voted = np.zeros((num_utterances, posteriors.shape[1]))
-    getattr(np, RULES[rule].ufunc).at(voted, utterance, posteriors)
-    count = np.bincount(utterance, minlength=num_utterances)
-    total = RULES[rule].total(voted, count)[:, None]
-    return np.divide(voted, total, out=np.full_like(voted, np.nan), where=total > 0)
-
-
-def _check(posteriors, utterance, rule):
     if rule not in RULES:
         raise ValueError(f"expected segment.vote of {', '.join(RULES)}; got {rule!r}")
     if posteriors.ndim != 2 or utterance.shape != posteriors.shape[:1]:
@@ -68,3 +57,10 @@ def _check(posteriors, utterance, rule):
             "expected finite posteriors that are not negative, got others; pass "
             "softmax outputs, not logits"
         )
+    remedy = "leave padding segments out"
+    utterance = metrics.check_indices("utterance", utterance, num_utterances, remedy)
+    voted = np.zeros((num_utterances, posteriors.shape[1]))
+    getattr(np, RULES[rule].ufunc).at(voted, utterance, posteriors)
+    count = np.bincount(utterance, minlength=num_utterances)
+    total = RULES[rule].total(voted, count)[:, None]
+    return np.divide(voted, total, out=np.full_like(voted, np.nan), where=total > 0)
