@@ -101,7 +101,7 @@ def make(name: str, tones: Path, datasets: str, folder: Path) -> None:
 def evaluate_untrained(config, folder: Path) -> None:
     """All that a training leaves, with the weights it would start from."""
     workdir = Workdir(folder)
-    workdir.claim(config.to_dict(), ["python", "run.py"])
+    workdir.claim(config.to_dict())
     experiment = experiment_lib.prepare(config)
     trainer = Trainer(config, experiment)
     records = [RunRecord(best_epoch=1, active=False) for _ in experiment.runs]

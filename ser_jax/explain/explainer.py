@@ -1,13 +1,12 @@
 """Posteriors, attention maps and saliency of segments, from every run of a workdir."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+from flax import nnx, struct
 from jaxtyping import Array, Float
 
 from ser_jax.layers.attention_grid import AttentionMaps
@@ -17,7 +16,7 @@ from ser_jax.predict.trained_model import TrainedModel
 PREDICTED = -1  # as a target: the most probable class of each segment
 
 
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class SegmentBatch:
     """Segments of one or more utterances, filled up to a fixed batch size."""
 
@@ -27,7 +26,7 @@ class SegmentBatch:
     utterance: np.ndarray  # int [B], index of the utterance
     count: int  # of segments; later rows only fill the batch
     # `words`, `word_mask`, `speaker_embedding`, if the model reads them
-    side_inputs: Mapping[str, np.ndarray]
+    side_inputs: dict[str, np.ndarray]
 
 
 class Explanation(NamedTuple):
@@ -61,7 +60,7 @@ class Explainer:
         `hidden` is true where the normalised input is replaced by its mean, 0: `frames`
         [B, T, F] or `words` [B, L].
         """
-        return np.asarray(self._posteriors(self._runs[r], _arrays(batch), hidden or {}))
+        return np.asarray(self._posteriors(self._runs[r], batch, hidden or {}))
 
     def explain(
         self, r: int, batch: SegmentBatch, target: int = PREDICTED
@@ -69,32 +68,27 @@ class Explainer:
         """Explains run number r; `target` is the class whose logit is differentiated."""
         # The target is traced, so that another class needs no second compilation.
         target = np.int32(target)
-        return jax.device_get(self._explanation(self._runs[r], _arrays(batch), target))
+        return jax.device_get(self._explanation(self._runs[r], batch, target))
 
-    def _model_and_inputs(self, run, arrays):
-        (weights, mean, std), (frames, num_frames, side_inputs) = run, arrays
-        data = self.trained.config.data
-        inputs = forward.model_inputs(frames, num_frames, mean, std, data)
-        return self.trained.merge(weights), inputs | side_inputs
+    def _model_and_inputs(self, run, batch: SegmentBatch):
+        (weights, mean, std), data = run, self.trained.config.data
+        inputs = forward.model_inputs(batch.frames, batch.num_frames, mean, std, data)
+        return self.trained.merge(weights), inputs | batch.side_inputs
 
-    def _compute_posteriors(self, run, arrays, hidden):
-        model, inputs = self._model_and_inputs(run, arrays)
+    def _compute_posteriors(self, run, batch, hidden):
+        model, inputs = self._model_and_inputs(run, batch)
         for name, cells in hidden.items():
             inputs[name] = jnp.where(cells[..., None], 0.0, inputs[name])
         return forward.posteriors(model, inputs)
 
-    def _compute_explanation(self, run, arrays, target):
-        model, inputs = self._model_and_inputs(run, arrays)
+    def _compute_explanation(self, run, batch, target):
+        model, inputs = self._model_and_inputs(run, batch)
         logits, maps = logits_and_maps(model, inputs)
         target = jnp.where(target < 0, jnp.argmax(logits, axis=1), target)
         slopes = saliency(model, inputs, target)
         return Explanation(
             forward.probabilities(logits), maps, slopes, inputs["frames"][..., 0]
         )
-
-
-def _arrays(batch: SegmentBatch) -> tuple:
-    return batch.frames, batch.num_frames, dict(batch.side_inputs)
 
 
 def logits_and_maps(

@@ -79,24 +79,18 @@ class MeanMaps:
 
     def __init__(self, columns: int):
         self.columns = columns
-        self._sums: dict[str, np.ndarray] = {}
-        self._counts: dict[str, np.ndarray] = {}
+        self._sums, self._counts = {}, {}  # [columns, rows] and [columns] by name
 
     def add(self, name: str, values: np.ndarray, at: np.ndarray) -> None:
         """Adds values [rows, n] to the columns `at` [n], which may repeat."""
-        if name not in self._sums:
-            self._sums[name] = np.zeros((self.columns, len(values)))
-            self._counts[name] = np.zeros(self.columns)
-        np.add.at(self._sums[name], at, values.T)
-        np.add.at(self._counts[name], at, 1)
+        sums = self._sums.setdefault(name, np.zeros((self.columns, len(values))))
+        np.add.at(sums, at, values.T)
+        np.add.at(self._counts.setdefault(name, np.zeros(self.columns)), at, 1)
 
     def means(self) -> dict[str, np.ndarray]:
         """[rows, columns] by name; NaN in columns that nothing was added to."""
-        means = {}
-        for name, total in self._sums.items():
-            count, empty = self._counts[name][:, None], np.full_like(total, np.nan)
-            means[name] = np.divide(total, count, out=empty, where=count > 0).T
-        return means
+        with np.errstate(invalid="ignore"):  # 0 / 0
+            return {k: sums.T / self._counts[k] for k, sums in self._sums.items()}
 
 
 def add_segments(

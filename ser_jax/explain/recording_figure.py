@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ser_jax import figure_style
-from ser_jax.explain.recording import Attention, RecordingExplanation
+from ser_jax.explain.recording import RecordingExplanation
 from ser_jax.features import filters
 from ser_jax.features.spec import FeatureSpec
 
@@ -22,6 +22,7 @@ _SCALES = {"log10": "log10 of power", "ln": "ln of power", "db": "dB"}
 _NAMES = {"logmel": "log-mel", "mfcc": "MFCC", "spectrogram": "spectrogram"}
 _TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000)
 _NO_SEGMENT = "#bdbdbd"
+_AREA = "area "  # of the names of maps of one area size, as in `area 2x3`
 
 
 @rc_context(figure_style.RC)
@@ -34,7 +35,7 @@ def draw(explanation: RecordingExplanation, spec: FeatureSpec, title: str) -> by
     """
     heights, panels = zip(*_panels(explanation, spec), strict=True)
     seconds = _time_edges(spec, explanation.features.shape[1])[[0, -1]]
-    shape = _small_shape(explanation.attention)
+    shape = _small_shape(explanation)
     below = 1.35 * shape[0] + 0.5 if shape[0] else 0.0
     above = sum(heights) + 0.35 * len(heights) + 1.1
     width = float(np.clip(6.5 + 0.9 * seconds[1], 8.5, 18))
@@ -51,7 +52,7 @@ def draw(explanation: RecordingExplanation, spec: FeatureSpec, title: str) -> by
         axes.tick_params(labelbottom=axes is timed[-1])
     timed[-1].set_xlabel("time (s)")
     if below:
-        _draw_small_maps(parts[1, 0], explanation.attention, spec, shape)
+        _draw_small_maps(parts[1, 0], explanation, spec, shape)
     return finish(figure, title)
 
 
@@ -70,13 +71,13 @@ def _panels(
         return lambda axes: _draw_panel(axes, spec, *args)
 
     attention = explanation.attention
-    if attention is not None and attention.over_time:
+    if explanation.over_time:
         yield 1.0, lambda axes: _draw_attention_over_time(axes, attention, spec)
     label = f"{_NAMES[spec.kind]}\n({_SCALES[spec.log]})"
     yield 1.8, panel(explanation.features, "features", label)
-    if attention is not None and not attention.over_time:
+    if explanation.maps and not explanation.over_time:
         label = "attention\n(× even)"
-        yield 1.8, panel(attention.total, "attention", label, attention.bands)
+        yield 1.8, panel(attention, "attention", label, explanation.bands)
     if np.nanmax(explanation.saliency) > 0:
         label = f"saliency of\n{explanation.answer.label} (× mean)"
         yield 1.8, panel(explanation.saliency, "saliency", label)
@@ -91,14 +92,13 @@ def _time_edges(spec: FeatureSpec, frames: int) -> np.ndarray:
     return places / spec.sample_rate_hz
 
 
-def _draw_attention_over_time(axes, attention: Attention, spec: FeatureSpec) -> None:
-    values = attention.total[0]
-    draw_steps(axes, values, _time_edges(spec, len(values)))
+def _draw_attention_over_time(axes, attention: np.ndarray, spec: FeatureSpec) -> None:
+    draw_steps(axes, attention[0], _time_edges(spec, attention.shape[1]))
     right = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
     grey = figure_style.GREY
     axes.text(0.995, 1.03, "even", fontsize=8, color=grey, bbox=box, **right)
-    axes.set_ylim(0, max(1.25, 1.08 * float(np.nanmax(values))))
+    axes.set_ylim(0, max(1.25, 1.08 * float(np.nanmax(attention))))
     axes.set_ylabel("attention\n(× even)")
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -192,41 +192,37 @@ def add_color_bar(axes, image, values: np.ndarray, label: str) -> None:
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.2g}"))
 
 
-def _is_per_area(attention: Attention) -> bool:
-    return next(iter(attention.maps)).startswith("area ")
-
-
-def _small_shape(attention: Attention | None) -> tuple[int, int]:
+def _small_shape(explanation: RecordingExplanation) -> tuple[int, int]:
     """Rows and columns of the small maps: area heights x widths, or four abreast."""
-    if attention is None or attention.over_time or len(attention.maps) < 2:
+    names = list(explanation.maps)
+    if explanation.over_time or len(names) < 2:
         return 0, 0
-    names = list(attention.maps)
-    if _is_per_area(attention):
-        rows = len({name.removeprefix("area ").split("x")[0] for name in names})
+    if names[0].startswith(_AREA):
+        rows = len({name.removeprefix(_AREA).split("x")[0] for name in names})
         return rows, len(names) // rows
     columns = min(4, len(names))
     return -(-len(names) // columns), columns
 
 
-def _draw_small_maps(figure, attention: Attention, spec, shape) -> None:
+def _draw_small_maps(figure, explanation: RecordingExplanation, spec, shape) -> None:
     """One small map per area size or head, each with mean 1, on one scale."""
     grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True)
-    values = np.stack(list(attention.maps.values()))
+    names, shares = list(explanation.maps), explanation.shares
+    values = np.stack([explanation.maps[x] / (shares[x] or 1.0) for x in names])
     scale = color_scale(values, "attention")
     times = _time_edges(spec, values.shape[2])
     for axes in grid.ravel()[len(values) :]:
         axes.set_visible(False)
-    for axes, name in zip(grid.ravel(), attention.maps, strict=False):
-        own = attention.maps[name]
-        image = draw_map(axes, spec, times, attention.bands, own, scale, ticks=5)
+    for axes, name, own in zip(grid.ravel(), names, values, strict=False):
+        image = draw_map(axes, spec, times, explanation.bands, own, scale, ticks=5)
         figure.supylabel(axes.get_ylabel(), fontsize=9)
         axes.set_ylabel("")
-        share = f"{attention.shares[name]:.0%}"
-        axes.set_title(f"{name.replace('x', ' × ')}: {share}", fontsize=9)
+        title = f"{name.replace('x', ' × ')}: {shares[name]:.0%}"
+        axes.set_title(title, fontsize=9)
     for axes in grid[-1]:
         axes.set_xlabel("time (s)", fontsize=9)
     what = "head"
-    if _is_per_area(attention):
+    if names[0].startswith(_AREA):
         what = "area size (height × width in cells)"
     figure.suptitle(
         f"Each {what} alone, with its share of the attention. One scale, each map's "

@@ -48,7 +48,7 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
     with clock.part(clock.START):
         check_config(config)
         workdir = Workdir(workdir_path)
-        workdir.claim(config.to_dict(), provenance.command_line())
+        workdir.claim(config.to_dict())
     if workdir.is_complete():
         _log.info("%s is complete; nothing to train.", workdir.path)
         return files.read_json(workdir.path / files.RESULTS)

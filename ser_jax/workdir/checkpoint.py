@@ -61,14 +61,15 @@ class Snapshot:
             for path, leaf in leaves
         }
 
-    def check_shapes(self, arrays: dict[str, np.ndarray]) -> None:
-        """Raises ValueError or KeyError if arrays do not fit this snapshot's."""
+    def with_arrays(self, arrays: dict[str, np.ndarray]) -> "Snapshot":
+        """This snapshot with other arrays of the same names and shapes.
+
+        Raises:
+          ValueError, KeyError: An array does not fit this snapshot's.
+        """
         for name, array in self.arrays().items():
             if arrays[name].shape != array.shape:
                 raise ValueError(f"{name}: {arrays[name].shape} is not {array.shape}")
-
-    def with_arrays(self, arrays: dict[str, np.ndarray]) -> "Snapshot":
-        """This snapshot with other arrays of the same names and shapes."""
         structure = jax.tree.structure(self._tree)
         new = jax.tree.unflatten(structure, [arrays[name] for name in self.arrays()])
         return dataclasses.replace(
@@ -124,7 +125,7 @@ class Checkpointer:
         Raises:
           InputError: There are checkpoints, and none is readable.
         """
-        stored = read_newest(self._workdir, accept=like.check_shapes)
+        stored = read_newest(self._workdir, accept=like.with_arrays)
         if stored is None:
             return None
         for torn in stored.torn:  # or they would push the good ones out
@@ -153,7 +154,7 @@ class Stored(NamedTuple):
 
 
 def read_newest(
-    workdir, accept: Callable[[dict[str, np.ndarray]], None] = lambda arrays: None
+    workdir, accept: Callable[[dict[str, np.ndarray]], Any] = lambda arrays: None
 ) -> Stored | None:
     """Reads the newest readable checkpoint of a workdir; never unpickles.
 

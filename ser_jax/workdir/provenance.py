@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,11 +43,6 @@ def git_commit() -> str:
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def command_line() -> list[str]:
-    """The command as the user gave it."""
-    return ["python", *sys.argv]
 
 
 def corpus_name(data) -> str:

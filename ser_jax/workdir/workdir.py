@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 from ser_jax.errors import InputError
 from ser_jax.workdir import config as config_files
@@ -35,7 +36,7 @@ class Workdir:
                 f"{error}. Choose another with --workdir=..."
             ) from error
 
-    def claim(self, config: dict, command: list[str]) -> None:
+    def claim(self, config: dict) -> None:
         """Writes config.json, or checks that the one there asks for the same.
 
         Raises:
@@ -46,7 +47,7 @@ class Workdir:
             content = {
                 "config": config,
                 "published": config["published"],
-                "command": " ".join(command),
+                "command": " ".join(["python", *sys.argv]),  # as the user gave it
                 "versions": provenance.versions(),
                 "git_commit": provenance.git_commit(),
             }

@@ -82,12 +82,12 @@ def explanation_of(workdirs, tones, datasets, speech):
 def test_attention_over_a_recording(explanation_of, name):
     explanation = explanation_of(name)
     attention = explanation.attention
-    assert attention.over_time == (name == "acrnn") and not explanation.words
-    np.testing.assert_allclose(sum(attention.shares.values()), 1, atol=1e-5)
+    assert explanation.over_time == (name == "acrnn") and not explanation.words
+    np.testing.assert_allclose(sum(explanation.shares.values()), 1, atol=1e-5)
     # Cells at the ends of a segment are longer or shorter than the others.
-    assert abs(np.nanmean(attention.total) - 1) < 0.15
+    assert abs(np.nanmean(attention) - 1) < 0.15
     frames = explanation.features.shape[1]
-    assert attention.total.shape == (len(attention.bands) - 1, frames)
+    assert attention.shape == (len(explanation.bands) - 1, frames)
 
 
 def test_attention_over_words(explanation_of):
@@ -111,18 +111,16 @@ def test_a_figure_shows_every_map(titles, names, bands, words):
     """Titles and labels of the axes for each kind of attention."""
     rng = np.random.default_rng(0)
     frames, rows = 40, len(bands) - 1
-    maps = {name: rng.uniform(0.1, 3, (rows, frames)) for name in names}
-    attention = None
-    if names:
-        shares = dict.fromkeys(names, 1 / len(names))
-        total = np.mean(list(maps.values()), axis=0)
-        total[:, 30:] = np.nan  # no segment came there
-        attention = recording_lib.Attention(maps, shares, total, tuple(bands))
+    maps = {name: rng.uniform(0.1, 3, (rows, frames)) / len(names) for name in names}
+    for values in maps.values():
+        values[:, 30:] = np.nan  # no segment came there
     explanation = recording_lib.RecordingExplanation(
         answer=Answer(("calm", "glad"), np.array([0.3, 0.7]), (), 0.0, 0.5),
         features=rng.normal(size=(64, frames)),
-        attention=attention,
         saliency=rng.uniform(0, 2, (64, frames)),
+        maps=maps,
+        shares=dict.fromkeys(names, 1 / max(1, len(names))),
+        bands=tuple(bands),
         words=words,
     )
     with mock.patch.object(figure_style, "png", wraps=figure_style.png) as png:
