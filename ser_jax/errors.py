@@ -1,6 +1,11 @@
 """The one error a user can cause and mend."""
 
 
+def first_line(error: Exception) -> str:
+    """The start of an error's text, to be quoted; its type if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
 class InputError(ValueError):
     """Something the user gave cannot be used.
 

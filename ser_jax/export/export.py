@@ -7,7 +7,7 @@ import os
 import jax
 from etils import epath
 
-from ser_jax.errors import InputError
+from ser_jax.errors import InputError, first_line
 from ser_jax.export import check, weights
 from ser_jax.export.formats import FORMATS
 from ser_jax.predict import trained_model
@@ -113,10 +113,9 @@ def _export_program(
         except ImportError:  # a broken installation, not the model's fault
             raise
         except Exception as error:  # converters raise many kinds
-            problem = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
                 f"--format={name}: expected a model that it can carry; {model} has "
-                f"what it cannot: {problem[:300]}. Use another format."
+                f"what it cannot: {first_line(error)}. Use another format."
             ) from error
         checked = check.check(Recognizer(trained), form, content, longest)
     limits, shape = list(form.limits), ["B", "N"]

@@ -16,7 +16,7 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 
-from ser_jax.errors import InputError
+from ser_jax.errors import InputError, first_line
 from ser_jax.predict import trained_model
 from ser_jax.predict.trained_model import TrainedModel
 
@@ -85,7 +85,7 @@ def read(path) -> TrainedModel:
     except Exception as error:
         raise InputError(
             f"Expected weights of this version of ser_jax in {path}; got a config or "
-            f"classes that do not fit: {_first_line(error)}."
+            f"classes that do not fit: {first_line(error)}."
         ) from error
     expected = named_arrays(trained)
     problems = [f"also {name}" for name in sorted(set(arrays) - set(expected))]
@@ -112,7 +112,7 @@ def _read_file(path) -> tuple[dict[str, np.ndarray], dict]:
     except (OSError, safetensors.SafetensorError, ValueError) as error:
         raise InputError(
             f"Expected a .safetensors file of ser_jax at {path}; got "
-            f"{_first_line(error)}."
+            f"{first_line(error)}."
         ) from error
     if version != FORMAT or len(meta) < len(_META):
         raise InputError(
@@ -121,7 +121,3 @@ def _read_file(path) -> tuple[dict[str, np.ndarray], dict]:
             ". Use the version of ser_jax that wrote it."
         )
     return arrays, meta
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -28,7 +28,7 @@ CONFUSION_PNG = "figures/confusion.png"
 def document(training: WorkdirContents) -> Document:
     """The whole report of a workdir."""
     results, published = training.results, training.published
-    counts = results["utterances"]
+    counts, mistakes = results["utterances"], diagnostics.mistakes(training)
     synthetic = " (synthetic)" if results["corpus_is_synthetic"] else ""
     return Document(
         title=f"{results['model']} on {results['corpus']}{synthetic}",
@@ -43,9 +43,7 @@ def document(training: WorkdirContents) -> Document:
             Section("groups", "Speakers and sessions", diagnostics.groups(training)),
             Section("curves", "Learning curves", diagnostics.curves(training)),
             Section("duration", "Duration", diagnostics.durations(training)),
-            Section(
-                "mistakes", "Most confident mistakes", diagnostics.mistakes(training)
-            ),
+            Section("mistakes", "Most confident mistakes", mistakes),
             Section("utterances", "Utterances", [protocol.utterances(counts)]),
             Section("time", "Time and memory", _time(results)),
             Section("versions", "Versions", _origin(results, training.command)),

@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ser_jax import clock
-from ser_jax.errors import InputError
+from ser_jax.errors import InputError, first_line
 from ser_jax.workdir import files
 
 # Of what a checkpoint holds; grows when a reader of this version could not follow.
@@ -183,8 +183,7 @@ def read_newest(
         except InputError:
             raise
         except Exception as error:  # noqa: BLE001 - torn files raise many kinds
-            text = str(error).strip() or type(error).__name__
-            problem = text.splitlines()[0][:200]
+            problem = first_line(error)
             _log.warning("Checkpoint %s is torn (%s).", step, problem)
     if steps:
         raise InputError(
