@@ -14,7 +14,8 @@ from ser_jax.corpora.utterance import Utterance
 from ser_jax.errors import InputError
 
 COLUMNS = (
-    *("speaker", "session", "gender", "language", "dialog", "style", "split", "text"),
+    *("speaker", "session", "gender", "language"),
+    *("dialog", "style", "split", "text"),
 )
 IMPROVISED = "improvised"
 VALIDATIONS = ("speaker", "group", "random")
@@ -35,7 +36,7 @@ class Corpus:
         """A column of the used utterances, by position.
 
         Raises:
-          InputError: A used utterance has no value; lists the columns that are there.
+          InputError: An utterance has no value; names the columns that are full.
         """
         value = self._cells(name)
         empty = [self.utterances[i].id for i in self.used if not value[i]]
@@ -78,8 +79,7 @@ class Corpus:
         drawn = []
         for label in sorted({int(self.labels[i]) for i in part}):
             members = [i for i in part if self.labels[i] == label]
-            count = max(1, round(fraction * len(members)))
-            count = min(count, len(members) - 1)
+            count = min(max(1, round(fraction * len(members))), len(members) - 1)
             drawn.extend(members[j] for j in rng.permutation(len(members))[:count])
         return drawn
 

@@ -39,9 +39,8 @@ def scripts_shared(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> bo
     exact repetition finds.
     """
     scripts = [script(utterance.dialog) for utterance in utterances]
-    unscripted = {"", IMPROVISED}
-    return any(
-        ({scripts[i] for i in fold.train} & {scripts[i] for i in fold.test})
-        - unscripted
-        for fold in folds
-    )
+    for fold in folds:
+        shared = {scripts[i] for i in fold.train} & {scripts[i] for i in fold.test}
+        if shared - {"", IMPROVISED}:
+            return True
+    return False
