@@ -93,11 +93,11 @@ def training_order(
     that batch normalisation only ever sees speech.
 
     Args:
-      run: The run.
+      run: Which segments it trains on.
       table: Where frames lie.
       labels: int [U], class per utterance.
       config: `augment.vtlp` (`all` reads every copy of every segment, `one` draws one of
-        original and copies per segment, `none` and `online` read the originals),
+        original and copies per segment, else the originals are read),
         `train.batch_size`, `train.sampling` and `train.per_class` are read.
       epoch: Counts from 0.
       sizes: Frames of the buckets, ascending; the last holds every segment.

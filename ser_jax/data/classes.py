@@ -39,9 +39,9 @@ def assign_classes(
     rule = _manifest_rule if data.corpus == "manifest" else _iemocap_rule
     classes, class_of, excluded = rule(utterances, data, protocol)
     labels = np.full(len(utterances), -1, np.int32)
-    for position, utterance in enumerate(utterances):
-        if utterance.id not in excluded:
-            labels[position] = classes.index(class_of[utterance.emotion])
+    for position, u in enumerate(utterances):
+        if u.id not in excluded:
+            labels[position] = classes.index(class_of[u.emotion])
     if not (labels >= 0).any():
         raise InputError(_nothing_left(utterances, data, protocol, class_of))
     absent = [name for k, name in enumerate(classes) if k not in labels]
@@ -69,17 +69,13 @@ def _iemocap_rule(utterances, data, protocol):
     class_of = {"neu": "neutral", "sad": "sad", "ang": "angry"}
     class_of |= dict.fromkeys(protocol.happy.split("+"), "happy")
     excluded = {}
-    for utterance in utterances:
-        emotion, style = utterance.emotion, utterance.style
-        if protocol.subset not in ("all", style):
-            reason = "outside the subset"
-            detail = f"expected style {protocol.subset}, got {style!r}"
-        elif emotion not in class_of:
-            reason = f"label {emotion}"
-            detail = f"expected one of {', '.join(class_of)}, got {emotion}"
-        else:
-            continue
-        excluded[utterance.id] = Exclusion(utterance.id, reason, detail)
+    for u in utterances:
+        if protocol.subset not in ("all", u.style):
+            detail = f"expected style {protocol.subset}, got {u.style!r}"
+            excluded[u.id] = Exclusion(u.id, "outside the subset", detail)
+        elif u.emotion not in class_of:
+            detail = f"expected one of {', '.join(class_of)}, got {u.emotion}"
+            excluded[u.id] = Exclusion(u.id, f"label {u.emotion}", detail)
     return IEMOCAP_CLASSES, class_of, excluded
 
 
@@ -89,9 +85,9 @@ def _manifest_rule(utterances, data, protocol):
             "protocol.subset: expected 'all' for a manifest, which does not say who "
             f"improvises; got {protocol.subset!r}. Set protocol.subset='all'."
         )
-    present = sorted({utterance.emotion for utterance in utterances})
+    present = sorted({u.emotion for u in utterances})
     if data.label_map is None:
-        return tuple(present), {label: label for label in present}, {}
+        return tuple(present), dict(zip(present, present, strict=True)), {}
     class_of = _read_label_map(data)
     absent = sorted(set(class_of) - set(present))
     if absent:
@@ -100,9 +96,9 @@ def _manifest_rule(utterances, data, protocol):
             f"got {', '.join(absent)}. Correct the spelling or leave it out."
         )
     excluded = {
-        utterance.id: Exclusion(utterance.id, "unmapped label", utterance.emotion)
-        for utterance in utterances
-        if utterance.emotion not in class_of
+        u.id: Exclusion(u.id, "unmapped label", u.emotion)
+        for u in utterances
+        if u.emotion not in class_of
     }
     return tuple(sorted(set(class_of.values()))), class_of, excluded
 
@@ -118,15 +114,14 @@ def _read_label_map(data) -> dict[str, str]:
 
 
 def _nothing_left(utterances, data, protocol, class_of: Iterable[str]) -> str:
-    expected = f"labels {', '.join(class_of) or 'none'}"
-    remedy = "Check the manifest and data.label_map."
+    where = "the manifest and data.label_map"
     if data.corpus != "manifest":
-        expected += f" in the subset {protocol.subset!r}"
-        remedy = "Choose another protocol.subset or check data.root."
+        where = f"protocol.subset ({protocol.subset}) and data.root"
     return (
-        f"Expected utterances with {expected}; got none. Of {len(utterances)} utterances "
-        f"the labels are {_counts(u.emotion for u in utterances)}; the styles "
-        f"{_counts(u.style or 'no style' for u in utterances)}. {remedy}"
+        f"Expected utterances with labels {', '.join(class_of) or 'none'}; got none. Of "
+        f"{len(utterances)} utterances the labels are "
+        f"{_counts(u.emotion for u in utterances)}; the styles "
+        f"{_counts(u.style or 'no style' for u in utterances)}. Check {where}."
     )
 
 

@@ -50,17 +50,16 @@ def make_folds(
     `session5`: leave one session out. `session5_script`: leave out a session's turns of
     one script (`session1_script01`) or its improvised ones; nobody of that session and
     no other session's turn of that script trains or validates. `speaker10`: leave one
-    speaker out; the other speaker of the session validates. `random_811`: 8:1:1,
-    stratified by class. `random_80_20`: a plain draw of 20 % for the test, as AACNN's
-    code (its seeds are 111111, 123456, 0, 999999, 987654); `val_fraction` of all
-    utterances validates. `group`: leave values of `protocol.group_by` out, dealt to
-    `protocol.groups` folds.
+    speaker out; the other speaker of the session validates. `random_811`: 8:1:1 by
+    class. `random_80_20`: a plain draw, as AACNN's code (its seeds are 111111, 123456,
+    0, 999999, 987654); `val_fraction` of all utterances validates. `group`: leave values
+    of `protocol.group_by` out, dealt to `protocol.groups` folds.
 
-    Who validates in `session5`, `session5_script` and `group` (`protocol.validation`):
-    `speaker` = one whole speaker of the next fold or session (number i, seed s: speaker
-    number i + s, cyclic), `group` = all of it, `random` = `val_fraction` of the training
-    utterances per class. With selection `last` or `test` nobody validates and that
-    part trains, except in `speaker10`, where it stays out so that no session is shared.
+    Elsewhere `protocol.validation` says who validates: `speaker` = one whole speaker of
+    the next fold or session (number i, seed s: speaker number i + s, cyclic), `group` =
+    all of it, `random` = `val_fraction` of the training utterances per class. With
+    selection `last` or `test` nobody validates and that part trains, except in
+    `speaker10`, where it stays out so that no session is shared.
 
     Differs from the paper: AACNN's code trains on its validation part as well and
     chooses the epoch on the test part; that is `selection="test"` here.
@@ -88,16 +87,14 @@ def make_folds(
 def promises(protocol) -> tuple[str, ...]:
     """What a reader may rely on, in the words of the report."""
     apart = " and ".join(f"no {column}" for column in kept_apart(protocol))
-    sentences = [
+    shared = "speakers and sessions are SHARED by training and test"
+    paper_mode = ("PAPER MODE: the epoch is chosen on the test part",)
+    return (
         "no utterance is in two parts; segments and copies follow their utterance",
-        f"{apart} is in both training and test"
-        if apart
-        else "speakers and sessions are SHARED by training and test",
+        f"{apart} is in both training and test" if apart else shared,
         _validation_promise(protocol),
-    ]
-    if protocol.selection == "test":
-        sentences.append("PAPER MODE: the epoch is chosen on the test part")
-    return tuple(sentences)
+        *(paper_mode if protocol.selection == "test" else ()),
+    )
 
 
 def _validation_promise(protocol) -> str:
@@ -118,12 +115,10 @@ def _validation_promise(protocol) -> str:
 
 def splits_json(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> dict:
     """The content of splits.json: utterance ids of every fold's parts."""
-    entries = []
-    for fold in folds:
-        entry = dataclasses.asdict(fold)
+    entries = [dataclasses.asdict(fold) for fold in folds]
+    for entry in entries:
         for part in ("train", "val", "test"):
             entry[part] = sorted(utterances[i].id for i in entry[part])
-        entries.append(entry)
     return {"folds": entries}
 
 
@@ -141,14 +136,13 @@ def _check_usable(fold: Fold, corpus: Corpus, protocol) -> None:
     """Raises InputError where the corpus is too small for the fold."""
     where = f"protocol.split={protocol.split!r}, fold {fold.name}, seed {fold.seed}"
     trained = {int(corpus.labels[i]) for i in fold.train}
-    untrained = [i for i in corpus.used if int(corpus.labels[i]) not in trained]
-    if untrained:
-        labels = sorted({corpus.utterances[i].emotion for i in untrained})
+    absent = [i for i in corpus.used if int(corpus.labels[i]) not in trained]
+    if absent:
+        labels = ", ".join(sorted({corpus.utterances[i].emotion for i in absent}))
         raise InputError(
-            f"{where}: expected every class in the training part "
-            f"({len(fold.train)} utterances); got none of the class with label "
-            f"{', '.join(labels)}. Use fewer parts for validation (protocol.validation), "
-            "another split, or leave the class out."
+            f"{where}: expected every class in the training part ({len(fold.train)} "
+            f"utterances); got none of the class with label {labels}. Use another "
+            "split or protocol.validation, or leave the class out."
         )
     needed = {"test": fold.test}
     if protocol.selection == "val" or protocol.split == "speaker10":

@@ -21,13 +21,10 @@ _IN_FLIGHT_PER_WORKER = 8
 def check_recordings(
     utterances: list[Utterance], config, excluded: list[Exclusion]
 ) -> tuple[list[Utterance], int]:
-    """Reads every recording once, before anything is written.
+    """Reads every recording once: which are usable, and how many need resampling.
 
     Sessions without a usable recording must be known before their split is opened.
     Unusable recordings are appended to `excluded`; `config` is a `SpeechConfig`.
-
-    Returns:
-      (Utterances whose audio can be used, how many of them need resampling.)
     """
 
     def rate_or_exclusion(utterance: Utterance) -> int | Exclusion:
@@ -58,9 +55,8 @@ def check_recordings(
             "files and --config.data.min_duration_s."
         )
     if excluded:
-        logging.getLogger(__name__).warning(
-            "%d recordings are left out: %s", len(excluded), reasons
-        )
+        message = "%d recordings are left out: %s"
+        logging.getLogger(__name__).warning(message, len(excluded), reasons)
     return usable, resampled
 
 

@@ -1,10 +1,9 @@
 """The features of a built dataset as one file that is mapped, not loaded.
 
 A dataset's records are read once. Their features are appended to `frames.npy`, the rest
-of each record to `index.jsonl`; later starts map the first and read the second. The
-operating system may drop pages of a mapped file, so that the memory a process needs does
-not grow with the corpus. The index begins with the names, sizes and times of the files
-that the cache was made from: if they differ, the cache is written again.
+of each record to `index.jsonl`; later starts map the first, whose pages the operating
+system may drop, and read the second. The index begins with the names, sizes and times of
+the files that the cache was made from: if they differ, the cache is written again.
 """
 
 import json
@@ -35,18 +34,16 @@ def open_or_write(
 
     Args:
       folder: Where the two files lie; InputError if it cannot be written.
-      directory: The dataset that the blocks are read from.
-      blocks: Reads them.
+      directory: The dataset that `blocks` reads.
     """
     source = {"layout": _LAYOUT, "dataset": _files(directory)}
-    cache = _read(folder, source)
-    if cache is None:
-        with locking.lock(folder, "--config.data.cache_dir"):
-            cache = _read(folder, source)  # another process may have been first
-            if cache is None:
-                _write(folder, source, blocks())
-                cache = _read(folder, source)
-    return cache
+    if cache := _read(folder, source):
+        return cache
+    with locking.lock(folder, "--config.data.cache_dir"):
+        if cache := _read(folder, source):  # another process was first
+            return cache
+        _write(folder, source, blocks())
+        return _read(folder, source)
 
 
 def _files(directory: str | os.PathLike) -> dict[str, list[int]]:

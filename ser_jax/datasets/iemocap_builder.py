@@ -42,7 +42,7 @@ class Iemocap(speech_builder.SpeechBuilder, skip_registration=True):
 
 
 def corpus_fingerprint(root: str | os.PathLike) -> str:
-    """16 hex digits that change with a text or with a recording's name or size.
+    """16 hex digits that change with a text or a recording's name or size.
 
     They are the same wherever `root`, the folder of Session1 ... Session5, lies.
     """

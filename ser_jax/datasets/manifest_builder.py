@@ -36,9 +36,7 @@ class Manifest(speech_builder.SpeechBuilder):
     """Speech described by a CSV with the columns path, emotion and speaker."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {
-        "1.0.0": "Log-mel with deltas, VTLP copies, all columns."
-    }
+    RELEASE_NOTES: ClassVar = {"1.0.0": "Log-mel, deltas, VTLP copies, all columns."}
     DESCRIPTION = "Speech corpus described by a CSV manifest."
 
     def _read(self, manual_dir, excluded) -> Iterable[Utterance]:
@@ -50,8 +48,6 @@ class Manifest(speech_builder.SpeechBuilder):
 
 def manifest_fingerprint(path: str | os.PathLike) -> str:
     """16 hex digits that change with the CSV's content and any recording's size."""
-    utterances = manifest.read(path)
     content = hashlib.sha256(Path(path).read_bytes()).digest()
-    return speech_builder.fingerprint(
-        ((u.id, os.path.getsize(u.wav)) for u in utterances), seed=content
-    )
+    sizes = ((u.id, os.path.getsize(u.wav)) for u in manifest.read(path))
+    return speech_builder.fingerprint(sizes, seed=content)

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -101,7 +102,13 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         usable, resampled = extraction.check_recordings(utterances, config, excluded)
         # Before any split is opened: TFDS throws an unfinished dataset away, and the
         # texts, which take far longer than the features, must outlive it.
-        self._asr_texts, asr = self._transcribe(usable)
+        self._asr_texts, asr = {}, {}
+        if config.recognizer:
+            remote = "://" in str(self._data_dir_root)  # the journal appends to a file
+            folder = None if remote else Path(self._data_dir_root) / "recognized"
+            self._asr_texts, asr = transcription.transcribe(
+                usable, config.recognizer, folder, self._num_workers
+            )
         self.info.metadata.update(
             spec=dataclasses.asdict(config.spec),
             vtlp={k: getattr(config, f"vtlp_{k}") for k in ("mode", "low", "high")},
@@ -114,15 +121,6 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         by_session = operator.attrgetter("session")
         sessions = itertools.groupby(sorted(usable, key=by_session), by_session)
         return {name: self._generate_examples(list(group)) for name, group in sessions}
-
-    def _transcribe(self, utterances: list[Utterance]) -> tuple[dict[str, str], dict]:
-        """Text by utterance id and its metadata; both empty without a recognizer."""
-        name = self.builder_config.recognizer
-        if not name:
-            return {}, {}
-        remote = "://" in str(self._data_dir_root)  # the journal appends to a file
-        folder = None if remote else Path(self._data_dir_root) / "recognized"
-        return transcription.transcribe(utterances, name, folder, self._num_workers)
 
     def _generate_examples(self, utterances):
         for utterance, features in extraction.extract(
@@ -148,8 +146,10 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
 def features_dict(config: SpeechConfig) -> tfds.features.FeaturesDict:
     """What an example holds: labels, features and, if V > 0, VTLP copies."""
     text, number = tfds.features.Text(), tfds.features.Scalar(np.float32)
+    # Bytes, not protobuf numbers, are read back without a Python loop over the numbers.
+    encoding = tfds.features.Encoding.BYTES
+    tensor = functools.partial(tfds.features.Tensor, encoding=encoding)
     frames = (None, config.spec.num_bands, config.spec.num_channels)
-    copies = config.vtlp_copies
     features = {
         field.name: number if field.type is float else text
         for field in dataclasses.fields(Utterance)
@@ -159,24 +159,18 @@ def features_dict(config: SpeechConfig) -> tfds.features.FeaturesDict:
         "extra": tfds.features.Text(doc="Further manifest columns, a JSON object."),
         "num_samples": tfds.features.Scalar(np.int64),
         # Named when log-mel was all there was; holds the recipe's features.
-        "log_mel": _bytes_tensor(frames, np.float32),
+        "log_mel": tensor(shape=frames, dtype=np.float32),
     }
     if config.recognizer:
         features["asr_text"] = text
     if config.samples:
-        features["samples"] = _bytes_tensor((None,), np.int16)
+        features["samples"] = tensor(shape=(None,), dtype=np.int16)
         features["log_peak"] = number
-    if copies:
-        features["vtlp"] = _bytes_tensor((copies, *frames), np.float32)
-        factors = tfds.features.Tensor(shape=(copies,), dtype=np.float32)
-        features["warp_factors"] = factors
+    if config.vtlp_copies:
+        copies = (config.vtlp_copies,)
+        features["vtlp"] = tensor(shape=copies + frames, dtype=np.float32)
+        features["warp_factors"] = tfds.features.Tensor(shape=copies, dtype=np.float32)
     return tfds.features.FeaturesDict(features)
-
-
-def _bytes_tensor(shape: tuple, dtype) -> tfds.features.Tensor:
-    # Bytes, not protobuf numbers, are read back without a Python loop over the numbers.
-    encoding = tfds.features.Encoding.BYTES
-    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding=encoding)
 
 
 def _example(utterance: Utterance, features: dict[str, np.ndarray]) -> dict:

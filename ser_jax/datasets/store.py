@@ -69,8 +69,7 @@ def load(
 ) -> Store:
     """Opens all splits of a built dataset.
 
-    The first time, the features are copied to a file of 4 (V + 1) T F C bytes per
-    utterance.
+    The first time, a file of 4 (V + 1) T F C bytes per utterance is written.
 
     Args:
       directory: From `build.ensure_built`.

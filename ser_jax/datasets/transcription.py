@@ -83,15 +83,9 @@ def transcribe(
 ) -> tuple[dict[str, str], dict]:
     """Recognizes every utterance, one after the other, with one loaded model.
 
-    Every text is appended to a journal as it comes, under a hash of the samples and of the
-    recognizer's versions. So a killed build continues where it stopped, and another
-    recipe of the same corpus recognizes nothing again.
-
-    Args:
-      utterances: With readable recordings.
-      name: Key of `SPEECH_RECOGNIZERS`.
-      folder: Where the journal `<name>.jsonl` is kept; None keeps nothing.
-      num_threads: Of the CPU; 0 = all cores.
+    Every text is appended to the journal `<name>.jsonl` in `folder`, if there is one,
+    under a hash of the samples and of the recognizer's versions. So a killed build
+    continues where it stopped, and another recipe recognizes nothing again.
 
     Returns:
       (Text by utterance id, metadata, with the `seconds` of journalled texts, too.)
@@ -99,10 +93,10 @@ def transcribe(
     Raises:
       InputError: A package is missing, or the journal cannot be written.
     """
-    packages = versions(name)
-    recognize = SPEECH_RECOGNIZERS[name](num_threads)
+    recognizer, packages = SPEECH_RECOGNIZERS[name], versions(name)
+    recognize = recognizer(num_threads)
     # jiwer, which only counts errors, is no part of the identity.
-    used = [packages[package] for package in SPEECH_RECOGNIZERS[name].PACKAGES]
+    used = [packages[package] for package in recognizer.PACKAGES]
     identity = json.dumps([name, used]).encode()
     path = folder / f"{name}.jsonl" if folder else None
     journal = _read_journal(path)
@@ -118,41 +112,34 @@ def transcribe(
                 _append_to_journal(path, digest, *journal[digest])
         texts[utterance.id], spent = journal[digest]
         seconds += spent
-    errors = word_errors(
-        [u.text for u in utterances], [texts[u.id] for u in utterances]
-    )
+    spoken = [utterance.text for utterance in utterances]
+    errors = word_errors(spoken, [texts[utterance.id] for utterance in utterances])
     empty = sum(not plain(text) for text in texts.values())
     rate = "no transcripts to compare with"
     if errors["wer"] is not None:
         rate = f"word error rate {errors['wer']:.1%} of {errors['num_words']} words"
-    logging.getLogger(__name__).info(
-        "%s heard %d utterances, %d of them without a word: %s",
-        *(name, len(texts), empty, rate),
-    )
+    message = "%s heard %d utterances, %d of them without a word: %s"
+    logging.getLogger(__name__).info(message, name, len(texts), empty, rate)
     metadata = {"recognizer": name, "versions": packages, **errors, "empty": empty}
     return texts, metadata | {"seconds": round(seconds, 1)}
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> dict:
-    """Word error rate, by `jiwer`, over all utterances whose transcript has words.
-
-    Of `words.plain` words: `5` for `five` is an error.
+    """Word error rate of `words.plain` words (`5` for `five` is an error), by `jiwer`.
 
     Returns:
       `wer` (None without a transcript), `num_words` transcribed, `transcripts` compared.
     """
     pairs = [(plain(r), plain(h)) for r, h in zip(references, hypotheses, strict=True)]
-    pairs = [(reference, text) for reference, text in pairs if reference]
+    spoken = [reference for reference, _ in pairs if reference]
+    heard = [hypothesis for reference, hypothesis in pairs if reference]
     rate = None
-    if pairs:
+    if spoken:
         import jiwer
 
-        rate = float(jiwer.wer(*map(list, zip(*pairs, strict=True))))
-    return {
-        "wer": rate,
-        "num_words": sum(len(reference.split()) for reference, _ in pairs),
-        "transcripts": len(pairs),
-    }
+        rate = float(jiwer.wer(spoken, heard))
+    num_words = sum(len(text.split()) for text in spoken)
+    return {"wer": rate, "num_words": num_words, "transcripts": len(spoken)}
 
 
 def _read_journal(path: Path | None) -> dict[str, tuple[str, float]]:
