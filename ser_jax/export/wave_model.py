@@ -48,8 +48,8 @@ def _looped(
     vote, rule, layout = _segments(trained)
     frames, num_frames = _features(trained, samples, length, layout, fft=True)
     count = rule.count(length, num_frames, layout).clip(1)  # short ones are padded
+    # As many as two windows hold: they overlap, or are few.
     two = np.int64(2 * layout.samples), np.int64(2 * layout.frames)
-    # Segments of two windows: they overlap, or are few.
     together = int(rule.count(*two, layout).clip(1, _TOGETHER))
 
     def run(weights):

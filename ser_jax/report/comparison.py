@@ -149,7 +149,7 @@ def _differences(trainings, paired):
 
 
 def _incomparable(trainings, paired) -> list[str]:
-    """What keeps the scores from standing beside each other, a line each."""
+    """Why the scores cannot be compared, a line each, and whether runs are paired."""
     lines = []
     for name in ("corpus", "classes", "split", "subset", "happy", "selection"):
         values = {}  # as a set that keeps the order of the rows

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from ser_jax import figure_style
 from ser_jax.figure_style import BLUE, GREY, INK, VERMILION
@@ -287,6 +287,5 @@ def _finish(figure, axes, percent_axis):
     axes.tick_params(length=0)
     axes.locator_params(nbins=5, steps=[1, 2, 5, 10])
     if percent_axis:
-        percent = FuncFormatter(lambda share, _: f"{100 * share:g}")
-        percent_axis.set_major_formatter(percent)
+        percent_axis.set_major_formatter(lambda share, _: f"{100 * share:g}")
     figure.legend(loc="outside lower left", ncols=2)

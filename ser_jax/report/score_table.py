@@ -68,7 +68,7 @@ def rows(results: Mapping, published: Mapping) -> list[tuple[str, ...]]:
 def percent(value) -> str:
     """A fraction as percent with two decimals; None and NaN are a dash.
 
-    Text passes unchanged; a number above 1, no fraction, counts as percent already.
+    Text passes unchanged; a number above 1 cannot be a fraction and is percent already.
     """
     if value is None or isinstance(value, str):
         return value or "–"

@@ -41,9 +41,8 @@ def summarise(
     by_run = _group(predictions, runs)
     scored, pooled = [], np.zeros((len(classes), len(classes)), np.int64)
     for meta in runs:
-        confusion = count_decisions(
-            by_run[meta["fold"], meta["seed"]].values(), classes
-        )
+        tested = by_run[meta["fold"], meta["seed"]]
+        confusion = count_decisions(tested.values(), classes)
         pooled += confusion
         scored.append(_score_run(meta, confusion, classes))
     return {
