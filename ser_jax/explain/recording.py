@@ -102,11 +102,11 @@ def segment_batches(
     recognizer: Recognizer, recording: SpeechInput
 ) -> Iterator[SegmentBatch]:
     """The segments of a recording as the recognizer cuts them."""
-    for count, window, frames, side_inputs in recognizer.features(recording):
+    for count, segments, frames, side_inputs in recognizer.features(recording):
         yield SegmentBatch(
             frames=np.asarray(frames),
-            num_frames=window.num_frames,
-            start_frame=window.first_frame,
+            num_frames=segments.num_frames,
+            start_frame=segments.cut.first_frame,
             utterance=np.zeros(len(frames), int),
             count=count,
             side_inputs=side_inputs,

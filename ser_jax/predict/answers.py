@@ -12,35 +12,21 @@ from ser_jax.scoring import voting
 
 @dataclasses.dataclass(frozen=True)
 class SpeechInput:
-    """Samples of one recording, which can be read more than once.
+    """Samples of one recording, which can be read more than once."""
 
-    Attributes:
-      blocks: Iterates over float32 [n] at the recipe's rate, afresh each time.
-      num_samples: Their number in all, at least 1.
-      text: Transcript, for models that read words.
-    """
-
-    blocks: Iterable[np.ndarray]
-    num_samples: int
-    text: str | None = None
+    blocks: Iterable[np.ndarray]  # float32 [n] at the recipe's rate, afresh each time
+    num_samples: int  # in all, at least 1
+    text: str | None = None  # transcript, for models that read words
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """The predicted emotion of one recording, or of a stretch of it.
+    """The predicted emotion of one recording, or of a stretch of it."""
 
-    Attributes:
-      classes: Names of the K classes.
-      probabilities: float64 [K]; they sum to 1.
-      warnings: Reasons not to trust the answer, see `SignalQuality`.
-      start_s: Where the stretch starts.
-      end_s: Where it ends.
-    """
-
-    classes: tuple[str, ...]
-    probabilities: np.ndarray
-    warnings: tuple[str, ...]
-    start_s: float
+    classes: tuple[str, ...]  # names of the K classes
+    probabilities: np.ndarray  # float64 [K]; they sum to 1
+    warnings: tuple[str, ...]  # reasons not to trust it, see `SignalQuality`
+    start_s: float  # of the stretch
     end_s: float
 
     @property
@@ -48,40 +34,25 @@ class Answer:
         """The likeliest class."""
         return self.classes[int(self.probabilities.argmax())]
 
-    def shifted(self, seconds: float) -> "Answer":
-        """The answer of a stretch that starts `seconds` into something longer."""
-        return dataclasses.replace(
-            self, start_s=self.start_s + seconds, end_s=self.end_s + seconds
-        )
 
-
+@dataclasses.dataclass
 class PendingAnswer:
     """Collects the posteriors of a recording's segments until all are there.
 
     Segments of several recordings go through the model in one batch, so a recording
     may have to wait for a batch to fill.
-
-    Attributes:
-      name: The caller's.
-      quality: Of its samples.
-      words: Vectors and mask, if the model reads words.
-      num_segments: Segments cut so far.
-      is_read: Whether those are all.
-      posteriors: [R, K] of each segment that the model has seen.
-      distances: Mean square of each segment's normalised features.
-      error: Why it cannot be used, or None.
     """
 
-    def __init__(self, name: Hashable, sample_rate_hz: int):
-        """Starts with nothing read."""
-        self.name = name
-        self.quality = SignalQuality(sample_rate_hz)
-        self.words: tuple[np.ndarray, np.ndarray] | None = None
-        self.num_segments = 0
-        self.is_read = False
-        self.posteriors: list[np.ndarray] = []
-        self.distances: list[float] = []
-        self.error: AudioError | None = None
+    name: Hashable  # the caller's
+    quality: SignalQuality  # of its samples
+    words: tuple[np.ndarray, np.ndarray] | None = None  # vectors and mask
+    num_segments: int = 0  # cut so far
+    is_read: bool = False  # whether those are all
+    # Of each segment that the model has seen: posteriors [R, K], and the mean square of
+    # the normalised features.
+    posteriors: list[np.ndarray] = dataclasses.field(default_factory=list)
+    distances: list[float] = dataclasses.field(default_factory=list)
+    error: AudioError | None = None  # why it cannot be used
 
     @property
     def is_complete(self) -> bool:
@@ -101,6 +72,7 @@ class PendingAnswer:
                 "probabilities",
             )
         one_utterance = np.zeros(len(posteriors), int)
+        # Votes before means, as the evaluation of each run does.
         voted = [
             voting.vote(run, one_utterance, 1, config.segment.vote)[0]
             for run in posteriors.swapaxes(0, 1)
@@ -139,6 +111,7 @@ def sliding_windows(
             buffer, start = buffer[hop:], start + hop
         if complete:
             yield complete
+    # The rest is answered for unless the last whole window ended with the samples.
     covered = start - hop + window if start else 0
     if start + len(buffer) > covered:
         yield [(start, buffer)]

@@ -1,7 +1,9 @@
 """The emotion of recordings, given their samples."""
 
 import collections
-from collections.abc import Callable, Hashable, Iterable, Iterator
+import dataclasses
+import functools
+from collections.abc import Hashable, Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -10,24 +12,21 @@ import numpy as np
 from ser_jax.errors import InputError
 from ser_jax.features import audio, online_segments
 from ser_jax.features.audio import AudioError
-from ser_jax.predict import forward, segment_reader, trained_model
+from ser_jax.predict import forward, segment_reader, trained_model, word_embedder
 from ser_jax.predict.answers import (
     Answer,
     PendingAnswer,
     SpeechInput,
     sliding_windows,
 )
-from ser_jax.predict.segment_reader import SegmentReader, SegmentSamples
+from ser_jax.predict.segment_reader import Segment, SegmentReader
+from ser_jax.predict.signal_quality import SignalQuality
 from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.predict.word_embedder import WordEmbedder
 
 
 class Recognizer:
-    """Recognizes emotions with the mean of a workdir's runs.
-
-    Attributes:
-      trained: The weights and what belongs to them.
-    """
+    """Recognizes emotions with the mean of a workdir's runs, `trained`."""
 
     def __init__(self, trained: TrainedModel):
         """Compiles nothing yet.
@@ -42,17 +41,22 @@ class Recognizer:
                 "reads speaker embeddings, which a new recording does not have. Train "
                 "with --config.data.speaker_embeddings=''."
             )
+        data = trained.config.data
         self.trained = trained
-        self._reader = SegmentReader.of(trained.config, trained.spec)
+        self._reader = SegmentReader(trained.config, trained.spec)
         self._words = None
         if "words" in shapes:
-            source = trained.config.data.word_vectors
-            self._words = WordEmbedder(source, shapes["words"], workdir)
+            self._words = WordEmbedder(data.word_vectors, shapes["words"], workdir)
         runs = range(len(trained.runs))
         self._runs = [jax.device_put(trained.run_weights(r)) for r in runs]
         # One program per size of segments and of the batch; runs share them.
-        self._features = self._compile(online_segments.features)
-        self._log_peaks = self._compile(online_segments.log_peaks)
+        self._features, self._log_peaks = (
+            jax.jit(
+                functools.partial(function, spec=trained.spec, channels=data.channels),
+                static_argnums=1,
+            )
+            for function in (online_segments.features, online_segments.log_peaks)
+        )
         self._posteriors = jax.jit(self._run_posteriors)
 
     @classmethod
@@ -146,7 +150,7 @@ class Recognizer:
 
     def features(
         self, recording: SpeechInput
-    ) -> Iterator[tuple[int, SegmentSamples, jax.Array, dict[str, np.ndarray]]]:
+    ) -> Iterator[tuple[int, Segment, jax.Array, dict[str, np.ndarray]]]:
         """The segments of one recording as the model reads them, batch by batch.
 
         Yields:
@@ -161,9 +165,10 @@ class Recognizer:
         peak = self._log_peak(recording)
         cut = self._reader.segments(recording.blocks, recording.num_samples, peak)
         for size, batch in segment_reader.group(cut):
-            samples = segment_reader.stack(batch)
-            side_inputs = _stack_words([words] * len(samples.values)) if words else {}
-            yield len(batch), samples, self._features(samples, size), side_inputs
+            segments = segment_reader.stack(batch)
+            frames = self._features(segments.cut, size)
+            side_inputs = word_embedder.stack([words] * len(frames)) if words else {}
+            yield len(batch), segments, frames, side_inputs
 
     def stream(
         self,
@@ -212,12 +217,14 @@ class Recognizer:
             for start, answer in self.answers(recordings):
                 if isinstance(answer, AudioError):
                     raise answer
-                yield answer.shifted(start / rate_hz)
+                start_s = start / rate_hz
+                end_s = answer.end_s + start_s
+                yield dataclasses.replace(answer, start_s=start_s, end_s=end_s)
 
     def _segments(self, recordings, queue: collections.deque):
         """All segments of all recordings as (T, (their pending answer, segment))."""
         for name, recording in recordings:
-            pending = PendingAnswer(name, self.sample_rate_hz)
+            pending = PendingAnswer(name, SignalQuality(self.sample_rate_hz))
             queue.append(pending)
             if isinstance(recording, AudioError):
                 pending.error = recording
@@ -244,40 +251,26 @@ class Recognizer:
             return 0.0
         tiles = self._reader.tiles(recording.blocks, recording.num_samples)
         return max(
-            float(np.max(self._log_peaks(segment_reader.stack(batch), size)))
+            float(np.max(self._log_peaks(segment_reader.stack(batch).cut, size)))
             for size, batch in segment_reader.group(tiles)
         )
 
     def _scores(self, size: int, batch: list) -> Iterator[tuple[np.ndarray, float]]:
         """Per segment its posteriors [R, K] and distance from the training speech."""
-        samples = segment_reader.stack([segment for _, segment in batch])
+        segments = segment_reader.stack([segment for _, segment in batch])
+        frames = self._features(segments.cut, size)
         words = {}
         if self._words:
             rows = [pending.words for pending, _ in batch]
-            words = _stack_words(rows + rows[-1:] * (len(samples.values) - len(rows)))
-        frames = self._features(samples, size)
+            # As many as segments, whose last is repeated.
+            words = word_embedder.stack(rows + rows[-1:] * (len(frames) - len(rows)))
         by_run = [
-            self._posteriors(frames, samples.num_frames, words, *run)
+            self._posteriors(frames, segments.num_frames, words, *run)
             for run in self._runs
         ]
         posteriors = np.stack([np.asarray(x) for x, _ in by_run], axis=1)
         distances = np.mean([np.asarray(x) for _, x in by_run], axis=0)
         return zip(posteriors, distances.tolist(), strict=True)
-
-    def _compile(self, function: Callable) -> Callable:
-        """A function of `online_segments` as (SegmentSamples, T) -> its result."""
-        spec, channels = self.trained.spec, self.trained.config.data.channels
-
-        def call(samples: SegmentSamples, size: int):
-            cut = online_segments.Cut(
-                samples.values,
-                samples.first_frame,
-                samples.num_samples,
-                samples.log_peak,
-            )
-            return function(cut, size, spec, channels)
-
-        return jax.jit(call, static_argnums=1)
 
     def _run_posteriors(self, frames, num_frames, words, weights, mean, std):
         """Posteriors [B, K] of one run and mean squares [B] of the normalised frames."""
@@ -288,11 +281,6 @@ class Recognizer:
         distance = jnp.square(static).sum(axis=(1, 2)) / (num_frames * frames.shape[2])
         model = self.trained.merge(weights)
         return forward.posteriors(model, inputs | words), distance
-
-
-def _stack_words(rows: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
-    vectors, masks = zip(*rows, strict=True)
-    return {"words": np.stack(vectors), "word_mask": np.stack(masks)}
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:

@@ -1,14 +1,15 @@
 """The segments of a recording, cut from its samples while they are read once forwards."""
 
-import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from ser_jax.features import online_segments, segments
+from ser_jax.features.online_segments import Cut
 from ser_jax.features.spec import FeatureSpec
 
 # Two sizes of batch, so that few programs are compiled: one short recording fits the
@@ -17,67 +18,41 @@ _BATCH_SIZES = (4, 32)
 _SMALLEST_FRAMES = 64  # `whole` pads to powers of two from here: few programs again
 
 
-class SegmentSamples(NamedTuple):
-    """The samples under one segment; arrays of a batch have a leading axis.
+class Segment(NamedTuple):
+    """What a model needs of one segment; arrays of a batch have a leading axis."""
 
-    Attributes:
-      values: float32 [N], samples under the segment and what its deltas look at; zeros
-        outside the recording.
-      first_frame: Of the segment inside the recording.
-      num_frames: Real frames; the rest is padding.
-      num_samples: Of the whole recording.
-      log_peak: Largest log energy of the recording; 0 without `top_db`.
-    """
-
-    values: np.ndarray
-    first_frame: np.ndarray
-    num_frames: np.ndarray
-    num_samples: np.ndarray
-    log_peak: np.ndarray
+    cut: Cut  # its samples; `log_peak` is 0 without `top_db`
+    num_frames: np.ndarray  # real ones; the rest is padding
 
 
-@dataclasses.dataclass(frozen=True)
 class SegmentReader:
-    """Cuts recordings as the tests of a training were cut; short ones are padded.
+    """Cuts recordings as the tests of a training were cut; short ones are padded."""
 
-    Attributes:
-      spec: The recipe.
-      channels: C of the features.
-      segment: `config.segment`, with `short` = `pad`.
-    """
-
-    spec: FeatureSpec
-    channels: int
-    segment: ConfigDict
-
-    @classmethod
-    def of(cls, config, spec: FeatureSpec) -> "SegmentReader":
-        """The reader of a config."""
-        segment = ConfigDict(config.segment.to_dict())
-        segment.short = "pad"  # every recording gets an answer
-        return cls(spec, config.data.channels, segment)
+    def __init__(self, config, spec: FeatureSpec):
+        """Reads `config.segment` and `config.data.channels`."""
+        self._spec = spec
+        self._channels = config.data.channels
+        self._segment = ConfigDict(config.segment.to_dict())
+        self._segment.short = "pad"  # every recording gets an answer
 
     def segments(
         self, blocks: Iterable[np.ndarray], num_samples: int, log_peak: float = 0.0
-    ) -> Iterator[tuple[int, SegmentSamples]]:
+    ) -> Iterator[tuple[int, Segment]]:
         """Cuts a recording.
 
         Args:
           blocks: Its samples, float32 [n] at the recipe's rate, read once.
           num_samples: Their number in all.
-          log_peak: See `SegmentSamples`.
+          log_peak: Its largest log energy, for recipes with `top_db`.
 
         Yields:
           (T, segment), in order of the start. Samples behind the last are not read.
         """
-        cut = segments.cut(
-            np.array([num_samples]),
-            self.spec,
-            self.segment,
-            step_s=self.segment.test_step_s,
-        )
-        size = segments.window_frames(self.spec, self.segment.window_s)
-        if self.segment.rule == "whole":
+        rule = self._segment
+        lengths = np.array([num_samples])
+        cut = segments.cut(lengths, self._spec, rule, step_s=rule.test_step_s)
+        size = segments.window_frames(self._spec, rule.window_s)
+        if rule.rule == "whole":
             longest = int(cut.num_frames.max())
             size = min(size, max(_SMALLEST_FRAMES, 1 << (longest - 1).bit_length()))
         yield from self._read(
@@ -86,22 +61,24 @@ class SegmentReader:
 
     def tiles(
         self, blocks: Iterable[np.ndarray], num_samples: int, size: int = 512
-    ) -> Iterator[tuple[int, SegmentSamples]]:
+    ) -> Iterator[tuple[int, Segment]]:
         """Segments of `size` frames, one behind the other, over a whole recording."""
-        total = self.spec.num_frames(num_samples)
+        total = self._spec.num_frames(num_samples)
         start = np.arange(0, total, size)
         num = np.minimum(size, total - start)
         yield from self._read(start, num, size, blocks, num_samples, 0.0)
 
     def _read(self, starts, nums, size, blocks, num_samples, log_peak):
-        need = online_segments.reach(self.spec, self.channels, size)
-        hop = self.spec.hop_samples
+        need = online_segments.reach(self._spec, self._channels, size)
+        hop = self._spec.hop_samples
         tape = _Tape(blocks)
         for start, num in zip(starts.tolist(), nums.tolist(), strict=True):
+            # The deltas of the first frames look back, so reading starts earlier.
             first = (start - need.before) * hop
-            values = tape.read(first, first + need.rows * hop)
-            places = map(np.int32, (start, num, num_samples))
-            yield size, SegmentSamples(values, *places, np.float32(log_peak))
+            samples = tape.read(first, first + need.rows * hop)
+            start, num, length = map(np.int32, (start, num, num_samples))
+            cut = Cut(samples, start, length, np.float32(log_peak))
+            yield size, Segment(cut, num)
 
 
 class _Tape:
@@ -122,7 +99,7 @@ class _Tape:
         drop = min(max(0, start - self._first), len(buffer))
         self._buffer, self._first = buffer[drop:], self._first + drop
         out = np.zeros(stop - start, np.float32)
-        at = max(0, self._first - start)
+        at = max(0, self._first - start)  # above 0 if the recording starts later
         samples = self._buffer[: max(0, stop - start - at)]
         out[at : at + len(samples)] = samples
         return out
@@ -136,8 +113,8 @@ def group(items: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, list]]:
             yield size, batch
 
 
-def stack(batch: list[SegmentSamples]) -> SegmentSamples:
+def stack(batch: list[Segment]) -> Segment:
     """Stacks a batch, filled up with its last segment to one of few sizes."""
     size = next(size for size in _BATCH_SIZES if len(batch) <= size)
     batch = batch + batch[-1:] * (size - len(batch))
-    return SegmentSamples(*map(np.stack, zip(*batch, strict=True)))
+    return jax.tree.map(lambda *arrays: np.stack(arrays), *batch)

@@ -17,19 +17,13 @@ _SHORT_S = 0.5
 
 @dataclasses.dataclass
 class SignalQuality:
-    """Measures a recording block by block.
-
-    Attributes:
-      sample_rate_hz: Of the samples.
-      num_samples: Seen so far.
-      peak: Largest magnitude.
-      clipped: Samples at full scale.
-    """
+    """Measures a recording block by block."""
 
     sample_rate_hz: int
-    num_samples: int = 0
-    peak: float = 0.0
-    clipped: int = 0
+    num_samples: int = 0  # seen so far
+    peak: float = 0.0  # largest magnitude
+    clipped: int = 0  # samples at full scale
+    # The level's moments over frames: a recording is never in memory as a whole.
     _frames: int = 0
     _sum_db: float = 0.0
     _sum_db2: float = 0.0

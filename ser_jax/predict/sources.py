@@ -18,21 +18,13 @@ SUFFIXES = (
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One recording of a command line.
+    """One recording of a command line."""
 
-    Attributes:
-      name: As the user wrote it; `-` for standard input.
-      path: Of the file, which may not exist.
-      id: Of a manifest's row; else its name.
-      label: The corpus's own label, or empty.
-      text: Transcript, or None.
-    """
-
-    name: str
-    path: str
-    id: str
-    label: str = ""
-    text: str | None = None
+    name: str  # as the user wrote it; `-` for standard input
+    path: str  # of the file, which may not exist
+    id: str  # of a manifest's row; else its name
+    label: str = ""  # the corpus's own, or empty
+    text: str | None = None  # transcript
 
 
 def expand(

@@ -22,36 +22,24 @@ from ser_jax.workdir.config import as_config
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """The best epochs of all runs, and all that is needed to use them.
+    """The best epochs of all runs, and all that is needed to use them."""
 
-    Attributes:
-      config: The config it was trained with.
-      spec: Its feature recipe.
-      classes: Names of the K classes, in the order of the probabilities.
-      input_shapes: Shapes of the model's inputs without the batch axis; `frames`:
-        T, F, C.
-      runs: (fold, seed) of each of R runs, in the order of the weights.
-      folds: Per run `name`, `seed` and the utterance ids of `train`, `val`, `test`.
-      graphdef: The model's definition.
-      weights: {params, stats}, host arrays [R, ...].
-      mean: float32 [R, F, C], of each run's training part.
-      std: float32 [R, F, C], likewise.
-      provenance: What a reader of its answers should know: `workdir`, `model`, `corpus`,
-        `corpus_is_synthetic`, `protocol`, `selection`, `versions`, `git_commit`,
-        `stamps` (what every artefact must say), `ua` {mean, std}, `pooled_ua` (None
-        before an evaluation) and `run_ua` {(fold, seed): UA}.
-    """
-
-    config: ConfigDict
-    spec: FeatureSpec
-    classes: tuple[str, ...]
+    config: ConfigDict  # that it was trained with
+    spec: FeatureSpec  # its feature recipe
+    classes: tuple[str, ...]  # K names, in the order of the probabilities
+    # Of the model's inputs, without the batch axis; `frames`: T, F, C.
     input_shapes: Mapping[str, tuple[int, ...]]
-    runs: tuple[tuple[str, int], ...]
+    runs: tuple[tuple[str, int], ...]  # R times (fold, seed), in the weights' order
+    # Per run `name`, `seed` and the utterance ids of `train`, `val` and `test`.
     folds: tuple[dict, ...]
     graphdef: nnx.GraphDef
-    weights: Any
-    mean: np.ndarray
-    std: np.ndarray
+    weights: Any  # {params, stats}, host arrays [R, ...]
+    mean: np.ndarray  # float32 [R, F, C], of each run's training part
+    std: np.ndarray  # likewise
+    # What a reader of its answers should know: `workdir`, `model`, `corpus`,
+    # `corpus_is_synthetic`, `protocol`, `selection`, `versions`, `git_commit`, `stamps`
+    # (what every artefact must say), `ua` {mean, std}, `pooled_ua` (None before an
+    # evaluation) and `run_ua` {(fold, seed): UA}.
     provenance: dict
 
     def select_run(self, fold: str, seed: int) -> "TrainedModel":

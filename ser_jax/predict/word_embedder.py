@@ -1,6 +1,6 @@
 """The words that a model reads beside a recording."""
 
-import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,20 +8,15 @@ from ser_jax.errors import InputError
 from ser_jax.features import word_vectors, words
 
 
-@dataclasses.dataclass
 class WordEmbedder:
-    """Word vectors of transcripts; each word is looked up once.
+    """Word vectors of transcripts; each word is looked up once."""
 
-    Attributes:
-      source: `data.word_vectors`.
-      shape: L, E: words of a text at most, size of a vector.
-      workdir: For messages.
-    """
-
-    source: str
-    shape: tuple[int, int]
-    workdir: str
-    _vectors: dict[str, np.ndarray | None] = dataclasses.field(default_factory=dict)
+    def __init__(self, source: str, shape: tuple[int, int], workdir: str):
+        """`source` is `data.word_vectors`, `shape` the model's L, E."""
+        self._source = source
+        self._shape = shape
+        self._workdir = workdir  # for messages
+        self._vectors: dict[str, np.ndarray | None] = {}
 
     def embed(self, text: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Vectors of a text's known words, and which of the L places they fill.
@@ -34,11 +29,12 @@ class WordEmbedder:
         """
         if text is None:
             raise InputError(
-                f"{self.workdir}: expected a text, which this model reads beside the "
+                f"{self._workdir}: expected a text, which this model reads beside the "
                 "sound; got none. Give --text='what is said', or a manifest with a "
                 "column `text`."
             )
-        vectors, mask = np.zeros(self.shape, np.float32), np.zeros(self.shape[0], bool)
+        vectors = np.zeros(self._shape, np.float32)
+        mask = np.zeros(self._shape[0], bool)
         for place, word in enumerate(self.known_words(text)):
             vectors[place], mask[place] = self._vectors[word], True
         return vectors, mask
@@ -48,13 +44,20 @@ class WordEmbedder:
         self.look_up([text])
         tokens = words.tokenize(text)
         known = [token for token in tokens if self._vectors[token] is not None]
-        return known[: self.shape[0]]
+        return known[: self._shape[0]]
 
-    def look_up(self, texts: list[str]) -> None:
+    def look_up(self, texts: Sequence[str]) -> None:
         """Looks up the words of many texts in one pass over the vectors' file."""
         tokens = {token for text in texts for token in words.tokenize(text)}
         new = sorted(tokens - self._vectors.keys())
         if new:
-            table = word_vectors.find(new, self.source)
+            table = word_vectors.find(new, self._source)
+            # None marks words without a vector, which need no second pass either.
             self._vectors |= dict.fromkeys(new)
             self._vectors |= dict(zip(table.words, table.vectors, strict=True))
+
+
+def stack(embedded: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The inputs of a batch, of what `embed` returned for each of its segments."""
+    vectors, masks = zip(*embedded, strict=True)
+    return {"words": np.stack(vectors), "word_mask": np.stack(masks)}
