@@ -45,6 +45,7 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the command line in `flags.FLAGS` or, for tests, in a set of its own."""
     string = functools.partial(flags.DEFINE_string, flag_values=values)
     number = functools.partial(flags.DEFINE_float, flag_values=values)
+    truth = functools.partial(flags.DEFINE_bool, flag_values=values)
     config_flags.DEFINE_config_file(
         "config",
         None,
@@ -58,36 +59,15 @@ def define_flags(values: flags.FlagValues) -> None:
         "predict: table, .csv or .jsonl (with --window a folder); explain: folder; "
         "export: file; report of several: folder.",
     )
-    string(
-        "run",
-        "",
-        "predict, explain, export: fold,seed of one run; '' = the mean of all runs.",
-    )
-    number(
-        "window",
-        0.0,
-        "predict: answer per window of so many seconds; 0 = per recording.",
-    )
+    string("run", "", "predict, explain, export: fold,seed; '' = mean of all runs.")
+    number("window", 0.0, "predict: seconds per answer; 0 = one per recording.")
     number("hop", 0.5, "predict: seconds from one window to the next.")
-    string(
-        "labels", "", "predict: classes of a manifest's labels, raw=class,raw=class."
-    )
+    string("labels", "", "predict: classes of a manifest's labels, raw=class,raw=...")
     string("text", None, "predict, explain: what is said, for models that read words.")
-    flags.DEFINE_bool(
-        "corpus",
-        False,
-        "explain: average each run's test part, test by deletion.",
-        flag_values=values,
-    )
-    string(
-        "data",
-        "",
-        "explain --corpus: manifest or folder of the corpus, if it has moved.",
-    )
+    truth("corpus", False, "explain: average each run's test part, test by deletion.")
+    string("data", "", "explain --corpus: the manifest or folder, if it has moved.")
     string("format", "stablehlo", "export: stablehlo, onnx, tflite or safetensors.")
-    number(
-        "longest", 10.0, "export: onnx and tflite take recordings of so many seconds."
-    )
+    number("longest", 10.0, "export: seconds that onnx and tflite can take.")
 
 
 def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
@@ -107,11 +87,8 @@ def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
         )
     if files and command not in TAKES_FILES:
         raise InputError(f"`run.py {command}` takes no more words; got {files}.")
-    if (
-        not values.workdir
-        and command != "train"
-        and not (command == "report" and files)
-    ):
+    names_folders = command == "report" and files
+    if not (values.workdir or command == "train" or names_folders):
         raise InputError(f"`run.py {command}` expects --workdir=..., a trained folder.")
     if command != "report":  # which needs no JAX
         from ser_jax.training import compilation

@@ -1,13 +1,14 @@
 """WA and UA of answers against a corpus's own labels, and what they are worth."""
 
 import collections
+from collections.abc import Iterable, Mapping
 
 from ser_jax.errors import InputError
-from ser_jax.predict.answers import Answer
 from ser_jax.predict.sources import Source
 from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.scoring import metrics
 
+# Raw labels of IEMOCAP, whose happy class is a choice of the protocol.
 _IEMOCAP = {"neu": "neutral", "sad": "sad", "ang": "angry"}
 
 
@@ -39,68 +40,64 @@ def classes_of_labels(trained: TrainedModel, pairs: str = "") -> dict[str, str]:
     return class_of
 
 
-class LabelScores:
-    """Counts answers against the labels of their recordings."""
+def summarise(
+    trained: TrainedModel,
+    class_of: Mapping[str, str],
+    predictions: Iterable[tuple[Source, str]],
+) -> str:
+    """WA, UA and how far to trust them, of the recordings that have a label.
 
-    def __init__(self, trained: TrainedModel, pairs: str = ""):
-        """Starts with no answer; see `classes_of_labels`."""
-        self._classes = trained.classes
-        self._class_of = classes_of_labels(trained, pairs)
-        self._trained_on = {
-            utterance
-            for fold in trained.folds
-            for part in ("train", "val")
-            for utterance in fold[part]
-        }
-        self._labels: list[int] = []
-        self._predictions: list[int] = []
-        self._num_trained_on = 0
-        self._unknown: collections.Counter[str] = collections.Counter()
+    Args:
+      trained: The model that answered.
+      class_of: See `classes_of_labels`.
+      predictions: (recording, predicted class).
 
-    def add(self, source: Source, answer: Answer) -> None:
-        """Counts an answer if its recording has a label."""
+    Returns:
+      Lines for people; empty if no recording has a label.
+    """
+    scored, unknown = [], collections.Counter()
+    for source, prediction in predictions:
         if not source.label:
-            return
-        name = self._class_of.get(source.label)
-        if name is None:
-            self._unknown[source.label] += 1
-            return
-        self._num_trained_on += source.id in self._trained_on
-        self._labels.append(self._classes.index(name))
-        self._predictions.append(self._classes.index(answer.label))
+            continue
+        if name := class_of.get(source.label):
+            scored.append((source, name, prediction))
+        else:
+            unknown[source.label] += 1
+    lines = _score(trained, scored) if scored else []
+    if unknown:
+        counts = ", ".join(f"{label} {n}" for label, n in unknown.most_common())
+        lines.append(
+            f"Not scored, no class of the model: {counts}. "
+            "--labels=raw=class,... names their classes."
+        )
+    return "\n".join(lines)
 
-    def summary(self) -> str:
-        """WA, UA and how far to trust them; empty if no recording had a label."""
-        lines = []
-        if self._labels:
-            confusion = metrics.confusion_matrix(
-                self._labels, self._predictions, len(self._classes)
-            )
-            ua = metrics.unweighted_accuracy(confusion)
-            wa = metrics.weighted_accuracy(confusion)
-            counts = zip(self._classes, confusion.sum(1), strict=True)
-            missing = [name for name, count in counts if not count]
-            lines.append(
-                f"Against {len(self._labels)} labels: UA {ua:.2%}, WA {wa:.2%}"
-                + (f" (no recording of {', '.join(missing)})" if missing else "")
-            )
-            lines.append(self._caveat())
-        if self._unknown:
-            counts = ", ".join(f"{k} {n}" for k, n in self._unknown.most_common())
-            lines.append(
-                f"Not scored, no class of the model: {counts}. "
-                "--labels=raw=class,... names their classes."
-            )
-        return "\n".join(lines)
 
-    def _caveat(self) -> str:
-        if self._num_trained_on:
-            return (
-                f"Not a test result: {self._num_trained_on} of them trained or chose a "
-                "run that answers. predictions.csv of the workdir holds the honest "
-                "ones."
-            )
-        return (
+def _score(trained: TrainedModel, scored: list[tuple[Source, str, str]]) -> list[str]:
+    classes = trained.classes
+    confusion = metrics.confusion_matrix(
+        [classes.index(name) for _, name, _ in scored],
+        [classes.index(prediction) for *_, prediction in scored],
+        len(classes),
+    )
+    ua = metrics.unweighted_accuracy(confusion)
+    wa = metrics.weighted_accuracy(confusion)
+    score = f"Against {len(scored)} labels: UA {ua:.2%}, WA {wa:.2%}"
+    counts = zip(classes, confusion.sum(1), strict=True)
+    # UA is the mean of the other classes' recalls alone.
+    if missing := [name for name, count in counts if not count]:
+        score += f" (no recording of {', '.join(missing)})"
+    # Validation utterances chose the epochs, so they are no test either.
+    parts = [fold[part] for fold in trained.folds for part in ("train", "val")]
+    trained_on = set().union(*parts)
+    if seen := sum(source.id in trained_on for source, *_ in scored):
+        caveat = (
+            f"Not a test result: {seen} of them trained or chose a run that answers. "
+            "predictions.csv of the workdir holds the honest ones."
+        )
+    else:
+        caveat = (
             "None is an utterance that the model was trained on by its id, but its "
             "speakers may have been: no test result unless you know better."
         )
+    return [score, caveat]

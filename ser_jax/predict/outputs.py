@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,69 +19,20 @@ from ser_jax.workdir.predictions import POSTERIOR
 SUFFIXES = (".csv", ".jsonl")
 
 
-class AnswerWriter:
-    """Writes answers as they come, so that a kill loses none of them.
-
-    Every row carries the model, its corpus and its stamps.
-    """
-
-    def __init__(self, stream, suffix: str, trained: TrainedModel):
-        """Writes the header, if the format has one."""
-        self._stream, self._trained, self._csv = stream, trained, None
-        if suffix == ".csv":
-            columns = ["file", "label", *(POSTERIOR + name for name in trained.classes)]
-            columns += ["start_s", "end_s", "warnings", "error"]
-            columns += ["model", "corpus", "stamps"]
-            self._csv = csv.DictWriter(
-                stream, columns, extrasaction="ignore", lineterminator="\n"
-            )
-            self._csv.writeheader()
-
-    def write(self, file: str, answer: Answer | AudioError) -> None:
-        """Writes one row; an error leaves the answer's fields empty."""
-        row = {"file": file, "label": None, "error": None}
-        if isinstance(answer, AudioError):
-            row["error"] = str(answer)
-        else:
-            row["label"] = answer.label
-            probabilities = answer.probabilities.tolist()
-            row["probabilities"] = dict(zip(answer.classes, probabilities, strict=True))
-            row |= {"start_s": answer.start_s, "end_s": answer.end_s}
-            row["warnings"] = answer.warnings
-        provenance = self._trained.provenance
-        keys = ("model", "corpus", "selection", "stamps", "workdir")
-        row |= {key: provenance[key] for key in keys}
-        if self._csv:
-            self._csv.writerow(_flatten(row))
-        else:
-            row |= {"classes": self._trained.classes, "runs": self._trained.runs}
-            self._stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._stream.flush()
-
-
-def _flatten(row: dict) -> dict[str, str]:
-    """The cells of a CSV row."""
-    cells = dict(row)
-    for name, p in cells.pop("probabilities", {}).items():
-        cells[POSTERIOR + name] = f"{p:.9g}"
-    for name in {"start_s", "end_s"} & cells.keys():
-        cells[name] = f"{cells[name]:.3f}"
-    for name in {"warnings", "stamps"} & cells.keys():
-        cells[name] = "; ".join(cells[name])
-    return cells
-
-
 @contextmanager
-def open_writer(path: str, trained: TrainedModel) -> Iterator[AnswerWriter | None]:
-    """A writer to `path`, or None for an empty path.
+def open_writer(
+    path: str, trained: TrainedModel
+) -> Iterator[Callable[[str, Answer | AudioError], None]]:
+    """A function that writes the row of (file, answer); none for an empty path.
 
-    Rows go to `<path>.part`, which is renamed at the end and stays after a kill.
+    Rows come to `<path>.part` at once, so that a kill loses none of them; it is renamed
+    at the end. Every row carries the model, its corpus and its stamps.
 
     Raises:
-      InputError: It ends with neither .csv nor .jsonl, or cannot be written.
+      InputError: `path` ends with neither .csv nor .jsonl, or cannot be written.
     """
     if not path:
-        yield None
+        yield lambda file, answer: None
         return
     check_suffix(path)
     target = Path(path).expanduser()
@@ -92,9 +43,53 @@ def open_writer(path: str, trained: TrainedModel) -> Iterator[AnswerWriter | Non
         raise InputError(
             f"--out: expected a file that can be written; {path}: {error.strerror}."
         ) from error
+    columns = ["file", "label", *(POSTERIOR + name for name in trained.classes)]
+    columns += ["start_s", "end_s", "warnings", "error", "model", "corpus", "stamps"]
+    table = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+
+    def write(file: str, answer: Answer | AudioError) -> None:
+        row = _row(file, answer, trained)
+        if target.suffix == ".csv":
+            table.writerow(_csv_cells(row))
+        else:
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        stream.flush()
+
     with stream:
-        yield AnswerWriter(stream, target.suffix, trained)
+        if target.suffix == ".csv":
+            table.writeheader()
+        yield write
     part.replace(target)
+
+
+def _row(file: str, answer: Answer | AudioError, trained: TrainedModel) -> dict:
+    """As JSON has it; an error takes the place of the answer's values."""
+    row = {"file": file, "label": None, "error": None}
+    if isinstance(answer, AudioError):
+        row["error"] = str(answer)
+    else:
+        probabilities = answer.probabilities.tolist()
+        row |= {
+            "label": answer.label,
+            "probabilities": dict(zip(answer.classes, probabilities, strict=True)),
+            "start_s": answer.start_s,
+            "end_s": answer.end_s,
+            "warnings": answer.warnings,
+        }
+    keys = ("model", "corpus", "selection", "stamps", "workdir")
+    row |= {key: trained.provenance[key] for key in keys}
+    return row | {"classes": trained.classes, "runs": trained.runs}
+
+
+def _csv_cells(row: dict) -> dict:
+    cells = dict(row)
+    for name, p in cells.pop("probabilities", {}).items():
+        cells[POSTERIOR + name] = f"{p:.9g}"  # all digits of a float32
+    for name in {"start_s", "end_s"} & cells.keys():
+        cells[name] = f"{cells[name]:.3f}"
+    for name in {"warnings", "stamps"} & cells.keys():
+        cells[name] = "; ".join(cells[name])
+    return cells
 
 
 def check_suffix(path: str) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from tqdm import tqdm
 
 from ser_jax.features.audio import AudioError
-from ser_jax.predict import outputs, sources, timeline
+from ser_jax.predict import label_scores, outputs, sources, timeline
 from ser_jax.predict.answers import SpeechInput
-from ser_jax.predict.label_scores import LabelScores
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.sources import Source
 
@@ -67,26 +66,27 @@ def _answer_all(
     recognizer: Recognizer, recordings: list[Source], out: str, labels: str
 ) -> list[tuple[Source, AudioError]]:
     trained = recognizer.trained
-    scores = LabelScores(trained, labels)
+    # Before the work, so that a bad --labels is reported at once.
+    class_of = label_scores.classes_of_labels(trained, labels)
     recognizer.look_up([x.text for x in recordings if x.text])
-    rows, failed = [], []
-    with outputs.open_writer(out, trained) as writer:
+    rows, predictions, failed = [], [], []
+    with outputs.open_writer(out, trained) as write:
         answers = recognizer.answers(_open_all(recognizer, recordings))
         bar = tqdm(answers, "predicting", len(recordings), unit="file", delay=2)
         for source, answer in bar:
-            if writer:
-                writer.write(source.name, answer)
+            write(source.name, answer)
             if isinstance(answer, AudioError):
                 failed.append((source, answer))
                 continue
-            scores.add(source, answer)
+            predictions.append((source, answer.label))
             if not out or len(rows) < _PRINTED:
                 rows.append((source.name, answer))
     print(outputs.format_table(rows, trained.classes))
-    hidden = len(recordings) - len(failed) - len(rows)
-    if hidden:
+    if hidden := len(predictions) - len(rows):
         print(f"... and {hidden} more in {out}")
-    print("\n".join(filter(None, (trained.description() + ".", scores.summary()))))
+    print(f"{trained.description()}.")
+    if scores := label_scores.summarise(trained, class_of, predictions):
+        print(scores)
     return failed
 
 

@@ -1,8 +1,9 @@
 """Answers over the time of a recording: as a table, a Praat TextGrid and a picture."""
 
+import bisect
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from tqdm import tqdm
 
 from ser_jax import figure_style
 from ser_jax.errors import InputError
-from ser_jax.features import audio
 from ser_jax.features.audio import AudioError
 from ser_jax.predict import outputs
 from ser_jax.predict.answers import Answer
@@ -78,44 +78,35 @@ def write_all(
 
 
 def _write(recognizer: Recognizer, source: Source, stem, window_s, hop_s):
-    stream = audio.AudioStream(source.path, recognizer.sample_rate_hz)
-    waveform = _Waveform(recognizer.sample_rate_hz)
-    answers = list(
-        recognizer.stream(
-            map(waveform.add, stream),
-            recognizer.sample_rate_hz,
-            window_s=window_s,
-            hop_s=hop_s,
-        )
-    )
-    trained = recognizer.trained
-    with outputs.open_writer(f"{stem}.csv", trained) as writer:
+    trained, rate_hz = recognizer.trained, recognizer.sample_rate_hz
+    blocks = recognizer.open(source.path).blocks
+    answers = list(recognizer.stream(blocks, rate_hz, window_s=window_s, hop_s=hop_s))
+    with outputs.open_writer(f"{stem}.csv", trained) as write:
         for answer in answers:
-            writer.write(source.name, answer)
-    spans = list(_spans(answers, hop_s))
+            write(source.name, answer)
     tier = " ".join(["emotion", *(f"[{x}]" for x in trained.provenance["stamps"])])
-    write_atomically(f"{stem}.TextGrid", _text_grid(spans, trained.classes, tier))
-    title = f"{source.name}\n{trained.description()}"
-    title += f"; windows of {window_s:g} s"
-    write_atomically(f"{stem}.png", _picture(answers, waveform, title))
+    grid = _text_grid(_spans(answers, hop_s), trained.classes, tier)
+    write_atomically(f"{stem}.TextGrid", grid)
+    title = f"{source.name}\n{trained.description()}; windows of {window_s:g} s"
+    picture = _picture(answers, _envelope(blocks, rate_hz), title)
+    write_atomically(f"{stem}.png", picture)
 
 
 def _spans(
     answers: Sequence[Answer], hop_s: float
 ) -> Iterator[tuple[float, float, np.ndarray]]:
     """(start, end, mean probabilities of the windows that cover it), hop by hop."""
-    end_s = max(answer.end_s for answer in answers)
-    first = 0
-    for k in range(int(np.ceil(end_s / hop_s - 1e-9))):
-        start, end = k * hop_s, min((k + 1) * hop_s, end_s)
+    starts = [answer.start_s for answer in answers]
+    ends = [answer.end_s for answer in answers]
+    probabilities = np.array([answer.probabilities for answer in answers])
+    # 1e-9: float noise must not add an empty hop at the end.
+    for k in range(int(np.ceil(ends[-1] / hop_s - 1e-9))):
+        start, end = k * hop_s, min((k + 1) * hop_s, ends[-1])
         middle = (start + end) / 2
-        while answers[first].end_s <= middle:
-            first += 1
-        last = first
-        while last < len(answers) and answers[last].start_s <= middle:
-            last += 1
-        over = [answer.probabilities for answer in answers[first:last]]
-        yield start, end, np.mean(over, axis=0)
+        # Windows are sorted by both their ends.
+        first = bisect.bisect_right(ends, middle)
+        last = bisect.bisect_right(starts, middle)
+        yield start, end, probabilities[first:last].mean(axis=0)
 
 
 def _text_grid(spans, classes: Sequence[str], tier: str) -> bytes:
@@ -134,35 +125,27 @@ def _text_grid(spans, classes: Sequence[str], tier: str) -> bytes:
         return Path(path).read_bytes()
 
 
-class _Waveform:
-    """Smallest and largest sample of every column of the picture."""
-
-    def __init__(self, sample_rate_hz: int):
-        self._width = round(_COLUMN_S * sample_rate_hz)
-        self._rest = np.zeros(0, np.float32)
-        self._low: list[np.ndarray] = []
-        self._high: list[np.ndarray] = []
-
-    def add(self, block: np.ndarray) -> np.ndarray:
-        """Draws samples [n] and returns them."""
-        samples = np.concatenate([self._rest, block])
-        whole = len(samples) // self._width * self._width
-        columns = samples[:whole].reshape(-1, self._width)
-        self._low.append(columns.min(axis=1))
-        self._high.append(columns.max(axis=1))
-        self._rest = samples[whole:]
-        return block
-
-    def envelope(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Seconds, smallest and largest sample."""
-        low, high = np.concatenate(self._low), np.concatenate(self._high)
-        return np.arange(len(low)) * _COLUMN_S, low, high
+def _envelope(
+    blocks: Iterable[np.ndarray], rate_hz: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Seconds, smallest and largest sample of each column of the drawn waveform."""
+    width = round(_COLUMN_S * rate_hz)
+    rest, low, high = np.zeros(0, np.float32), [], []
+    for block in blocks:  # hours do not fit in memory
+        samples = np.concatenate([rest, block])
+        whole = len(samples) // width * width
+        columns = samples[:whole].reshape(-1, width)
+        low.append(columns.min(axis=1))
+        high.append(columns.max(axis=1))
+        rest = samples[whole:]
+    low, high = np.concatenate(low), np.concatenate(high)
+    return np.arange(len(low)) * _COLUMN_S, low, high
 
 
-def _picture(answers: Sequence[Answer], waveform: _Waveform, title: str) -> bytes:
+def _picture(answers: Sequence[Answer], envelope, title: str) -> bytes:
     middle = [(answer.start_s + answer.end_s) / 2 for answer in answers]
     values = np.array([answer.probabilities for answer in answers])
-    end_s = max(answer.end_s for answer in answers)
+    end_s = answers[-1].end_s
     with rc_context(figure_style.RC):
         size = (float(np.clip(4 + end_s / 5, 8, 24)), 4.6)
         figure = Figure(figsize=size, layout="constrained")
@@ -175,7 +158,7 @@ def _picture(answers: Sequence[Answer], waveform: _Waveform, title: str) -> byte
         top.set_ylabel("probability")
         top.yaxis.set_major_formatter(PercentFormatter(1.0))
         top.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-        bottom.fill_between(*waveform.envelope(), color=figure_style.GREY, lw=0.4)
+        bottom.fill_between(*envelope, color=figure_style.GREY, lw=0.4)
         bottom.set_ylabel("amplitude")
         bottom.set_xlabel("time [s]; a point stands at the middle of its window")
         bottom.set_xlim(0, end_s)

@@ -2,14 +2,11 @@
 
 import types
 
-import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from ser_jax.errors import InputError
 from ser_jax.predict import label_scores
-from ser_jax.predict.answers import Answer
-from ser_jax.predict.label_scores import LabelScores
 from ser_jax.predict.sources import Source
 
 CLASSES = ("neutral", "happy", "sad", "angry")
@@ -22,15 +19,17 @@ def _trained(corpus="demo", happy="hap+exc", label_map=None, classes=CLASSES):
     return types.SimpleNamespace(config=config, classes=classes, folds=folds)
 
 
-def _answer(label):
-    one_hot = np.array([name == label for name in CLASSES], float)
-    return Answer(CLASSES, one_hot, (), 0.0, 1.0)
+def _summary(trained, *rows):
+    """`rows`: (id, label, prediction)."""
+    predictions = [(Source(x, x, x, label), chosen) for x, label, chosen in rows]
+    class_of = label_scores.classes_of_labels(trained)
+    return label_scores.summarise(trained, class_of, predictions)
 
 
 def test_scores_by_hand():
     """neutral 1 of 2, sad 1 of 1, angry 0 of 1: UA 1/2, WA 2/4; the rest is counted."""
-    score = LabelScores(_trained(happy="exc"))
-    for name, label, prediction in [
+    text = _summary(
+        _trained(happy="exc"),
         ("x1", "neu", "neutral"),
         ("x2", "neutral", "sad"),
         ("x3", "sad", "sad"),
@@ -39,22 +38,18 @@ def test_scores_by_hand():
         ("x6", "fru", "sad"),
         ("x7", "fru", "sad"),
         ("x8", "", "sad"),  # no label: no score
-    ]:
-        score.add(Source(name, name, name, label), _answer(prediction))
-    text = score.summary()
+    )
     assert "Against 4 labels: UA 50.00%, WA 50.00% (no recording of happy)" in text
     assert "fru 2, hap 1" in text and "speakers may have been" in text
 
 
 def test_recordings_that_trained_are_no_test():
-    score = LabelScores(_trained())
-    for name in "abcd":
-        score.add(Source(name, name, name, "sad"), _answer("sad"))
-    assert "Not a test result: 3 of them" in score.summary()
+    text = _summary(_trained(), *((name, "sad", "sad") for name in "abcd"))
+    assert "Not a test result: 3 of them" in text
 
 
 def test_without_labels_nothing_is_said():
-    assert LabelScores(_trained()).summary() == ""
+    assert _summary(_trained(), ("a", "", "sad")) == _summary(_trained()) == ""
 
 
 def test_whose_labels_are_which_classes():
