@@ -92,13 +92,14 @@ def training_order(
     The last batch of a bucket is filled with segments of the same bucket at weight 0, so
     that batch normalisation only ever sees speech.
 
+    `augment.vtlp`: `all` reads every copy of every segment, `one` draws one of original
+    and copies per segment, `none` and `online` read the originals.
+
     Args:
-      run: Which segments it trains on.
+      run: Whose training segments are read.
       table: Where frames lie.
       labels: int [U], class per utterance.
-      config: `augment.vtlp` (`all` reads every copy of every segment, `one` draws one of
-        original and copies per segment, else the originals are read),
-        `train.batch_size`, `train.sampling` and `train.per_class` are read.
+      config: `augment` and `train` are read.
       epoch: Counts from 0.
       sizes: Frames of the buckets, ascending; the last holds every segment.
     """

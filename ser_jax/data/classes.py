@@ -29,8 +29,8 @@ def assign_classes(
       protocol: `config.protocol`; `subset` and `happy` are read.
 
     Returns:
-      (Names of the K classes, labels int32 [U] in [0, K) or -1 for utterances that are
-      not used, those utterances with the reason.)
+      (Names of the K classes; int32 [U] in [0, K), or -1 for utterances that are not
+      used; those utterances with the reason.)
 
     Raises:
       InputError: A choice does not fit the corpus, a label map names an absent label,

@@ -24,10 +24,8 @@ class Schedule:
     def calls(self, start: int, size: int) -> Iterator[tuple[int, int, Index]]:
         """Cuts the steps from `start` on into calls of `size`, the last one filled up.
 
-        If segments differ in size, `size` must be 1.
-
-        Yields:
-          (number of the first step, frames of the segments, arrays [R, size, B]).
+        If segments differ in size, `size` must be 1. Yields the number of the first
+        step, the frames of its segments, and arrays [R, size, B].
         """
 
         def cut(array):
@@ -41,16 +39,12 @@ class Schedule:
 def plan(
     runs: Sequence[Sequence[Index] | None], sizes: Sequence[int], *, epoch: int = -1
 ) -> Schedule:
-    """Joins the buckets of all runs to one sequence of steps.
+    """Joins the batches of all runs, per bucket, to one sequence of steps.
 
     With several buckets their steps are mixed by a draw that depends on the epoch, the
     bucket and the step's number in it alone: a run sees the same order of batches
-    whichever runs train beside it.
-
-    Args:
-      runs: Per run its batches per bucket; None for a run that takes no part.
-      sizes: Frames of the buckets.
-      epoch: Counts from 0; -1 keeps the buckets one after the other.
+    whichever runs train beside it. Epoch -1 keeps the buckets one after the other.
+    A run that takes no part is None; `sizes` are the buckets' frames.
     """
     parts, frames, rank = [], [], []
     for bucket, size in enumerate(sizes):

@@ -1,13 +1,11 @@
 """The tables that segments are cut from, wherever their rows lie.
 
 `FrameTable` holds features. `SampleTable` holds whole recordings, for VTLP that is drawn
-in every training step: int16 in rows of one hop, 115 MB per hour at 16 kHz whatever the
-recipe. A step cuts the samples under its segments, and a few frames more on either side
-for the deltas, and computes their features (`features/online_segments.py`).
-
-Differs from stored copies: samples are rounded to 16 bits (nothing is lost of 16-bit
-recordings at the recipe's rate), and `top_db` counts from the unwarped recording's
-loudest cell.
+in every training step: int16 in rows of one hop, 115 MB per hour at 16 kHz. A step cuts
+the samples under its segments, and a few frames more on either side for the deltas, and
+computes their features (`features/online_segments.py`). Differs from stored copies:
+samples are rounded to 16 bits, and `top_db` counts from the unwarped recording's loudest
+cell.
 """
 
 import dataclasses
@@ -56,10 +54,8 @@ class BlockTable:
         """
         start = np.asarray(start)
         if start.size and not 0 <= start.min() <= start.max() < self.shape[0]:
-            raise IndexError(
-                f"expected rows below {self.shape[0]}; got {start.min()} to "
-                f"{start.max()}"
-            )
+            got = f"{start.min()} to {start.max()}"
+            raise IndexError(f"expected rows below {self.shape[0]}; got {got}")
         at = start[..., None] + np.arange(num)
         is_zero = (at < self.base[0]) | (at >= self.base[-1])
         block = np.searchsorted(self.base, at, side="right") - 1
@@ -82,9 +78,7 @@ class FrameTable(BlockTable):
     def from_store(cls, corpus: store.Store, window_frames: int) -> "FrameTable":
         """A table of all utterances of a store and the copies it keeps.
 
-        Args:
-          corpus: The used utterances.
-          window_frames: Frames of the longest segment.
+        Segments have at most `window_frames` frames.
 
         Raises:
           InputError: The table has more frames than an index can count.
@@ -129,13 +123,10 @@ class SampleTable(BlockTable):
     def open(
         cls, corpus: store.Store, frames: FrameTable, data, window_frames: int
     ) -> "SampleTable":
-        """The samples of a corpus without copies.
+        """The samples of a corpus without copies, beside its table of `frames`.
 
-        Args:
-          corpus: The used utterances.
-          frames: Their table of frames.
-          data: `config.data`; `channels` and `cache_dir` are read.
-          window_frames: Frames of the longest segment.
+        Segments have at most `window_frames` frames. Of `config.data`, `channels` and
+        `cache_dir` are read.
 
         Raises:
           InputError: The dataset holds no samples, or a file cannot be written.
@@ -164,14 +155,10 @@ class SampleTable(BlockTable):
         return cls(flat, source, base, reach.rows, recordings, spec, data.channels)
 
     def segments(self, start: np.ndarray, window_frames: int) -> np.ndarray:
-        """Cuts the rows under segments of frames: int16 [..., rows, 1, hop].
+        """Cuts the rows [..., rows, 1, hop] under segments of frames.
 
-        Rows of other recordings may be among them: `online_segments.features` counts
-        them as zeros.
-
-        Args:
-          start: int [...], the segments' first frames in the table of frames.
-          window_frames: T.
+        They start at `start` [...] in the table of frames. Rows of other recordings may
+        be among them: `online_segments.features` counts them as zeros.
         """
         reach = online_segments.reach(self.spec, self.channels, window_frames)
         first_frame = self.recordings.first_frame

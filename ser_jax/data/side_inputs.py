@@ -16,11 +16,7 @@ _NPZ = "an .npz file with `id` (strings) and `vector` (numbers)"
 
 
 def check(data) -> None:
-    """Checks that word vectors and embeddings are there, before anything is built.
-
-    Raises:
-      InputError: A package or file is missing.
-    """
+    """Raises InputError unless word vectors and embeddings are there."""
     if data.text != "none":
         word_vectors.check(data.word_vectors)
     if data.speaker_embeddings:
@@ -42,8 +38,7 @@ def tables(corpus: Store, texts: Sequence[str], data) -> tuple[Tables, dict]:
     Args:
       corpus: The used utterances.
       texts: What `texts` gave.
-      data: `config.data`; `text`, `word_vectors`, `max_words` and `speaker_embeddings`
-        are read.
+      data: `config.data`.
 
     Returns:
       (Tables, what is known of the text: source, vectors, unknown words, word error

@@ -33,11 +33,7 @@ class Corpus:
         self.used = [i for i in by_id if self.labels[i] >= 0]
 
     def values(self, name: str) -> dict[int, str]:
-        """A column of the used utterances, by position.
-
-        Raises:
-          InputError: An utterance has no value; names the columns that are full.
-        """
+        """A column of the used utterances by position; InputError if one is empty."""
         value = self._cells(name)
         empty = [self.utterances[i].id for i in self.used if not value[i]]
         if empty:
@@ -57,11 +53,7 @@ class Corpus:
         return {i: self.utterances[i].extra.get(name, "") for i in self.used}
 
     def scripts(self) -> dict[int, str]:
-        """`script` of the used utterances, by position.
-
-        Raises:
-          InputError: A used utterance has no IEMOCAP dialog.
-        """
+        """`script` of the used utterances; InputError if one has no IEMOCAP dialog."""
         value = {i: script(self.utterances[i].dialog) for i in self.used}
         unknown = [self.utterances[i] for i in self.used if not value[i]]
         if unknown:
@@ -87,8 +79,7 @@ class Corpus:
 def script(dialog: str) -> str:
     """Which play an IEMOCAP dialog acts: `script01` of `Ses05M_script01_1b`.
 
-    Returns:
-      `improvised` for an improvised dialog, empty for a name that is not IEMOCAP's.
+    `improvised` if it was improvised, empty for a name that is not IEMOCAP's.
     """
     match = _DIALOG.fullmatch(dialog)
     return (match[1] or IMPROVISED) if match else ""

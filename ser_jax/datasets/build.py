@@ -32,8 +32,8 @@ def ensure_built(data, *, samples: bool = False) -> str:
 
     Args:
       data: The group `data` of a checked config (see `configs/base.py`).
-      samples: Whether the recordings' samples are stored too, from which VTLP copies are
-        made in every step; then no copies are stored, whatever `data.vtlp_copies` is.
+      samples: Whether to store the recordings' samples instead of VTLP copies, which are
+        then made in every step.
 
     Raises:
       InputError: The corpus, the folder or TensorFlow is missing, or the corpus is not
@@ -71,11 +71,9 @@ def _builder(data, samples: bool):
     folder = os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
     common = {"num_workers": data.num_workers, "strict": data.strict}
     if data.corpus == "manifest":
-        config = manifest_builder.ManifestConfig(
-            manifest=os.path.abspath(os.path.expanduser(data.manifest)), **features
-        )
-        builder = manifest_builder.Manifest(config=config, data_dir=folder, **common)
-        return builder, None
+        path = os.path.abspath(os.path.expanduser(data.manifest))
+        config = manifest_builder.ManifestConfig(manifest=path, **features)
+        return manifest_builder.Manifest(config=config, data_dir=folder, **common), None
     root = None
     if data.corpus == "demo":
         from ser_jax.corpora import demo
@@ -85,9 +83,8 @@ def _builder(data, samples: bool):
         corpus = Path(folder) / "corpus"
         with locking.lock(corpus, _SETTING):
             root = str(demo.make(corpus, turns=turns, seed=seed))
-    builder = iemocap_builder.Iemocap(
-        config=speech_builder.SpeechConfig(**features), data_dir=folder, **common
-    )
+    config = speech_builder.SpeechConfig(**features)
+    builder = iemocap_builder.Iemocap(config=config, data_dir=folder, **common)
     return builder, root or _iemocap_root(data, builder)
 
 

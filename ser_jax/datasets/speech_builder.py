@@ -4,9 +4,7 @@ import abc
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
-import operator
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -118,9 +116,10 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             asr=asr,
         )
         self._bar = tqdm(total=len(usable), desc=f"Building {config.name}", unit="utt")
-        by_session = operator.attrgetter("session")
-        sessions = itertools.groupby(sorted(usable, key=by_session), by_session)
-        return {name: self._generate_examples(list(group)) for name, group in sessions}
+        return {
+            name: self._generate_examples([u for u in usable if u.session == name])
+            for name in sorted({u.session for u in usable})
+        }
 
     def _generate_examples(self, utterances):
         for utterance, features in extraction.extract(
