@@ -26,9 +26,7 @@ class CorpusSegments:
     def __init__(self, trained: TrainedModel, data: str = ""):
         """Reads (or builds) the dataset of the workdir's config.
 
-        Args:
-          trained: The runs to be explained.
-          data: Manifest or folder of the corpus, if it has moved.
+        `data` is the manifest or folder of the corpus, if it has moved.
 
         Raises:
           InputError: The corpus is not there or has changed since.
@@ -99,7 +97,8 @@ class ClassMaps:
     """
 
     def __init__(self, num_classes: int):
-        self._maps = [MeanMaps(BINS) for _ in range(num_classes)]
+        # `features` and `saliency` [F, BINS], `attention` [H, BINS]
+        self.maps = [MeanMaps(BINS) for _ in range(num_classes)]
         self.utterances = [0] * num_classes  # number of each class
         self.bands: tuple[int, ...] = ()  # edges of the attention's rows
 
@@ -108,11 +107,7 @@ class ClassMaps:
         for name, values in maps.means().items():
             # Short utterances have fewer frames than there are bins.
             filled = np.flatnonzero(~np.isnan(values).any(axis=0))
-            self._maps[label].add(name, values[:, filled], filled)
-
-    def means(self, label: int) -> dict[str, np.ndarray]:
-        """`features` and `saliency` [F, BINS], `attention` [H, BINS]; {} if empty."""
-        return self._maps[label].means()
+            self.maps[label].add(name, values[:, filled], filled)
 
 
 def explain(

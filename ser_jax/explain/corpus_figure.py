@@ -99,7 +99,7 @@ def _draw_drops(axes, runs: Sequence[RunScores]) -> None:
 def draw_classes(class_maps: ClassMaps, trained: TrainedModel) -> bytes:
     """Mean features, attention and saliency of every true class; PNG."""
     shown = [k for k, count in enumerate(class_maps.utterances) if count]
-    means = [class_maps.means(k) for k in shown]
+    means = [class_maps.maps[k].means() for k in shown]
     rows = [row for row in _LABELS if row in means[0]]
     size = (2.2 + 2.1 * len(shown), 1.5 + 1.9 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
@@ -125,7 +125,7 @@ def _draw_class_row(axes_row, row: str, values: np.ndarray, bands, spec) -> None
         for axes, curve in zip(axes_row, values[:, 0], strict=True):
             draw_steps(axes, curve, edges)
             axes.set_ylim(0, top)
-            axes.tick_params(labelleft=axes is axes_row[0])
+            axes.label_outer()
         axes_row[0].set_ylabel(_LABELS[row])
         return
     if row == "saliency":
@@ -137,7 +137,5 @@ def _draw_class_row(axes_row, row: str, values: np.ndarray, bands, spec) -> None
     bands = bands if row == "attention" else range(spec.num_bands + 1)
     for axes, own in zip(axes_row, values, strict=True):
         image = draw_map(axes, spec, edges, bands, own, scale)
-        if axes is not axes_row[0]:
-            axes.set_ylabel("")
-            axes.tick_params(labelleft=False)
+        axes.label_outer()
     add_color_bar(axes_row, image, values, _LABELS[row])

@@ -20,7 +20,6 @@ DRAWS = 5
 ATTENDED, LEAST, SALIENT = "most attended", "least attended", "most salient"
 RANDOM, OTHER = "random", "another recording's"
 CONDITIONS = (ATTENDED, SALIENT, RANDOM, OTHER, LEAST)
-DRAWN = (RANDOM, OTHER)
 
 
 class Case(NamedTuple):
@@ -35,7 +34,7 @@ CASES = tuple(
     Case(condition, share, draw)
     for share in SHARES
     for condition in CONDITIONS
-    for draw in range(DRAWS if condition in DRAWN else 1)
+    for draw in range(DRAWS if condition in (RANDOM, OTHER) else 1)
 )
 
 

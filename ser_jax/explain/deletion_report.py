@@ -39,7 +39,7 @@ def summarise(runs: Sequence[RunScores], provenance: dict) -> dict:
         "draws": deletion.DRAWS,
         "ua": _spread([run.plain for run in runs]),
         "runs": [_run(run) for run in runs],
-        "rows": [_row(runs, *case) for case in runs[0].hidden],
+        "rows": [_row(runs, case) for case in runs[0].hidden],
         **{key: _beyond(runs, control) for control, key in _CONTROLS.items()},
         "conclusion": conclude(runs),
     }
@@ -60,15 +60,13 @@ def _run(run: RunScores) -> dict:
     }
 
 
-def _row(runs: Sequence[RunScores], condition: str, share: float) -> dict:
+def _row(runs: Sequence[RunScores], case: tuple[str, float]) -> dict:
     return {
-        "condition": condition,
-        "share": share,
-        "ua": _spread([run.mean_ua(condition, share) for run in runs]),
-        "drop": _spread([run.plain - run.mean_ua(condition, share) for run in runs]),
-        "std_over_draws": np.mean(
-            [np.std(run.hidden[condition, share]) for run in runs]
-        ),
+        "condition": case[0],
+        "share": case[1],
+        "ua": _spread([run.mean_ua(*case) for run in runs]),
+        "drop": _spread([run.plain - run.mean_ua(*case) for run in runs]),
+        "std_over_draws": np.mean([np.std(run.hidden[case]) for run in runs]),
     }
 
 

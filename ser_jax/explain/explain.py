@@ -128,8 +128,6 @@ def _title(
     shares = ", ".join(
         f"{trained.classes[k]} {probabilities[k]:.0%}" for k in likeliest
     )
-    lines = [f"{Path(name).name}: {shares}"]
-    lines.append(f"{trained.description()}; {trained.provenance['workdir']}")
-    if not explanation.attends:
-        lines.append("it does not attend")
-    return "\n".join(lines)
+    trained_as = f"{trained.description()}; {trained.provenance['workdir']}"
+    title = f"{Path(name).name}: {shares}\n{trained_as}"
+    return title if explanation.attends else f"{title}\nit does not attend"

@@ -102,12 +102,8 @@ def add_segments(
 ) -> None:
     """Adds `features`, `saliency` and attention of a batch to the time axes.
 
-    Args:
-      utterances: Maps of every utterance; their columns share its frames out equally.
-      num_frames: Of every utterance.
-      batch: The segments.
-      explanation: Of one run.
-      attention: More maps [B, H, T] by name; NaN in the padding.
+    `utterances` are the maps of every utterance, whose columns share out its
+    `num_frames` equally. `attention` are more maps [B, H, T], NaN in the padding.
     """
     padding = np.arange(batch.frames.shape[1]) >= batch.num_frames[:, None]
     maps = {

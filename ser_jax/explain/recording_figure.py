@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from ser_jax import figure_style
 from ser_jax.explain.recording import RecordingExplanation
@@ -187,9 +187,8 @@ def add_color_bar(axes, image, values: np.ndarray, label: str) -> None:
     # Matplotlib's own logarithmic ticks, powers of ten, mostly lie outside the limits.
     step = next(s for s in (1.1, 1.25, 1.5, 2.0, 3.0, 8.0) if s**2.5 >= high or s == 8)
     ticks = [step**k for k in range(-9, 10) if low <= step**k <= high]
-    bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.2g}"))
+    bar.set_ticks(ticks, labels=[f"{x:.2g}" for x in ticks])
+    bar.minorticks_off()
 
 
 def _small_shape(explanation: RecordingExplanation) -> tuple[int, int]:

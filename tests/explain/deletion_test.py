@@ -121,7 +121,7 @@ def test_losing_the_cell_that_decides_costs_what_random_cells_do_not():
     assert "paper mode" in table and "100.0 ±  0.0" in table
     rows = list(deletion_report.csv_rows(runs))
     assert len(rows) == 2 * (1 + len(deletion.CASES))
-    attention = class_maps.means(0)["attention"]
+    attention = class_maps.maps[0].means()["attention"]
     assert class_maps.utterances == [40, 40] and attention.shape == (5, 60)
     hot = np.flatnonzero(np.nanmax(attention, axis=1) == np.nanmax(attention))
     assert hot.tolist() == [2]
