@@ -105,9 +105,7 @@ class ClassMaps:
     def add(self, label: int, maps: MeanMaps) -> None:
         self.utterances[label] += 1
         for name, values in maps.means().items():
-            # Short utterances have fewer frames than there are bins.
-            filled = np.flatnonzero(~np.isnan(values).any(axis=0))
-            self.maps[label].add(name, values[:, filled], filled)
+            self.maps[label].add(name, values, np.arange(BINS))
 
 
 def explain(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from ser_jax.scoring import metrics, voting
 
@@ -63,23 +64,16 @@ class RunScores:
 
 
 def hidden_cells(
-    mass: np.ndarray,
-    slopes: np.ndarray,
-    valid: np.ndarray,
-    utterance: np.ndarray,
+    mass: Float[np.ndarray, "B H W"],
+    slopes: Float[np.ndarray, "B H W"],
+    valid: Bool[np.ndarray, "B W"],
+    utterance: Int[np.ndarray, " B"],
     rng: np.random.Generator,
-) -> Iterator[tuple[Case, np.ndarray]]:
-    """Chooses the cells that every case hides.
+) -> Iterator[tuple[Case, Bool[np.ndarray, "B H W"]]]:
+    """Chooses the cells that every case hides: of one share always as many.
 
-    Args:
-      mass: Attention [B, H, W].
-      slopes: Saliency of the cells [B, H, W].
-      valid: bool [B, W], columns with input under them: the first ones of a row.
-      utterance: int [B], utterance of each segment.
-      rng: Draws, and breaks ties.
-
-    Yields:
-      (case, bool [B, H, W]); every case of a share hides the same number of cells.
+    `mass` is the attention, `slopes` the saliency of the cells; `valid` columns, the
+    first ones of a row, have input under them. `rng` draws, and breaks ties.
     """
     cells = np.broadcast_to(valid[:, None], mass.shape)
     number = cells.sum(axis=(1, 2))

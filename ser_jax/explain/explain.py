@@ -60,9 +60,8 @@ def explain_files(
         stem = outputs.unique_name(Path(source.name).stem, taken)
         path = folder / f"{stem}.explain.png"
         title = _title(source.name, explanation, trained)
-        files.write_atomically(
-            path, recording_figure.draw(explanation, trained.spec, title)
-        )
+        figure = recording_figure.draw(explanation, trained.spec, title)
+        files.write_atomically(path, figure)
         attends = attends or explanation.attends
         answer = explanation.answer
         share = answer.probabilities.max()

@@ -50,10 +50,7 @@ class Explainer:
         self._explanation = jax.jit(self._compute_explanation)
 
     def posteriors(
-        self,
-        r: int,
-        batch: SegmentBatch,
-        hidden: Mapping[str, np.ndarray] | None = None,
+        self, r: int, batch: SegmentBatch, hidden: Mapping | None = None
     ) -> np.ndarray:
         """Posteriors [B, K] of run number r.
 
@@ -86,9 +83,8 @@ class Explainer:
         logits, maps = logits_and_maps(model, inputs)
         target = jnp.where(target < 0, jnp.argmax(logits, axis=1), target)
         slopes = saliency(model, inputs, target)
-        return Explanation(
-            forward.probabilities(logits), maps, slopes, inputs["frames"][..., 0]
-        )
+        posteriors = forward.probabilities(logits)
+        return Explanation(posteriors, maps, slopes, inputs["frames"][..., 0])
 
 
 def logits_and_maps(

@@ -82,7 +82,9 @@ class MeanMaps:
         self._sums, self._counts = {}, {}  # [columns, rows] and [columns] by name
 
     def add(self, name: str, values: np.ndarray, at: np.ndarray) -> None:
-        """Adds values [rows, n] to the columns `at` [n], which may repeat."""
+        """Adds values [rows, n] to columns `at` [n], which may repeat; not where NaN."""
+        known = ~np.isnan(values).any(axis=0)
+        at, values = at[known], values[:, known]
         sums = self._sums.setdefault(name, np.zeros((self.columns, len(values))))
         np.add.at(sums, at, values.T)
         np.add.at(self._counts.setdefault(name, np.zeros(self.columns)), at, 1)
@@ -105,7 +107,8 @@ def add_segments(
     `utterances` are the maps of every utterance, whose columns share out its
     `num_frames` equally. `attention` are more maps [B, H, T], NaN in the padding.
     """
-    padding = np.arange(batch.frames.shape[1]) >= batch.num_frames[:, None]
+    frame = np.arange(batch.frames.shape[1])
+    padding = frame >= batch.num_frames[:, None]
     maps = {
         "features": explanation.features,
         "saliency": explanation.saliency["frames"],
@@ -115,9 +118,8 @@ def add_segments(
     maps |= attention
     for i in range(batch.count):
         own = utterances[u := int(batch.utterance[i])]
+        place = (batch.start_frame[i] + frame + 0.5) / num_frames[u]
+        # Rounding could put the last frame behind the last column.
+        at = np.minimum((place * own.columns).astype(int), own.columns - 1)
         for name, values in maps.items():
-            frames = np.flatnonzero(~np.isnan(values[i]).any(axis=0))
-            place = (batch.start_frame[i] + frames + 0.5) / num_frames[u]
-            # Rounding could put the last frame behind the last column.
-            at = np.minimum((place * own.columns).astype(int), own.columns - 1)
-            own.add(name, values[i][:, frames], at)
+            own.add(name, values[i], at)

@@ -37,12 +37,13 @@ def read(workdir) -> WorkdirContents:
       InputError: A required file is missing or damaged.
     """
     workdir = files.resolve(workdir)
+    results = files.read_json(workdir / files.RESULTS)
     origin = {}
     if (workdir / files.CONFIG).exists():
         origin = files.read_json(workdir / files.CONFIG)
     lines, classes = predictions.read(workdir / files.PREDICTIONS)
     return WorkdirContents(
-        results=files.read_json(workdir / files.RESULTS),
+        results=results,
         classes=classes,
         predictions=lines,
         metrics=metrics_log.read(workdir / files.METRICS),

@@ -1,6 +1,7 @@
 """results.json: what was run, and how it scored."""
 
 import collections
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 from ser_jax.workdir import files
@@ -48,17 +49,14 @@ def count_utterances(
 
     Args:
       used: Utterances that some fold trains, validates or tests on.
-      excluded: Items have an `id`, a `reason` and a `detail`.
+      excluded: `corpora.utterance.Exclusion`s.
       padded_short: Used utterances that were shorter than a window and padded.
       resampled: Used recordings that came at another sample rate.
 
     Returns:
       The arguments by name, and `skipped`: counts by reason, most frequent first.
     """
-    listed = [
-        {"id": item.id, "reason": item.reason, "detail": item.detail}
-        for item in excluded
-    ]
+    listed = [dataclasses.asdict(item) for item in excluded]
     counts = collections.Counter(item["reason"] for item in listed)
     return {
         "used": int(used),
