@@ -69,6 +69,26 @@ def strides(pools: Sequence[Sequence[int]]) -> tuple[int, int]:
     return math.prod(rows), math.prod(columns)
 
 
+def pooled_shape(
+    shape: tuple[int, int], pools: Sequence[Sequence[int]], key: str = "pools"
+) -> tuple[int, int]:
+    """Rows (bands) and columns (frames) of a map after poolings, which drop odd ends.
+
+    Raises:
+        ValueError: if no cell is left; it names the config's `key`.
+    """
+    rows, columns = shape
+    for height, width in pools:
+        rows, columns = rows // height, columns // width
+    if min(rows, columns) < 1:
+        raise ValueError(
+            f"{key}: expected at least one cell after pooling a map of {shape[0]} x "
+            f"{shape[1]} (bands x frames), got {rows} x {columns}; pool less or use "
+            "longer windows"
+        )
+    return rows, columns
+
+
 def over_time(
     mass: Float[Array, "B W"], frames: Float[Array, "B T F C"], stride: int
 ) -> AttentionMaps:

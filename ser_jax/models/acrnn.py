@@ -4,8 +4,6 @@ Chen, He, Yang, Zhang: 3-D Convolutional Recurrent Neural Networks with Attentio
 for Speech Emotion Recognition, IEEE Signal Processing Letters 25(10), 2018.
 """
 
-from collections.abc import Mapping
-
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -15,15 +13,7 @@ from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns
 from ser_jax.layers.dense import DenseBlock, check_mode, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
-from ser_jax.models.model import (
-    AttentionMaps,
-    Batch,
-    DenseOutput,
-    Embedding,
-    Shapes,
-    feature_map,
-    pooled_shape,
-)
+from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, frame_map
 
 KERNEL = (3, 5)  # bands x frames; the paper writes 5x3, time first
 ATTENTIONS = ("linear", "sigmoid")
@@ -38,7 +28,9 @@ class ConvSteps(nnx.Module):
 
     def __init__(self, config, shape: tuple[int, int, int], *, rngs: nnx.Rngs):
         frames, bands, channels = shape
-        rows, _ = pooled_shape((bands, frames), [config.pool], key="pool")
+        rows, _ = attention_grid.pooled_shape(
+            (bands, frames), [config.pool], key="pool"
+        )
         if config.convs < 1:
             raise ValueError(f"convs: expected 1 or more, got {config.convs}")
         self.dtype = jnp.dtype(config.dtype)
@@ -69,7 +61,7 @@ class ConvSteps(nnx.Module):
         self, batch: Batch
     ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"]]:
         """Returns the steps (T over the pooling) and which of them are valid."""
-        x, mask = feature_map(batch, self.dtype)
+        x, mask = frame_map(batch, self.dtype)
         for conv in self.convs:
             x, mask = conv(x, mask)
         return self.linear(columns(x), mask), mask
@@ -90,9 +82,7 @@ class Acrnn(DenseOutput, nnx.Module):
     code: evaluation uses running statistics, not those of the test batch.
     """
 
-    def __init__(
-        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
-    ):
+    def __init__(self, config, *, input_shapes, num_classes, rngs: nnx.Rngs):
         check_mode("attention", config.attention, ATTENTIONS)
         common = {"dtype": jnp.dtype(config.dtype), "rngs": rngs}
         cells, hidden = (scale_width(c, config.width) for c in (128, 64))
@@ -125,7 +115,7 @@ class Acrnn(DenseOutput, nnx.Module):
         x = self.hidden(x, mask.any(axis=1)).astype(jnp.float32)
         return self.dropout(x, rngs=rngs)
 
-    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
+    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
         """`time`: one weight per pooled time step."""
         (weights,) = attention_grid.read_sown(state, "attention", "weights")
         return attention_grid.over_time(weights, batch["frames"], self.steps.stride)

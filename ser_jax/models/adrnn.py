@@ -4,8 +4,6 @@ Meng, Yan, Yuan, Wei: Speech Emotion Recognition From 3D Log-Mel Spectrograms Wi
 Learning Network, IEEE Access 7, 2019, as re-run by the public code beside ADSRNN.
 """
 
-from collections.abc import Mapping
-
 import jax.numpy as jnp
 from flax import nnx
 
@@ -19,15 +17,7 @@ from ser_jax.layers.conv_blocks import (
 from ser_jax.layers.dense import DenseBlock, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
-from ser_jax.models.model import (
-    AttentionMaps,
-    Batch,
-    DenseOutput,
-    Embedding,
-    Shapes,
-    feature_map,
-    pooled_shape,
-)
+from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, frame_map
 
 
 class Adrnn(DenseOutput, nnx.Module):
@@ -44,11 +34,11 @@ class Adrnn(DenseOutput, nnx.Module):
     squared error, padded frames count nowhere, one bias per LSTM (PyTorch: two).
     """
 
-    def __init__(
-        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
-    ):
+    def __init__(self, config, *, input_shapes, num_classes, rngs: nnx.Rngs):
         frames, bands, channels = input_shapes["frames"]
-        rows, _ = pooled_shape((bands, frames), [config.pool], key="pool")
+        rows, _ = attention_grid.pooled_shape(
+            (bands, frames), [config.pool], key="pool"
+        )
         self.dtype = jnp.dtype(config.dtype)
         common = {"dtype": self.dtype, "rngs": rngs}
         first, *block, step, hidden = (
@@ -79,13 +69,13 @@ class Adrnn(DenseOutput, nnx.Module):
 
     def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
         """The 64 features that center loss and the output layer read."""
-        x, mask = self.block(*self.conv(*feature_map(batch, self.dtype)))
+        x, mask = self.block(*self.conv(*frame_map(batch, self.dtype)))
         x, _ = self.lstm(self.step(columns(x), mask), mask)
         # Dropout comes before the layer of 64: center loss needs whole features.
         x = self.dropout(self.attention(x, mask), rngs=rngs)
         return self.hidden(x, mask.any(axis=1)).astype(jnp.float32)
 
-    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
+    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
         """`time`: one weight per pooled time step."""
         (weights,) = attention_grid.read_sown(state, "attention", "weights")
         stride = self.conv.spec.pool[1]

@@ -4,8 +4,6 @@ donghyun1234: Speech emotion recognition using dilated CNN and attention based s
 LSTM with 3D log mel-spectrogram (public code and figures of a thesis).
 """
 
-from collections.abc import Mapping
-
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -32,9 +30,7 @@ from ser_jax.models.model import (
     DenseOutput,
     Embedding,
     Logits,
-    Shapes,
-    feature_map,
-    pooled_shape,
+    frame_map,
 )
 
 TRAIN_LOGITS = ("log", "probability")
@@ -59,9 +55,7 @@ class Adsrnn(DenseOutput, nnx.Module):
     `train_logits="probability"`.
     """
 
-    def __init__(
-        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
-    ):
+    def __init__(self, config, *, input_shapes, num_classes, rngs: nnx.Rngs):
         """See `Model`; later inputs must have the same number of frames."""
         check_mode("train_logits", config.train_logits, TRAIN_LOGITS)
         self.frames, _, channels = input_shapes["frames"]
@@ -104,7 +98,7 @@ class Adsrnn(DenseOutput, nnx.Module):
         Raises:
             ValueError: for another number of frames than the network was built for.
         """
-        x, mask = feature_map(batch, self.dtype)
+        x, mask = frame_map(batch, self.dtype)
         if mask.shape[1] != self.frames:
             raise ValueError(
                 f"frames: expected {self.frames}, the number the windows were built "
@@ -143,7 +137,7 @@ class Adsrnn(DenseOutput, nnx.Module):
             return jnp.exp(logits)
         return logits
 
-    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
+    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
         """`time`: one weight per window."""
         (weights,) = attention_grid.read_sown(state, "attention", "attention")
         valid = weights.sum(axis=2)  # 1, or 0 for a window of padding
@@ -161,7 +155,7 @@ def _windows(config, shape: tuple[int, int, int]) -> tuple[int, int]:
         raise ValueError(
             f"pools: expected 2 entries (after conv1 and conv2), got {config.pools}"
         )
-    rows, _ = pooled_shape((bands, frames), config.pools)
+    rows, _ = attention_grid.pooled_shape((bands, frames), config.pools)
     size = config.window_steps * attention_grid.strides(config.pools)[1]
     if frames < size or frames % size:
         raise ValueError(

@@ -4,8 +4,6 @@ Zhang, Du, Wang, Zhang, Tu: Attention Based Fully Convolutional Network for Spee
 Emotion Recognition, APSIPA 2018 (arXiv 1806.01506).
 """
 
-from collections.abc import Mapping
-
 import jax.numpy as jnp
 from flax import nnx
 
@@ -15,7 +13,7 @@ from ser_jax.layers.dense import DenseBlock, check_mode, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.squeezenet import SqueezeNet
 from ser_jax.models import pretrained
-from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, Shapes
+from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding
 
 TRUNKS = ("alexnet_original", "alexnet_torchvision", "squeezenet")
 TRANSFERS = ("finetune", "frozen")
@@ -40,9 +38,7 @@ class Afcn(DenseOutput, nnx.Module):
     output, and `dropout` are one public version's.
     """
 
-    def __init__(
-        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
-    ):
+    def __init__(self, config, *, input_shapes, num_classes, rngs: nnx.Rngs):
         check_mode("trunk", config.trunk, TRUNKS)
         check_mode("transfer", config.transfer, TRANSFERS)
         _, bands, channels = input_shapes["frames"]
@@ -84,7 +80,7 @@ class Afcn(DenseOutput, nnx.Module):
         x = x if self.hidden is None else self.hidden(x)
         return self.dropout(x.astype(jnp.float32), rngs=rngs)
 
-    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
+    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
         """`map`: a weight per cell of the trunk's last map; none with a scale of 0."""
         if self.attention.scale == 0:  # a mean prefers no cell
             return {}

@@ -6,7 +6,6 @@ Attention-Based Sliding Recurrent Networks With Auditory Front-Ends, IEEE Access
 """
 
 import math
-from collections.abc import Mapping
 
 import jax.numpy as jnp
 from flax import nnx
@@ -23,15 +22,7 @@ from ser_jax.layers.dense import (
 )
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import LSTM, SlidingBiLSTM
-from ser_jax.models.model import (
-    AttentionMaps,
-    Batch,
-    DenseOutput,
-    Embedding,
-    Shapes,
-    feature_map,
-    pooled_shape,
-)
+from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, frame_map
 
 SUMMARIES = ("final", "last_step")
 
@@ -52,9 +43,7 @@ class Asrnn(DenseOutput, nnx.Module):
     `attention_combine="mean"`); padded frames count nowhere; one bias per LSTM.
     """
 
-    def __init__(
-        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
-    ):
+    def __init__(self, config, *, input_shapes, num_classes, rngs: nnx.Rngs):
         check_mode("window_summary", config.window_summary, SUMMARIES)
         if not 1 <= config.window_step <= config.window_size:
             raise ValueError(
@@ -62,7 +51,9 @@ class Asrnn(DenseOutput, nnx.Module):
                 f"{config.window_step}"
             )
         frames, bands, channels = input_shapes["frames"]
-        rows, _ = pooled_shape((bands, frames), [config.pool], key="pool")
+        rows, _ = attention_grid.pooled_shape(
+            (bands, frames), [config.pool], key="pool"
+        )
         self.dtype = jnp.dtype(config.dtype)
         # Steps at a window's start that the window before holds as well.
         self.fresh = config.window_size - config.window_step
@@ -99,7 +90,7 @@ class Asrnn(DenseOutput, nnx.Module):
 
     def steps(self, batch: Batch) -> tuple[Float[Array, "B W D"], Bool[Array, "B W"]]:
         """One vector per pooled time step, and which of them are valid."""
-        x, mask = self.conv1(*feature_map(batch, self.dtype))
+        x, mask = self.conv1(*frame_map(batch, self.dtype))
         cells = mask[:, None, :]
         x = nnx.relu(normalize(self.norm1, x, cells))
         x = jnp.where(cells[..., None], x, 0)
@@ -130,7 +121,7 @@ class Asrnn(DenseOutput, nnx.Module):
         x = self.hidden(x, mask.any(axis=1))
         return self.dropout(x.astype(jnp.float32), rngs=rngs)
 
-    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
+    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
         """`time`: a window's weight is shared among its valid steps."""
         (weights,) = attention_grid.read_sown(state, "attention", "weights")
         pool, sliding = self.conv1.spec.pool[1], self.sliding

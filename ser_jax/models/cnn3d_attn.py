@@ -4,8 +4,6 @@ Chen, Meiying: poster, University of Rochester; its convolutions are those of AC
 (Chen et al. 2018, see acrnn.py), its attention that of AFCN (Zhang et al. 2018).
 """
 
-from collections.abc import Mapping
-
 import jax.numpy as jnp
 from flax import nnx
 
@@ -13,7 +11,7 @@ from ser_jax.layers import attention_grid
 from ser_jax.layers.dense import scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.models.acrnn import ConvSteps
-from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, Shapes
+from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding
 
 
 class Cnn3dAttn(DenseOutput, nnx.Module):
@@ -30,9 +28,7 @@ class Cnn3dAttn(DenseOutput, nnx.Module):
     Differs from the poster: padded frames are not attended to.
     """
 
-    def __init__(
-        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
-    ):
+    def __init__(self, config, *, input_shapes, num_classes, rngs: nnx.Rngs):
         self.steps = ConvSteps(config, input_shapes["frames"], rngs=rngs)
         self.attention = AttentionPool(
             self.steps.size,
@@ -50,7 +46,7 @@ class Cnn3dAttn(DenseOutput, nnx.Module):
         x = self.attention(*self.steps(batch)).astype(jnp.float32)
         return self.dropout(x, rngs=rngs)
 
-    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
+    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
         """`time`: one weight per pooled time step; none with `attention_scale=0`."""
         if self.attention.scale == 0:  # a mean prefers no step
             return {}

@@ -5,31 +5,19 @@ Fusion, CCWC 2020; Xu, Zhang, Zhang: Head Fusion, IEEE Access 9, 2021. Sizes and
 names ACNN and MACNN are those of the released code.
 """
 
-import functools
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, pool
 from ser_jax.layers.dense import check_mode, scale_width
 from ser_jax.layers.pooling import masked_softmax
-from ser_jax.models.model import (
-    AttentionMaps,
-    Batch,
-    DenseOutput,
-    Embedding,
-    Shapes,
-    feature_map,
-    pooled_shape,
-)
+from ser_jax.models.area_attn import ParallelConvs
+from ser_jax.models.model import AttentionMaps, Batch, Embedding
 
 HEADS = ("macnn", "acnn")
 SOFTMAXES = ("channels", "positions")
-CHANNELS = (8, 32, 48, 64, 80)  # each of the two parallel convolutions, conv2 ... conv5
 
 
 def fuse_heads(
@@ -45,9 +33,7 @@ def fuse_heads(
     With P = softmax(Q o K), o the elementwise product, head n answers ReLU(P_n o V_n).
 
     Args:
-        query: of L cells and N heads, as are key and value.
-        key: see query.
-        value: see query.
+        query, key, value: of L cells and N heads.
         mask: True where a cell is valid.
         softmax: axis over which P sums to 1: `channels` of a cell (the released code),
             answers averaged over cells and heads; or valid `positions`, answers added
@@ -68,13 +54,10 @@ def fuse_heads(
     return answers.mean(axis=2).sum(axis=1) / count, weights
 
 
-class HeadFusion(DenseOutput, nnx.Module):
-    """Two parallel convolutions, four more, attention over the map, global pooling.
+class HeadFusion(ParallelConvs, nnx.Module):
+    """`ParallelConvs`, joined on channels, attention over the map, global pooling.
 
-    conv1a 10x2 and conv1b 2x8 (bands x frames, 8 channels each, one row and one column
-    fewer than their input) are joined on channels; 3x3 convolutions to 32, 48, 64 and
-    80 follow, each with batch norm and ReLU, pooled 2x2 after the first two. On this
-    map X, with W.. of kernel 1x1:
+    On the map X, with W.. of kernel 1x1:
 
     `macnn`: four heads of 64 channels, `fuse_heads(W_q X, W_k X, W_v X)`, one dense
     layer. `acnn`: weights s = W_s X, logits mean(s (W_c X)) over the cells.
@@ -87,56 +70,31 @@ class HeadFusion(DenseOutput, nnx.Module):
     not logits.
     """
 
-    def __init__(
-        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
-    ):
+    CHANNELS = (8, 32, 48, 64, 80)
+
+    def __init__(self, config, *, input_shapes, num_classes, rngs: nnx.Rngs):
         check_mode("head", config.head, HEADS)
         check_mode("softmax", config.softmax, SOFTMAXES)
-        self.pools = tuple(tuple(p) for p in config.pools)
-        if len(self.pools) != len(CHANNELS):
-            raise ValueError(
-                f"pools: expected {len(CHANNELS)} pairs (after the merge, conv2 ... "
-                f"conv5), got {self.pools}"
-            )
-        frames, bands, channels = input_shapes["frames"]
-        # Kernels of even size leave one row and one column less.
-        pooled_shape((bands - 1, frames - 1), self.pools)
-        self.dtype = jnp.dtype(config.dtype)
+        features = self.make_convs(
+            config, input_shapes["frames"], merge="channel", padding="floor", rngs=rngs
+        )
         common = {"dtype": self.dtype, "rngs": rngs}
-        spec = functools.partial(ConvSpec, bn_momentum=config.bn_momentum)
-        first, *widths = (scale_width(c, config.width) for c in CHANNELS)
-        self.conv1a, self.conv1b = (
-            ConvBlock(channels, first, spec(k, padding="floor"), **common)
-            for k in ((10, 2), (2, 8))
-        )
-        ins = [2 * first, *widths[:-1]]
-        self.convs = nnx.List(
-            [
-                ConvBlock(i, o, spec((3, 3), pool=p), **common)
-                for i, o, p in zip(ins, widths, self.pools[1:], strict=True)
-            ]
-        )
         self.head, self.softmax, self.sow_maps = config.head, config.softmax, False
         if self.head == "acnn":
-            self.attention = nnx.Linear(widths[-1], 1, **common)
+            self.attention = nnx.Linear(features, 1, **common)
             # The last row is the bias of W_c.
             self.dense = nnx.Linear(
-                widths[-1] + 1, num_classes, use_bias=False, rngs=rngs
+                features + 1, num_classes, use_bias=False, rngs=rngs
             )
         else:
             hidden = scale_width(config.hidden, config.width)
             triple = (3, config.heads, hidden)  # query, key and value of every head
-            self.attention = nnx.LinearGeneral(widths[-1], triple, **common)
+            self.attention = nnx.LinearGeneral(features, triple, **common)
             self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
 
     def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
         """The map pooled into one vector."""
-        x, mask = feature_map(batch, self.dtype)
-        (tall, narrowed), (long, _) = self.conv1a(x, mask), self.conv1b(x, mask)
-        x = jnp.concatenate([tall, long], axis=-1)
-        x, mask = pool(x, narrowed, self.pools[0])
-        for conv in self.convs:
-            x, mask = conv(x, mask)
+        x, mask = self.conv_map(batch)
         shape = x.shape[:3]
         mask = jnp.broadcast_to(mask[:, None], shape).reshape(shape[0], -1)
         x = x.reshape(*mask.shape, -1)
@@ -165,21 +123,20 @@ class HeadFusion(DenseOutput, nnx.Module):
         mean = jnp.einsum("bl,bld->bd", share, x.astype(jnp.float32))
         return jnp.concatenate([mean, share.sum(axis=1, keepdims=True)], -1), weights
 
-    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
+    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
         """`head 1` ...: P, or of `softmax="channels"` ReLU(P o V); of `acnn` `map`: |s|."""
-        # P adds up to 1 over the channels of every cell, so it prefers none.
-        name = "answers" if self.softmax == "channels" else "weights"
         if self.head == "acnn":
             (weights,) = attention_grid.read_sown(state, "weights")
-            mass = jnp.abs(weights)[..., None]
+            mass, names = jnp.abs(weights)[..., None], ["map"]
         else:
-            (weights,) = attention_grid.read_sown(state, name)
+            # P adds up to 1 over the channels of every cell, so it prefers none.
+            sown = "answers" if self.softmax == "channels" else "weights"
+            (weights,) = attention_grid.read_sown(state, sown)
             mass = weights.mean(axis=-1)
+            names = [f"head {n + 1}" for n in range(mass.shape[3])]
         mass = attention_grid.normalize_mass(mass)
         strides = attention_grid.strides(self.pools)
         tiles = attention_grid.tiles(mass, batch["frames"], strides)
-        names = [f"head {n + 1}" for n in range(mass.shape[3])]
-        names = ["map"] if self.head == "acnn" else names
         return {
             name: attention_grid.AttentionMap(mass[..., n], *tiles)
             for n, name in enumerate(names)

@@ -1,6 +1,6 @@
 """The contract that every model keeps, and the few lines that models share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import jax.numpy as jnp
@@ -64,7 +64,7 @@ class Model(Protocol):
     def __call__(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Logits:
         """Class logits of a batch: `classify(embed(batch, rngs=rngs))`."""
 
-    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
+    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
         """Attention in cells of the input, by name; {} if the model has none.
 
         Args:
@@ -88,30 +88,10 @@ class DenseOutput:
         return self.classify(self.embed(batch, rngs=rngs))
 
 
-def feature_map(
+def frame_map(
     batch: Batch, dtype
 ) -> tuple[Float[Array, "B F T C"], Bool[Array, "B T"]]:
     """The frames as a map of bands x frames, 0 in the padding, and their mask."""
     mask = batch["frame_mask"]
     x = jnp.where(mask[:, :, None, None], batch["frames"], 0)
     return jnp.swapaxes(x, 1, 2).astype(dtype), mask
-
-
-def pooled_shape(
-    shape: tuple[int, int], pools: Sequence[Sequence[int]], key: str = "pools"
-) -> tuple[int, int]:
-    """Rows (bands) and columns (frames) of a map after poolings, which drop odd ends.
-
-    Raises:
-        ValueError: if no cell is left; it names the config's `key`.
-    """
-    rows, columns = shape
-    for height, width in pools:
-        rows, columns = rows // height, columns // width
-    if min(rows, columns) < 1:
-        raise ValueError(
-            f"{key}: expected at least one cell after pooling a map of {shape[0]} x "
-            f"{shape[1]} (bands x frames), got {rows} x {columns}; pool less or use "
-            "longer windows"
-        )
-    return rows, columns

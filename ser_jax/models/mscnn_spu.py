@@ -4,8 +4,6 @@ Peng, Lu, Pan, Liu: Efficient Speech Emotion Recognition Using Multi-Scale CNN a
 Attention, ICASSP 2021, pp. 3020-3024 (arXiv 2106.04133).
 """
 
-from collections.abc import Mapping
-
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -103,9 +101,7 @@ class MscnnSpu(DenseOutput, nnx.Module):
 
     INPUTS = (*FRAMES, "words", "word_mask", "speaker_embedding")
 
-    def __init__(
-        self, config, *, input_shapes: Shapes, num_classes: int, rngs: nnx.Rngs
-    ):
+    def __init__(self, config, *, input_shapes, num_classes, rngs: nnx.Rngs):
         _check(config, input_shapes)
         self.dtype = jnp.dtype(config.dtype)
         common = {"dtype": self.dtype, "rngs": rngs}
@@ -169,7 +165,7 @@ class MscnnSpu(DenseOutput, nnx.Module):
                 self.sow(nnx.Intermediate, "weights", cross_weights(query, *text_map))
         return [cross_attention(query, *text_map) for query, text_map in pairs]
 
-    def attention_maps(self, state: Mapping, batch: Batch) -> AttentionMaps:
+    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
         """Over words, one map per text kernel: `2 words` ...; none without attention."""
         if self.attention == "none":
             return {}

@@ -162,7 +162,7 @@ def test_switches_train_and_evaluate_whatever_the_padding(changes):
     [
         ({"head": "gap"}, "head: expected one of"),
         ({"softmax": "heads"}, "softmax: expected one of"),
-        ({"pools": ((2, 2),)}, "pools: expected 5 pairs"),
+        ({"pools": ((2, 2),)}, "pools: expected 5 entries"),
         ({"pools": ((8, 2), (2, 2), (1, 1), (1, 1), (1, 1))}, "at least one cell"),
     ],
 )
