@@ -11,13 +11,7 @@ import numpy as np
 
 from ser_jax.corpora.utterance import Utterance
 from ser_jax.data.classes import HAPPY_POLICIES, SUBSETS
-from ser_jax.data.split_rules import (
-    IMPROVISED,
-    RULES,
-    VALIDATIONS,
-    Corpus,
-    kept_apart,
-)
+from ser_jax.data.split_rules import IMPROVISED, RULES, VALIDATIONS, Corpus, kept_apart
 from ser_jax.errors import InputError
 
 CHOICES = {  # of `config.protocol`
