@@ -72,11 +72,6 @@ class Run:
         """A number that names the fold, whatever its place among the folds."""
         return zlib.crc32(self.fold.name.encode())
 
-    @property
-    def name(self) -> str:
-        """For messages: `session1 seed 0`."""
-        return f"{self.fold.name} seed {self.fold.seed}"
-
 
 def training_order(
     run: Run,
@@ -90,10 +85,9 @@ def training_order(
     """The batches of one epoch of one run: per bucket, arrays [S, B].
 
     The last batch of a bucket is filled with segments of the same bucket at weight 0, so
-    that batch normalisation only ever sees speech.
-
-    `augment.vtlp`: `all` reads every copy of every segment, `one` draws one of original
-    and copies per segment, `none` and `online` read the originals.
+    that batch normalisation only ever sees speech. `augment.vtlp`: `all` reads every copy
+    of every segment, `one` draws one of original and copies per segment, `none` and
+    `online` read the originals.
 
     Args:
       run: Whose training segments are read.

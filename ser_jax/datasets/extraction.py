@@ -91,9 +91,8 @@ def extract(
     else:
         executor = concurrent.futures.ThreadPoolExecutor(num_workers, "features")
     jobs = map(submit, utterances)
-    in_flight = collections.deque(
-        itertools.islice(jobs, _IN_FLIGHT_PER_WORKER * num_workers)
-    )
+    most = _IN_FLIGHT_PER_WORKER * num_workers
+    in_flight = collections.deque(itertools.islice(jobs, most))
     try:
         while in_flight:
             utterance, job = in_flight.popleft()

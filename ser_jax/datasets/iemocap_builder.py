@@ -27,7 +27,6 @@ class Iemocap(speech_builder.SpeechBuilder, skip_registration=True):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "Log-mel with deltas, VTLP copies, all labels."}
-    DESCRIPTION = "IEMOCAP (Busso et al., 2008), one split per session."
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     IEMOCAP is licensed: ask for it at https://sail.usc.edu/iemocap/ and unpack it.
     The manual folder is the one that holds Session1 ... Session5 (usually

@@ -37,7 +37,6 @@ class Manifest(speech_builder.SpeechBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "Log-mel, deltas, VTLP copies, all columns."}
-    DESCRIPTION = "Speech corpus described by a CSV manifest."
 
     def _read(self, manual_dir, excluded) -> Iterable[Utterance]:
         return manifest.read(self.builder_config.manifest, excluded=excluded)

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -64,8 +63,6 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
     filtered when reading. Works without TensorFlow in the format `array_record`.
     """
 
-    DESCRIPTION: ClassVar[str]
-
     def __init__(self, *, num_workers: int = 0, strict: bool = True, **kwargs):
         """`kwargs` are for `tfds.core.DatasetBuilder`."""
         self._num_workers = num_workers  # threads (`nlpaug`: processes); 0 = all cores
@@ -85,7 +82,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description=self.DESCRIPTION,
+            description=self.__doc__,
             features=features_dict(self.builder_config),
             metadata=tfds.core.MetadataDict(),
         )

@@ -117,11 +117,11 @@ def check_finite(trainer: Trainer, epoch: int):
     totals = trainer.placement.collect(trainer.totals)
     bad = np.flatnonzero(totals.bad_step >= 0)
     if len(bad):
-        name = trainer.experiment.runs[bad[0]].name
+        fold = trainer.experiment.runs[bad[0]].fold
         step = totals.bad_step[bad[0]] + 1
         raise InputError(
-            f"Expected finite losses and gradients; got NaN or Inf in run {name!r}, "
-            f"epoch {epoch}, step {step}. "
+            "Expected finite losses and gradients; got NaN or Inf in run "
+            f"'{fold.name} seed {fold.seed}', epoch {epoch}, step {step}. "
             "Lower train.learning_rate, set train.grad_clip_norm, or use "
             "--config.model.dtype=float32. The checkpoint before it is kept."
         )
