@@ -102,14 +102,14 @@ def segment_batches(
     recognizer: Recognizer, recording: SpeechInput
 ) -> Iterator[SegmentBatch]:
     """The segments of a recording as the recognizer cuts them."""
-    for count, segments, frames, side_inputs in recognizer.features(recording):
+    for count, segments, frames in recognizer.features(recording):
         yield SegmentBatch(
             frames=np.asarray(frames),
             num_frames=segments.num_frames,
             start_frame=segments.cut.first_frame,
             utterance=np.zeros(len(frames), int),
             count=count,
-            side_inputs=side_inputs,
+            side_inputs=segments.side_inputs,
         )
 
 

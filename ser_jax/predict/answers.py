@@ -45,7 +45,6 @@ class PendingAnswer:
 
     name: Hashable  # the caller's
     quality: SignalQuality  # of its samples
-    words: tuple[np.ndarray, np.ndarray] | None = None  # vectors and mask
     num_segments: int = 0  # cut so far
     is_read: bool = False  # whether those are all
     # Of each segment that the model has seen: posteriors [R, K], and the mean square of

@@ -45,15 +45,13 @@ def summarise(
     class_of: Mapping[str, str],
     predictions: Iterable[tuple[Source, str]],
 ) -> str:
-    """WA, UA and how far to trust them, of the recordings that have a label.
+    """WA, UA and how far to trust them, as lines for people.
 
     Args:
       trained: The model that answered.
       class_of: See `classes_of_labels`.
-      predictions: (recording, predicted class).
-
-    Returns:
-      Lines for people; empty if no recording has a label.
+      predictions: (recording, predicted class); those without a label do not count, and
+        without any label the text is empty.
     """
     scored, unknown = [], collections.Counter()
     for source, prediction in predictions:

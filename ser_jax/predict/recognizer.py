@@ -12,7 +12,7 @@ import numpy as np
 from ser_jax.errors import InputError
 from ser_jax.features import audio, online_segments
 from ser_jax.features.audio import AudioError
-from ser_jax.predict import forward, segment_reader, trained_model, word_embedder
+from ser_jax.predict import forward, segment_reader, trained_model
 from ser_jax.predict.answers import (
     Answer,
     PendingAnswer,
@@ -50,13 +50,11 @@ class Recognizer:
         runs = range(len(trained.runs))
         self._runs = [jax.device_put(trained.run_weights(r)) for r in runs]
         # One program per size of segments and of the batch; runs share them.
-        self._features, self._log_peaks = (
-            jax.jit(
-                functools.partial(function, spec=trained.spec, channels=data.channels),
-                static_argnums=1,
-            )
-            for function in (online_segments.features, online_segments.log_peaks)
-        )
+        recipe = {"spec": trained.spec, "channels": data.channels}
+        features = functools.partial(online_segments.features, **recipe)
+        log_peaks = functools.partial(online_segments.log_peaks, **recipe)
+        self._features = jax.jit(features, static_argnums=1)
+        self._log_peaks = jax.jit(log_peaks, static_argnums=1)
         self._posteriors = jax.jit(self._run_posteriors)
 
     @classmethod
@@ -150,25 +148,21 @@ class Recognizer:
 
     def features(
         self, recording: SpeechInput
-    ) -> Iterator[tuple[int, Segment, jax.Array, dict[str, np.ndarray]]]:
+    ) -> Iterator[tuple[int, Segment, jax.Array]]:
         """The segments of one recording as the model reads them, batch by batch.
 
         Yields:
-          (how many of the batch are segments; the batch; its features [B, T, F, C] not
-          yet normalised; `words` and `word_mask` if the model reads them).
+          (how many of the batch are segments, the batch, its features [B, T, F, C] not
+          yet normalised).
 
         Raises:
           AudioError: The recording cannot be read.
           InputError: A text is missing.
         """
-        words = self._words.embed(recording.text) if self._words else None
-        peak = self._log_peak(recording)
-        cut = self._reader.segments(recording.blocks, recording.num_samples, peak)
+        cut = self._cut(recording, recording.blocks)
         for size, batch in segment_reader.group(cut):
             segments = segment_reader.stack(batch)
-            frames = self._features(segments.cut, size)
-            side_inputs = word_embedder.stack([words] * len(frames)) if words else {}
-            yield len(batch), segments, frames, side_inputs
+            yield len(batch), segments, self._features(segments.cut, size)
 
     def stream(
         self,
@@ -229,14 +223,9 @@ class Recognizer:
             if isinstance(recording, AudioError):
                 pending.error = recording
                 continue
-            if self._words:
-                pending.words = self._words.embed(recording.text)
             try:
-                peak = self._log_peak(recording)
                 blocks = map(pending.quality.add, recording.blocks)
-                for size, segment in self._reader.segments(
-                    blocks, recording.num_samples, peak
-                ):
+                for size, segment in self._cut(recording, blocks):
                     pending.num_segments += 1
                     yield size, (pending, segment)
                 # What no segment reads counts for the quality, and may be torn.
@@ -245,34 +234,33 @@ class Recognizer:
                 pending.error = error
             pending.is_read = True
 
-    def _log_peak(self, recording: SpeechInput) -> float:
-        """Largest log energy of a recording, for recipes that cut below it."""
-        if not self.trained.spec.top_db:
-            return 0.0
-        tiles = self._reader.tiles(recording.blocks, recording.num_samples)
-        return max(
-            float(np.max(self._log_peaks(segment_reader.stack(batch).cut, size)))
-            for size, batch in segment_reader.group(tiles)
-        )
+    def _cut(self, recording: SpeechInput, blocks: Iterable[np.ndarray]):
+        """The segments of a recording as (T, segment); `blocks` are its own."""
+        side_inputs = self._words.embed(recording.text) if self._words else {}
+        peak = 0.0
+        # Recipes that cut below the largest log energy need a reading of its own first.
+        if self.trained.spec.top_db:
+            tiles = self._reader.tiles(recording.blocks, recording.num_samples)
+            peak = max(
+                float(np.max(self._log_peaks(segment_reader.stack(batch).cut, size)))
+                for size, batch in segment_reader.group(tiles)
+            )
+        for size, segment in self._reader.segments(blocks, recording.num_samples, peak):
+            yield size, segment._replace(side_inputs=side_inputs)
 
     def _scores(self, size: int, batch: list) -> Iterator[tuple[np.ndarray, float]]:
         """Per segment its posteriors [R, K] and distance from the training speech."""
         segments = segment_reader.stack([segment for _, segment in batch])
         frames = self._features(segments.cut, size)
-        words = {}
-        if self._words:
-            rows = [pending.words for pending, _ in batch]
-            # As many as segments, whose last is repeated.
-            words = word_embedder.stack(rows + rows[-1:] * (len(frames) - len(rows)))
         by_run = [
-            self._posteriors(frames, segments.num_frames, words, *run)
+            self._posteriors(frames, segments.num_frames, segments.side_inputs, *run)
             for run in self._runs
         ]
         posteriors = np.stack([np.asarray(x) for x, _ in by_run], axis=1)
         distances = np.mean([np.asarray(x) for _, x in by_run], axis=0)
         return zip(posteriors, distances.tolist(), strict=True)
 
-    def _run_posteriors(self, frames, num_frames, words, weights, mean, std):
+    def _run_posteriors(self, frames, num_frames, side_inputs, weights, mean, std):
         """Posteriors [B, K] of one run and mean squares [B] of the normalised frames."""
         data = self.trained.config.data
         inputs = forward.model_inputs(frames, num_frames, mean, std, data)
@@ -280,7 +268,7 @@ class Recognizer:
         static = jnp.where(real[..., None], inputs["frames"][..., 0], 0.0)
         distance = jnp.square(static).sum(axis=(1, 2)) / (num_frames * frames.shape[2])
         model = self.trained.merge(weights)
-        return forward.posteriors(model, inputs | words), distance
+        return forward.posteriors(model, inputs | side_inputs), distance
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:

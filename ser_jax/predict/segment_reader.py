@@ -23,6 +23,7 @@ class Segment(NamedTuple):
 
     cut: Cut  # its samples; `log_peak` is 0 without `top_db`
     num_frames: np.ndarray  # real ones; the rest is padding
+    side_inputs: dict[str, np.ndarray]  # what the model reads beside the sound
 
 
 class SegmentReader:
@@ -71,38 +72,35 @@ class SegmentReader:
     def _read(self, starts, nums, size, blocks, num_samples, log_peak):
         need = online_segments.reach(self._spec, self._channels, size)
         hop = self._spec.hop_samples
-        tape = _Tape(blocks)
-        for start, num in zip(starts.tolist(), nums.tolist(), strict=True):
-            # The deltas of the first frames look back, so reading starts earlier.
-            first = (start - need.before) * hop
-            samples = tape.read(first, first + need.rows * hop)
-            start, num, length = map(np.int32, (start, num, num_samples))
-            cut = Cut(samples, start, length, np.float32(log_peak))
-            yield size, Segment(cut, num)
+        # The deltas of the first frames look back, so reading starts earlier.
+        places = [(start - need.before) * hop for start in starts.tolist()]
+        stretches = _read_stretches(blocks, places, need.rows * hop)
+        of_recording = np.int32(num_samples), np.float32(log_peak)
+        for start, num, samples in zip(starts, nums, stretches, strict=True):
+            cut = Cut(samples, np.int32(start), *of_recording)
+            yield size, Segment(cut, np.int32(num), {})
 
 
-class _Tape:
-    """Samples read forwards, of which only the last stretch is kept."""
-
-    def __init__(self, blocks: Iterable[np.ndarray]):
-        self._blocks = iter(blocks)
-        self._buffer = np.zeros(0, np.float32)
-        self._first = 0  # place of the buffer's first sample
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Samples start ... stop - 1, zeros outside; starts must not go back."""
-        parts, end = [self._buffer], self._first + len(self._buffer)
-        while end < stop and (block := next(self._blocks, None)) is not None:
+def _read_stretches(
+    blocks: Iterable[np.ndarray], starts: list[int], length: int
+) -> Iterator[np.ndarray]:
+    """Samples start ... start + length - 1 for ascending starts, zeros outside."""
+    blocks = iter(blocks)
+    # Only the last stretch is kept. What lies before the recording is zeros like these.
+    first = min(0, starts[0])
+    buffer = np.zeros(-first, np.float32)
+    for start in starts:
+        parts, end = [buffer], first + len(buffer)
+        while end < start + length and (block := next(blocks, None)) is not None:
             parts.append(block)
             end += len(block)
-        buffer = np.concatenate(parts) if len(parts) > 1 else self._buffer
-        drop = min(max(0, start - self._first), len(buffer))
-        self._buffer, self._first = buffer[drop:], self._first + drop
-        out = np.zeros(stop - start, np.float32)
-        at = max(0, self._first - start)  # above 0 if the recording starts later
-        samples = self._buffer[: max(0, stop - start - at)]
-        out[at : at + len(samples)] = samples
-        return out
+        buffer = np.concatenate(parts) if len(parts) > 1 else buffer
+        drop = min(start - first, len(buffer))
+        buffer, first = buffer[drop:], first + drop
+        stretch = np.zeros(length, np.float32)
+        samples = buffer[:length]
+        stretch[: len(samples)] = samples
+        yield stretch
 
 
 def group(items: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, list]]:

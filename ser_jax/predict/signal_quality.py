@@ -50,29 +50,30 @@ class SignalQuality:
           distance: Root mean square of the recording's normalised features; NaN if
             the model does not normalise.
         """
-        if self.peak < _SILENT:
+        if self.peak < _SILENT:  # what the others measure would be noise
             return (f"silent: peak {_db(self.peak)}",)
-        warnings = []
         seconds = self.num_samples / self.sample_rate_hz
         share = self.clipped / self.num_samples
-        if seconds < _SHORT_S:
-            warnings.append(f"short: {seconds:.2f} s")
-        if self.peak < _QUIET:
-            warnings.append(f"quiet: peak {_db(self.peak)}")
-        if share > _CLIPPED_SHARE:
-            warnings.append(f"clipped: {share:.1%} of the samples at full scale")
-        if self._frames > 1 and self._spread() < _STEADY_DB:
-            warnings.append(
-                f"steady, perhaps no speech: level ±{self._spread():.1f} dB"
-            )
-        if distance > _FAR:
-            warnings.append(
-                f"unlike the training speech: features {distance:.1f} σ away"
-            )
-        return tuple(warnings)
+        spread = self._spread_db()
+        applies = {
+            f"short: {seconds:.2f} s": seconds < _SHORT_S,
+            f"quiet: peak {_db(self.peak)}": self.peak < _QUIET,
+            f"clipped: {share:.1%} of the samples at full scale": (
+                share > _CLIPPED_SHARE
+            ),
+            f"steady, perhaps no speech: level ±{spread:.1f} dB": spread < _STEADY_DB,
+            f"unlike the training speech: features {distance:.1f} σ away": (
+                distance > _FAR
+            ),
+        }
+        return tuple(text for text, holds in applies.items() if holds)
 
-    def _spread(self) -> float:
+    def _spread_db(self) -> float:
+        """Standard deviation of the level; infinite if there is no second frame."""
+        if self._frames < 2:
+            return float("inf")
         mean = self._sum_db / self._frames
+        # Rounding may leave a steady level's variance below 0.
         return float(np.sqrt(max(0.0, self._sum_db2 / self._frames - mean**2)))
 
 

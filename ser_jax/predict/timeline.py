@@ -43,15 +43,8 @@ def write_all(
 ) -> list[tuple[Source, AudioError]]:
     """Writes `<name>.csv`, `.TextGrid` and `.png` per recording into a folder.
 
-    Args:
-      recognizer: Answers for the windows.
-      recordings: The recordings.
-      out: The folder; empty: `timeline`.
-      window_s: Length of a window.
-      hop_s: From one start to the next.
-
-    Returns:
-      The recordings that could not be used, and why.
+    The folder is `out`, or `timeline` if that is empty; `window_s` and `hop_s` are those
+    of `Recognizer.stream`. Returns the recordings that could not be used, and why.
 
     Raises:
       InputError: The folder cannot be made, or the window and hop do not fit.

@@ -42,23 +42,24 @@ class TrainedModel:
     # evaluation) and `run_ua` {(fold, seed): UA}.
     provenance: dict
 
-    def select_run(self, fold: str, seed: int) -> "TrainedModel":
-        """One of the runs alone.
+    def select_run(self, run: str) -> "TrainedModel":
+        """One of the runs alone, by its `fold,seed`.
 
         Raises:
           InputError: There is no such run.
         """
-        if (fold, seed) not in self.runs:
-            names = " ".join(f"{name},{number}" for name, number in self.runs)
-            raise InputError(f"--run: expected one of {names}; got {fold},{seed}.")
-        r = self.runs.index((fold, seed))
+        names = [f"{fold},{seed}" for fold, seed in self.runs]
+        name = ",".join(part.strip() for part in run.rsplit(",", 1))
+        if name not in names:
+            raise InputError(f"--run: expected one of {' '.join(names)}; got {run!r}.")
+        one = slice(names.index(name), names.index(name) + 1)
         return dataclasses.replace(
             self,
-            runs=(self.runs[r],),
-            folds=(self.folds[r],),
-            weights=jax.tree.map(lambda x: x[r : r + 1], self.weights),
-            mean=self.mean[r : r + 1],
-            std=self.std[r : r + 1],
+            runs=self.runs[one],
+            folds=self.folds[one],
+            weights=jax.tree.map(lambda x: x[one], self.weights),
+            mean=self.mean[one],
+            std=self.std[one],
         )
 
     def description(self) -> str:
@@ -112,12 +113,7 @@ def load(workdir, run: str = "") -> TrainedModel:
             f"Expected a checkpoint of this version of ser_jax in {path}; got one that "
             f"does not fit: {error}. Use the version that trained it, or train again."
         ) from error
-    if not run:
-        return trained
-    fold, _, seed = run.rpartition(",")
-    if not fold or not seed.strip().isdigit():
-        raise InputError(f"--run: expected fold,seed; got {run!r}.")
-    return trained.select_run(fold.strip(), int(seed))
+    return trained.select_run(run) if run else trained
 
 
 def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
@@ -173,16 +169,16 @@ def _check_known(config, path) -> None:
 def _weights(config, input_shapes, num_classes: int, num_runs: int, arrays: dict):
     """The model's definition and its stacked best {params, stats}."""
 
-    def create() -> nnx.Module:
-        return MODELS[config.model.name](
+    # Shapes alone: the model's own random weights would be thrown away.
+    model = nnx.eval_shape(
+        lambda: MODELS[config.model.name](
             config.model,
             input_shapes=input_shapes,
             num_classes=num_classes,
             rngs=nnx.Rngs(0),
         )
-
-    # Shapes alone: the model's own random weights would be thrown away.
-    graphdef, params, stats = nnx.split(nnx.eval_shape(create), nnx.Param, ...)
+    )
+    graphdef, params, stats = nnx.split(model, nnx.Param, ...)
     like = {"best": {"params": params, "stats": stats}}
 
     def stored(path, leaf) -> np.ndarray:

@@ -18,11 +18,12 @@ class WordEmbedder:
         self._workdir = workdir  # for messages
         self._vectors: dict[str, np.ndarray | None] = {}
 
-    def embed(self, text: str | None) -> tuple[np.ndarray, np.ndarray]:
+    def embed(self, text: str | None) -> dict[str, np.ndarray]:
         """Vectors of a text's known words, and which of the L places they fill.
 
         Returns:
-          (float32 [L, E], bool [L]); known words behind the L-th are left out.
+          `words` float32 [L, E] and `word_mask` bool [L]; known words behind the L-th
+          are left out.
 
         Raises:
           InputError: There is no text, or the word vectors are not installed.
@@ -37,7 +38,7 @@ class WordEmbedder:
         mask = np.zeros(self._shape[0], bool)
         for place, word in enumerate(self.known_words(text)):
             vectors[place], mask[place] = self._vectors[word], True
-        return vectors, mask
+        return {"words": vectors, "word_mask": mask}
 
     def known_words(self, text: str) -> list[str]:
         """The words of a text that `embed` gives vectors of, in order."""
@@ -55,9 +56,3 @@ class WordEmbedder:
             # None marks words without a vector, which need no second pass either.
             self._vectors |= dict.fromkeys(new)
             self._vectors |= dict(zip(table.words, table.vectors, strict=True))
-
-
-def stack(embedded: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The inputs of a batch, of what `embed` returned for each of its segments."""
-    vectors, masks = zip(*embedded, strict=True)
-    return {"words": np.stack(vectors), "word_mask": np.stack(masks)}
