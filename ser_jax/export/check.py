@@ -13,7 +13,7 @@ from etils import epath
 from ser_jax.errors import InputError
 from ser_jax.features import audio
 from ser_jax.predict import sources
-from ser_jax.workdir import files, recordings
+from ser_jax.workdir import files, predictions
 
 TOLERANCE = 1e-4  # of a probability
 _LONGEST_S = 20.0  # of a recording of the corpus
@@ -78,9 +78,9 @@ def _recordings(trained, rate_hz: int) -> tuple[list[np.ndarray], str]:
     """Three of the corpus, or synthetic ones where it is not here; where from."""
     data = trained.config.data
     place = data.manifest if data.corpus == "manifest" else data.root
-    tested = epath.Path(trained.provenance["workdir"]) / files.RECORDINGS
+    path = epath.Path(trained.provenance["workdir"]) / files.RECORDINGS
     try:
-        paths = [recording.wav for recording in recordings.read(tested).values()]
+        paths = [x.wav for x in predictions.read_recordings(path).values()]
         if not paths:
             paths = [x.path for x in sources.expand([place] if place else [])]
         chosen = [paths[at] for at in (0, len(paths) // 2, -1)]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import soundfile
 
 from ser_jax.report.document import Cell
-from ser_jax.workdir.recordings import Recording
+from ser_jax.workdir.predictions import Recording
 
 TOTAL_BYTES = 3_000_000  # of all clips of a page, as the page holds them
 LONGEST_S = 60.0

@@ -11,7 +11,7 @@ from ser_jax.data import protocols, text_repeats
 from ser_jax.scoring import summary
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.trainer import Trainer
-from ser_jax.workdir import files, predictions, provenance, recordings, results
+from ser_jax.workdir import files, predictions, provenance, results
 from ser_jax.workdir.checkpoint import Snapshot
 from ser_jax.workdir.workdir import Workdir
 
@@ -34,7 +34,8 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
     about["frames"] = dataclasses.asdict(trainer.feeder.storage)
     content = results.assemble(scores, about)
     predictions.write(workdir.path / files.PREDICTIONS, lines, experiment.classes)
-    recordings.write(workdir.path / files.RECORDINGS, _recordings(experiment))
+    tested = _recordings(experiment)
+    predictions.write_recordings(workdir.path / files.RECORDINGS, tested)
     # Last: a workdir with results.json is complete.
     files.write_json(workdir.path / files.RESULTS, content)
     return content
@@ -104,7 +105,7 @@ def _recordings(experiment: Experiment) -> list:
     durations_s = (corpus.num_samples / corpus.spec.sample_rate_hz).tolist()
     tested = sorted({u for run in experiment.runs for u in run.fold.test})
     return [
-        recordings.Recording(
+        predictions.Recording(
             utterance=experiment.utterances[u].id,
             duration_s=durations_s[u],
             wav=experiment.utterances[u].wav,

@@ -3,9 +3,8 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from ser_jax.workdir import files, metrics_log, predictions, recordings
-from ser_jax.workdir.predictions import Prediction
-from ser_jax.workdir.recordings import Recording
+from ser_jax.workdir import files, metrics_log, predictions
+from ser_jax.workdir.predictions import Prediction, Recording
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +46,7 @@ def read(workdir) -> WorkdirContents:
         classes=classes,
         predictions=lines,
         metrics=metrics_log.read(workdir / files.METRICS),
-        recordings=recordings.read(workdir / files.RECORDINGS),
+        recordings=predictions.read_recordings(workdir / files.RECORDINGS),
         published=origin.get("published") or {},
         config=origin.get("config") or {},
         command=origin.get("command") or "",

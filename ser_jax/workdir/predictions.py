@@ -1,9 +1,11 @@
-"""predictions.csv: a line for every tested utterance of every run."""
+"""predictions.csv and recordings.csv: what was tested, and how it was answered."""
 
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from etils import epath
 
 from ser_jax.errors import InputError
 from ser_jax.workdir import files
@@ -14,7 +16,7 @@ POSTERIOR = "p_"  # prefix of a class's posterior column
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """One line."""
+    """A tested utterance of one run, a line of predictions.csv."""
 
     utterance: str  # id
     fold: str  # that tested it
@@ -24,6 +26,15 @@ class Prediction:
     label: str  # true class, by name
     prediction: str  # predicted class, by name
     posteriors: tuple[float, ...]  # K probabilities, in the order of the classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A tested utterance, whoever tested it, a line of recordings.csv."""
+
+    utterance: str  # id
+    duration_s: float  # length of what the model heard
+    wav: str  # all of it is the utterance; a path of the machine that trained
 
 
 def write(path, predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
@@ -56,20 +67,53 @@ def read(path) -> tuple[list[Prediction], tuple[str, ...]]:
             "`run.py evaluate`"
         )
     classes = tuple(name.removeprefix(POSTERIOR) for name in posteriors)
+
+    def parse(row: dict) -> Prediction:
+        fields = {name: row[name] for name in COLUMNS} | {"seed": int(row["seed"])}
+        values = tuple(float(row[name]) for name in posteriors)
+        line = Prediction(**fields, posteriors=values)
+        _check(line, classes)
+        return line
+
+    return _parse(rows, path, parse), classes
+
+
+def write_recordings(path, recordings: Iterable[Recording]) -> None:
+    """Writes recordings.csv; durations to 0.1 ms."""
+    rows = ([x.utterance, f"{x.duration_s:.4f}", x.wav] for x in recordings)
+    files.write_csv(path, ("utterance", "duration_s", "wav"), rows)
+
+
+def read_recordings(path) -> dict[str, Recording]:
+    """Recordings by utterance; empty if there is no file (older workdirs).
+
+    Raises:
+      InputError: The file lacks a column or a line cannot be read.
+    """
+    path = epath.Path(path)
+    if not path.exists():
+        return {}
+    text = path.read_bytes().decode(errors="replace")  # paths may be in any encoding
+
+    def parse(row: dict) -> Recording:
+        return Recording(row["utterance"], float(row["duration_s"]), row["wav"])
+
+    lines = _parse(csv.DictReader(io.StringIO(text, newline="")), path, parse)
+    return {line.utterance: line for line in lines}
+
+
+def _parse(rows: csv.DictReader, path, parse: Callable) -> list:
+    """Parses all rows; InputError names the first line that cannot be."""
     lines = []
     for row in rows:
         try:
-            fields = {name: row[name] for name in COLUMNS} | {"seed": int(row["seed"])}
-            values = tuple(float(row[name]) for name in posteriors)
-            line = Prediction(**fields, posteriors=values)
-            _check(line, classes)
-        except (TypeError, ValueError) as error:
+            lines.append(parse(row))
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"expected a prediction in line {rows.line_num} of {path}, got {row} "
+                f"expected an utterance in line {rows.line_num} of {path}, got {row} "
                 f"({error}); write the file again with `run.py evaluate`"
             ) from error
-        lines.append(line)
-    return lines, classes
+    return lines
 
 
 def _check(line: Prediction, classes: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 
 from ser_jax.report import clips
-from ser_jax.workdir.recordings import Recording
+from ser_jax.workdir.predictions import Recording
 
 RATE_HZ = 8000
 

@@ -4,9 +4,8 @@ import numpy as np
 import soundfile
 
 from ser_jax.corpora.utterance import Exclusion
-from ser_jax.workdir import files, recordings, results
-from ser_jax.workdir.predictions import Prediction
-from ser_jax.workdir.recordings import Recording
+from ser_jax.workdir import files, results
+from ser_jax.workdir.predictions import Prediction, Recording, write_recordings
 from tests.report import workdirs
 
 SCRIPT = "<script>window.broken = 1</script>"
@@ -89,4 +88,4 @@ def _record(folder, tested):
         Recording(record.utterance, 1.0 + (number % 7 == 0), str(path))
         for number, record in enumerate(tested)
     ]
-    recordings.write(folder / files.RECORDINGS, rows)
+    write_recordings(folder / files.RECORDINGS, rows)

@@ -10,7 +10,7 @@ import soundfile
 from ser_jax.errors import InputError
 from ser_jax.report import report, timing
 from ser_jax.training import loop
-from ser_jax.workdir import recordings
+from ser_jax.workdir import predictions
 from tests.training.common import curves_of, figures_of, posteriors_of
 
 
@@ -37,7 +37,7 @@ def test_the_whole_job_leaves_every_artefact(copied):
         "figures/learning_curves.png",
     ):
         assert (copied / name).exists(), name
-    tested = recordings.read(copied / "recordings.csv").values()
+    tested = predictions.read_recordings(copied / "recordings.csv").values()
     assert len(tested) == 48
     for recording in tested:
         seconds = soundfile.info(recording.wav).duration

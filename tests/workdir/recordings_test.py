@@ -3,18 +3,18 @@
 import pytest
 
 from ser_jax.errors import InputError
-from ser_jax.workdir import recordings
-from ser_jax.workdir.recordings import Recording
+from ser_jax.workdir import predictions
+from ser_jax.workdir.predictions import Recording
 
 
 def test_recordings_survive_a_round_trip(tmp_path):
     items = [Recording('a,"b"', 1.25, "/x/ü, y.wav"), Recording("c\nd", 0.125, "z")]
-    recordings.write(tmp_path / "r.csv", items)
-    assert list(recordings.read(tmp_path / "r.csv").values()) == items
+    predictions.write_recordings(tmp_path / "r.csv", items)
+    assert list(predictions.read_recordings(tmp_path / "r.csv").values()) == items
 
 
 def test_a_workdir_without_recordings_has_none(tmp_path):
-    assert recordings.read(tmp_path / "recordings.csv") == {}
+    assert predictions.read_recordings(tmp_path / "recordings.csv") == {}
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ def test_a_workdir_without_recordings_has_none(tmp_path):
 def test_damaged_recordings_are_an_input_error(tmp_path, text):
     (tmp_path / "r.csv").write_text(text)
     with pytest.raises(InputError, match=r"duration_s.*evaluate"):
-        recordings.read(tmp_path / "r.csv")
+        predictions.read_recordings(tmp_path / "r.csv")
