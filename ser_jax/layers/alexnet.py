@@ -5,8 +5,6 @@ Networks, NeurIPS 2012, and the smaller "one weird trick" version (arXiv 1404.59
 torchvision trained.
 """
 
-import dataclasses
-
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -15,35 +13,14 @@ from ser_jax.layers import strided
 from ser_jax.layers.dense import check_mode, scale_width
 from ser_jax.layers.strided import POOL, Geometry
 
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """A convolution, ReLU, then what follows it."""
-
-    features: int
-    geometry: Geometry
-    response_norm: bool = False
-    pool: bool = False  # 3x3, stride 2
-
-
+# Channels of the five convolutions.
 SIZES = {
-    # Krizhevsky et al. 2012, figure 2.
-    "original": (
-        Stage(96, Geometry(11, 4), response_norm=True, pool=True),
-        Stage(256, Geometry(5, 1, 2), response_norm=True, pool=True),
-        Stage(384, Geometry(3, 1, 1)),
-        Stage(384, Geometry(3, 1, 1)),
-        Stage(256, Geometry(3, 1, 1), pool=True),
-    ),
-    # arXiv 1404.5997, as torchvision has it: fewer channels, no response norm.
-    "torchvision": (
-        Stage(64, Geometry(11, 4, 2), pool=True),
-        Stage(192, Geometry(5, 1, 2), pool=True),
-        Stage(384, Geometry(3, 1, 1)),
-        Stage(256, Geometry(3, 1, 1)),
-        Stage(256, Geometry(3, 1, 1), pool=True),
-    ),
+    # Krizhevsky et al. 2012, figure 2: response norm after the first two.
+    "original": (96, 256, 384, 384, 256),
+    # arXiv 1404.5997, as torchvision has it: no response norm, a padded border.
+    "torchvision": (64, 192, 384, 256, 256),
 }
+POOLED = (True, True, False, False, True)  # 3x3, stride 2
 
 
 def response_norm(x: Float[Array, "B H W D"]) -> Float[Array, "B H W D"]:
@@ -81,20 +58,23 @@ class AlexNet(strided.Trunk):
     ):
         """Makes the convolutions, with biases; `width` multiplies all channel counts."""
         check_mode("size", size, tuple(SIZES))
-        self.stages = SIZES[size]
-        outs = [scale_width(stage.features, width) for stage in self.stages]
-        layers = zip([features_in, *outs[:-1]], outs, self.stages, strict=True)
+        self.original = size == "original"
+        first = Geometry(11, 4, 0 if self.original else 2)
+        self.kernels = (first, Geometry(5, 1, 2), *[Geometry(3, 1, 1)] * 3)
+        outs = [scale_width(count, width) for count in SIZES[size]]
+        layers = zip([features_in, *outs[:-1]], outs, self.kernels, strict=True)
         self.convs = nnx.List(
-            strided.conv(i, o, stage.geometry, dtype=dtype, rngs=rngs)
-            for i, o, stage in layers
+            strided.conv(*layer, dtype=dtype, rngs=rngs) for layer in layers
         )
         self.features = outs[-1]
         self.dtype = dtype
 
     @property
     def geometries(self) -> list[Geometry]:
-        pairs = [(s.geometry, POOL) if s.pool else (s.geometry,) for s in self.stages]
-        return [layer for pair in pairs for layer in pair]
+        layers = []
+        for kernel, pooled in zip(self.kernels, POOLED, strict=True):
+            layers += [kernel, POOL] if pooled else [kernel]
+        return layers
 
     def named_convs(self) -> dict[str, nnx.Conv]:
         """The convolutions: conv1 ... conv5."""
@@ -106,10 +86,11 @@ class AlexNet(strided.Trunk):
         """Returns the last map and its valid columns."""
         x, lengths = strided.mask_and_pad(x, mask, self.shortest)
         x = x.astype(self.dtype)
-        for conv, stage in zip(self.convs, self.stages, strict=True):
-            x, lengths = nnx.relu(conv(x)), stage.geometry.count(lengths)
-            x = response_norm(x) if stage.response_norm else x
-            if stage.pool:
+        for number, conv in enumerate(self.convs):
+            x, lengths = nnx.relu(conv(x)), self.kernels[number].count(lengths)
+            if self.original and number < 2:
+                x = response_norm(x)
+            if POOLED[number]:
                 x, lengths = strided.overlap_pool(x), POOL.count(lengths)
             # Biases fill the padding; the next layer must find zeros there again.
             columns = strided.columns_within(lengths, x.shape[2])

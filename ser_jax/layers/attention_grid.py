@@ -1,9 +1,9 @@
 """Attention in cells of the input: which bands and frames a weight stands for.
 
-A layer attends over a map that pooling and strides have shrunk. An `AttentionMap` says
-for every cell of that map which rectangle of the input lies under it, so that maps of
-different systems can be drawn, compared and masked alike. The rectangle is the cell's
-own tile (as long as the stride), not all that its value depends on, which is more.
+An `AttentionMap` says which rectangle of the input lies under every cell of a map that
+pooling and strides have shrunk, so that maps of different systems can be drawn, compared
+and masked alike. It is the cell's own tile (as long as the stride), not all that its
+value depends on, which is more.
 """
 
 import math
@@ -54,8 +54,7 @@ def tiles(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Edges of a map's rows and columns on the input, in bands and frames.
 
-    `strides` are the bands and frames under one cell, `first` is where the first tile
-    starts on both axes.
+    A tile is `strides` bands and frames; the first one starts at `first` on both axes.
     """
     # Frames behind the last tile stay uncovered: a stride drops what fills no cell.
     bands = edges(mass.shape[1], strides[0], frames.shape[2], first)
@@ -121,11 +120,10 @@ def sum_groups(mass: Float[Array, "B L"], size: int) -> Float[Array, "B G"]:
 def fold_rows(
     mass: Float[Array, "B *S H W"], bands: int, stride: int
 ) -> tuple[Float[Array, "B *S h W"], tuple[int, ...]]:
-    """Lays maps stacked on the frequency axis on top of each other.
+    """Adds up copies of F = `bands` rows stacked on the frequency axis.
 
-    A row stands for `stride` rows of the stack, in which band after band and copy after
-    copy of F = `bands` follow each other; it may lie over the seam of two copies.
-    Returns the masses over one copy, and the edges of its rows in bands.
+    A row of `mass` stands for `stride` rows of the stack, perhaps over the seam of two
+    copies. Returns the masses over one copy, and the edges of its rows in bands.
     """
     # A matrix of shares instead of slices: `stride` need not divide `bands`.
     rows = mass.shape[-2]

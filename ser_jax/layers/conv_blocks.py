@@ -25,10 +25,7 @@ PADDINGS = ("same", "floor")
 
 
 def pool_mask(mask: Bool[Array, "B W"], size: int) -> Bool[Array, "B w"]:
-    """Columns of a pooled map that hold valid cells only.
-
-    The first stays valid as long as the map has one valid cell.
-    """
+    """Columns that pool valid cells only, and the first if it starts with a valid one."""
     if size == 1:
         return mask
     columns = mask.shape[1] // size
@@ -58,7 +55,7 @@ def _largest(cells: Float[Array, "B h a w b D"]) -> Float[Array, "B h w D"]:
 
 
 def _largest_forward(cells):
-    largest = cells.max(axis=(2, 4))
+    largest = _largest(cells)
     return largest, (cells, largest)
 
 
@@ -166,8 +163,8 @@ class DilatedResidualBlock(nnx.Module):
         out = f_n(... f_1(x)) + g(x)
 
     f_i: conv -> batch norm -> LeakyReLU (slope 0.01); g: one of the same kind, with or
-    without the activation. Source: Meng et al., Speech Emotion Recognition From 3D Log-Mel Spectrograms With
-    Deep Learning Network (ADRNN), IEEE Access 7, 2019.
+    without the activation. Source: Meng et al., Speech Emotion Recognition From 3D
+    Log-Mel Spectrograms With Deep Learning Network (ADRNN), IEEE Access 7, 2019.
 
     Differs from the paper: its figures were not available; layers and channels follow
     the public re-implementations of ADRNN and ADSRNN.
@@ -184,25 +181,14 @@ class DilatedResidualBlock(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes convolutions of `features` channels, one after the other.
-
-        `skip_activation` is that of g; modes and momentum are those of `ConvSpec`.
-        """
-
-        def block(ins: int, outs: int, activation: str) -> ConvBlock:
-            spec = ConvSpec(
-                kernel=(3, 3),
-                dilation=dilation,
-                activation=activation,
-                bn_momentum=bn_momentum,
-            )
-            return ConvBlock(ins, outs, spec, dtype=dtype, rngs=rngs)
-
-        ins = (features_in, *features[:-1])
-        self.convs = nnx.List(
-            [block(i, o, "leaky_relu") for i, o in zip(ins, features, strict=True)]
-        )
-        self.skip = block(features_in, features[-1], skip_activation)
+        """Makes f_i of `features` channels, and g with the `skip_activation`."""
+        common = {"dtype": dtype, "rngs": rngs}
+        spec = ConvSpec((3, 3), dilation=dilation, bn_momentum=bn_momentum)
+        deep = dataclasses.replace(spec, activation="leaky_relu")
+        pairs = zip((features_in, *features[:-1]), features, strict=True)
+        self.convs = nnx.List(ConvBlock(*pair, deep, **common) for pair in pairs)
+        beside = dataclasses.replace(spec, activation=skip_activation)
+        self.skip = ConvBlock(features_in, features[-1], beside, **common)
 
     def __call__(
         self, x: Float[Array, "B H W C"], mask: Bool[Array, "B W"]

@@ -3,10 +3,10 @@
 Kernels of three rows, where differentiated, are convolved by `winograd`: half the
 products in all three passes. What is only evaluated or exported stays lax's.
 
-XLA computes the gradient of a kernel as a convolution whose kernel is the whole map.
-On CPU that runs at a quarter of the speed of the forward pass or less once there are a
-few examples (docs/performance.md). Here it is a matrix product: with the padded map x
-and the output's gradient g as rows of channels, both of the padded map's width,
+XLA computes the gradient of a kernel as a convolution with the whole map, which on CPU
+takes at least four times as long as the forward pass once there are a few examples
+(docs/performance.md). Here it is a matrix product: with the padded map x and the
+output's gradient g as rows of channels, both of the padded map's width,
 
     dK[i, j] = sum_yv x[y + i, v + j]^T g[y, v] = sum_yv x[y + i, v]^T g[y, v - j],
 
@@ -99,9 +99,8 @@ def _backward(whole, padding, dilation, residuals, gradient):
         )
         return jax.vjp(again, x, kernel)[1](gradient)
     pull = jax.linear_transpose(lambda y: whole(y, kernel, padding=padding), x)
-    of_kernel = kernel_gradient(
-        x, gradient, kernel.shape[:2], padding=padding, dilation=dilation
-    )
+    size = kernel.shape[:2]
+    of_kernel = kernel_gradient(x, gradient, size, padding=padding, dilation=dilation)
     return *pull(gradient), of_kernel.astype(kernel.dtype)
 
 
@@ -144,8 +143,8 @@ def kernel_gradient(
                 for j in range(0, on_gradient * along, along)
             ]
             products += jax.lax.dot_general(
-                _concatenate(left),
-                _concatenate(right),
+                _as_rows(left),
+                _as_rows(right),
                 (((0,), (0,)), ((), ())),
                 preferred_element_type=jnp.float32,
             )
@@ -160,11 +159,8 @@ def kernel_gradient(
 def _block_shape(examples: int, height: int, row_bytes: int) -> tuple[int, int]:
     """Examples of a block, and rows of their maps, that stay in the cache."""
     fit = max(1, BLOCK_BYTES // row_bytes)
-    group = max(
-        n
-        for n in range(1, examples + 1)
-        if examples % n == 0 and (n == 1 or n * height <= fit)
-    )
+    most = min(examples, max(1, fit // height))
+    group = max(n for n in range(1, most + 1) if examples % n == 0)
     return group, -(-height // -(-height // fit))
 
 
@@ -174,6 +170,6 @@ def _place_columns(rows: int, columns: int, ins: int, out: int) -> tuple[int, in
     return min((columns, 1, on_map), (1, columns, on_gradient), key=lambda x: x[2])
 
 
-def _concatenate(shifts):
+def _as_rows(shifts):
     rows = jnp.concatenate(shifts, axis=-1)
     return rows.reshape(-1, rows.shape[-1])

@@ -37,8 +37,8 @@ def batch_norm(kind: str, features: int, momentum: float, rngs: nnx.Rngs):
 def normalize(norm: nnx.BatchNorm | None, x: Array, mask: Array | None) -> Array:
     """Batch norm whose statistics count the rows (or cells) where mask is True.
 
-    The mask broadcasts against x without its last axis, the features. What is outside
-    it has no meaning in the result. `norm` is what `batch_norm` made.
+    The mask broadcasts against x without its last axis, the features; results outside
+    it mean nothing. `norm` is what `batch_norm` made.
     """
     if norm is None:
         return x
@@ -63,12 +63,10 @@ class DenseBlock(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the layers.
+        """Makes the layers; `norm` and `activation` as in `batch_norm` and `activate`.
 
-        Args:
-            norm, activation: as in `batch_norm` and `activate`.
-            order: `norm_first`, or `act_first`: the activation before the norm.
-            bn_momentum: share of the old running statistics kept at a step, in [0, 1).
+        `order` is `norm_first` or `act_first`; `bn_momentum` in [0, 1) is the share of
+        the old running statistics kept at a step.
         """
         check_mode("norm", norm, NORMS)
         check_mode("activation", activation, ACTIVATIONS)

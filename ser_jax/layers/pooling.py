@@ -7,13 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers.modes import check_mode
 
-SCORE_ACTIVATIONS = {
-    "none": None,
-    "sigmoid": nnx.sigmoid,
-    "tanh": jnp.tanh,
-    "relu": nnx.relu,
-}
-COMBINES = ("sum", "mean")
+SCORE_ACTIVATIONS = {"sigmoid": nnx.sigmoid, "tanh": jnp.tanh, "relu": nnx.relu}
 
 
 def masked_softmax(
@@ -56,7 +50,7 @@ class AttentionPool(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes W, b and u (u has no bias: it would cancel in the softmax), D features.
+        """Makes W, b and u (u has no bias: it would cancel in the softmax).
 
         Args:
             hidden: rows of W; 0 for `activation="none"`, which has no hidden layer.
@@ -64,11 +58,10 @@ class AttentionPool(nnx.Module):
             scale: factor on the scores; 1 = plain softmax, towards 0 = averaging.
             combine: `sum`, or `mean`: the sum divided by the number of valid steps.
 
-        Raises:
-            ValueError: for an unknown mode, or a `hidden` that does not fit it.
+        Raises a ValueError for an unknown mode, or a `hidden` that does not fit it.
         """
-        check_mode("activation", activation, tuple(SCORE_ACTIVATIONS))
-        check_mode("combine", combine, COMBINES)
+        check_mode("activation", activation, ("none", *SCORE_ACTIVATIONS))
+        check_mode("combine", combine, ("sum", "mean"))
         plain = activation == "none"
         if plain != (hidden == 0):
             raise ValueError(
@@ -139,9 +132,8 @@ def cross_attention(
 ) -> Float[Array, "B *Q D"]:
     """Reads a sequence with queries from elsewhere: softmax_l(q . k_l) k_l.
 
-    The attention of MSCNN-SPU-ATT (Peng et al., ICASSP 2021): keys are the values,
-    there are no weight matrices and no scale. An example may have any number of queries
-    on axes between; one without a valid step reads zeros.
+    The attention of MSCNN-SPU-ATT (Peng et al., ICASSP 2021): keys are the values, no
+    weight matrices, no scale. An example without a valid step reads zeros.
     """
     keys = jnp.where(mask[..., None], keys, 0)
     weights = cross_weights(query, keys, mask).astype(keys.dtype)

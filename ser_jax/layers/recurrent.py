@@ -25,25 +25,47 @@ from jaxtyping import Array, Bool, Float
 class LSTM(nnx.Module):
     """One LSTM layer over a padded sequence, forwards in time."""
 
+    directions: tuple[int, ...] = ()  # the parameters' axis of directions, if any
+
     def __init__(
         self, features_in: int, features: int, *, dtype=jnp.float32, rngs: nnx.Rngs
     ):
-        """Makes W, U and b; D = `features_in`, H = `features`."""
-        self.kernel_in, self.kernel, self.bias = _parameters(
-            features_in, features, (), rngs
-        )
+        """Makes W, U and b; D = `features_in`, H = `features` of a direction."""
+        gates = 4 * features
+
+        def make(init, rows: int, axis: int) -> nnx.Param:
+            # A key of its own per direction: equal ones would start as mirror images.
+            count = math.prod(self.directions)
+            each = [init(rngs.params(), (rows, gates)) for _ in range(count)]
+            return nnx.Param(jnp.stack(each, axis) if self.directions else each[0])
+
+        self.kernel_in = make(jax.nn.initializers.glorot_uniform(), features_in, 1)
+        self.kernel = make(jax.nn.initializers.orthogonal(), features, 0)
+        bias = jnp.zeros((*self.directions, 4, features)).at[..., 1, :].set(1.0)
+        self.bias = nnx.Param(bias.reshape(*self.directions, gates))
         self.dtype = dtype
+
+    def project(
+        self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
+    ) -> Float[Array, "B T *_ G"]:
+        """x W + b of all steps (and directions), G = 4H."""
+        # One large matmul ahead of the loop; inside it there is only h U, which must
+        # wait.
+        x = jnp.where(mask[..., None], x, 0).astype(self.dtype)
+        kernel = self.kernel_in[...].astype(self.dtype)
+        bias = self.bias[...].astype(self.dtype)
+        flat = x @ kernel.reshape(kernel.shape[0], -1)
+        return flat.reshape(*x.shape[:2], *bias.shape) + bias
 
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
     ) -> tuple[Float[Array, "B T H"], Float[Array, "B H"]]:
         """Returns the outputs, and h after the last valid step (zeros without any)."""
-        gates = _project(x, mask, self.kernel_in, self.bias, self.dtype)
-        states = _states(gates, mask, self.kernel[...])
+        states = _states(self.project(x, mask), mask, self.kernel[...])
         return jnp.where(mask[..., None], states, 0), states[:, -1]
 
 
-class BiLSTM(nnx.Module):
+class BiLSTM(LSTM):
     """Two LSTMs over a padded sequence, one forwards, one backwards, side by side.
 
     Schuster and Paliwal, Bidirectional Recurrent Neural Networks, IEEE TSP 45(11)
@@ -51,14 +73,7 @@ class BiLSTM(nnx.Module):
     `kernel_in` [D, 2, 4H], `kernel` [2, H, 4H], `bias` [2, 4H].
     """
 
-    def __init__(
-        self, features_in: int, features: int, *, dtype=jnp.float32, rngs: nnx.Rngs
-    ):
-        """Makes both directions' W, U and b; D = `features_in`, H = `features` each."""
-        self.kernel_in, self.kernel, self.bias = _parameters(
-            features_in, features, (2,), rngs
-        )
-        self.dtype = dtype
+    directions = (2,)
 
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
@@ -67,21 +82,18 @@ class BiLSTM(nnx.Module):
         after the last valid step beside the backward state after the first (zeros where
         no step is valid).
         """
-        gates = _project(x, mask, self.kernel_in, self.bias, self.dtype)
-        outputs, last = _both_ways(
-            gates[:, None], mask[:, None], self.kernel[...], carry=False
-        )
+        gates = self.project(x, mask)[:, None]
+        outputs, last = _both_ways(gates, mask[:, None], self.kernel[...], carry=False)
         return outputs[:, 0], last[:, 0]
 
 
 def cut_windows(
     x: Float[Array, "B T D"], mask: Bool[Array, "B T"], *, size: int, step: int
 ) -> tuple[Float[Array, "B M W D"], Bool[Array, "B M W"]]:
-    """Cuts sequences into windows; window i starts at i * step.
+    """Cuts M = ceil((T - size) / step) + 1 windows (one if T <= size) of W = `size`.
 
-    There are M = ceil((T - size) / step) + 1 windows of W = `size` steps, and one if
-    T <= size. The last is filled with zeros, masked, where it runs over. Raises a
-    ValueError if size or step is below 1.
+    Window i starts at i * step; the last is filled with zeros, masked, where it runs
+    over. Raises a ValueError if size or step is below 1.
     """
     if min(size, step) < 1:
         raise ValueError(f"size, step: expected at least 1, got {size}, {step}")
@@ -124,8 +136,7 @@ class SlidingBiLSTM(nnx.Module):
     ):
         """Makes a `BiLSTM` for windows as in `cut_windows`.
 
-        `carry` hands the states on from window to window; a ValueError is raised if
-        these then overlap or leave gaps.
+        Raises a ValueError if windows that carry the state overlap or leave gaps.
         """
         if carry and step != size:
             raise ValueError(
@@ -141,41 +152,15 @@ class SlidingBiLSTM(nnx.Module):
         """Returns the outputs, C = 2H; each window's last states (forwards beside
         backwards, zeros for a window of padding); and the windows' mask.
         """
-        lstm = self.lstm
         # Steps are projected before they are cut: overlapping windows share the matmul.
-        gates = _project(x, mask, lstm.kernel_in, lstm.bias, lstm.dtype)
+        gates = self.lstm.project(x, mask)
         batch, steps, _, features = gates.shape
         gates, mask = cut_windows(
             gates.reshape(batch, steps, -1), mask, size=self.size, step=self.step
         )
         gates = gates.reshape(*mask.shape, 2, features)
-        return *_both_ways(gates, mask, lstm.kernel[...], carry=self.carry), mask
-
-
-def _parameters(features_in, features, directions, rngs):
-    """W [D, (2,) 4H], U [(2,) H, 4H] and b [(2,) 4H]."""
-    gates = 4 * features
-
-    def make(init, rows: int, axis: int) -> Array:
-        # A key of its own per direction: equal ones would start as mirror images.
-        each = [init(rngs.params(), (rows, gates)) for _ in range(*directions or (1,))]
-        return jnp.stack(each, axis=axis) if directions else each[0]
-
-    bias = jnp.zeros((*directions, 4, features)).at[..., 1, :].set(1.0)
-    return (
-        nnx.Param(make(jax.nn.initializers.glorot_uniform(), features_in, 1)),
-        nnx.Param(make(jax.nn.initializers.orthogonal(), features, 0)),
-        nnx.Param(bias.reshape(*directions, gates)),
-    )
-
-
-def _project(x, mask, kernel, bias, dtype):
-    """x W + b of all steps (and directions): [B, T, (2,) 4H]."""
-    # One large matmul ahead of the loop; inside it there is only h U, which must wait.
-    x = jnp.where(mask[..., None], x, 0).astype(dtype)
-    kernel, bias = kernel[...].astype(dtype), bias[...].astype(dtype)
-    flat = x @ kernel.reshape(kernel.shape[0], -1)
-    return flat.reshape(*x.shape[:2], *bias.shape) + bias
+        kernel = self.lstm.kernel[...]
+        return *_both_ways(gates, mask, kernel, carry=self.carry), mask
 
 
 def _states(gates, mask, kernel):

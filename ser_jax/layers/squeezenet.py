@@ -32,7 +32,6 @@ class Fire(nnx.Module):
     """1x1 squeeze, then 1x1 and 3x3 expand side by side, each with ReLU."""
 
     def __init__(self, features_in: int, squeeze: int, expand: int, **common):
-        """Makes the three convolutions; 2 * `expand` channels leave."""
         self.squeeze1x1 = strided.conv(features_in, squeeze, Geometry(1), **common)
         self.expand1x1 = strided.conv(squeeze, expand, Geometry(1), **common)
         self.expand3x3 = strided.conv(squeeze, expand, Geometry(3, 1, 1), **common)
@@ -40,7 +39,7 @@ class Fire(nnx.Module):
     def __call__(
         self, x: Float[Array, "B H W C"], columns: Bool[Array, "B W"]
     ) -> Float[Array, "B H W D"]:
-        """The new map, 0 outside the columns."""
+        """The new map, 0 outside the columns, of 2 * `expand` channels."""
         # Cleared in between as well: the 3x3 kernel reads across the border.
         keep = columns[:, None, :, None]
         x = jnp.where(keep, nnx.relu(self.squeeze1x1(x)), 0)
@@ -58,6 +57,8 @@ class SqueezeNet(strided.Trunk):
     odd row or column at the end, where Caffe and torchvision pool what is left of it.
     """
 
+    geometries = (STEM, *(POOL for *_, pooled in FIRES if pooled))
+
     def __init__(
         self,
         features_in: int,
@@ -67,10 +68,7 @@ class SqueezeNet(strided.Trunk):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the convolutions, with biases; `width` multiplies all channel counts.
-
-        `classes` is the size of the head that `logits` reads, 0 for none.
-        """
+        """As `AlexNet`; `classes`: size of the head that `logits` reads, 0 for none."""
         wide = functools.partial(scale_width, width=width)
         common = {"dtype": dtype, "rngs": rngs}
         self.conv1 = strided.conv(features_in, wide(64), STEM, **common)
@@ -84,10 +82,6 @@ class SqueezeNet(strided.Trunk):
         if classes:
             self.head = strided.conv(self.features, classes, Geometry(1), **common)
         self.dtype = dtype
-
-    @property
-    def geometries(self) -> list[Geometry]:
-        return [STEM, *(POOL for *_, pool in FIRES if pool)]
 
     def named_convs(self) -> dict[str, nnx.Conv]:
         """The convolutions: conv1, fire2/squeeze1x1 ... fire9/expand3x3, conv10."""

@@ -1,17 +1,14 @@
 """Lengths and borders of maps under strided layers, for networks made for pictures.
 
-A map is [B, H, W, D]: bands, frames, channels. Rows of a batch differ in length; each
-row's `lengths` [B] says how many of its columns are its own. A layer of kernel k,
-stride s and p zeros at either end makes floor((n + 2p - k) / s) + 1 columns of n.
-
-An utterance gives the same result alone and in a batch: columns beyond its length are
-zero wherever a layer reads them, which is the layer's own zero padding, and only the
-columns that the utterance alone would give are counted.
+A map is [B, H, W, D]: bands, frames, channels; `lengths` [B] says how many columns are
+each row's own. An utterance gives the same result alone and in a batch: columns beyond
+its length are zero wherever a layer reads them, which is the layer's own zero padding,
+and only the columns that the utterance alone would give are counted.
 """
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +20,7 @@ from ser_jax.layers.conv_gradients import conv_general_dilated
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """Kernel, stride and zero padding of a layer, the same on both axes."""
+    """A layer's kernel, stride and zeros at either end, the same on both axes."""
 
     size: int
     stride: int = 1
@@ -50,10 +47,10 @@ def shortest_axis(geometries: Iterable[Geometry]) -> int:
 
 
 def placement(geometries: Iterable[Geometry]) -> tuple[int, int]:
-    """Where the last map's cells lie: the first tile's start, and tiles' length.
+    """Start of the first tile (perhaps before the map), and length of all tiles.
 
-    A cell's tile is as long as all strides together and lies about the middle of what
-    the cell reads. It may start before the map.
+    A cell of the last map has one, as long as all strides together, about the middle
+    of what the cell reads.
     """
     middle, stride = 0, 1
     for layer in geometries:
@@ -88,11 +85,7 @@ class Trunk(nnx.Module):
 
     features: int  # D, channels of the last map
     dtype: jnp.dtype
-
-    @property
-    def geometries(self) -> list[Geometry]:
-        """Kernels, strides and padding of the layers that shrink the map, in order."""
-        raise NotImplementedError
+    geometries: Sequence[Geometry]  # of the layers that shrink the map, in order
 
     @property
     def shortest(self) -> int:

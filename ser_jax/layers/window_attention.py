@@ -21,8 +21,7 @@ def combination_weights(windows: int, rule: str) -> tuple[float, ...]:
     """Shares of the windows in the posterior; they add up to 1.
 
     `sum`: the same for each. `cascade`: ((p_1 + p_2) / 2 + p_3) / 2 ..., so 1/2 for the
-    last window, 1/4 for the one before, ..., and the first two alike. The first n of
-    either, divided by their sum, are the shares of n windows.
+    last window, 1/4 for the one before, ..., and the first two alike.
     """
     check_mode("combination", rule, COMBINATIONS)
     if rule == "sum":
@@ -37,8 +36,8 @@ def combine_logits(
 ) -> Float[Array, "B K"]:
     """Log of the windows' posteriors, added up by their shares; float32.
 
-    Shares (`combination_weights`) of the valid windows keep their ratios and add up to
-    1; if there is none, all count. The softmax of the result is the posterior.
+    Shares of the valid windows keep their ratios and add up to 1; if there is none, all
+    count. The softmax of the result is the posterior.
     """
     # Posteriors are added, not logits; in the logarithm, so that a window that is
     # certain of a class does not underflow.
@@ -66,13 +65,10 @@ class WindowAttention(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the matrices W [D, D] (no bias) of M windows.
-
-        `sharing` is `separate`: one W per window, or `shared`: one W.
-        """
+        """Makes W [D, D] (no bias): one a window if `sharing` is `separate`, or one."""
         check_mode("attention", sharing, SHARING)
         count = windows if sharing == "separate" else 1
-        self.kernel = _kernel((count, features, features), rngs)
+        self.kernel = _kernels(count, features, features, rngs)
         self.dtype = dtype
         self.sow_maps = False
 
@@ -111,11 +107,11 @@ class WindowHeads(nnx.Module):
         sharing: str = "separate",
         rngs: nnx.Rngs,
     ):
-        """Makes the matrices and biases; arguments as in `WindowAttention`."""
+        """Makes matrices and biases, arguments as in `WindowAttention`."""
         check_mode("heads", sharing, SHARING)
         self.windows = windows
         count = windows if sharing == "separate" else 1
-        self.kernel = _kernel((count, features, num_classes), rngs)
+        self.kernel = _kernels(count, features, num_classes, rngs)
         self.bias = nnx.Param(jnp.zeros((count, num_classes)))
 
     def __call__(self, x: Float[Array, "B M D"]) -> Float[Array, "B M K"]:
@@ -125,7 +121,6 @@ class WindowHeads(nnx.Module):
         return jnp.einsum("bmd,mdk->bmk", x, kernel) + self.bias[...]
 
 
-def _kernel(shape: tuple[int, int, int], rngs: nnx.Rngs) -> nnx.Param:
-    """Matrices on a leading axis, each started as one layer's."""
-    init = nnx.initializers.lecun_normal(batch_axis=(0,))
-    return nnx.Param(init(rngs.params(), shape, jnp.float32))
+def _kernels(count: int, ins: int, outs: int, rngs: nnx.Rngs) -> nnx.Param:
+    init = nnx.initializers.lecun_normal(batch_axis=(0,))  # each as one layer's
+    return nnx.Param(init(rngs.params(), (count, ins, outs), jnp.float32))

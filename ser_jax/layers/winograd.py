@@ -5,9 +5,8 @@ Four rows of the output are 12 products of input rows with kernel rows. As
     y = A^T [(G k) * (B^T x)]
 
 they are six products of sums of the rows (Winograd, Arithmetic Complexity of
-Computations, SIAM 1980; for networks Lavin and Gray, CVPR 2016, arXiv 1509.09308, whose
-matrices these are). Only the rows are treated so: columns stay convolutions, and the
-sums cost little beside them once there are a few channels.
+Computations, SIAM 1980; matrices of Lavin and Gray, CVPR 2016, arXiv 1509.09308). The
+columns stay convolutions, beside which the sums cost little given a few channels.
 """
 
 from collections.abc import Callable, Sequence
@@ -67,6 +66,5 @@ def convolve(
 
 
 def _total(weights: np.ndarray, parts: Sequence[Array]) -> Array:
-    """The parts, weighted, added up."""
     terms = [w * part for w, part in zip(weights.tolist(), parts, strict=True) if w]
     return sum(terms[1:], terms[0])
