@@ -1,7 +1,7 @@
 """Refuses a config that cannot work, before anything is built, claimed or trained."""
 
 import functools
-import itertools
+from typing import NoReturn
 
 import jax
 from flax import nnx
@@ -37,21 +37,19 @@ CHOICES = {
 }
 # No number of these groups may be negative.
 GROUPS = ("augment", "data", "protocol", "segment", "train")
-AT_LEAST_1 = (
-    *("data.max_words", "segment.buckets", "train.batch_size", "train.epochs"),
-    *("train.checkpoint_epochs", "train.decay_epochs", "train.eval_batch_size"),
-)
-ABOVE_0 = (
-    *("segment.test_step_s", "segment.train_step_s", "segment.window_s"),
-    *("data.device_share", "model.width", "train.learning_rate"),
-)
-AT_MOST_1 = ("data.device_share", "train.center_rate")
-BELOW_1 = ("train.beta1", "train.beta2", "train.label_smoothing")
+AT_LEAST_1 = """
+    data.max_words segment.buckets train.batch_size train.checkpoint_epochs
+    train.decay_epochs train.epochs train.eval_batch_size
+"""
+ABOVE_0 = """
+    data.device_share model.width segment.test_step_s segment.train_step_s
+    segment.window_s train.learning_rate
+"""
 RANGES = (
     (AT_LEAST_1, lambda x: x >= 1, "1 or more"),
     (ABOVE_0, lambda x: x > 0, "more than 0"),
-    (AT_MOST_1, lambda x: x <= 1, "at most 1"),
-    (BELOW_1, lambda x: x < 1, "less than 1"),
+    ("data.device_share train.center_rate", lambda x: x <= 1, "at most 1"),
+    ("train.beta1 train.beta2 train.label_smoothing", lambda x: x < 1, "less than 1"),
 )
 
 
@@ -63,19 +61,22 @@ def check_config(config) -> None:
     Raises:
       InputError: Names the key, what it takes and what came.
     """
+    refuse = functools.partial(_refuse, config)
     for key, allowed in CHOICES.items():
-        _require(config, key, _get(config, key) in allowed, f"one of {_join(allowed)}")
+        if _get(config, key) not in allowed:
+            refuse(key, f"one of {_join(allowed)}")
     for group in GROUPS:
         for name, value in config[group].items():
-            number = isinstance(value, (int, float))
-            _require(config, f"{group}.{name}", not number or value >= 0, "0 or more")
+            if isinstance(value, (int, float)) and not value >= 0:
+                refuse(f"{group}.{name}", "0 or more")
     for keys, contains, expected in RANGES:
-        for key in keys:
-            _require(config, key, contains(_get(config, key)), expected)
+        for key in keys.split():
+            if not contains(_get(config, key)):
+                refuse(key, expected)
     side_inputs.check(config.data)
-    rules = (_data_rules, _train_rules, _segment_rules, _augment_rules, _input_rules)
-    for key, holds, expected in itertools.chain(*(rule(config) for rule in rules)):
-        _require(config, key, holds, expected)
+    for check in (_check_data, _check_train, _check_segment, _check_augment):
+        check(config, refuse)
+    _check_inputs(config, refuse)
     _check_model(config)
 
 
@@ -95,123 +96,100 @@ def check_stored(config, path) -> None:
         ) from error
 
 
-# Rules about several keys: (key, whether it holds, what is expected of the key). ------
+# Rules about several keys: `refuse(key, expected)` where they do not go together. ------
 
 
-def _data_rules(config):
+def _check_data(config, refuse) -> None:
     data = config.data
-    yield (
-        "data.vtlp_low",
-        0 < data.vtlp_low <= data.vtlp_high,
-        f"more than 0 and at most data.vtlp_high ({data.vtlp_high})",
-    )
-    yield (
-        "data.manifest",
-        data.corpus != "manifest" or data.manifest != "",
-        "a CSV file with data.corpus=manifest",
-    )
-    yield (
-        "data.recognizer",
-        data.text != "asr" or data.recognizer != "",
-        f"{_join(build.CHOICES['recognizer'][1:])} with data.text=asr, or transcript there",
-    )
+    if not 0 < data.vtlp_low <= data.vtlp_high:
+        highest = f"data.vtlp_high ({data.vtlp_high})"
+        refuse("data.vtlp_low", f"more than 0 and at most {highest}")
+    if data.corpus == "manifest" and data.manifest == "":
+        refuse("data.manifest", "a CSV file with data.corpus=manifest")
+    if data.text == "asr" and data.recognizer == "":
+        recognizers = _join(build.CHOICES["recognizer"][1:])
+        refuse(
+            "data.recognizer",
+            f"{recognizers} with data.text=asr, or transcript there",
+        )
 
 
-def _train_rules(config):
-    train, last = config.train, config.protocol.selection == "last"
-    yield (
-        "train.warmup_epochs",
-        train.warmup_epochs < train.epochs,
-        f"less than train.epochs ({train.epochs})",
-    )
-    yield (
-        "train.early_stop_epochs",
-        not (train.early_stop_epochs and last),
-        "0 with protocol.selection=last, which chooses nothing",
-    )
-    yield (
-        "protocol.split",
-        (config.data.corpus, config.protocol.split) != ("manifest", "session5_script"),
-        "group (by text, say) or another rule with data.corpus=manifest",
-    )
+def _check_train(config, refuse) -> None:
+    train, protocol = config.train, config.protocol
+    if not train.warmup_epochs < train.epochs:
+        refuse("train.warmup_epochs", f"less than train.epochs ({train.epochs})")
+    if train.early_stop_epochs and protocol.selection == "last":
+        refuse(
+            "train.early_stop_epochs",
+            "0 with protocol.selection=last, which chooses nothing",
+        )
+    if config.data.corpus == "manifest" and protocol.split == "session5_script":
+        refuse(
+            "protocol.split",
+            "group (by text, say) or another rule with data.corpus=manifest",
+        )
 
 
-def _segment_rules(config):
+def _check_segment(config, refuse) -> None:
     segment, whole = config.segment, config.segment.rule == "whole"
-    yield (
-        "segment.dense_classes",
-        not segment.dense_classes or segment.rule == "first_last",
-        "() unless segment.rule=first_last",
-    )
+    if segment.dense_classes and segment.rule != "first_last":
+        refuse("segment.dense_classes", "() unless segment.rule=first_last")
     for key in ("train_step_s", "test_step_s"):
-        yield (
-            f"segment.{key}",
-            segment.rule != "tile" or segment[key] <= segment.window_s,
-            f"at most segment.window_s ({segment.window_s}) with segment.rule=tile",
+        if segment.rule == "tile" and not segment[key] <= segment.window_s:
+            window = f"segment.window_s ({segment.window_s})"
+            refuse(f"segment.{key}", f"at most {window} with segment.rule=tile")
+    if whole and config.data.pad == "before_norm":
+        refuse("data.pad", "after_norm with segment.rule=whole, whose padding varies")
+    if whole and config.train.sampling == "balanced":
+        refuse(
+            "train.sampling",
+            "all with segment.rule=whole (train.class_weights=balanced weighs classes)",
         )
-    yield (
-        "data.pad",
-        not (whole and config.data.pad == "before_norm"),
-        "after_norm with segment.rule=whole, whose padding varies",
-    )
-    yield (
-        "train.sampling",
-        not (whole and config.train.sampling == "balanced"),
-        "all with segment.rule=whole (train.class_weights=balanced weighs classes)",
-    )
 
 
-def _augment_rules(config):
+def _check_augment(config, refuse) -> None:
     augment, data = config.augment, config.data
-    yield (
-        "data.vtlp_mode",
-        augment.vtlp != "online" or data.vtlp_mode == "textbook",
-        # nlpaug's way goes through another waveform.
-        "textbook with augment.vtlp=online (or set --config.augment.vtlp=one)",
-    )
+    # nlpaug's way goes through another waveform.
+    if augment.vtlp == "online" and data.vtlp_mode != "textbook":
+        refuse(
+            "data.vtlp_mode",
+            "textbook with augment.vtlp=online (or set --config.augment.vtlp=one)",
+        )
     for key in ("freq_mask_bands", "time_mask_frames"):
-        yield (
-            f"augment.{key}",
-            not augment[key] or data.normalize != "none",
-            "0 without --config.data.normalize=fold, because masks write the mean, 0",
+        if augment[key] and data.normalize == "none":
+            refuse(
+                f"augment.{key}",
+                "0 without --config.data.normalize=fold, because masks write the mean, 0",
+            )
+    if augment.mixup_alpha and data.text != "none":
+        refuse("augment.mixup_alpha", "0 where words are read")
+    if augment.mixup_alpha and config.train.center_weight:
+        refuse(
+            "augment.mixup_alpha",
+            "0 with center loss, which needs one class per example",
         )
-    yield (
-        "augment.mixup_alpha",
-        not augment.mixup_alpha or data.text == "none",
-        "0 where words are read",
-    )
-    yield (
-        "augment.mixup_alpha",
-        not (augment.mixup_alpha and config.train.center_weight),
-        "0 with center loss, which needs one class per example",
-    )
 
 
-def _input_rules(config):
-    spec, model = RECIPES[config.data.recipe], MODELS[config.model.name]
-    yield (
-        "data.channels",
-        config.data.channels <= spec.num_channels,
-        f"at most {spec.num_channels}, which data.recipe={spec.name} stores",
-    )
-    for key, off, field in (
-        ("text", "none", "words"),
-        ("speaker_embeddings", "", "speaker_embedding"),
-    ):
-        yield (
-            f"data.{key}",
-            config.data[key] == off or field in model.INPUTS,
-            f"{off!r} with {config.model.name}, which reads none",
-        )
+def _check_inputs(config, refuse) -> None:
+    spec, inputs = RECIPES[config.data.recipe], MODELS[config.model.name].INPUTS
+    if config.data.channels > spec.num_channels:
+        stored = f"which data.recipe={spec.name} stores"
+        refuse("data.channels", f"at most {spec.num_channels}, {stored}")
+    without = f"with {config.model.name}, which reads none"
+    if config.data.text != "none" and "words" not in inputs:
+        refuse("data.text", f"'none' {without}")
+    if config.data.speaker_embeddings and "speaker_embedding" not in inputs:
+        refuse("data.speaker_embeddings", f"'' {without}")
     # Dropout rates and momenta, whatever a model calls them.
     for key, value in config.model.items():
-        if key.endswith(("dropout", "momentum")):
-            yield f"model.{key}", 0 <= value < 1, "0 or more and less than 1"
+        if key.endswith(("dropout", "momentum")) and not 0 <= value < 1:
+            refuse(f"model.{key}", "0 or more and less than 1")
 
 
 def _check_model(config) -> None:
     """Builds and calls the model on shapes alone."""
     shapes = _shapes(config)
+    full, bands, channels = shapes["frames"]
 
     def call(frames):
         model = MODELS[config.model.name](
@@ -221,19 +199,16 @@ def _check_model(config) -> None:
             rngs=nnx.Rngs(jax.random.key(0)),
         )
         model.train()
-        shorter = shapes | {"frames": (frames, *shapes["frames"][1:])}
-        return model(example_batch(shorter), rngs=nnx.Rngs(jax.random.key(1)))
+        batch = example_batch(shapes | {"frames": (frames, bands, channels)})
+        return model(batch, rngs=nnx.Rngs(jax.random.key(1)))
 
-    frames, bands, channels = shapes["frames"]
-    lengths = [frames]
-    if config.segment.rule == "whole":  # buckets are shorter than the model's input
-        lengths.append(frames - 8)
     try:
-        for length in lengths:
-            jax.eval_shape(functools.partial(call, length))
+        jax.eval_shape(lambda: call(full))
+        if config.segment.rule == "whole":  # buckets are shorter than the model's input
+            jax.eval_shape(lambda: call(full - 8))
     except (IndexError, TypeError, ValueError, ZeroDivisionError) as error:
         raise InputError(
-            f"config.model does not make a network for segments of {frames} frames, "
+            f"config.model does not make a network for segments of {full} frames, "
             f"{bands} bands, {channels} channels: {error}"
         ) from error
 
@@ -259,8 +234,7 @@ def _join(allowed) -> str:
     return ", ".join(str(name) or "''" for name in allowed)
 
 
-def _require(config, key: str, holds: bool, expected: str) -> None:
-    if not holds:
-        raise InputError(
-            f"{key}: expected {expected}; got {_get(config, key)!r}. Set --config.{key}=..."
-        )
+def _refuse(config, key: str, expected: str) -> NoReturn:
+    raise InputError(
+        f"{key}: expected {expected}; got {_get(config, key)!r}. Set --config.{key}=..."
+    )
