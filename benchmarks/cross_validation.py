@@ -39,7 +39,7 @@ import numpy as np
 from benchmarks import measure
 from configs import area_attn
 from ser_jax.data import schedule
-from ser_jax.training import autotune, loop, runs
+from ser_jax.training import autotune, runs
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training.feeder import Call
 from ser_jax.training.trainer import Trainer
@@ -107,9 +107,7 @@ def prepare(config, chosen: slice) -> experiment_lib.Experiment:
 
 def epoch_of(trainer: Trainer, num_steps: int) -> schedule.Schedule:
     """The first steps of the first epoch; all runs must have that many."""
-    planned = loop.epoch_order(
-        trainer.config, trainer.experiment, trainer.initial_snapshot()
-    )
+    planned = trainer.epoch_order(trainer.initial_snapshot())
     full = np.flatnonzero((planned.index.weight > 0).all(axis=(0, 2)))
     chosen = np.resize(full, num_steps)  # a small corpus is gone round again
     index = jax.tree.map(lambda x: x[:, chosen], planned.index)

@@ -152,7 +152,6 @@ def train(folder: Path, frames_on: str, quick: bool) -> dict:
     import jax
 
     from ser_jax.training import experiment as experiment_lib
-    from ser_jax.training import loop
     from ser_jax.training.trainer import Trainer
 
     config = config_of(folder, quick)
@@ -164,7 +163,7 @@ def train(folder: Path, frames_on: str, quick: bool) -> dict:
         experiment = experiment_lib.prepare(config)
     opened = time.perf_counter() - start
     trainer = Trainer(config, experiment)
-    planned = loop.epoch_order(config, experiment, trainer.initial_snapshot())
+    planned = trainer.epoch_order(trainer.initial_snapshot())
     took, anonymous = [], 0.0
     for call in trainer.calls(planned):
         start = time.perf_counter()

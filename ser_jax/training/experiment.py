@@ -84,8 +84,7 @@ def prepare(config) -> Experiment:
     )
     corpus, labels, dropped = _usable(whole, labels, config)
     folds = protocols.make_folds(corpus.utterances, labels, config.protocol)
-    dense = _dense(labels, classes, config.segment)
-    runs, padded = _cut_runs(corpus, folds, dense, config)
+    runs, padded = _cut_runs(corpus, labels, classes, folds, config)
     sizes = _sizes(corpus, config.segment)
     frames = FrameTable.from_store(corpus, sizes[-1])
     segment_tables = {"frames": frames}
@@ -167,20 +166,16 @@ def _too_short(whole: store.Store, u: int, segment) -> Exclusion:
     return Exclusion(whole.utterances[u].id, "shorter than a window", detail)
 
 
-def _dense(labels: np.ndarray, classes, segment) -> np.ndarray:
-    """The utterances whose class slides in training although the rule does not."""
-    unknown = set(segment.dense_classes) - set(classes)
-    if unknown:
+def _cut_runs(corpus: store.Store, labels, classes, folds, config):
+    """Cuts the whole corpus for training and for testing, then deals to the folds."""
+    segment, spec = config.segment, corpus.spec
+    if unknown := set(segment.dense_classes) - set(classes):
         raise InputError(
             f"segment.dense_classes: expected some of {', '.join(classes)}; got "
             f"{', '.join(sorted(unknown))}."
         )
-    return np.flatnonzero(np.isin(np.array(classes)[labels], segment.dense_classes))
-
-
-def _cut_runs(corpus: store.Store, folds, dense, config):
-    """Cuts the whole corpus for training and for testing, then deals to the folds."""
-    segment, spec = config.segment, corpus.spec
+    # Utterances whose class slides in training although the rule does not.
+    dense = np.flatnonzero(np.isin(np.array(classes)[labels], segment.dense_classes))
     train = segments.cut(
         corpus.num_samples, spec, segment, step_s=segment.train_step_s, dense=dense
     )
@@ -208,15 +203,13 @@ def _sizes(corpus: store.Store, segment) -> tuple[int, ...]:
 
 
 def _constants(corpus, frames, runs, labels, sizes, config) -> Constants:
-    num_classes = int(labels.max()) + 1
-    rows = []
+    num_classes, rows = int(labels.max()) + 1, []
     statistics = _statistics(corpus, runs, sizes, config)
     for run, (mean, std) in zip(runs, statistics, strict=True):
         weight = np.ones(num_classes, np.float32)
         if config.train.class_weights == "balanced":
-            weight = losses.balanced_class_weights(
-                labels[run.train.utterance], num_classes
-            )
+            trained = labels[run.train.utterance]
+            weight = losses.balanced_class_weights(trained, num_classes)
         order = batches.training_order(
             run, frames, labels, config, epoch=0, sizes=sizes
         )

@@ -1,8 +1,7 @@
 """Where segments are cut: on the device from its tables, or on the host, call by call.
 
-- `device`: the whole table of frames lies on every device; the host sends places in it.
-- `host`: the frames stay in their mapped file. The host cuts the segments of each call
-  and sends them instead of the places.
+- `device`: the whole table of frames lies on every device; the host sends row numbers.
+- `host`: the frames stay in their mapped file, the host cuts and sends the segments.
 
 Either way the next call is prepared in a thread while the device works, and a training
 gives the same numbers.
@@ -47,14 +46,6 @@ class FrameStorage:
     table_bytes: int  # of all tables of segments; every device would hold them
     budget_bytes: int  # what they may take of a device's memory
 
-    def __str__(self) -> str:
-        where = {"device": "on each device", "host": "in a mapped file of the host"}
-        return (
-            f"Frames: {self.table_bytes / 2**20:.0f} MiB {where[self.on]} "
-            f"(data.frames_on={self.asked}; a device's share is "
-            f"{self.budget_bytes / 2**20:.0f} MiB)."
-        )
-
 
 def choose_storage(num_bytes: int, data, devices: list) -> FrameStorage:
     """Decides where tables of `num_bytes` lie; each of the devices would hold them."""
@@ -95,10 +86,8 @@ class Call(NamedTuple):
 class Feeder:
     """Puts what the compiled functions read on the devices.
 
-    Attributes:
-      storage: Where the frames lie.
-      tables: What every call reads, on the devices.
-      placement: Where runs live; may be replaced by another on the same mesh.
+    `tables` lie there for every call. `placement` may be replaced by another on the same
+    mesh.
     """
 
     def __init__(
@@ -114,7 +103,7 @@ class Feeder:
           segment_tables: What segments are cut from, by their field of `Tables`: `frames`
             and, if training reads them instead, `samples`.
           tables: All other tables.
-          placement: Where runs live.
+          placement: Which run lives where.
           data: `config.data`; `frames_on` and `device_share` are read.
         """
         self._segment_tables = segment_tables
@@ -122,7 +111,13 @@ class Feeder:
         total = sum(table.num_bytes for table in segment_tables.values())
         devices = placement.mesh.devices.ravel().tolist()
         self.storage = choose_storage(total, data, devices)
-        _log.info("%s", self.storage)
+        _log.info(
+            "Frames: %.0f MiB on the %s (data.frames_on=%s; a device's share: %.0f MiB).",
+            total / 2**20,
+            self.storage.on,
+            data.frames_on,
+            self.storage.budget_bytes / 2**20,
+        )
         self.tables = placement.replicate(tables)
         if self.storage.on == "device":
             held = {name: _upload(x, placement) for name, x in segment_tables.items()}

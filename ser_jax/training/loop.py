@@ -1,18 +1,23 @@
-"""The main path: train every fold x seed together, then evaluate. Reads top-down."""
+"""The main path: train every fold x seed together, then evaluate. Reads top-down.
+
+This file drives: it says what happens when, and keeps the workdir. The `Trainer` is
+what it drives: the arrays of all runs on the devices and the functions compiled for them.
+"""
 
 import contextlib
+import itertools
 import logging
 import signal
 import time
+from collections.abc import Iterable, Iterator
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from ser_jax import clock
-from ser_jax.data import batches, schedule
 from ser_jax.errors import InputError
-from ser_jax.training import autotune, compilation, evaluation, profiling, selection
+from ser_jax.training import autotune, compilation, evaluation, selection
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training.config_check import check_config, check_stored
 from ser_jax.training.tensorboard import EventLog
@@ -117,7 +122,7 @@ def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
     with contextlib.closing(events), bar, _stop_signals() as stop:
         while snapshot.epoch < config.train.epochs and _any_active(snapshot):
             started = time.monotonic()
-            planned = epoch_order(config, experiment, snapshot)
+            planned = trainer.epoch_order(snapshot)
             calls = _calls(trainer, planned, snapshot, workdir)
             snapshot.step = _epoch(trainer, planned, calls, snapshot, bar, stop)
             if stop["signal"]:
@@ -138,31 +143,26 @@ def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
                 _save(trainer, checkpointer, snapshot)
 
 
-def epoch_order(config, experiment, snapshot: Snapshot) -> schedule.Schedule:
-    """The batches of the coming epoch; runs that stopped early get none."""
-    orders = [
-        batches.training_order(
-            run,
-            experiment.frame_table,
-            experiment.labels,
-            config,
-            epoch=snapshot.epoch,
-            sizes=experiment.sizes,
-        )
-        if record.active
-        else None
-        for run, record in zip(experiment.runs, snapshot.records, strict=True)
-    ]
-    return schedule.plan(orders, experiment.sizes, epoch=snapshot.epoch)
-
-
 def _calls(trainer: Trainer, planned, snapshot: Snapshot, workdir):
     """What is left of an epoch, call by call; traced in a process's first epoch."""
     calls = trainer.calls(planned, snapshot.step)
     if "first_step" in clock.current().first:  # a process writes one trace
         return calls
     num_calls = -(-trainer.config.train.profile_steps // trainer.steps_per_call)
-    return profiling.traced(calls, num_calls, workdir.path / files.PROFILE)
+    return traced(calls, num_calls, workdir.path / files.PROFILE)
+
+
+def traced(calls: Iterable, num_calls: int, folder) -> Iterator:
+    """Passes calls on; writes a trace of `num_calls` to `folder`/plugins/profile.
+
+    A call has to be finished before the next one is taken.
+    """
+    calls = iter(calls)
+    if num_calls:
+        yield from itertools.islice(calls, 1)  # compiles, which would fill the trace
+        with jax.profiler.trace(str(folder)):
+            yield from itertools.islice(calls, num_calls)
+    yield from calls
 
 
 @clock.part("training")
@@ -216,7 +216,7 @@ def checkpoint_meta(config, experiment) -> dict:
 
 def _progress_bar(trainer: Trainer, snapshot: Snapshot) -> tqdm:
     config, experiment = trainer.config, trainer.experiment
-    steps = epoch_order(config, experiment, trainer.initial_snapshot()).steps
+    steps = trainer.epoch_order(trainer.initial_snapshot()).steps
     bar = tqdm(
         total=config.train.epochs * steps,
         initial=snapshot.epoch * steps + snapshot.step,

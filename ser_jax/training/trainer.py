@@ -1,4 +1,4 @@
-"""The compiled functions of a training and the device arrays they work on."""
+"""The compiled functions of a training and the device arrays: what `loop` drives."""
 
 import functools
 
@@ -25,13 +25,8 @@ ACCELERATOR_STEPS_PER_CALL = 32
 class Trainer:
     """All runs of an experiment on the devices.
 
-    Attributes:
-      experiment: Data, folds and segments.
-      placement: Which run lives where.
-      feeder: Puts segments on the devices.
-      steps_per_call: Training steps compiled into one call.
-      states: One stacked state per round.
-      totals: One stacked `Totals` per round.
+    `states` and `totals` hold a stacked `TrainState` and `Totals` per round of
+    `placement`; a call trains `steps_per_call` steps of each.
     """
 
     @clock.part("model")
@@ -75,8 +70,7 @@ class Trainer:
 
     def _compile(self) -> tuple[dict, dict]:
         """The training and the prediction call for each size of segments."""
-        compile_ = self.placement.compile
-        sizes = self.experiment.sizes
+        compile_, sizes = self.placement.compile, self.experiment.sizes
         # States and totals are given back updated, in the memory that they had.
         train = {x: compile_(self._training_steps(x), donate=(1, 2)) for x in sizes}
         return train, {x: compile_(self._prediction_steps(x)) for x in sizes}
@@ -100,6 +94,21 @@ class Trainer:
     def start_epoch(self) -> None:
         """Sets the totals to zero."""
         self.totals = self.placement.scatter(self.initial_snapshot().totals)
+
+    def epoch_order(self, snapshot: Snapshot) -> schedule.Schedule:
+        """The batches of the coming epoch; runs that stopped early get none."""
+        data, epoch = self.experiment, snapshot.epoch
+        order = functools.partial(
+            batches.training_order,
+            table=data.frame_table,
+            labels=data.labels,
+            config=self.config,
+            epoch=epoch,
+            sizes=data.sizes,
+        )
+        runs_and_records = zip(data.runs, snapshot.records, strict=True)
+        orders = [order(run) if rec.active else None for run, rec in runs_and_records]
+        return schedule.plan(orders, data.sizes, epoch=epoch)
 
     def calls(self, planned: schedule.Schedule, start: int = 0):
         """Prepares the calls of an epoch from a step on, one ahead of the device."""
@@ -136,35 +145,30 @@ class Trainer:
         Raises:
           InputError: A posterior is not finite.
         """
-        orders = [self._evaluation_order(x) for x in segments]
-        planned = schedule.plan(orders, self.experiment.sizes)
+        data = self.experiment
+        order = functools.partial(
+            batches.evaluation_order,
+            table=data.frame_table,
+            labels=data.labels,
+            batch_size=self.config.train.eval_batch_size,
+            sizes=data.sizes,
+        )
+        planned = schedule.plan([order(x) for x in segments], data.sizes)
         collected = []
-        calls = self.feeder.calls(planned, 0, self.steps_per_call, training=False)
-        for call in calls:
+        for call in self.feeder.calls(planned, 0, self.steps_per_call, training=False):
             predict = self._predict[call.window_frames]
             rounds = zip(weights, call.rounds, self._constants, strict=True)
             parts = [predict(self.feeder.tables, *arguments) for arguments in rounds]
             collected.append(self.placement.collect(parts))
         _check_finite(collected)
-        num_runs = len(segments)
         scores = np.concatenate(collected, axis=1)[:, : planned.steps]
-        scores = scores.reshape(num_runs, -1, scores.shape[-1])
-        utterance = planned.index.utterance.reshape(num_runs, -1)
-        real = planned.index.weight.reshape(num_runs, -1) > 0
-        rule = self.config.segment.vote
-        return [
-            _vote(scores[r, real[r]], utterance[r, real[r]], rule)
-            for r in range(num_runs)
-        ]
-
-    def _evaluation_order(self, segments):
-        return batches.evaluation_order(
-            segments,
-            self.experiment.frame_table,
-            self.experiment.labels,
-            batch_size=self.config.train.eval_batch_size,
-            sizes=self.experiment.sizes,
-        )
+        real, voted = planned.index.weight > 0, []
+        for run in range(len(segments)):
+            utterance = planned.index.utterance[run][real[run]]
+            utterances, position = np.unique(utterance, return_inverse=True)
+            segment_scores, rule = scores[run][real[run]], self.config.segment.vote
+            voted.append(voting.vote(segment_scores, position, len(utterances), rule))
+        return voted
 
     def _bind_make_batch(self, window_frames: int):
         make = functools.partial(
@@ -218,9 +222,3 @@ def _check_finite(posteriors: list[np.ndarray]) -> None:
             "were finite. Lower train.learning_rate or set train.grad_clip_norm; the "
             "checkpoint before this epoch is kept."
         )
-
-
-def _vote(scores: np.ndarray, utterance: np.ndarray, rule: str) -> np.ndarray:
-    """Posteriors [U, K] of the sorted utterances that occur in `utterance` [S]."""
-    utterances, place = np.unique(utterance, return_inverse=True)
-    return voting.vote(scores, place, len(utterances), rule)

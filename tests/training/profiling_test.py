@@ -8,7 +8,7 @@ import types
 import jax
 
 from ser_jax import clock
-from ser_jax.training import loop, profiling
+from ser_jax.training import loop
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir.checkpoint import Snapshot
 
@@ -22,7 +22,7 @@ def _names_in(folder) -> set[str]:
 
 def test_the_calls_after_the_first_are_traced(tmp_path):
     passed = []
-    for number in profiling.traced(range(7), 3, tmp_path / "profile"):
+    for number in loop.traced(range(7), 3, tmp_path / "profile"):
         with jax.profiler.TraceAnnotation(f"call {number}"):
             passed.append(number)
     assert passed == list(range(7))
@@ -31,13 +31,13 @@ def test_the_calls_after_the_first_are_traced(tmp_path):
 
 
 def test_nothing_is_traced_unless_asked_for_and_ends_do_not_matter(tmp_path):
-    assert list(profiling.traced(range(3), 0, tmp_path / "none")) == [0, 1, 2]
+    assert list(loop.traced(range(3), 0, tmp_path / "none")) == [0, 1, 2]
     assert not (tmp_path / "none").exists()
-    assert list(profiling.traced(range(2), 9, tmp_path / "few")) == [0, 1]
-    stopped = profiling.traced(itertools.count(), 5, tmp_path / "stopped")
+    assert list(loop.traced(range(2), 9, tmp_path / "few")) == [0, 1]
+    stopped = loop.traced(itertools.count(), 5, tmp_path / "stopped")
     assert list(itertools.islice(stopped, 3)) == [0, 1, 2]
     stopped.close()  # and another trace may begin
-    assert list(profiling.traced([], 4, tmp_path / "empty")) == []
+    assert list(loop.traced([], 4, tmp_path / "empty")) == []
 
 
 def test_the_first_epoch_of_a_process_is_traced(tmp_path):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training import loop
 from ser_jax.training.trainer import Trainer
 from tests import quick_model
 
@@ -30,7 +29,7 @@ def test_the_compiled_step_has_no_collectives(config, mode, placement):
     trainer = Trainer(config, experiment)
     assert trainer.placement.mesh.shape == {"run": 5, "data": 1}
     snapshot = trainer.initial_snapshot()
-    planned = loop.epoch_order(config, experiment, snapshot)
+    planned = trainer.epoch_order(snapshot)
     compiled = trainer.lowered(next(trainer.calls(planned))).compile()
     pattern = r"(?:all-reduce|all-gather|all-to-all|collective|reduce-scatter)[\w-]*\("
     assert re.findall(pattern, compiled.as_text()) == []
@@ -49,7 +48,7 @@ def test_a_run_does_not_depend_on_the_runs_beside_it(config, rule):
         object.__setattr__(experiment, "constants", constants)
         trainer = Trainer(config, experiment)
         assert len(experiment.sizes) == {"slide": 1, "whole": 2}[rule]
-        planned = loop.epoch_order(config, experiment, trainer.initial_snapshot())
+        planned = trainer.epoch_order(trainer.initial_snapshot())
         for call in trainer.calls(planned):
             trainer.train(call)
         states.append(trainer.placement.collect(trainer.states))
