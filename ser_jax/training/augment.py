@@ -13,19 +13,13 @@ def augment(batch: dict, config, key: PRNGKeyArray) -> dict:
     frames = batch["frames"]
     # Split whatever is switched on: each draw stays the same beside the others.
     mixup_key, band_key, time_key = jax.random.split(key, 3)
-    if config.freq_mask_bands:
-        frames = mask_stretch(
-            frames, axis=2, widest=config.freq_mask_bands, key=band_key
-        )
-    if config.time_mask_frames:
-        frames = mask_stretch(
-            frames, axis=1, widest=config.time_mask_frames, key=time_key
-        )
+    if widest := config.freq_mask_bands:
+        frames = mask_stretch(frames, axis=2, widest=widest, key=band_key)
+    if widest := config.time_mask_frames:
+        frames = mask_stretch(frames, axis=1, widest=widest, key=time_key)
     mask, targets = batch["frame_mask"], batch["targets"]
-    if config.mixup_alpha:
-        frames, mask, targets = mixup(
-            frames, mask, targets, alpha=config.mixup_alpha, key=mixup_key
-        )
+    if alpha := config.mixup_alpha:
+        frames, mask, targets = mixup(frames, mask, targets, alpha=alpha, key=mixup_key)
     return batch | {"frames": frames, "frame_mask": mask, "targets": targets}
 
 
@@ -57,22 +51,17 @@ def mask_stretch(
 ) -> Float[Array, "B T F C"]:
     """Zeroes one random stretch of bands or frames per example (SpecAugment).
 
-    Park et al. 2019, section 2: width uniform in 0 ... `widest`, place uniform. Zero is
-    the mean of z-scored features.
-
-    Args:
-      frames: Normalised features.
-      axis: 1 masks frames, 2 masks bands.
-      widest: Largest width.
-      key: Random key.
+    Park et al. 2019, section 2: width uniform in 0 ... `widest`, position uniform; axis
+    1 masks frames, 2 masks bands. Zero is the mean of z-scored features.
     """
     size = frames.shape[axis]
-    width_key, place_key = jax.random.split(key)
+    width_key, first_key = jax.random.split(key)
     width = jax.random.randint(width_key, (len(frames), 1), 0, widest + 1)
-    first = jax.random.uniform(place_key, (len(frames), 1)) * (size - width + 1)
+    first = jax.random.uniform(first_key, (len(frames), 1)) * (size - width + 1)
+    first = first.astype(int)
     # A mask instead of slices: widths differ from example to example.
-    place = jnp.arange(size)
-    hidden = (place >= first.astype(int)) & (place < first.astype(int) + width)
+    position = jnp.arange(size)
+    hidden = (position >= first) & (position < first + width)
     shape = [len(frames), 1, 1, 1]
     shape[axis] = size
     return jnp.where(hidden.reshape(shape), 0.0, frames)

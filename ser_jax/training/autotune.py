@@ -1,9 +1,9 @@
 """How the runs that share a device are executed, where only a measurement can tell.
 
-On CPU the rule is `loop` (docs/performance.md). On an accelerator it depends on the
-model, the batch and the memory: `auto` compiles and times one call of `loop` and one of
-`vmap`, with as many runs as fit, and takes the faster. The ways differ in the last bits
-of a float32, so the choice is kept in the workdir: a resumed training repeats it.
+On an accelerator it depends on the model, the batch and the memory: `auto` compiles and
+times one call of `loop` and one of `vmap`, with as many runs as fit, and takes the
+faster. The two differ in the last bits of a float32, so the choice is kept in the
+workdir: a resumed training repeats it.
 """
 
 import functools
@@ -22,7 +22,7 @@ from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files
 from ser_jax.workdir.workdir import Workdir
 
-# Where `loop` is known to be the fastest way and nothing needs to be measured.
+# Where `loop` is known to be the fastest (docs/performance.md): nothing is measured.
 LOOP_PLATFORMS = ("cpu",)
 # Of the memory that is free, what the temporaries of a call may take; the rest is for
 # the workspaces that libraries try out, which XLA does not count.
@@ -49,26 +49,34 @@ def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> Non
     place = functools.partial(
         runs.place, len(trainer.experiment.runs), num_devices=train.devices
     )
-    if place(mode="loop").rounds == 1 or not _is_open(setting, train.runs_per_call):
+    if setting == "auto":
+        is_open = jax.devices()[0].platform not in LOOP_PLATFORMS
+    else:
+        batches = setting == "vmap" and not train.runs_per_call
+        is_open = batches and math.isfinite(free_bytes())
+    if place(mode="loop").rounds == 1 or not is_open:
         return
+    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     path = workdir.path / files.PLACEMENT
     if workdir.has_checkpoint() and path.exists():
         record = files.read_json(path)
-        if (record["asked"], record["device"]) == (setting, _device()):
+        if (record["asked"], record["device"]) == (setting, device):
             trainer.use(place(mode=record["mode"], per_call=record["runs_per_call"]))
             return
     if may_measure:
         seconds = time_placements(trainer, place, batch_only=setting == "vmap")
         best = fastest(seconds)
         trainer.use(best)
-        files.write_json(path, _record(setting, best, seconds))
-
-
-def _is_open(setting: str, per_call: int) -> bool:
-    """Whether the config and the rules leave the placement open."""
-    if setting == "auto":
-        return jax.devices()[0].platform not in LOOP_PLATFORMS
-    return setting == "vmap" and not per_call and math.isfinite(free_bytes())
+        by_name = {f"{x.mode} of {x.per_device}": s for x, s in seconds.items()}
+        _log.info("Runs: %s, %d per call; %s s.", best.mode, best.per_device, by_name)
+        record = {
+            "asked": setting,
+            "device": device,
+            "mode": best.mode,
+            "runs_per_call": best.per_device,
+            "seconds_of_a_call": by_name,
+        }
+        files.write_json(path, record)
 
 
 def time_placements(trainer: Trainer, place, *, batch_only: bool) -> dict:
@@ -145,19 +153,3 @@ def _call(trainer: Trainer, rounds: int) -> Call:
     weight[: rounds * placement.round_size] = 1.0
     index = Index(zero, zero, np.full(shape, size, np.int32), zero, weight)
     return trainer.feeder.call(index, size)
-
-
-def _record(setting: str, best: runs.Placement, seconds: dict) -> dict:
-    by_name = {f"{x.mode} of {x.per_device}": s for x, s in seconds.items()}
-    _log.info("Runs: %s, %d per call; %s s.", best.mode, best.per_device, by_name)
-    return {
-        "asked": setting,
-        "device": _device(),
-        "mode": best.mode,
-        "runs_per_call": best.per_device,
-        "seconds_of_a_call": by_name,
-    }
-
-
-def _device() -> str:
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"

@@ -30,8 +30,8 @@ def make_batch(
     """Cuts segments, normalises and pads them, looks up side inputs, and augments.
 
     Args:
-      tables: What the device holds; `words` [B, L, E] with `word_mask` [B, L] and
-        `speaker_embedding` [B, X] are in the batch if their tables are there.
+      tables: `words` [B, L, E] with `word_mask` [B, L] and `speaker_embedding` [B, X]
+        are in the batch if their tables are there.
       index: Which segments, arrays [B].
       constants: Of the run.
       key: Draws warp factors, masks and mixup; None for evaluation.
@@ -56,9 +56,18 @@ def make_batch(
 
 def _frames(tables, index, key, config, window_frames) -> Float[Array, "B T F C"]:
     if key is not None and config.augment.vtlp == "online":
-        samples = cut_samples(tables, index, config.data, window_frames)
-        warp_key = jax.random.fold_in(key, _WARP)
-        return _warp(samples, config.data, window_frames, warp_key)
+        data = config.data
+        samples = cut_samples(tables, index, data, window_frames)
+        alpha = jax.random.uniform(
+            jax.random.fold_in(key, _WARP),
+            (len(index.start),),
+            minval=data.vtlp_low,
+            maxval=data.vtlp_high,
+        )
+        spec = RECIPES[data.recipe]
+        return online_segments.features(
+            samples, window_frames, spec, data.channels, alpha
+        )
     if index.frames is not None:
         return index.frames
     return _cut(tables.frames, index.start, window_frames)
@@ -91,22 +100,7 @@ def cut_samples(
     )
 
 
-def _warp(
-    samples: online_segments.Cut, data, window_frames: int, key: PRNGKeyArray
-) -> Float[Array, "B T F C"]:
-    """Frames of segments, a warp factor per example."""
-    num = len(samples.first_frame)
-    low, high = data.vtlp_low, data.vtlp_high
-    alpha = jax.random.uniform(key, (num,), minval=low, maxval=high)
-    spec = RECIPES[data.recipe]
-    return online_segments.features(samples, window_frames, spec, data.channels, alpha)
-
-
 def _cut(table, start, num: int):
     """Rows start ... start + num - 1 for every start [B]: [B, num, ...]."""
-
-    def one(start):
-        # Slices stay contiguous copies; gathering by a [B, num] index would not.
-        return jax.lax.dynamic_slice_in_dim(table, start, num, axis=0)
-
-    return jax.vmap(one)(start)
+    # Slices stay contiguous copies; gathering by a [B, num] index would not.
+    return jax.vmap(lambda x: jax.lax.dynamic_slice_in_dim(table, x, num))(start)

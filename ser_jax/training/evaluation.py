@@ -15,6 +15,11 @@ from ser_jax.workdir import files, predictions, provenance, results
 from ser_jax.workdir.checkpoint import Snapshot
 from ser_jax.workdir.workdir import Workdir
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 
 @clock.part("evaluation")
 def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> dict:
@@ -27,9 +32,8 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
     weights = trainer.placement.scatter(snapshot.best)
     posteriors = trainer.posteriors(weights, [run.test for run in experiment.runs])
     lines = _predictions(experiment, posteriors)
-    scores = summary.summarise(
-        lines, _run_records(experiment, snapshot), experiment.classes
-    )
+    records = _run_records(experiment, snapshot)
+    scores = summary.summarise(lines, records, experiment.classes)
     about = _about(config, experiment)
     about["frames"] = dataclasses.asdict(trainer.feeder.storage)
     content = results.assemble(scores, about)
@@ -60,15 +64,14 @@ def text_read(experiment: Experiment) -> dict:
     """
     folds = [run.fold for run in experiment.runs]
     shares = _repeated_sentences(experiment, experiment.texts)
+    scripts = text_repeats.scripts_shared(folds, experiment.utterances)
     return {
         **experiment.text,
         "sentences_also_in_training": {
             "mean": float(np.mean(shares)),
             "max": float(np.max(shares)),
         },
-        "scripts_also_in_training": text_repeats.scripts_shared(
-            folds, experiment.utterances
-        ),
+        "scripts_also_in_training": scripts,
     }
 
 
@@ -116,23 +119,17 @@ def _recordings(experiment: Experiment) -> list:
 
 def _memory() -> dict:
     """The most memory that this process and one device of it ever held, in bytes."""
+    on_host = None
+    if resource:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        on_host = peak if sys.platform == "darwin" else 1024 * peak  # elsewhere KiB
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     # CPU devices report nothing.
     on_device = [s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s]
     return {
-        "host_peak_bytes": _host_peak_bytes(),
+        "host_peak_bytes": on_host,
         "device_peak_bytes": max(on_device, default=None),
     }
-
-
-def _host_peak_bytes() -> int | None:
-    """Peak resident set; None on Windows, which has no `getrusage`."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # elsewhere KiB
 
 
 def _run_records(experiment: Experiment, snapshot: Snapshot) -> list[dict]:
@@ -153,16 +150,13 @@ def _about(config, experiment: Experiment) -> dict:
     running, protocol = clock.current(), config.protocol.to_dict()
     if config.data.corpus == "manifest":  # words of IEMOCAP only
         del protocol["subset"], protocol["happy"]
+    protocol["promises"] = protocols.promises(config.protocol)
+    repeated = float(np.mean(_repeated_sentences(experiment)))
+    protocol["test_sentences_also_trained"] = repeated
     return {
         "corpus": provenance.corpus_name(config.data),
         "corpus_is_synthetic": config.data.corpus == "demo",
-        "protocol": {
-            **protocol,
-            "promises": protocols.promises(config.protocol),
-            "test_sentences_also_trained": float(
-                np.mean(_repeated_sentences(experiment))
-            ),
-        },
+        "protocol": protocol,
         "model": config.model.name,
         "text": text_read(experiment) if config.data.text != "none" else {},
         "utterances": results.count_utterances(

@@ -46,6 +46,14 @@ class FrameStorage:
     table_bytes: int  # of all tables of segments; every device would hold them
     budget_bytes: int  # what they may take of a device's memory
 
+    def __str__(self) -> str:
+        where = {"device": "on each device", "host": "in a mapped file of the host"}
+        return (
+            f"Frames: {self.table_bytes / 2**20:.0f} MiB {where[self.on]} "
+            f"(data.frames_on={self.asked}; a device's share is "
+            f"{self.budget_bytes / 2**20:.0f} MiB)."
+        )
+
 
 def choose_storage(num_bytes: int, data, devices: list) -> FrameStorage:
     """Decides where tables of `num_bytes` lie; each of the devices would hold them."""
@@ -111,13 +119,7 @@ class Feeder:
         total = sum(table.num_bytes for table in segment_tables.values())
         devices = placement.mesh.devices.ravel().tolist()
         self.storage = choose_storage(total, data, devices)
-        _log.info(
-            "Frames: %.0f MiB on the %s (data.frames_on=%s; a device's share: %.0f MiB).",
-            total / 2**20,
-            self.storage.on,
-            data.frames_on,
-            self.storage.budget_bytes / 2**20,
-        )
+        _log.info("%s", self.storage)
         self.tables = placement.replicate(tables)
         if self.storage.on == "device":
             held = {name: _upload(x, placement) for name, x in segment_tables.items()}

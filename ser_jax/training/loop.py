@@ -113,11 +113,11 @@ def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
 
     `snapshot` moves with the epochs; its states only where it is saved.
     """
-    config, experiment = trainer.config, trainer.experiment
+    config = trainer.config
     trainer.load(snapshot)
     # A process that was killed may have logged epochs after its last checkpoint.
     metrics_log.truncate(workdir.path / files.METRICS, snapshot.epoch)
-    events = EventLog(workdir.path / files.TENSORBOARD, experiment.runs, snapshot.epoch)
+    events = EventLog(workdir.path / files.TENSORBOARD, snapshot.epoch)
     bar = _progress_bar(trainer, snapshot)
     with contextlib.closing(events), bar, _stop_signals() as stop:
         while snapshot.epoch < config.train.epochs and _any_active(snapshot):
@@ -139,7 +139,8 @@ def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
             metrics_log.append(workdir.path / files.METRICS, rows)
             events.write(rows)
             _describe(bar, snapshot)
-            if _save_is_due(config, snapshot):
+            ended = snapshot.epoch == config.train.epochs or not _any_active(snapshot)
+            if ended or snapshot.epoch % config.train.checkpoint_epochs == 0:
                 _save(trainer, checkpointer, snapshot)
 
 
@@ -194,11 +195,6 @@ def _save(trainer: Trainer, checkpointer, snapshot: Snapshot) -> None:
     checkpointer.save(snapshot, normalisation=normalisation)
 
 
-def _save_is_due(config, snapshot: Snapshot) -> bool:
-    ended = snapshot.epoch == config.train.epochs or not _any_active(snapshot)
-    return ended or snapshot.epoch % config.train.checkpoint_epochs == 0
-
-
 def _any_active(snapshot: Snapshot) -> bool:
     return any(record.active for record in snapshot.records)
 
@@ -215,12 +211,11 @@ def checkpoint_meta(config, experiment) -> dict:
 
 
 def _progress_bar(trainer: Trainer, snapshot: Snapshot) -> tqdm:
-    config, experiment = trainer.config, trainer.experiment
     steps = trainer.epoch_order(trainer.initial_snapshot()).steps
     bar = tqdm(
-        total=config.train.epochs * steps,
+        total=trainer.config.train.epochs * steps,
         initial=snapshot.epoch * steps + snapshot.step,
-        desc=f"training {len(experiment.runs)} runs",
+        desc=f"training {len(snapshot.records)} runs",
         unit="step",
         dynamic_ncols=True,
         smoothing=0.05,

@@ -50,7 +50,6 @@ def learning_rate(
     elif train.schedule == "step":
         rate = rate * 0.1 ** (epoch // train.decay_epochs)
     if train.warmup_epochs:
-        rate = rate * jnp.minimum(
-            1.0, (step + 1) / (train.warmup_epochs * steps_per_epoch)
-        )
+        warmup_steps = train.warmup_epochs * steps_per_epoch
+        rate = rate * jnp.minimum(1.0, (step + 1) / warmup_steps)
     return jnp.asarray(rate, jnp.float32)

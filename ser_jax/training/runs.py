@@ -73,9 +73,8 @@ class Placement:
     def compile(self, function: Callable, *, donate: tuple[int, ...] = ()) -> Callable:
         """Compiles `function(shared, *one_run)` for a round: `(shared, *stacked)`.
 
-        Args:
-          function: Works on one run. `shared` is the same for all runs.
-          donate: Numbers of the arguments whose memory may be reused.
+        `shared` is the same for all runs; the memory of the arguments numbered in
+        `donate` may be reused.
         """
 
         def local(shared, *stacked):
@@ -109,14 +108,10 @@ class Placement:
 def place(
     num_runs: int, *, mode: str = "auto", num_devices: int = 0, per_call: int = 0
 ) -> Placement:
-    """Chooses the mesh for a number of runs.
+    """Chooses the mesh for R runs on some devices (0: all).
 
-    Args:
-      num_runs: R.
-      mode: `loop`, `map`, `vmap` or `auto` (`loop`).
-      num_devices: Devices to use; 0 for all.
-      per_call: Most runs that a device takes in one call of `map` or `vmap`; 0 for
-        all. The rounds are made as equal as possible.
+    A device takes at most `per_call` runs in one call of `map` or `vmap` (0: all); the
+    rounds are made as equal as possible.
 
     Raises:
       InputError: More devices are asked for than there are.

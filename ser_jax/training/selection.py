@@ -31,7 +31,7 @@ def close_epoch(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
         record.ua = score.get("ua", -1.0)
         if _improves(config, record, score):
             record.best_epoch, record.waited = record.epochs, 0
-            record.best_ua = score.get("ua", -1.0)
+            record.best_ua = record.ua
             record.best_loss = score.get("loss", float("inf"))
             snapshot.best = _replace_run(snapshot.best, host, run)
         else:
@@ -50,21 +50,17 @@ def _selection_scores(trainer: Trainer, weights) -> list[dict[str, float]]:
     segments = [run.select for run in experiment.runs]
     if not any(len(x.utterance) for x in segments):
         return [{} for _ in segments]
-    return [
-        _score(posteriors, experiment.labels[np.unique(x.utterance)])
-        for posteriors, x in zip(
-            trainer.posteriors(weights, segments), segments, strict=True
-        )
-    ]
+    labels = [experiment.labels[np.unique(x.utterance)] for x in segments]
+    posteriors = trainer.posteriors(weights, segments)
+    return [_score(*of_run) for of_run in zip(posteriors, labels, strict=True)]
 
 
 def _score(posteriors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """WA, UA and mean negative log posterior of utterances; {} if there are none."""
     if not len(labels):
         return {}
-    confusion = metrics.confusion_matrix(
-        labels, posteriors.argmax(-1), posteriors.shape[-1]
-    )
+    num_classes = posteriors.shape[-1]
+    confusion = metrics.confusion_matrix(labels, posteriors.argmax(-1), num_classes)
     chosen = posteriors[np.arange(len(labels)), labels]
     return {
         "wa": metrics.weighted_accuracy(confusion),

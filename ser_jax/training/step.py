@@ -23,13 +23,8 @@ def make_train_step(
 
     `state` and `totals` come back updated. Randomness is a function of the run's seed
     and its own step. A step without examples (a shorter fold waiting for the others,
-    a run that stopped early) changes nothing.
-
-    Args:
-      graphdef: Of the model.
-      optimizer: See `optim.make_optimizer`.
-      config: The config.
-      make_batch: `batch.make_batch` with its keyword arguments bound.
+    a run that stopped early) changes nothing. `make_batch` is that of `batch` with its
+    keyword arguments bound.
     """
     train = config.train
     gradient = jax.grad(_make_loss(graphdef, train), has_aux=True)
@@ -45,7 +40,11 @@ def make_train_step(
         direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
         rate = optim.learning_rate(train, state.step, constants.steps_per_epoch)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, direction)
-        centers = _move_centers(train, embedding, state, index)
+        centers = state.centers
+        if train.center_weight:
+            centers = center_loss.update_centers(
+                centers, embedding, index.label, index.weight, train.center_rate
+            )
         new = TrainState(params, stats, opt_state, state.step + 1, centers)
         count = jnp.sum(index.weight)
         live = count > 0  # a comparison, not a branch: vmap would run both anyway
@@ -88,14 +87,6 @@ def _extra_losses(train, embedding, logits, batch, state: TrainState, index):
         distance = center_loss.center_loss(embedding, index.label, state.centers)
         extra += train.center_weight * distance
     return extra
-
-
-def _move_centers(train, embedding, state: TrainState, index):
-    if not train.center_weight:
-        return state.centers
-    return center_loss.update_centers(
-        state.centers, embedding, index.label, index.weight, train.center_rate
-    )
 
 
 def _advance(totals: Totals, loss, correct, count, finite) -> Totals:

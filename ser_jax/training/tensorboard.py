@@ -1,56 +1,41 @@
 """TensorBoard events, one curve per run; needs no TensorFlow."""
 
-import functools
 import re
-from collections.abc import Iterable
 
 from ser_jax import clock
 
 
 class EventLog:
-    """Writes the numbers of metrics.jsonl lines as TensorBoard scalars."""
+    """Writes the numbers of metrics.jsonl lines as TensorBoard scalars.
 
-    def __init__(self, folder, runs: Iterable, epochs_done: int):
-        """Opens nothing yet.
+    Epochs after the first `epochs_done` that are already in `folder` are hidden: a
+    resumed training writes them again.
+    """
 
-        Args:
-          folder: Where the event files go.
-          runs: Every `Run`.
-          epochs_done: Later epochs already in the folder are hidden (a resumed run).
-        """
-        self._folder = folder
-        self._epochs_done = epochs_done
-        self._runs = [(run.fold.name, run.fold.seed) for run in runs]
-
-    @functools.cached_property
-    def _writers(self) -> dict:
-        # More than a second where torch is installed, which it imports.
-        from tensorboardX import SummaryWriter
-
-        return {
-            (fold, seed): SummaryWriter(
-                str(self._folder / f"{_as_folder(fold)}-seed{seed}"),
-                purge_step=self._epochs_done + 1,
-            )
-            for fold, seed in self._runs
-        }
+    def __init__(self, folder, epochs_done: int):
+        """Opens nothing yet."""
+        self._folder, self._epochs_done = folder, epochs_done
+        self._writers = {}
 
     @clock.part("logs")
     def write(self, rows: list[dict]) -> None:
         """Adds one epoch."""
+        # More than a second where torch is installed, which it imports.
+        from tensorboardX import SummaryWriter
+
         for row in rows:
-            writer = self._writers[row["fold"], row["seed"]]
+            # Fold names are a corpus's own values and may hold slashes or spaces.
+            fold = re.sub(r"[^\w.-]", "_", row["fold"])
+            run = f"{fold}-seed{row['seed']}"
+            if run not in self._writers:
+                self._writers[run] = SummaryWriter(
+                    str(self._folder / run), purge_step=self._epochs_done + 1
+                )
             for name, value in row.items():
                 if name not in ("epoch", "fold", "seed"):
-                    writer.add_scalar(name, value, row["epoch"])
+                    self._writers[run].add_scalar(name, value, row["epoch"])
 
     def close(self) -> None:
         """Flushes everything."""
-        if "_writers" in vars(self):
-            for writer in self._writers.values():
-                writer.close()
-
-
-def _as_folder(name: str) -> str:
-    """Fold names are a corpus's own values and may hold slashes or spaces."""
-    return re.sub(r"[^\w.-]", "_", name)
+        for writer in self._writers.values():
+            writer.close()
