@@ -47,6 +47,7 @@ class Manifest(speech_builder.SpeechBuilder):
 
 def manifest_fingerprint(path: str | os.PathLike) -> str:
     """16 hex digits that change with the CSV's content and any recording's size."""
+    utterances = manifest.read(path)  # first: its errors are for users
     content = hashlib.sha256(Path(path).read_bytes()).digest()
-    sizes = ((u.id, os.path.getsize(u.wav)) for u in manifest.read(path))
+    sizes = ((u.id, os.path.getsize(u.wav)) for u in utterances)
     return speech_builder.fingerprint(sizes, seed=content)
