@@ -66,9 +66,15 @@ def make_folds(
     Raises:
       InputError: The rule does not fit the corpus, or a fold cannot be used.
     """
+    seeds = [int(seed) for seed in protocol.seeds]
+    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        raise InputError(
+            "protocol.seeds: expected one or more different numbers of 0 or more; got "
+            f"{tuple(seeds)}. Set protocol.seeds=(0,)."
+        )
     corpus = Corpus(utterances, labels)
     folds = []
-    for seed in _seeds(protocol):
+    for seed in seeds:
         for name, *parts in RULES[protocol.split](corpus, protocol, seed):
             parts = (tuple(sorted(int(i) for i in part)) for part in parts)
             folds.append(Fold(name, seed, *parts))
@@ -114,16 +120,6 @@ def splits_json(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> dict:
         for part in ("train", "val", "test"):
             entry[part] = sorted(utterances[i].id for i in entry[part])
     return {"folds": entries}
-
-
-def _seeds(protocol) -> list[int]:
-    seeds = [int(seed) for seed in protocol.seeds]
-    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
-        raise InputError(
-            "protocol.seeds: expected one or more different numbers of 0 or more; got "
-            f"{tuple(seeds)}. Set protocol.seeds=(0,)."
-        )
-    return seeds
 
 
 def _check_usable(fold: Fold, corpus: Corpus, protocol) -> None:

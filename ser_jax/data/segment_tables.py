@@ -4,8 +4,8 @@
 in every training step: int16 in rows of one hop, 115 MB per hour at 16 kHz. A step cuts
 the samples under its segments, and a few frames more on either side for the deltas, and
 computes their features (`features/online_segments.py`). Differs from stored copies:
-samples are rounded to 16 bits, and `top_db` counts from the unwarped recording's loudest
-cell.
+samples are rounded to 16 bits (nothing is lost of 16-bit recordings at the recipe's
+rate), and `top_db` counts from the unwarped recording's loudest cell.
 """
 
 import dataclasses
@@ -132,7 +132,7 @@ class SampleTable(BlockTable):
           InputError: The dataset holds no samples, or a file cannot be written.
         """
         spec = corpus.spec
-        flat, entries = store.load_samples(corpus.directory, cache_dir=data.cache_dir)
+        flat, entries = store.load_samples(corpus.directory, data.cache_dir)
         rows = np.array([-(-x["num_samples"] // spec.hop_samples) for x in entries])
         peaks = np.array([x["log_peak"] for x in entries], np.float32)
         places = {entry["id"]: at for at, entry in enumerate(entries)}

@@ -188,8 +188,8 @@ def _validation(corpus, protocol, rest, next_part, turn: int, rng) -> list[int]:
 
 def _groups(corpus, protocol) -> dict[str, list[int]]:
     """Utterances by the value that is left out, in fold order."""
-    columns = {"session5": "session", "session5_script": "session"}
-    column = {**columns, "speaker10": "speaker"}.get(protocol.split, protocol.group_by)
+    columns = {"speaker10": "speaker", "group": protocol.group_by}
+    column = columns.get(protocol.split, "session")
     value = corpus.values(column)
     names = sorted(set(value.values()))
     if len(names) < 2:

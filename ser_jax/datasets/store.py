@@ -113,15 +113,11 @@ def load(
     )
 
 
-def load_samples(
-    directory: str | os.PathLike, *, cache_dir: str = ""
-) -> frame_cache.Cache:
-    """Opens the recordings' samples, each padded to whole rows of one hop.
+def load_samples(directory: str | os.PathLike, cache_dir: str) -> frame_cache.Cache:
+    """Opens the recordings' samples, int16 [N, 1, hop], each padded to whole rows.
 
-    Arguments and errors as for `load`.
-
-    Returns:
-      (int16 [N, 1, hop], for each recording its `id`, `num_samples` and `log_peak`.)
+    Their entries have `id`, `num_samples` and `log_peak`. Arguments and errors as for
+    `load`.
     """
     builder, spec = _open(directory)
     if "samples" not in builder.info.features:
@@ -213,11 +209,9 @@ def _plain(value):
     """Texts, numbers and lists of texts as JSON has them, whatever the format gives."""
     if isinstance(value, bytes):
         return value.decode()
-    if isinstance(value, str):
-        return str(value)
     if np.ndim(value):
         return [_plain(item) for item in value]
-    return float(value)
+    return value if isinstance(value, str) else float(value)
 
 
 def examples(builder) -> Iterator[dict]:
