@@ -31,20 +31,19 @@ def get_config() -> ConfigDict:
     data.demo_seed = 0  # corpus=demo: another seed speaks another corpus
     data.channels = 1  # channels the model sees: 1 static, 2 + delta, 3 + delta-delta
     data.normalize = "none"  # none | fold (z-score per band, training part of the fold)
-    # after_norm, masked | before_norm: zeros that count as speech
-    data.pad = "after_norm"
+    data.pad = "after_norm"  # after_norm, masked | before_norm: zeros count as speech
     data.text = "none"  # none | transcript | asr: the words a model with text reads
     data.recognizer = ""  # whisper-tiny.en (extra `asr`) fills asr_text when building
     data.word_vectors = "glove-6b-50d"  # or spacy-md-300d, or a GloVe text file
     data.max_words = 128  # longer texts are cut
-    # auto | device: the frames lie on each device | host: every call's windows are cut
+    # auto | device: the frames lie on each device | host: every call's segments are cut
     # from a mapped file and sent, for corpora that do not fit (training/feeder.py)
     data.frames_on = "auto"
     data.device_share = 0.5  # auto: of a device's memory that frames may take, 0 to 1
     data.cache_dir = ""  # where flat files of features lie; '' = beside the dataset
     data.speaker_embeddings = ""  # .npz with `id` [U] and `vector` [U, X]; '' = none
 
-    # Utterances are cut into windows; the utterance is the unit that is scored. ----
+    # Utterances are cut into segments; the utterance is the unit that is scored. ---
     config.segment = segment = ConfigDict()
     # slide | tile | first_last | first | whole (features/segments.py)
     segment.rule = "slide"
@@ -89,8 +88,8 @@ def get_config() -> ConfigDict:
     train.epochs = 100
     train.batch_size = 32  # segments
     train.eval_batch_size = 64  # segments
-    train.sampling = "all"  # all windows an epoch | balanced: as many of every class
-    train.per_class = 0  # sampling=balanced: windows per class and epoch; 0 = the mean
+    train.sampling = "all"  # all segments an epoch | balanced: as many of every class
+    train.per_class = 0  # balanced: segments per class and epoch; 0 = the mean
     train.learning_rate = 1e-4
     train.beta1 = 0.9  # Adam's decay rates
     train.beta2 = 0.999

@@ -30,22 +30,17 @@ def finish(
 def demo_and_emodb(
     small: Change, *, demo_epochs: int, emodb_epochs: int
 ) -> dict[str, Change]:
-    """The presets `demo` and `emodb` of a system that uses one small network for both.
+    """The presets `demo` and `emodb`; `small` makes the network fit two CPU cores."""
 
-    `small` makes the network one that two CPU cores can train.
-    """
+    def preset(corpus: Change, epochs: int) -> Change:
+        def change(config: ConfigDict) -> None:
+            corpus(config)
+            small(config)
+            config.train.epochs = epochs
 
-    def demo_preset(config: ConfigDict) -> None:
-        demo(config)
-        small(config)
-        config.train.epochs = demo_epochs
+        return change
 
-    def emodb_preset(config: ConfigDict) -> None:
-        emodb(config)
-        small(config)
-        config.train.epochs = emodb_epochs
-
-    return {"demo": demo_preset, "emodb": emodb_preset}
+    return {"demo": preset(demo, demo_epochs), "emodb": preset(emodb, emodb_epochs)}
 
 
 def publish(config: ConfigDict, paper: str, **published) -> None:
@@ -108,10 +103,9 @@ def xu(config: ConfigDict, *, paper: str, wa: float, ua: float) -> None:
 
 
 def log_mel_3d(config: ConfigDict, *, paper: str, ua: float, happy: str = "hap"):
-    """What ACRNN and its successors share: windows of 300 x 40 x 3, ten speakers.
+    """The ACRNN paper's recipe: windows of 300 x 40 x 3, ten speakers.
 
-    It is the ACRNN paper's recipe. `paper` published the test `ua` for it, chosen by
-    validation, with the class `happy` made of `happy`.
+    `paper` published the test `ua` for it, chosen by validation.
     """
     speaker10 = {"subset": "improvised", "happy": happy, "split": "speaker10"}
     config.protocol.update(speaker10)

@@ -5,7 +5,6 @@ suffix dialog, `xxx`, turns without label, a labelled turn without wav, ...), so
 the reader meets them. Scores on it show that the code works, nothing about emotion.
 """
 
-import dataclasses
 import importlib.util
 import json
 import os
@@ -22,6 +21,10 @@ from ser_jax.corpora.iemocap import SYNTHETIC_MARKER
 from ser_jax.errors import InputError
 
 _VERSION = 1  # increase it when the contents change: old trees are then replaced
+_ABOUT = {
+    "corpus": "ser_jax demo",
+    "licence": "synthetic speech (espeak NG); no recording of a person",
+}
 _HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n"
 _CATEGORIES = {
     "neu": "Neutral state",
@@ -35,19 +38,21 @@ _CATEGORIES = {
     "dis": "Disgust",
     "oth": "Other",
 }
+_RATER_FILES = (
+    ("Categorical", "e1_cat", ":Neutral state; ()"),
+    ("Attribute", "e1_atr", ":act 3; :val 3; :dom  3; ()"),
+    ("Self-evaluation", "f1_cat", ":Neutral state; ()"),
+)
 _APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
 
 
 @clock.part("corpus")
 def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
-    """Makes the corpus, or returns at once if it is there.
-
-    The same arguments give the same bytes.
+    """Makes the corpus, the same bytes from the same arguments, unless it is there.
 
     Args:
       folder: Root of the tree. A corpus of other `turns` or `seed` in it is replaced.
-      turns: Labelled turns per dialog, even to give both speakers the same number; five
-        sessions of five dialogs.
+      turns: Labelled turns per dialog (25 in all); even: as many from both speakers.
       seed: Of words, prosody and noise.
 
     Raises:
@@ -59,13 +64,7 @@ def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
         raise InputError(
             f"data.demo_turns: expected 2 or more turns per dialog, got {turns}."
         )
-    contents = {
-        "corpus": "ser_jax demo",
-        "licence": "synthetic speech (espeak NG); no recording of a person",
-        "turns": turns,
-        "seed": seed,
-        "version": _VERSION,
-    }
+    contents = _ABOUT | {"turns": turns, "seed": seed, "version": _VERSION}
     marker = json.dumps(contents, indent=2) + "\n"
     if _is_complete(folder, marker):
         return folder
@@ -110,15 +109,13 @@ def _is_complete(folder: Path, marker: str) -> bool:
 
 
 def _build(root: Path, *, turns: int, seed: int) -> None:
-    from ser_jax.corpora.demo_speech import Job  # scipy.signal: half a second
-
     sessions = {n: list(plan(n, turns=turns, seed=seed)) for n in range(1, 6)}
     jobs = []
     for session, planned in sessions.items():
         for turn in planned:
             wav = _wav(root, session, turn)
             wav.parent.mkdir(parents=True, exist_ok=True)
-            jobs.append(Job(wav=str(wav), **turn.speech))
+            jobs.append({"wav": str(wav), **turn.speech})
     _speak(jobs, root.with_name("jobs.json"))
     for session, planned in sessions.items():
         for dialog in dict.fromkeys(turn.dialog for turn in planned):
@@ -132,18 +129,15 @@ def _wav(root: Path, session: int, turn: Turn) -> Path:
     return folder / f"{turn.id}.wav"
 
 
-def _speak(jobs: list, file: Path) -> None:
-    file.write_text(json.dumps([dataclasses.asdict(job) for job in jobs]), "utf-8")
+def _speak(jobs: list[dict], file: Path) -> None:
+    file.write_text(json.dumps(jobs), "utf-8")
     # A fresh process, so that the same jobs give the same bytes (see `demo_speech`).
     home = str(Path(__file__).parents[2])  # the package need not be installed
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    done = subprocess.run(
-        [sys.executable, "-m", "ser_jax.corpora.demo_speech", str(file)],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "ser_jax.corpora.demo_speech", str(file)]
+    environment = {**os.environ, "PYTHONPATH": path}
+    options = {"env": environment, "capture_output": True, "text": True}
+    done = subprocess.run(command, check=False, **options)
     if done.returncode:
         tail = "\n".join(done.stderr.strip().splitlines()[-3:])
         raise InputError(
@@ -168,11 +162,7 @@ def _write_dialog(root: Path, session: int, turns: list[Turn]) -> None:
     folder = root / f"Session{session}" / "dialog"
     _write(folder / "EmoEvaluation" / f"{dialog}.txt", _HEADER + "\n" + "".join(blocks))
     _write(folder / "transcriptions" / f"{dialog}.txt", "".join(transcript))
-    for kind, suffix, value in (
-        ("Categorical", "e1_cat", ":Neutral state; ()"),
-        ("Attribute", "e1_atr", ":act 3; :val 3; :dom  3; ()"),
-        ("Self-evaluation", "f1_cat", ":Neutral state; ()"),
-    ):
+    for kind, suffix, value in _RATER_FILES:
         text = "".join(f"{turn.id} {value}\n" for turn in turns)
         # A rater's file may look like a label file and have other labels.
         text += f"[0.0000 - 1.0000]\t{turns[0].id}\toth\t[1.0000, 1.0000, 1.0000]\n"

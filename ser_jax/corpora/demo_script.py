@@ -71,14 +71,13 @@ _OTHERS = ("fru", "xxx", "sur", "fea", "dis", "oth")
 _EMOTION_WORDS = {"exc": "hap", "fru": "ang", "sur": "hap", "fea": "sad", "dis": "ang"}
 _TELLING_SHARE = 0.5  # of improvised turns whose words tell the emotion
 
-_SENTENCES = json.loads(
-    Path(__file__).with_name("demo_sentences.json").read_text("utf-8")
-)
+_FILE = Path(__file__).with_name("demo_sentences.json")
+_SENTENCES = json.loads(_FILE.read_text("utf-8"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Turn:
-    """One planned turn: what is spoken and what the raters see."""
+    """One planned turn."""
 
     id: str
     dialog: str
@@ -98,12 +97,12 @@ def plan(session: int, *, turns: int, seed: int) -> Iterator[Turn]:
         dialog = f"Ses0{session}{side}_{name}"
         dialog += SUFFIXES.get(dialog, "")
         letters = [side, "FM".replace(side, "")]  # who wears the markers begins
-        emotions = {"F": [], "M": []}
-        for place in range(turns):
-            letter = letters[place % 2]
-            emotions[letter].append(_emotion(session, letter, num_turns[letter]))
-            num_turns[letter] += 1
-        for letter in letters:
+        emotions = {}
+        for place, letter in enumerate(letters):
+            first = num_turns[letter]
+            num_turns[letter] += len(range(place, turns, 2))
+            counts = range(first, num_turns[letter])
+            emotions[letter] = [_emotion(session, letter, count) for count in counts]
             rng.shuffle(emotions[letter])
         for place in range(turns):
             letter = letters[place % 2]

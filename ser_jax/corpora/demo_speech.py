@@ -52,17 +52,15 @@ class Synthesiser:
         self._chunks: list[np.ndarray] = []
         self._callback = _CALLBACK(self._collect)  # espeak holds only a raw pointer
         parent = Path(espeakng_loader.get_data_path()).parent
-        rate_hz = self._library.espeak_Initialize(
-            _SYNCHRONOUS, 0, str(parent).encode(), 0
-        )
+        path = str(parent).encode()
+        rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, 0, path, 0)
         if rate_hz != _ESPEAK_RATE_HZ:
             raise RuntimeError(f"espeak: expected {_ESPEAK_RATE_HZ} Hz, got {rate_hz}")
         self._library.espeak_SetSynthCallback(self._callback)
 
     def _collect(self, samples, count: int, events) -> int:
         if samples and count > 0:
-            chunk = np.ctypeslib.as_array(samples, (count,))
-            self._chunks.append(chunk.copy())
+            self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
     def speak(self, job: Job) -> np.ndarray:

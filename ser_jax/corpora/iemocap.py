@@ -8,16 +8,22 @@
 `<dialog>` is `Ses01F_impro05a` or `Ses01F_script01_1b`: the letter after the session
 is the actor who wears the motion-capture markers. The speaker of a turn is the letter
 after the last underscore (`Ses01F_impro05a_M003` is spoken by 1M).
+
+A label file has a header beginning with `%`, then blocks: a summary line
+`[start - end]<tab>turn<tab>label<tab>[valence, activation, dominance]` and one line per
+rater (`C-E2:` a category, `A-E3:` attributes; `E` is an evaluator, `F` and `M` are the
+actors themselves). A transcript has `turn [start-end]: text` lines.
 """
 
 import collections
 import logging
+import math
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ser_jax.corpora import iemocap_lines
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.errors import InputError
 
@@ -25,6 +31,8 @@ from ser_jax.errors import InputError
 LABELS = ("neu", "hap", "exc", "sad", "ang", "fru", "sur", "fea", "dis", "oth", "xxx")
 SYNTHETIC_MARKER = "DEMO.json"  # at the root of a tree that is not the real corpus
 
+_UTTERANCE = re.compile(r"(Ses0([1-5])([FM])_(impro|script)\w*)_([FM])\d+")
+_STYLES = {"impro": "improvised", "script": "scripted"}
 _SESSIONS = tuple(f"Session{n}" for n in range(1, 6))
 
 # style -> session -> turns of the five emotions that published systems use, as EmoBox
@@ -49,9 +57,9 @@ COUNTS = {
 
 
 def find_root(root: str) -> Path:
-    """Finds the folder that holds `Session1` ... `Session5`, or raises InputError.
+    """`root` (if empty, `$IEMOCAP_ROOT`) or the `IEMOCAP_full_release` in it.
 
-    It is `root` (or, if empty, `$IEMOCAP_ROOT`) or the `IEMOCAP_full_release` in it.
+    Raises InputError if neither holds a session.
     """
     root = root or os.environ.get("IEMOCAP_ROOT", "")
     if not root:
@@ -70,11 +78,10 @@ def _how_to_get(looked: str) -> str:
         "IEMOCAP was not found.\n"
         f"  looked for: the folders Session1 ... Session5; looked {looked}\n"
         "  obtain it: the corpus is licensed, free for research; fill in the release "
-        "form on the IEMOCAP page of the USC SAIL lab, https://sail.usc.edu/iemocap/\n"
+        "form on https://sail.usc.edu/iemocap/ (USC SAIL lab)\n"
         "  point to it: --config.data.root=/path/to/IEMOCAP_full_release or the "
         "environment variable IEMOCAP_ROOT\n"
-        "  or try everything on synthetic speech first: "
-        "python run.py --config=configs/area_attn.py:demo"
+        "  or try synthetic speech: python run.py --config=configs/area_attn.py:demo"
     )
 
 
@@ -97,9 +104,6 @@ def read(
         are errors; otherwise warnings. Synthetic trees are not counted.
       excluded: Gets one entry per turn left out: `missing wav`, `malformed label
         line`, `unknown label`.
-
-    Returns:
-      Utterances with the raw label, one of `LABELS`.
 
     Raises:
       InputError: No IEMOCAP there; a duplicate id; with `strict`, see above.
@@ -150,12 +154,12 @@ def _read_session(
     folder: Path, left_out: list[Exclusion]
 ) -> Iterator[tuple[Utterance, Path]]:
     texts = {}
-    for file in iemocap_lines.text_files(folder / "dialog" / "transcriptions"):
-        texts.update(iemocap_lines.transcript(file))
-    for file in iemocap_lines.text_files(folder / "dialog" / "EmoEvaluation"):
-        for line, raters in iemocap_lines.blocks(file):
+    for file in _text_files(folder / "dialog" / "transcriptions"):
+        texts.update(_transcript(file))
+    for file in _text_files(folder / "dialog" / "EmoEvaluation"):
+        for line, raters in _blocks(file):
             try:
-                utterance = iemocap_lines.parse(line, raters, folder, texts)
+                utterance = _parse(line, raters, folder, texts)
             except ValueError as error:
                 name = f"{folder.name}/dialog/EmoEvaluation/{file.name}: {line.strip()}"
                 left_out.append(Exclusion(name, "malformed label line", str(error)))
@@ -168,6 +172,93 @@ def _read_session(
                 left_out.append(Exclusion(utterance.id, "missing wav", detail))
             else:
                 yield utterance, file
+
+
+def _text_files(folder: Path) -> list[Path]:
+    """Sorted `.txt` files; not sub-folders (raters), not AppleDouble or .DS_Store."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix == ".txt" and not file.name.startswith(".") and file.is_file()
+    )
+
+
+def _transcript(file: Path) -> Iterator[tuple[str, str]]:
+    """(Turn, text) of every turn that may have a label."""
+    for line in file.read_text("utf-8", "replace").splitlines():
+        head, bracket, text = line.partition("]:")  # the text may hold colons, too
+        name = head.split(maxsplit=1)[0] if head.strip() else ""
+        turn = name.rpartition("_")[2]
+        # `M: ...` is a stray line; FXX0 and MXX0 are turns without label and wave.
+        if bracket and name.startswith("Ses") and turn[1:3] != "XX":
+            yield name, text.strip()
+
+
+def _blocks(file: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Summary lines, each with the rater lines below it."""
+    parsed: list[tuple[str, list[str]]] = []
+    for line in file.read_text("utf-8", "replace").splitlines():
+        if line.startswith("["):
+            parsed.append((line, []))
+        elif parsed and re.match(r"[CA]-\w+:", line):
+            parsed[-1][1].append(_rater_label(line))
+    for summary, raters in parsed:
+        yield summary, tuple(raters)
+
+
+def _rater_label(line: str) -> str:
+    """`C-E2:<tab>Anger; Sadness;<tab>()` -> `C-E2: Anger; Sadness`."""
+    rater, _, rest = line.partition(":")
+    value, _, comment = rest.strip().partition("\t")
+    label = "; ".join(" ".join(v.split()) for v in value.split(";") if v.strip())
+    comment = comment.strip()
+    return f"{rater}: {label}" + (f" {comment}" if comment not in ("", "()") else "")
+
+
+def _numbers(field: str, separator: str, count: int) -> list[float]:
+    if not (field.startswith("[") and field.endswith("]")):
+        raise ValueError(f"expected [...], got {field!r}")
+    values = [float(value) for value in field[1:-1].split(separator)]
+    if len(values) != count or not all(map(math.isfinite, values)):
+        raise ValueError(f"expected {count} numbers, got {field!r}")
+    return values
+
+
+def _parse(
+    line: str, raters: tuple[str, ...], folder: Path, texts: dict[str, str]
+) -> Utterance:
+    """Raises ValueError if the summary line is not four fields divided by tabs."""
+    fields = [field.strip() for field in line.strip().split("\t")]
+    if len(fields) != 4:
+        raise ValueError(f"expected 4 fields divided by tabs, got {len(fields)}")
+    times, name, emotion, ratings = fields
+    match = _UTTERANCE.fullmatch(name)
+    if not match:
+        raise ValueError(f"expected a turn like Ses01F_impro01_F000, got {name!r}")
+    dialog, session, mocap_side, style, letter = match.groups()
+    start_s, end_s = _numbers(times, " - ", 2)
+    valence, activation, dominance = _numbers(ratings, ",", 3)
+    return Utterance(
+        id=name,
+        wav=str(folder / "sentences" / "wav" / dialog / f"{name}.wav"),
+        speaker=f"{session}{letter}",
+        session=f"session{session}",
+        emotion=emotion,
+        text=texts.get(name, ""),
+        start_s=start_s,
+        end_s=end_s,
+        gender=letter,
+        language="en",
+        dialog=dialog,
+        style=_STYLES[style],
+        mocap_side=mocap_side,
+        valence=valence,
+        activation=activation,
+        dominance=dominance,
+        rater_labels=raters,
+    )
 
 
 def check_counts(utterances: Iterable[Utterance], *, strict: bool) -> None:

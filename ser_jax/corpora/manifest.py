@@ -27,8 +27,8 @@ def read(
 ) -> Iterator[Utterance]:
     """Reads all rows, sorted by id, before the first one is handed out.
 
-    Without a column `session` all rows are one session, `session1`; an empty cell is
-    session `unknown`. Session names become TFDS splits: other characters than letters,
+    `id` defaults to the path without its suffix. Without a column `session` all rows
+    are one session, `session1`; an empty cell is session `unknown`. Session names become TFDS splits: other characters than letters,
     digits and `_` turn into `_`.
 
     Args:
@@ -36,9 +36,6 @@ def read(
       excluded: Gets one entry per row left out: `missing wav`, `path outside the
         folder`, `duplicate id` (the first stays), `empty path|label|speaker`,
         `malformed row`.
-
-    Returns:
-      Utterances; `id` defaults to the path without its suffix.
 
     Raises:
       InputError: The file cannot be read, lacks a column, or has no usable row.
@@ -106,14 +103,15 @@ def _parse(row: Mapping[str, str], folder: Path) -> Utterance | Exclusion:
     if _SURPLUS in row:
         detail = f"got {len(row[_SURPLUS])} cells more than columns; quote the commas"
         return Exclusion(row["path"], "malformed row", detail)
-    row = {name: cell.strip() for name, cell in row.items()}
-    for name, noun in zip(REQUIRED, ("path", "label", "speaker"), strict=True):
-        if not row[name]:
-            detail = f"expected a value in column {name}, got an empty cell"
-            return Exclusion(row.get("id") or row["path"], f"empty {noun}", detail)
+    row = {column: cell.strip() for column, cell in row.items()}
+    name = row.get("id") or row["path"]
+    for column in REQUIRED:
+        if not row[column]:
+            noun = "label" if column == "emotion" else column
+            detail = f"expected a value in column {column}, got an empty cell"
+            return Exclusion(name, f"empty {noun}", detail)
     home = folder.resolve()
     wav = (home / row["path"]).resolve()  # follows links, which may lead outside, too
-    name = row.get("id") or row["path"]
     if not wav.is_relative_to(home):
         detail = f"expected a path inside {home}, got {row['path']} ({wav})"
         return Exclusion(name, "path outside the folder", detail)

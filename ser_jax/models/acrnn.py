@@ -13,7 +13,7 @@ from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns
 from ser_jax.layers.dense import DenseBlock, check_mode, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
-from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, frame_map
+from ser_jax.models.model import Batch, Embedding, TimeAttention, frame_map
 
 KERNEL = (3, 5)  # bands x frames; the paper writes 5x3, time first
 ATTENTIONS = ("linear", "sigmoid")
@@ -55,19 +55,18 @@ class ConvSteps(nnx.Module):
             bn_momentum=config.bn_momentum,
             **common,
         )
-        self.stride = config.pool[1]  # frames under a step
 
     def __call__(
         self, batch: Batch
     ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"]]:
-        """Returns the steps (T over the pooling) and which of them are valid."""
+        """The steps (T over the pooling), and which of them are valid."""
         x, mask = frame_map(batch, self.dtype)
         for conv in self.convs:
             x, mask = conv(x, mask)
         return self.linear(columns(x), mask), mask
 
 
-class Acrnn(DenseOutput, nnx.Module):
+class Acrnn(TimeAttention, nnx.Module):
     """`ConvSteps`, a BLSTM of 128 per direction, attention, a dense layer of 64.
 
     Where the paper is silent the authors' code decides: LeakyReLU (0.01) after the
@@ -104,6 +103,7 @@ class Acrnn(DenseOutput, nnx.Module):
             **common,
         )
         self.dropout = nnx.Dropout(config.dropout)
+        self.stride = config.pool[1]
         self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
 
     def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
@@ -114,8 +114,3 @@ class Acrnn(DenseOutput, nnx.Module):
         # The mask keeps examples of padding alone out of the layer's batch norm.
         x = self.hidden(x, mask.any(axis=1)).astype(jnp.float32)
         return self.dropout(x, rngs=rngs)
-
-    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
-        """`time`: one weight per pooled time step."""
-        (weights,) = attention_grid.read_sown(state, "attention", "weights")
-        return attention_grid.over_time(weights, batch["frames"], self.steps.stride)

@@ -17,10 +17,10 @@ from ser_jax.layers.conv_blocks import (
 from ser_jax.layers.dense import DenseBlock, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
-from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, frame_map
+from ser_jax.models.model import Batch, Embedding, TimeAttention, frame_map
 
 
-class Adrnn(DenseOutput, nnx.Module):
+class Adrnn(TimeAttention, nnx.Module):
     """One convolution, a dilated residual block, BiLSTM, attention over time, 64, K.
 
     At 40 x 300 x 3 (bands, frames, channels): 3x3 to 128, max-pool 2x4 -> 20 x 75;
@@ -65,6 +65,7 @@ class Adrnn(DenseOutput, nnx.Module):
         )
         self.hidden = DenseBlock(2 * lstm, hidden, **dense)
         self.dropout = nnx.Dropout(config.dropout)
+        self.stride = config.pool[1]
         self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
 
     def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
@@ -74,9 +75,3 @@ class Adrnn(DenseOutput, nnx.Module):
         # Dropout comes before the layer of 64: center loss needs whole features.
         x = self.dropout(self.attention(x, mask), rngs=rngs)
         return self.hidden(x, mask.any(axis=1)).astype(jnp.float32)
-
-    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
-        """`time`: one weight per pooled time step."""
-        (weights,) = attention_grid.read_sown(state, "attention", "weights")
-        stride = self.conv.spec.pool[1]
-        return attention_grid.over_time(weights, batch["frames"], stride)

@@ -56,7 +56,7 @@ class Adsrnn(DenseOutput, nnx.Module):
     """
 
     def __init__(self, config, *, input_shapes, num_classes, rngs: nnx.Rngs):
-        """See `Model`; later inputs must have the same number of frames."""
+        """See `Model`; another number of frames later on is a ValueError."""
         check_mode("train_logits", config.train_logits, TRAIN_LOGITS)
         self.frames, _, channels = input_shapes["frames"]
         windows, rows = _windows(config, input_shapes["frames"])
@@ -93,11 +93,7 @@ class Adsrnn(DenseOutput, nnx.Module):
     def windows(
         self, batch: Batch, *, rngs: nnx.Rngs | None = None
     ) -> tuple[Float[Array, "B M D"], Bool[Array, "B M"]]:
-        """O_1 ... O_M, and which windows hold a valid step.
-
-        Raises:
-            ValueError: for another number of frames than the network was built for.
-        """
+        """O_1 ... O_M, and which windows hold a valid step."""
         x, mask = frame_map(batch, self.dtype)
         if mask.shape[1] != self.frames:
             raise ValueError(
@@ -114,10 +110,7 @@ class Adsrnn(DenseOutput, nnx.Module):
         return x.sum(axis=2) / count, steps.any(axis=2)
 
     def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
-        """Out_1 ... Out_M, then M columns: 1 where a window holds a valid step, else 0.
-
-        Out_m is 0 for a window of padding alone.
-        """
+        """Out_1 ... Out_M (0 for a window of padding alone), then the mask as 0 and 1."""
         x, mask = self.windows(batch, rngs=rngs)
         x = self.attention(x, mask).astype(jnp.float32)
         flat = x.reshape(x.shape[0], -1)
@@ -130,7 +123,7 @@ class Adsrnn(DenseOutput, nnx.Module):
         which the loss takes a second softmax.
         """
         count = self.heads.windows
-        # The last columns are the mask, written by `embed` as 0 and 1.
+        # The last columns are the mask.
         x = embedding[:, :-count].reshape(embedding.shape[0], count, -1)
         logits = combine_logits(self.heads(x), embedding[:, -count:] > 0.5, self.shares)
         if self.train_logits == "probability" and not self.deterministic:

@@ -102,9 +102,8 @@ class Asrnn(DenseOutput, nnx.Module):
     ) -> tuple[Float[Array, "B M H"], Bool[Array, "B M"]]:
         """One vector per window of `window_size` steps, and which windows are valid."""
         outputs, last, steps = self.sliding(x, mask)
-        # Valid windows hold a valid step that the one before does not: their number
-        # follows from the valid steps, however many are padded.
-        # The first window has none before it: any valid step will do.
+        # Valid windows hold a valid step that the one before does not, so their number
+        # does not depend on the padding; the first has none before it.
         valid = steps[:, :, self.fresh :].any(axis=-1)
         valid = valid.at[:, 0].set(steps[:, 0].any(axis=-1))
         if self.summary == "last_step":

@@ -7,14 +7,13 @@ Chen, Meiying: poster, University of Rochester; its convolutions are those of AC
 import jax.numpy as jnp
 from flax import nnx
 
-from ser_jax.layers import attention_grid
 from ser_jax.layers.dense import scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.models.acrnn import ConvSteps
-from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding
+from ser_jax.models.model import Batch, Embedding, TimeAttention
 
 
-class Cnn3dAttn(DenseOutput, nnx.Module):
+class Cnn3dAttn(TimeAttention, nnx.Module):
     """`ConvSteps`, attention over the steps, one dense layer.
 
     With a_i the vector of step i (768 features) and lambda = `attention_scale`:
@@ -39,16 +38,10 @@ class Cnn3dAttn(DenseOutput, nnx.Module):
             rngs=rngs,
         )
         self.dropout = nnx.Dropout(config.dropout)
+        self.stride = config.pool[1]
         self.dense = nnx.Linear(self.steps.size, num_classes, rngs=rngs)
 
     def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
         """The attended vector c."""
         x = self.attention(*self.steps(batch)).astype(jnp.float32)
         return self.dropout(x, rngs=rngs)
-
-    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
-        """`time`: one weight per pooled time step; none with `attention_scale=0`."""
-        if self.attention.scale == 0:  # a mean prefers no step
-            return {}
-        (weights,) = attention_grid.read_sown(state, "attention", "weights")
-        return attention_grid.over_time(weights, batch["frames"], self.steps.stride)

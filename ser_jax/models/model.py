@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from ser_jax.layers import attention_grid
 from ser_jax.layers.attention_grid import AttentionMaps
 
 Batch = Mapping[str, Array]
@@ -25,13 +26,12 @@ class Model(Protocol):
     the statistics of batch norm too, and in evaluation the logits of one example do
     not depend on the other examples of its batch.
 
-    Attributes:
-        INPUTS: what it reads of a batch, where the batch has it: `frames` float32
-            [B, T, F, C], `frame_mask` bool [B, T], `words` float32 [B, L, E],
-            `word_mask` bool [B, L], `speaker_embedding` float32 [B, X]. Masks are
-            True where a frame or word is valid; padding comes last.
     """
 
+    # What it reads of a batch, where the batch has it: `frames` float32 [B, T, F, C],
+    # `frame_mask` bool [B, T], `words` float32 [B, L, E], `word_mask` bool [B, L],
+    # `speaker_embedding` float32 [B, X]. Masks are True where a frame or word is valid;
+    # padding comes last.
     INPUTS: tuple[str, ...]
 
     def __init__(
@@ -86,6 +86,20 @@ class DenseOutput:
     def __call__(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Logits:
         """Class logits of a batch."""
         return self.classify(self.embed(batch, rngs=rngs))
+
+
+class TimeAttention(DenseOutput):
+    """Mixin of models with an `AttentionPool` over time, `attention`.
+
+    A step of it stands for `stride` frames.
+    """
+
+    def attention_maps(self, state: nnx.State, batch: Batch) -> AttentionMaps:
+        """`time`: one weight per pooled time step; none of a mean (scale 0)."""
+        if self.attention.scale == 0:  # a mean prefers no step
+            return {}
+        (weights,) = attention_grid.read_sown(state, "attention", "weights")
+        return attention_grid.over_time(weights, batch["frames"], self.stride)
 
 
 def frame_map(

