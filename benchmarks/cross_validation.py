@@ -222,7 +222,6 @@ def alone(size: Size, num_runs: int, folder: str) -> list[Way]:
 
 def together(size: Size, num_runs: int, folder: str) -> list[Way]:
     """The ways of the trainer; `vmap` with as many runs per call as fit."""
-    place = functools.partial(runs.place, num_runs, num_devices=1)
     few = size is CPU and num_runs > FOLDS
     modes = ("loop", "vmap") if size is QUICK else ("loop", "map", "vmap")
     found, created = [], []
@@ -233,9 +232,9 @@ def together(size: Size, num_runs: int, folder: str) -> list[Way]:
         trainer, seconds = started(config, slice(num_runs), steps)
         created.append(seconds)  # the first one's counts: the next finds caches
         for mode in ("loop",) if few and steps > 1 else modes:
-            placement = place(mode=mode)
+            placement = trainer.place(mode=mode)
             if mode == "vmap" and math.isfinite(autotune.free_bytes()):
-                seconds_of = autotune.time_placements(trainer, place, batch_only=True)
+                seconds_of = autotune.time_placements(trainer, batch_only=True)
                 placement = next(iter(seconds_of))
             seconds, temp_mib = compiled(trainer, placement, size)
             start = created[0] + seconds

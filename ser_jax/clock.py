@@ -18,12 +18,11 @@ class Clock:
     """One job's seconds."""
 
     def __init__(self):
-        self._began = self._since = time.monotonic()
+        self.began = self._since = time.monotonic()
         self._open = [START]  # what comes before the first part
         self._spent = Counter()
         self.counts = Counter()  # how often something was noted, by name
-        # Seconds from the beginning to the end of a part by `first`, by name.
-        self.first: dict[str, float] = {}
+        self.first = {}  # seconds from `began` to the end of a part by `first`, by name
 
     def enter(self, name: str) -> None:
         """A part begins; the one around it waits."""
@@ -35,10 +34,6 @@ class Clock:
         """The part ends; the one around it goes on."""
         self._charge()
         self._open.pop()
-
-    def age(self) -> float:
-        """Seconds since the job began in this process."""
-        return time.monotonic() - self._began
 
     def add(self, earlier: Mapping[str, float]) -> None:
         """Adds the seconds of an earlier process that worked on the same job."""
@@ -104,4 +99,4 @@ def first(name: str) -> Iterator[None]:
         return
     with part(name):
         yield
-    clock.first[name] = round(clock.age(), 2)
+    clock.first[name] = round(time.monotonic() - clock.began, 2)

@@ -6,7 +6,6 @@ faster. The two differ in the last bits of a float32, so the choice is kept in t
 workdir: a resumed training repeats it.
 """
 
-import functools
 import logging
 import math
 import time
@@ -46,25 +45,23 @@ def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> Non
     """
     train = trainer.config.train
     setting = train.runs_per_device
-    place = functools.partial(
-        runs.place, len(trainer.experiment.runs), num_devices=train.devices
-    )
     if setting == "auto":
         is_open = jax.devices()[0].platform not in LOOP_PLATFORMS
     else:
         batches = setting == "vmap" and not train.runs_per_call
         is_open = batches and math.isfinite(free_bytes())
-    if place(mode="loop").rounds == 1 or not is_open:
+    if trainer.place(mode="loop").rounds == 1 or not is_open:
         return
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     path = workdir.path / files.PLACEMENT
     if workdir.has_checkpoint() and path.exists():
         record = files.read_json(path)
         if (record["asked"], record["device"]) == (setting, device):
-            trainer.use(place(mode=record["mode"], per_call=record["runs_per_call"]))
+            known = {"mode": record["mode"], "per_call": record["runs_per_call"]}
+            trainer.use(trainer.place(**known))
             return
     if may_measure:
-        seconds = time_placements(trainer, place, batch_only=setting == "vmap")
+        seconds = time_placements(trainer, batch_only=setting == "vmap")
         best = fastest(seconds)
         trainer.use(best)
         by_name = {f"{x.mode} of {x.per_device}": s for x, s in seconds.items()}
@@ -79,22 +76,20 @@ def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> Non
         files.write_json(path, record)
 
 
-def time_placements(trainer: Trainer, place, *, batch_only: bool) -> dict:
+def time_placements(trainer: Trainer, *, batch_only: bool) -> dict:
     """Seconds of one call for all runs, by each `Placement` that fits.
 
-    Args:
-      trainer: Is left with one of the placements, its states trained on zeros.
-      place: `runs.place` for its runs and devices.
-      batch_only: Leave out `loop` unless nothing else fits.
+    The trainer is left with one of them, its states trained on zeros. `batch_only`
+    leaves out `loop` unless nothing else fits.
     """
-    alone = place(mode="loop")
+    alone = trainer.place(mode="loop")
     trainer.use(alone)
     seconds = {} if batch_only else {alone: _seconds(trainer)}
     room = MEMORY_SHARE * free_bytes()
     # As if the temporaries grew with the runs; XLA says what they really take.
     per_call = int(min(alone.rounds, room / max(1, _temporary_bytes(trainer))))
     while per_call > 1:
-        batched = place(mode="vmap", per_call=per_call)
+        batched = trainer.place(mode="vmap", per_call=per_call)
         try:
             trainer.use(batched)
             if _temporary_bytes(trainer) <= room:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -23,15 +24,11 @@ except ImportError:  # Windows
 
 @clock.part("evaluation")
 def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> dict:
-    """Tests every run's best state; writes the tables of it, then results.json.
-
-    Returns:
-      results.json's content.
-    """
+    """Tests every run's best state; writes the tables, then results.json; its content."""
     experiment = trainer.experiment
     weights = trainer.placement.scatter(snapshot.best)
     posteriors = trainer.posteriors(weights, [run.test for run in experiment.runs])
-    lines = _predictions(experiment, posteriors)
+    lines = list(_predictions(experiment, posteriors))
     records = _run_records(experiment, snapshot)
     scores = summary.summarise(lines, records, experiment.classes)
     about = _about(config, experiment)
@@ -64,13 +61,11 @@ def text_read(experiment: Experiment) -> dict:
     """
     folds = [run.fold for run in experiment.runs]
     shares = _repeated_sentences(experiment, experiment.texts)
+    repeated = {"mean": float(np.mean(shares)), "max": float(np.max(shares))}
     scripts = text_repeats.scripts_shared(folds, experiment.utterances)
     return {
         **experiment.text,
-        "sentences_also_in_training": {
-            "mean": float(np.mean(shares)),
-            "max": float(np.max(shares)),
-        },
+        "sentences_also_in_training": repeated,
         "scripts_also_in_training": scripts,
     }
 
@@ -82,37 +77,31 @@ def _repeated_sentences(experiment: Experiment, *texts) -> tuple[float, ...]:
     return text_repeats.sentence_shares(folds, spoken, *texts)
 
 
-def _predictions(experiment: Experiment, posteriors: list[np.ndarray]) -> list:
-    lines = []
+def _predictions(
+    experiment: Experiment, posteriors
+) -> Iterator[predictions.Prediction]:
     for run, scores in zip(experiment.runs, posteriors, strict=True):
         for u, row in zip(np.unique(run.test.utterance), scores, strict=True):
             utterance = experiment.utterances[u]
-            lines.append(
-                predictions.Prediction(
-                    utterance=utterance.id,
-                    fold=run.fold.name,
-                    seed=run.fold.seed,
-                    speaker=utterance.speaker,
-                    session=utterance.session,
-                    label=experiment.classes[experiment.labels[u]],
-                    prediction=experiment.classes[int(row.argmax())],
-                    posteriors=tuple(float(p) for p in row),
-                )
+            yield predictions.Prediction(
+                utterance=utterance.id,
+                fold=run.fold.name,
+                seed=run.fold.seed,
+                speaker=utterance.speaker,
+                session=utterance.session,
+                label=experiment.classes[experiment.labels[u]],
+                prediction=experiment.classes[int(row.argmax())],
+                posteriors=tuple(float(p) for p in row),
             )
-    return lines
 
 
 def _recordings(experiment: Experiment) -> list:
     """Of every utterance that some run tests, in the order of their ids."""
-    corpus = experiment.corpus
+    corpus, utterances = experiment.corpus, experiment.utterances
     durations_s = (corpus.num_samples / corpus.spec.sample_rate_hz).tolist()
     tested = sorted({u for run in experiment.runs for u in run.fold.test})
     return [
-        predictions.Recording(
-            utterance=experiment.utterances[u].id,
-            duration_s=durations_s[u],
-            wav=experiment.utterances[u].wav,
-        )
+        predictions.Recording(utterances[u].id, durations_s[u], utterances[u].wav)
         for u in tested
     ]
 

@@ -107,12 +107,8 @@ class Feeder:
     ):
         """Puts the tables on the devices.
 
-        Args:
-          segment_tables: What segments are cut from, by their field of `Tables`: `frames`
-            and, if training reads them instead, `samples`.
-          tables: All other tables.
-          placement: Which run lives where.
-          data: `config.data`; `frames_on` and `device_share` are read.
+        `segment_tables` are what segments are cut from, by their field of `Tables`:
+        `frames` and, if training reads them instead, `samples`. `data` is `config.data`.
         """
         self._segment_tables = segment_tables
         self.placement = placement
@@ -126,9 +122,9 @@ class Feeder:
             self.tables = self.tables._replace(**held)
 
     def steps_per_call(self, most: int, segments: int, window_frames: int) -> int:
-        """Steps that one call should take: `most`, if only places are sent.
+        """Steps, each of so many `segments`, that one call should take.
 
-        A step has this many `segments`, all runs together.
+        `most`, if only row numbers are sent.
         """
         if self.storage.on == "device":
             return most
@@ -159,7 +155,7 @@ class Feeder:
         Training leaves out rounds without examples and, for online VTLP, reads samples.
         """
         name = "samples" if training and "samples" in self._segment_tables else "frames"
-        rounds: list[Index | None] = []
+        rounds = []
         for number in range(self.placement.rounds):
             part = self.placement.select(index, number)
             filler = self.placement.members(number) >= self.placement.num_runs
@@ -168,9 +164,8 @@ class Feeder:
                 rounds.append(None)
                 continue
             if self.storage.on == "host":
-                table = self._segment_tables[name]
-                cut = {name: table.segments(part.start, window_frames)}
-                part = part._replace(**cut)
+                cut = self._segment_tables[name].segments(part.start, window_frames)
+                part = part._replace(**{name: cut})
             rounds.append(self.placement.put(part))
         return Call(0, window_frames, rounds)
 

@@ -34,12 +34,8 @@ class Trainer:
         """Creates the models, compiles nothing yet."""
         self.config = config
         self.experiment = experiment
-        self.placement = runs.place(
-            len(experiment.runs),
-            mode=config.train.runs_per_device,
-            num_devices=config.train.devices,
-            per_call=config.train.runs_per_call,
-        )
+        train = config.train
+        self.placement = self.place(train.runs_per_device, train.runs_per_call)
         self.feeder = Feeder(
             experiment.segment_tables, experiment.tables, self.placement, config.data
         )
@@ -58,6 +54,11 @@ class Trainer:
         most = 1 if on_cpu else ACCELERATOR_STEPS_PER_CALL
         segments = len(self.experiment.runs) * train.batch_size
         return self.feeder.steps_per_call(most, segments, sizes[-1])
+
+    def place(self, mode: str, per_call: int = 0) -> runs.Placement:
+        """A placement of its runs on its devices, see `runs.place`."""
+        num_runs, devices = len(self.experiment.runs), self.config.train.devices
+        return runs.place(num_runs, mode=mode, num_devices=devices, per_call=per_call)
 
     def use(self, placement: runs.Placement) -> None:
         """Takes another placement on the same mesh; all states start anew."""

@@ -68,14 +68,11 @@ def _temporary_bytes(trainer):
 def test_vmap_takes_as_many_runs_as_fit(accelerator, trainer, monkeypatch):
     monkeypatch.setattr(autotune, "_temporary_bytes", _temporary_bytes)
 
-    def place(**options):
-        return runs.place(5, num_devices=1, **options)
-
     monkeypatch.setattr(autotune, "_seconds", lambda trainer: 1.0)
     for room, expected in [(2.5, ("vmap", 2, 3)), (1.5, ("loop", 1, 5))]:
         free = room * 100 / autotune.MEMORY_SHARE
         monkeypatch.setattr(autotune, "free_bytes", lambda free=free: free)
-        (found,) = autotune.time_placements(trainer, place, batch_only=True)
+        (found,) = autotune.time_placements(trainer, batch_only=True)
         assert _kind(found) == expected
 
 
@@ -85,12 +82,9 @@ def test_a_call_that_runs_out_of_memory_is_halved(accelerator, trainer, monkeypa
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
         return 1.0 / trainer.placement.per_device
 
-    def place(**options):
-        return runs.place(5, num_devices=1, **options)
-
     monkeypatch.setattr(autotune, "_temporary_bytes", _temporary_bytes)
     monkeypatch.setattr(autotune, "_seconds", seconds)
-    took = autotune.time_placements(trainer, place, batch_only=False)
+    took = autotune.time_placements(trainer, batch_only=False)
     assert {_kind(x) for x in took} == {("loop", 1, 5), ("vmap", 2, 3)}
     assert autotune.fastest(took).mode == "vmap"
 
