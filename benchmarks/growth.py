@@ -177,7 +177,7 @@ def train(folder: Path, frames_on: str, quick: bool) -> dict:
     feeding = []
     for _, frames, index in itertools.islice(planned.calls(0, 1), 12):
         start = time.perf_counter()
-        jax.block_until_ready(trainer.feeder.call(index, frames).rounds)
+        jax.block_until_ready(trainer.feeder.call(0, frames, index).rounds)
         feeding.append(time.perf_counter() - start)
     stats = jax.devices()[0].memory_stats() or {}
     step = measure.Spread.of(took[2:])

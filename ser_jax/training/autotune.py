@@ -147,4 +147,4 @@ def _call(trainer: Trainer, rounds: int) -> Call:
     weight = np.zeros(shape, np.float32)
     weight[: rounds * placement.round_size] = 1.0
     index = Index(zero, zero, np.full(shape, size, np.int32), zero, weight)
-    return trainer.feeder.call(index, size)
+    return trainer.feeder.call(0, size, index)

@@ -109,8 +109,7 @@ def _check_data(config, refuse) -> None:
     if data.text == "asr" and data.recognizer == "":
         recognizers = _join(build.CHOICES["recognizer"][1:])
         refuse(
-            "data.recognizer",
-            f"{recognizers} with data.text=asr, or transcript there",
+            "data.recognizer", f"{recognizers} with data.text=asr, or transcript there"
         )
 
 

@@ -146,8 +146,11 @@ def _usable(whole: store.Store, labels: np.ndarray, config):
             whole.num_samples, whole.spec, segment, step_s=segment.test_step_s
         )
         long = np.isin(np.arange(len(labels)), cut.utterance)
-        short = np.flatnonzero(keep & ~long).tolist()
-        dropped = [_too_short(whole, u, segment) for u in short]
+        for u in np.flatnonzero(keep & ~long):
+            seconds = whole.num_samples[u] / whole.spec.sample_rate_hz
+            detail = f"expected more than {segment.window_s} s, got {seconds:.2f} s"
+            id_ = whole.utterances[u].id
+            dropped.append(Exclusion(id_, "shorter than a window", detail))
         keep &= long
         left = len(np.unique(labels[keep]))
         if left < labels.max() + 1:
@@ -158,12 +161,6 @@ def _usable(whole: store.Store, labels: np.ndarray, config):
             )
     corpus = whole.take(np.flatnonzero(keep))
     return corpus, labels[keep].astype(np.int32), dropped
-
-
-def _too_short(whole: store.Store, u: int, segment) -> Exclusion:
-    seconds = whole.num_samples[u] / whole.spec.sample_rate_hz
-    detail = f"expected more than {segment.window_s} s, got {seconds:.2f} s"
-    return Exclusion(whole.utterances[u].id, "shorter than a window", detail)
 
 
 def _cut_runs(corpus: store.Store, labels, classes, folds, config):

@@ -8,6 +8,7 @@ gives the same numbers.
 """
 
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import Iterator
@@ -136,10 +137,7 @@ class Feeder:
     ) -> Iterator[Call]:
         """Prepares calls of so many `steps`, one ahead of the call that is worked on."""
 
-        def prepare(first, window_frames, index):
-            call = self.call(index, window_frames, training=training)
-            return call._replace(first_step=first)
-
+        prepare = functools.partial(self.call, training=training)
         with ThreadPoolExecutor(1, "feeding") as thread:
             ahead = None
             for piece in schedule.calls(start, steps):
@@ -149,7 +147,14 @@ class Feeder:
             if ahead:
                 yield ahead.result()
 
-    def call(self, index: Index, window_frames: int, *, training: bool = True) -> Call:
+    def call(
+        self,
+        first_step: int,
+        window_frames: int,
+        index: Index,
+        *,
+        training: bool = True,
+    ) -> Call:
         """Puts the segments [R, S, B] of some steps of all runs on the devices.
 
         Training leaves out rounds without examples and, for online VTLP, reads samples.
@@ -167,7 +172,7 @@ class Feeder:
                 cut = self._segment_tables[name].segments(part.start, window_frames)
                 part = part._replace(**{name: cut})
             rounds.append(self.placement.put(part))
-        return Call(0, window_frames, rounds)
+        return Call(first_step, window_frames, rounds)
 
 
 def _upload(table: BlockTable, placement: Placement) -> jax.Array:

@@ -39,11 +39,8 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
     """Does the whole job and returns results.json's content.
 
     Repeating the call resumes where the last one was stopped or killed; a complete
-    workdir is only read.
-
-    Args:
-      config: A locked config made from `configs/base.py`.
-      workdir_path: Local folder or `gs://` path.
+    workdir (a local folder or `gs://` path) is only read. The config is a locked one
+    made from `configs/base.py`.
 
     Raises:
       InputError: The config, the corpus or the workdir cannot be used.

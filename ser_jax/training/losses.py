@@ -35,9 +35,9 @@ def squared_error(
 
 
 def balanced_class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Weights n / (K n_k), float32 [K]: every class counts alike, the mean stays 1.
+    """Weights n / (K n_k), float32 [K], from the labels of the training segments.
 
-    `labels` int [S] are those of the training segments; every class must occur.
+    Every class counts alike, the mean stays 1; every class must occur.
     """
     counts = np.bincount(labels, minlength=num_classes)
     return (len(labels) / (num_classes * counts)).astype(np.float32)

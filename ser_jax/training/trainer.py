@@ -134,34 +134,32 @@ class Trainer:
         return self.feeder.tables, states, totals, index, self._constants[number]
 
     def posteriors(self, weights: list, segments: list) -> list[np.ndarray]:
-        """Utterance posteriors of every run.
+        """Posteriors [U, K] of the sorted utterances of each run's `segments`.
 
-        Args:
-          weights: Per round stacked `params` and `stats`.
-          segments: One `Segments` per run.
-
-        Returns:
-          Per run [U, K], in the order of the sorted utterances of its segments.
+        `weights` are a round's stacked `params` and `stats` each.
 
         Raises:
           InputError: A posterior is not finite.
         """
-        data = self.experiment
-        order = functools.partial(
-            batches.evaluation_order,
-            table=data.frame_table,
-            labels=data.labels,
-            batch_size=self.config.train.eval_batch_size,
-            sizes=data.sizes,
-        )
-        planned = schedule.plan([order(x) for x in segments], data.sizes)
+        data, size = self.experiment, self.config.train.eval_batch_size
+        common = {"batch_size": size, "sizes": data.sizes}
+        orders = [
+            batches.evaluation_order(x, data.frame_table, data.labels, **common)
+            for x in segments
+        ]
+        planned = schedule.plan(orders, data.sizes)
         collected = []
         for call in self.feeder.calls(planned, 0, self.steps_per_call, training=False):
             predict = self._predict[call.window_frames]
             rounds = zip(weights, call.rounds, self._constants, strict=True)
             parts = [predict(self.feeder.tables, *arguments) for arguments in rounds]
             collected.append(self.placement.collect(parts))
-        _check_finite(collected)
+        if not all(np.isfinite(x).all() for x in collected):
+            raise InputError(
+                "Expected finite posteriors; a network gave NaN or Inf although its "
+                "losses were finite. Lower train.learning_rate or set "
+                "train.grad_clip_norm; the checkpoint before this epoch is kept."
+            )
         scores = np.concatenate(collected, axis=1)[:, : planned.steps]
         real, voted = planned.index.weight > 0, []
         for run in range(len(segments)):
@@ -172,14 +170,12 @@ class Trainer:
         return voted
 
     def _bind_make_batch(self, window_frames: int):
-        make = functools.partial(
-            make_batch, config=self.config, window_frames=window_frames
-        )
+        options = {"config": self.config, "window_frames": window_frames}
         split = self.placement.split_batch
 
         def split_batch(tables, index, constants, key=None):
             # The index as well: otherwise each device could cut the whole batch.
-            return split(make(tables, split(index), constants, key))
+            return split(make_batch(tables, split(index), constants, key, **options))
 
         return split_batch
 
@@ -214,12 +210,3 @@ class Trainer:
             return jax.lax.map(one, index)
 
         return steps
-
-
-def _check_finite(posteriors: list[np.ndarray]) -> None:
-    if not all(np.isfinite(x).all() for x in posteriors):
-        raise InputError(
-            "Expected finite posteriors; a network gave NaN or Inf although its losses "
-            "were finite. Lower train.learning_rate or set train.grad_clip_norm; the "
-            "checkpoint before this epoch is kept."
-        )

@@ -53,7 +53,7 @@ def test_only_training_frames_are_warped(config):
         trained, evaluated = (
             jax.tree.map(
                 lambda x: x[0, 0],
-                trainer.feeder.call(index, window, training=training).rounds[0],
+                trainer.feeder.call(0, window, index, training=training).rounds[0],
             )
             for training in (True, False)
         )
