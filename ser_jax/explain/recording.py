@@ -86,7 +86,8 @@ def explain(
     columns = np.mean(words, axis=0) if words else np.empty((2, 0))
     attended, slopes = (x / (x.sum() or 1.0) for x in columns)
     # Columns behind the words that are read hold padding.
-    rows = zip(recognizer.words_of(recording), attended, slopes, strict=False)
+    read = recognizer.words.known_words(recording.text) if recognizer.words else []
+    rows = zip(read, attended, slopes, strict=False)
     return RecordingExplanation(
         answer=answer,
         features=features,

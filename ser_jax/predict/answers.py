@@ -7,6 +7,7 @@ import numpy as np
 
 from ser_jax.features.audio import AudioError
 from ser_jax.predict.signal_quality import SignalQuality
+from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.scoring import voting
 
 
@@ -59,11 +60,11 @@ class PendingAnswer:
         has_all = self.is_read and len(self.posteriors) == self.num_segments
         return has_all or self.error is not None
 
-    def answer(self, classes: tuple[str, ...], config) -> Answer | AudioError:
+    def answer(self, trained: TrainedModel) -> Answer | AudioError:
         """Joins the segments as `segment.vote` says, then averages the runs."""
         if self.error is not None:
             return self.error
-        posteriors = np.array(self.posteriors)
+        posteriors = np.array(self.posteriors)  # [S, R, K]
         if not np.isfinite(posteriors).all():
             return AudioError(
                 "unusable samples",
@@ -73,14 +74,14 @@ class PendingAnswer:
         one_utterance = np.zeros(len(posteriors), int)
         # Votes before means, as the evaluation of each run does.
         voted = [
-            voting.vote(run, one_utterance, 1, config.segment.vote)[0]
+            voting.vote(run, one_utterance, 1, trained.config.segment.vote)[0]
             for run in posteriors.swapaxes(0, 1)
         ]
         distance = float(np.sqrt(np.mean(self.distances)))
-        if config.data.normalize == "none":
+        if trained.config.data.normalize == "none":
             distance = float("nan")  # in units of the features, not of their spread
         return Answer(
-            classes=classes,
+            classes=trained.classes,
             probabilities=np.mean(voted, axis=0),
             warnings=self.quality.warnings(distance),
             start_s=0.0,
@@ -91,15 +92,10 @@ class PendingAnswer:
 def sliding_windows(
     blocks: Iterable[np.ndarray], window: int, hop: int
 ) -> Iterator[list[tuple[int, np.ndarray]]]:
-    """Windows that start every hop until all samples are covered.
+    """The (start, samples) of the windows that each block of samples [n] completes.
 
-    Args:
-      blocks: Samples [n], any lengths.
-      window: Samples of a window.
-      hop: Samples from one start to the next, 1 ... `window`.
-
-    Yields:
-      Per block the (start, samples) that it completes; the last one may be shorter.
+    Windows of `window` samples start every `hop`, at most `window`, until all samples
+    are covered; the last one may be shorter.
     """
     buffer, start = np.zeros(0, np.float32), 0
     for block in blocks:

@@ -51,6 +51,7 @@ def model_inputs(
     normalize = NORMALIZERS[data.normalize]
     mask = jnp.arange(frames.shape[1]) < num_frames[:, None]
     real = mask[:, :, None, None]
+    # By `where`: what is behind the end may be NaN, which a product with 0 keeps.
     if data.pad == "before_norm":
         frames = normalize(jnp.where(real, frames, 0.0), mean, std)
         return {"frames": frames, "frame_mask": jnp.ones_like(mask)}
@@ -60,6 +61,7 @@ def model_inputs(
 
 def merge(graphdef: nnx.GraphDef, params, stats) -> nnx.Module:
     """A model in evaluation mode; also inside jit."""
+    # Copied, so that BatchNorm may write its variables under a trace.
     model = nnx.merge(graphdef, params, stats, copy=True)
     model.eval()
     return model
@@ -80,12 +82,9 @@ def accumulate_votes(
 ) -> Float[Array, " K"]:
     """`votes` of one recording (0 at first) with those of more segments.
 
-    Args:
-      rule: A key of `voting.RULES`.
-      votes: So far.
-      posteriors: Of the segments.
-      real: Which of them the recording has; 0 takes the place of the others.
+    `rule` is a key of `voting.RULES`; 0 takes the place of segments that are not `real`.
     """
+    # The table names one function for NumPy and JAX: exports vote as the evaluation.
     ufunc = getattr(jnp, voting.RULES[rule].ufunc)
     return ufunc(votes, ufunc.reduce(jnp.where(real[:, None], posteriors, 0.0), axis=0))
 

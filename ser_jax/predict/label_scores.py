@@ -15,9 +15,7 @@ _IEMOCAP = {"neu": "neutral", "sad": "sad", "ang": "angry"}
 def classes_of_labels(trained: TrainedModel, pairs: str = "") -> dict[str, str]:
     """The class of each raw label that the model's config or `pairs` names.
 
-    Args:
-      trained: Its config says how its own corpus's labels become classes.
-      pairs: More, as `raw=class,raw=class`; they win over the config.
+    `pairs` has the form `raw=class,raw=class` and wins over the config.
 
     Raises:
       InputError: `pairs` is malformed or names an unknown class.

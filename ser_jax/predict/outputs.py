@@ -36,7 +36,9 @@ def open_writer(
         return
     check_suffix(path)
     target = Path(path).expanduser()
+    # A name of its own: a table that is there from before stays until this is whole.
     part = target.with_name(target.name + ".part")
+    # newline="": the csv module ends lines itself.
     try:
         stream = part.open("w", encoding="utf-8", newline="")
     except OSError as error:
@@ -117,11 +119,7 @@ def format_table(rows: Sequence[tuple[str, Answer]], classes: Sequence[str]) -> 
 
 
 def make_folder(folder) -> epath.Path:
-    """Makes a folder, local or `gs://`, for the files of a command.
-
-    Raises:
-      InputError: It cannot be made.
-    """
+    """Makes a folder, local or `gs://`; raises InputError if that fails."""
     path = epath.Path(folder).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ def predict(
     Raises:
       InputError: The workdir, the sources or an option cannot be used.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:  # for standard input
         recordings = sources.expand(names, text=text, stdin_to=folder)
         if not window_s:
             outputs.check_suffix(out)  # before the model is loaded
@@ -68,7 +68,8 @@ def _answer_all(
     trained = recognizer.trained
     # Before the work, so that a bad --labels is reported at once.
     class_of = label_scores.classes_of_labels(trained, labels)
-    recognizer.look_up([x.text for x in recordings if x.text])
+    if recognizer.words:  # all at once: the file of vectors is read from end to end
+        recognizer.words.look_up([x.text for x in recordings if x.text])
     rows, predictions, failed = [], [], []
     with outputs.open_writer(out, trained) as write:
         answers = recognizer.answers(_open_all(recognizer, recordings))
@@ -93,6 +94,7 @@ def _answer_all(
 def _open_all(
     recognizer: Recognizer, recordings: Iterable[Source]
 ) -> Iterator[tuple[Source, SpeechInput | AudioError]]:
+    # One by one, when their turn comes: thousands would be too many open at once.
     for source in recordings:
         try:
             yield source, recognizer.open(source.path, source.text)

@@ -26,7 +26,10 @@ from ser_jax.predict.word_embedder import WordEmbedder
 
 
 class Recognizer:
-    """Recognizes emotions with the mean of a workdir's runs, `trained`."""
+    """Recognizes emotions with the mean of a workdir's runs, `trained`.
+
+    `words` looks up the words of texts; None if the model reads none.
+    """
 
     def __init__(self, trained: TrainedModel):
         """Compiles nothing yet.
@@ -44,10 +47,11 @@ class Recognizer:
         data = trained.config.data
         self.trained = trained
         self._reader = SegmentReader(trained.config, trained.spec)
-        self._words = None
+        self.words = None
         if "words" in shapes:
-            self._words = WordEmbedder(data.word_vectors, shapes["words"], workdir)
+            self.words = WordEmbedder(data.word_vectors, shapes["words"], workdir)
         runs = range(len(trained.runs))
+        # On the device once, not at every call.
         self._runs = [jax.device_put(trained.run_weights(r)) for r in runs]
         # One program per size of segments and of the batch; runs share them.
         recipe = {"spec": trained.spec, "channels": data.channels}
@@ -95,28 +99,16 @@ class Recognizer:
           AudioError: It cannot be read to its end, or its probabilities are not finite.
           InputError: A text is missing.
         """
+        # The same path as many recordings take, so that it is the same answer.
         _, answer = next(self.answers([(0, recording)]))
         if isinstance(answer, AudioError):
             raise answer
         return answer
 
     def open(self, path, text: str | None = None) -> SpeechInput:
-        """A recording on disk, read block by block.
-
-        Raises:
-          AudioError: It cannot be used.
-        """
+        """A recording on disk, read block by block; AudioError if it cannot be used."""
         stream = audio.AudioStream(path, self.sample_rate_hz)
         return SpeechInput(stream, stream.num_samples, text)
-
-    def words_of(self, recording: SpeechInput) -> list[str]:
-        """The words of a recording's text that the model reads; [] if it reads none."""
-        return self._words.known_words(recording.text) if self._words else []
-
-    def look_up(self, texts: list[str]) -> None:
-        """Looks the words of many texts up at once; nothing for other models."""
-        if self._words:
-            self._words.look_up(texts)
 
     def answers(
         self, recordings: Iterable[tuple[Hashable, SpeechInput | AudioError]]
@@ -133,7 +125,6 @@ class Recognizer:
           InputError: A text is missing.
         """
         queue: collections.deque[PendingAnswer] = collections.deque()
-        classes, config = self.trained.classes, self.trained.config
         for size, batch in segment_reader.group(self._segments(recordings, queue)):
             # The last segment is repeated to fill the batch: there are more scores.
             for (pending, _), (posteriors, distance) in zip(
@@ -141,10 +132,11 @@ class Recognizer:
             ):
                 pending.posteriors.append(posteriors)
                 pending.distances.append(distance)
+            # In the order they came, though a later one may be complete before.
             while queue and queue[0].is_complete:
-                yield queue[0].name, queue.popleft().answer(classes, config)
+                yield queue[0].name, queue.popleft().answer(self.trained)
         for pending in queue:
-            yield pending.name, pending.answer(classes, config)
+            yield pending.name, pending.answer(self.trained)
 
     def features(
         self, recording: SpeechInput
@@ -190,7 +182,7 @@ class Recognizer:
           InputError: The lengths do not fit, a sample is not finite, or the model also
             reads words.
         """
-        if self._words:
+        if self.words:
             raise InputError(
                 "--window: expected a model that only hears; this one reads words, "
                 "which no window has of its own. Leave --window out."
@@ -236,7 +228,7 @@ class Recognizer:
 
     def _cut(self, recording: SpeechInput, blocks: Iterable[np.ndarray]):
         """The segments of a recording as (T, segment); `blocks` are its own."""
-        side_inputs = self._words.embed(recording.text) if self._words else {}
+        side_inputs = self.words.embed(recording.text) if self.words else {}
         peak = 0.0
         # Recipes that cut below the largest log energy need a reading of its own first.
         if self.trained.spec.top_db:
@@ -264,6 +256,7 @@ class Recognizer:
         """Posteriors [B, K] of one run and mean squares [B] of the normalised frames."""
         data = self.trained.config.data
         inputs = forward.model_inputs(frames, num_frames, mean, std, data)
+        # Without padding and deltas, so that the training part's mean is 1.
         real = jnp.arange(frames.shape[1]) < num_frames[:, None]
         static = jnp.where(real[..., None], inputs["frames"][..., 0], 0.0)
         distance = jnp.square(static).sum(axis=(1, 2)) / (num_frames * frames.shape[2])
@@ -273,6 +266,7 @@ class Recognizer:
 
 def _mono(samples: np.ndarray) -> np.ndarray:
     samples = np.asarray(samples)
+    # Integers could be of any width; guessing their scale would give wrong answers.
     if np.issubdtype(samples.dtype, np.integer):
         raise InputError(
             f"Expected samples in [-1, 1]; got {samples.dtype}. Divide by "
@@ -284,7 +278,6 @@ def _mono(samples: np.ndarray) -> np.ndarray:
             f"Expected samples [n] or [n, channels]; got shape {samples.shape}."
         )
     samples = samples.mean(axis=1) if samples.ndim == 2 else samples
-    if not np.isfinite(samples).all():
-        bad = int(np.count_nonzero(~np.isfinite(samples)))
+    if bad := np.count_nonzero(~np.isfinite(samples)):
         raise InputError(f"Expected finite samples; got {bad} NaN or Inf.")
     return samples

@@ -75,10 +75,11 @@ class SegmentReader:
         # The deltas of the first frames look back, so reading starts earlier.
         places = [(start - need.before) * hop for start in starts.tolist()]
         stretches = _read_stretches(blocks, places, need.rows * hop)
-        of_recording = np.int32(num_samples), np.float32(log_peak)
         for start, num, samples in zip(starts, nums, stretches, strict=True):
-            cut = Cut(samples, np.int32(start), *of_recording)
-            yield size, Segment(cut, np.int32(num), {})
+            # Arrays, not Python numbers: a batch of them is stacked.
+            start, num, length = map(np.int32, (start, num, num_samples))
+            cut = Cut(samples, start, length, np.float32(log_peak))
+            yield size, Segment(cut, num, {})
 
 
 def _read_stretches(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ser_jax.errors import InputError
 
+# Of what libsndfile reads, when a folder is searched: other files lie there too.
 SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"),
     *(".au", ".caf", ".w64", ".rf64", ".sph"),
@@ -41,8 +42,7 @@ def expand(
       stdin_to: Folder that standard input is copied to; it is needed more than once.
 
     Raises:
-      InputError: Nothing is given, a folder holds no recording, or a manifest cannot
-        be read.
+      InputError: Nothing is given, a folder is empty, or a manifest cannot be read.
     """
     recordings: list[Source] = []
     if names.count("-") > 1:
@@ -86,6 +86,7 @@ def _manifest(file: Path, text) -> Iterator[Source]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, restval="")
+            # Spreadsheets write a byte-order mark, people write blanks around names.
             reader.fieldnames = names = [x.strip() for x in reader.fieldnames or ()]
             if "path" not in names:
                 raise InputError(
@@ -104,6 +105,7 @@ def _manifest(file: Path, text) -> Iterator[Source]:
         yield Source(
             name=path or f"{file.name} (a row without a path)",
             path=str(file.parent / path),
+            # As a training names it: scores ask whether it was trained on.
             id=row.get("id", "").strip() or os.path.splitext(path)[0],
             label=row.get("emotion", "").strip(),
             text=row.get("text", text),

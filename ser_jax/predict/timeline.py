@@ -96,7 +96,7 @@ def _spans(
     for k in range(int(np.ceil(ends[-1] / hop_s - 1e-9))):
         start, end = k * hop_s, min((k + 1) * hop_s, ends[-1])
         middle = (start + end) / 2
-        # Windows are sorted by both their ends.
+        # Windows are sorted by start and by end.
         first = bisect.bisect_right(ends, middle)
         last = bisect.bisect_right(starts, middle)
         yield start, end, probabilities[first:last].mean(axis=0)

@@ -43,11 +43,7 @@ class TrainedModel:
     provenance: dict
 
     def select_run(self, run: str) -> "TrainedModel":
-        """One of the runs alone, by its `fold,seed`.
-
-        Raises:
-          InputError: There is no such run.
-        """
+        """One of the runs alone, by its `fold,seed`; InputError if there is none."""
         names = [f"{fold},{seed}" for fold, seed in self.runs]
         name = ",".join(part.strip() for part in run.rsplit(",", 1))
         if name not in names:
@@ -106,7 +102,7 @@ def load(workdir, run: str = "") -> TrainedModel:
                 f"Expected one finished epoch or more of every run in {path}; got none "
                 "of some. Repeat the training command: it goes on from there."
             )
-    except InputError:
+    except InputError:  # a ValueError, but with a message of its own
         raise
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
@@ -181,6 +177,7 @@ def _weights(config, input_shapes, num_classes: int, num_runs: int, arrays: dict
     graphdef, params, stats = nnx.split(model, nnx.Param, ...)
     like = {"best": {"params": params, "stats": stats}}
 
+    # Names and shapes are the model's own, so another model's arrays are told apart.
     def stored(path, leaf) -> np.ndarray:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         return _array(arrays, name, (num_runs, *leaf.shape))

@@ -44,6 +44,7 @@ class WordEmbedder:
         """The words of a text that `embed` gives vectors of, in order."""
         self.look_up([text])
         tokens = words.tokenize(text)
+        # As in training, where the L places are for words that have a vector.
         known = [token for token in tokens if self._vectors[token] is not None]
         return known[: self._shape[0]]
 
