@@ -61,7 +61,7 @@ def model_inputs(
 
 def merge(graphdef: nnx.GraphDef, params, stats) -> nnx.Module:
     """A model in evaluation mode; also inside jit."""
-    # Copied, so that BatchNorm may write its variables under a trace.
+    # Copied: the variables are the caller's, perhaps those of an outer trace.
     model = nnx.merge(graphdef, params, stats, copy=True)
     model.eval()
     return model

@@ -94,7 +94,7 @@ def _answer_all(
 def _open_all(
     recognizer: Recognizer, recordings: Iterable[Source]
 ) -> Iterator[tuple[Source, SpeechInput | AudioError]]:
-    # One by one, when their turn comes: thousands would be too many open at once.
+    # Each when its turn comes: the first answer need not wait for thousands of headers.
     for source in recordings:
         try:
             yield source, recognizer.open(source.path, source.text)
