@@ -130,8 +130,7 @@ def new_states(config, experiment: Experiment):
         optimizer = optim.make_optimizer(config.train)
         return state_lib.create(model, optimizer, centers)
 
-    seeds = experiment.constants.seed
-    created = [create(seed) for seed in seeds]
+    created = [create(seed) for seed in experiment.constants.seed]
     states = [jax.device_get(state) for _, state in created]
     return created[0][0], jax.tree.map(lambda *x: np.stack(x), *states)
 

@@ -182,9 +182,7 @@ def _upload(table: BlockTable, placement: Placement) -> jax.Array:
     if total <= rows:
         return placement.replicate(table.rows(0, total))
     everywhere = NamedSharding(placement.mesh, PartitionSpec())
-    on_devices = jax.jit(
-        lambda: jnp.zeros(table.shape, table.flat.dtype), out_shardings=everywhere
-    )()
+    on_devices = jnp.zeros(table.shape, table.flat.dtype, device=everywhere)
     write = jax.jit(
         lambda whole, part, at: jax.lax.dynamic_update_slice_in_dim(whole, part, at, 0),
         donate_argnums=0,

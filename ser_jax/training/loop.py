@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import logging
 import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator
 
@@ -167,7 +168,7 @@ def traced(calls: Iterable, num_calls: int, folder) -> Iterator:
 def _epoch(trainer: Trainer, planned, calls, snapshot: Snapshot, bar, stop) -> int:
     """Trains the rest of an epoch; returns the step reached."""
     if snapshot.step == 0:
-        trainer.start_epoch()
+        trainer.totals = trainer.placement.scatter(trainer.initial_snapshot().totals)
     reached = snapshot.step
     for call in calls:
         with clock.first("first_step"):
@@ -239,12 +240,10 @@ def _stop_signals():
         stop["signal"] = signal.Signals(number).name
         signal.signal(number, signal.SIG_DFL)
 
-    try:
-        before = {
-            s: signal.signal(s, remember) for s in (signal.SIGTERM, signal.SIGINT)
-        }
-    except ValueError:  # not the main thread: the host program handles signals
-        before = {}
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # else the host's matter
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, remember)
     try:
         yield stop
     finally:

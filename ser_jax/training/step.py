@@ -8,7 +8,6 @@ import optax
 from flax import nnx
 
 from ser_jax.layers import center_loss
-from ser_jax.predict import forward
 from ser_jax.training import losses, optim
 from ser_jax.training.state import Totals, TrainState
 
@@ -98,13 +97,3 @@ def _advance(totals: Totals, loss, correct, count, finite) -> Totals:
         bad_step=jnp.where(first_bad, totals.step, totals.bad_step),
         step=totals.step + 1,
     )
-
-
-def make_predict_step(graphdef: nnx.GraphDef, make_batch: Callable) -> Callable:
-    """Returns `predict_step(tables, weights, index, constants) -> posteriors [B, K]`."""
-
-    def predict_step(tables, weights, index, constants):
-        model = forward.merge(graphdef, weights["params"], weights["stats"])
-        return forward.posteriors(model, make_batch(tables, index, constants))
-
-    return predict_step

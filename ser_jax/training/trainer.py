@@ -9,6 +9,7 @@ from ser_jax import clock
 from ser_jax.data import batches, schedule
 from ser_jax.data.batches import Index
 from ser_jax.errors import InputError
+from ser_jax.predict import forward
 from ser_jax.scoring import voting
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import optim, runs, step
@@ -91,10 +92,6 @@ class Trainer:
         """Puts a snapshot's states and totals on the devices."""
         self.states = self.placement.scatter(snapshot.states)
         self.totals = self.placement.scatter(snapshot.totals)
-
-    def start_epoch(self) -> None:
-        """Sets the totals to zero."""
-        self.totals = self.placement.scatter(self.initial_snapshot().totals)
 
     def epoch_order(self, snapshot: Snapshot) -> schedule.Schedule:
         """The batches of the coming epoch; runs that stopped early get none."""
@@ -199,11 +196,11 @@ class Trainer:
 
     def _prediction_steps(self, window_frames: int):
         make = self._bind_make_batch(window_frames)
-        predict_step = step.make_predict_step(self._graphdef, make)
 
         def steps(tables, weights, index, constants):
             def one(index):
-                return predict_step(tables, weights, index, constants)
+                model = forward.merge(self._graphdef, **weights)
+                return forward.posteriors(model, make(tables, index, constants))
 
             if self.steps_per_call == 1:
                 return one(jax.tree.map(lambda x: x[0], index))[None]
