@@ -44,9 +44,9 @@ def area_attention(
 ) -> Float[Array, "B N V"]:
     """Attends from every query over all areas of a grid.
 
-    An area takes part if all its cells are valid, so a padded grid gives what the
-    grid without its padding gives; an example without a valid cell gives zeros. Areas
-    larger than the grid are skipped.
+    An area takes part if all its cells are valid and it fits in the grid; an example
+    without a valid cell gives zeros. Beside the paper `top_k_areas`, `sample` and dropout
+    on area weights are those of the authors' tensor2tensor code.
 
     Args:
         query, key, value: the queries, the grid they match and the grid they read.
@@ -59,9 +59,9 @@ def area_attention(
         dropout_rate, dropout_key: share of area weights set to 0, in [0, 1), and a JAX
             key; None = no dropout.
         sample_key: JAX key for `key_mode="sample"`; None = no noise.
-        area_key_fn: for `key_mode="features"`: a function of (means [B, A, D],
-            deviations [B, A, D], heights - 1 int32 [A], widths - 1 int32 [A]) that
-            returns keys [B, A, D], e.g. `area_module.AreaFeatures`.
+        area_key_fn: for `key_mode="features"`: (means [B, A, D], deviations [B, A, D],
+            heights - 1 int32 [A], widths - 1 int32 [A]) -> keys [B, A, D], e.g.
+            `area_module.AreaFeatures`.
         top_k_areas: keep the k largest weights of a query and renormalise; 0 = all.
         implementation: `xla`; `pallas`: mean keys with sum or mean values in one kernel
             for NVIDIA GPUs, interpreted and slow on CPU. Without effect on other modes.
@@ -72,9 +72,6 @@ def area_attention(
     Raises:
         ValueError: for an unknown mode, a rate outside [0, 1), a bad `max_area`, or
             grids that do not fit each other.
-
-    Beside the paper `top_k_areas`, `sample` and dropout on the area weights are those of
-    the authors' tensor2tensor code.
     """
     check_mode("value_mode", value_mode, VALUE_MODES)
     check_mode("implementation", implementation, streaming.IMPLEMENTATIONS)
@@ -114,9 +111,9 @@ def attention_map(
 ) -> Float[Array, "B H W N"]:
     """For every query the weights of all areas that cover a cell, added up.
 
-    Areas overlap, so the cells of a query sum to the mean number of cells of an area,
-    not to 1. Options as in `area_attention`: `max_area`, `key_mode`, `scale`, `mask`,
-    `area_key_fn`, `top_k_areas`.
+    They sum to the mean number of cells of an area, not to 1. Options as in
+    `area_attention`: `max_area`, `key_mode`, `scale`, `mask`, `area_key_fn`,
+    `top_k_areas`.
     """
     check_shapes(query, key, key)
     areas = FormedAreas(key, **options)
@@ -125,8 +122,8 @@ def attention_map(
         options = Areas(areas.grid, tuple(areas.max_area))
         return streaming.cell_weights(query, key, areas.mask, options)
     weights = areas.weights(query, areas.keys())
-    weights = pooling.unflatten_areas(weights, areas.sizes, areas.grid)
-    cells = pooling.spread_to_cells(weights, areas.sizes, areas.grid)
+    parts = pooling.unflatten_areas(weights, areas.sizes, areas.grid)
+    cells = pooling.spread_to_cells(parts, areas.sizes, areas.grid)
     return cells * areas.valid_cells[..., None]
 
 
@@ -140,11 +137,9 @@ def area_mass(
 ) -> Float[Array, "B S H W"]:
     """`attention_map` for each area size alone, averaged over the valid queries.
 
-    Added up over the sizes it is the mean of `attention_map`. A size's map divided by
-    the cells of that size adds up to the weight that the size has; those add up to 1.
-
-    Without a query that counts the map is 0. `block_queries` are processed at once:
-    memory grows with it, not with N. Sizes are in the order of `area_pooling.area_sizes`.
+    Sizes S are in the order of `area_pooling.area_sizes`. A size's map divided by its
+    number of cells adds up to the weight of the size; these add up to 1, or to 0 without
+    a valid query. `block_queries` are processed at once: memory grows with it, not N.
     """
     check_shapes(query, key, key)
     areas = FormedAreas(key, **options)
@@ -231,8 +226,7 @@ class FormedAreas:
         logits = jnp.einsum(
             "bad,bnd->ban", keys, query, preferred_element_type=jnp.float32
         ).astype(jnp.float32)
-        valid = pooling.area_valid(self.valid_cells, self.sizes)
-        valid = flatten_areas(valid)
+        valid = flatten_areas(pooling.area_valid(self.valid_cells, self.sizes))
         if 0 < self.top_k_areas < logits.shape[1]:
             ranked = jnp.moveaxis(jnp.where(valid, logits, pooling.LOWEST), 1, -1)
             # A threshold, not indices: no gather, and ties at the k-th all stay.

@@ -1,15 +1,13 @@
 """`area_streaming.sweep` in one GPU kernel: maps are read once, results written once.
 
-XLA writes the window sums of every size to memory and reads them back. Here a program
-takes a strip of columns and some rows of one example's map, for a block of queries,
-one query per thread. It walks down the rows with the last rows of the strip in
+A program takes a strip of columns and some rows of one example's map, for a block of
+queries, one query per thread. It walks down the rows with the last rows of the strip in
 registers: an area is complete with its last row, and a cell with the last area that
 covers it. Areas at the border of two strips are computed by both, and counted by the
 one that has their first cell.
 
-By Triton, through jax.experimental.pallas; on CPU it is interpreted. On an H100 it
-takes half the time of the XLA path at 3x3, forward and backward together
-(docs/performance.md).
+By Triton, through Pallas; on CPU it is interpreted. On an H100 it takes half the time
+of XLA's, which writes the window sums of every size to memory (docs/performance.md).
 """
 
 import functools

@@ -43,11 +43,11 @@ class AreaSpec:
 class AreaFeatures(nnx.Module):
     """Learned area keys of Li et al. section 3.2: dense(ReLU(dense[mean, std, size])).
 
-    The size is an embedding of the height beside one of the width, D/2 each.
+    The size is an embedding of the height beside one of the width, D/2 each; D =
+    `features` is the size of a key.
     """
 
     def __init__(self, features, max_area, *, dtype=jnp.float32, rngs: nnx.Rngs):
-        """Makes the layers; `features`: D, size of a key."""
         half = (features + 1) // 2
         common = {"dtype": dtype, "rngs": rngs}
         self.height = nnx.Embed(max_area[0], half, **common)
@@ -62,7 +62,7 @@ class AreaFeatures(nnx.Module):
         heights: Array,
         widths: Array,
     ) -> Float[Array, "B A D"]:
-        """Combines the statistics and the size of every area into its key."""
+        """Returns the key of every area."""
         size = jnp.concatenate([self.height(heights), self.width(widths)], axis=-1)
         size = jnp.broadcast_to(size, (*means.shape[:2], size.shape[-1]))
         combined = jnp.concatenate([means, stds, size.astype(means.dtype)], axis=-1)
@@ -72,10 +72,9 @@ class AreaFeatures(nnx.Module):
 class AreaAttention(nnx.Module):
     """Every cell of a map attends over the areas of the map.
 
-    With `sow_maps` set it sows `attention`: [B, H, W, N], for query n the weights of
-    all areas covering a cell, summed (rows: [B, H, 1, W, W]); and `mass`: [B, S, H, W],
-    the same for each of the S area sizes (`sizes`) alone, the mean over the queries of
-    valid cells. Both are means over heads.
+    With `sow_maps` set it sows, as means over heads, `attention_map` as `attention`:
+    [B, H, W, N] (rows: [B, H, 1, W, W]); and `area_mass`, averaged over the queries of
+    valid cells, as `mass`: [B, S, H, W] for the S area `sizes`.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class AreaAttention(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Makes the projections; those of several heads end with an output projection.
+        """Makes the projections, one of the output too for several heads.
 
         Raises a ValueError if num_heads does not divide the features D.
         """
@@ -98,17 +97,13 @@ class AreaAttention(nnx.Module):
         self.spec, self.num_heads = spec, num_heads
         self.deterministic = self.sow_maps = False
         common = {"dtype": dtype, "rngs": rngs}
-        self.query = self.key = self.value = self.out = nnx.data(None)
-        linear = functools.partial(
-            nnx.Linear, features, features, use_bias=False, **common
-        )
+        linear = functools.partial(nnx.Linear, features, features, use_bias=False)
+        self.query = self.key = self.value = self.out = self.features = nnx.data(None)
         if spec.projection == "dense":
-            self.query, self.key, self.value = linear(), linear(), linear()
-            self.out = linear() if num_heads > 1 else nnx.data(None)
-        self.features = nnx.data(None)
+            self.query, self.key, self.value = (linear(**common) for _ in range(3))
+            self.out = linear(**common) if num_heads > 1 else nnx.data(None)
         if spec.key_mode == "features":
-            size = features // num_heads
-            self.features = AreaFeatures(size, spec.max_area, **common)
+            self.features = AreaFeatures(features // num_heads, spec.max_area, **common)
 
     def __call__(
         self,
@@ -120,9 +115,8 @@ class AreaAttention(nnx.Module):
     ) -> Float[Array, "B H W D"]:
         """Attends; masked cells are not read, and their output is 0.
 
-        `rngs` needs the stream `dropout` for dropout and sampled keys in training, else
-        a ValueError is raised. `deterministic=True`: neither dropout nor noise; None: as
-        `train()` or `eval()` set it.
+        `rngs` needs the stream `dropout` for dropout and sampled keys in training (else a
+        ValueError). `deterministic=True`: neither; None: as `train()`, `eval()` set it.
         """
         parts = [x if f is None else f(x) for f in (self.query, self.key, self.value)]
         query, key, value = (self._split(p, self.num_heads) for p in parts)
@@ -185,7 +179,6 @@ class AreaAttention(nnx.Module):
 
     def _split(self, x: Array, heads: int) -> Array:
         """[B, H, W, D] -> [B', H', W', D / heads], heads (and rows) on the batch axis."""
-        # There, so that one call of `area_attention` serves all layouts and heads.
         batch, rows, columns, depth = x.shape
         if self.spec.layout == "rows":
             x = x.reshape(batch * rows, 1, columns, depth)

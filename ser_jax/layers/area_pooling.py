@@ -2,8 +2,7 @@
 
 An area is a rectangle of adjacent cells (Li et al., ICML 2019). The areas of one
 size (h, w) form a smaller grid [B, H-h+1, W-w+1, ...], whose cell (i, j) stands for
-the rectangle with that top-left corner; a list holds one such grid per size, heights
-outer and widths inner, as in Li et al.
+the rectangle with that top-left corner; lists of areas hold one such grid per size.
 """
 
 import math
@@ -23,10 +22,9 @@ Size = tuple[int, int]
 
 
 def area_sizes(max_area: Size, grid: Size) -> tuple[Size, ...]:
-    """All (h, w) up to `max_area` that fit in the grid; larger ones are skipped.
+    """All (h, w) up to `max_area` that fit in the grid, heights outer, widths inner.
 
-    Raises:
-        ValueError: if `max_area` is not two positive integers.
+    Raises a ValueError if `max_area` is not two positive integers.
     """
     if len(max_area) != 2 or min(max_area) < 1:
         raise ValueError(
@@ -51,7 +49,7 @@ def _windows(x: Array, sizes: Sequence[Size], combine: Callable) -> list[Array]:
 
 
 def area_sums(x: Float[Array, "B H W *D"], sizes: Sequence[Size]) -> list[Array]:
-    """Sum of the cells of every area, one [B, H-h+1, W-w+1, ...] per size."""
+    """Sum of the cells of every area."""
     return _windows(x, sizes, jnp.add)
 
 
@@ -96,7 +94,6 @@ def area_stds(
 
 
 def pad_axis(x: Array, axis: int, before: int, after: int) -> Array:
-    """The array with zeros before and after one of its axes."""
     padding = [(0, 0)] * x.ndim
     padding[axis] = (before, after)
     return jnp.pad(x, padding)
@@ -134,8 +131,7 @@ def spread_to_cells(
 def spread_windows(parts: Array, axis: int, length: int) -> Array:
     """Every cell gets the sum of the windows along an axis that cover it.
 
-    `parts` [K, ...] holds windows of 1, 2, ... K cells; those that begin at cell i lie at
-    i + K - 1.
+    `parts` [K, ...] holds windows of 1 to K cells; that from cell i on lies at i + K - 1.
     """
     longest = len(parts)
     total = 0
@@ -188,7 +184,6 @@ class Areas(NamedTuple):
 
     @property
     def sizes(self) -> tuple[Size, ...]:
-        """Heights and widths, the largest one last."""
         return area_sizes(self.max_area, self.grid)
 
     def index(self, size):
@@ -223,8 +218,7 @@ def area_ids(
 ) -> Array:
     """A uint32 for every (example, top-left cell, query), [b, h, w, n].
 
-    It numbers the entries of the whole [B, H, W, N] = `shape`, so that an area is
-    dropped or not whatever blocks the batch is processed in.
+    It is its number in the whole [B, H, W, N] = `shape`, the same in whatever block.
     """
     ids = jnp.uint32(0)
     for axis, index in enumerate((batch, rows, columns, queries)):

@@ -3,11 +3,10 @@
 With mean keys the logit of an area is the mean of its cells' logits, and with sum
 values the output is the cell values weighted by the total weight of all areas that
 cover each cell. So only L = K Q^T is pooled, size by size, and the weights are pushed
-back to the cells by the adjoint pooling; no area key or value exists, and memory does
-not depend on the number of sizes.
+back to the cells by the adjoint pooling; memory does not depend on the number of sizes.
 
-`Blocks` splits the batch into blocks of queries whose logits stay in cache; `sweep`
-visits the areas of one block, in plain JAX or in one GPU kernel (`area_kernel`).
+`Blocks` are some queries each, whose logits stay in cache; `sweep` visits the areas of
+one block, in plain JAX or in one GPU kernel (`area_kernel`).
 """
 
 import functools
@@ -42,11 +41,7 @@ def attend(
     seeds: Array | None,
     areas: Areas,
 ) -> Float[Array, "B N V"]:
-    """Area attention with mean keys and sum or mean values.
-
-    Queries are already scaled; `mask=None`: all cells are valid; `seeds` are those of
-    `area_pooling.area_seeds`, None without dropout.
-    """
+    """Attends with scaled queries and `area_pooling.area_seeds` (None: no dropout)."""
     return _forward(query, key, value, mask, seeds, areas)[0]
 
 
@@ -93,11 +88,10 @@ def _backward(areas, residuals, grad):
 
     parts = blocks.cut(grad), blocks.cut(inner), *stored
     of_query, sums = blocks.map(block, *parts, summed=(key, value))
-    of_cells = (
-        part.reshape(x.shape).astype(x.dtype)
-        for part, x in zip(sums, (key, value), strict=True)
-    )
-    return blocks.join(of_query).astype(query.dtype), *of_cells, None, None
+    of_query = blocks.join(of_query).astype(query.dtype)
+    of_key = sums[0].reshape(key.shape).astype(key.dtype)
+    of_value = sums[1].reshape(value.shape).astype(value.dtype)
+    return of_query, of_key, of_value, None, None
 
 
 attend.defvjp(_forward, _backward)
@@ -173,8 +167,7 @@ class Blocks:
     def map(self, block: Callable, *more, summed: tuple = ()):
         """Runs (Block, *parts of `more`) -> (results, sums) over all blocks.
 
-        `more` are arrays [G, Q, ...], the sums are shaped like those of `summed`.
-        Returns the results, [G, Q, ...], and the sums over an example's blocks.
+        Returns the results, as `more` [G, Q, ...], and an example's sums, as `summed`.
         """
         groups, along = self.query.shape[:2]
 
@@ -245,8 +238,7 @@ def sweep(
             survives dropout, None without. The first sum of an area with a masked
             cell is LOWEST: there both results must be 0, as an exponential of it is.
         maps, per_query: what is summed over areas, and numbers that `area` also needs.
-        block: whose mask, place and seeds are read.
-        areas: whose sizes are visited, by its implementation.
+        block, areas: the mask, place and seeds to read; the sizes to visit, and how.
         unroll: on CPU, whether the sizes of one width are one stretch of code. Faster
             if a result is stored before it is spread, as an exponential that a sum
             reads as well is; slower if XLA computes it again at every cell.
@@ -282,13 +274,9 @@ def _keep(block: Block, areas: Areas, size, shape):
     if block.seeds is None:
         return None
     examples, rows, columns, queries = map(jnp.arange, shape)
-    ids = pooling.area_ids(
-        block.first[0] + examples,
-        rows,
-        columns,
-        block.first[1] + queries,
-        (block.shape[0], *areas.grid, block.shape[1]),
-    )
+    axes = block.first[0] + examples, rows, columns, block.first[1] + queries
+    batch, count = block.shape
+    ids = pooling.area_ids(*axes, (batch, *areas.grid, count))
     return pooling.keep_mask(block.seeds[areas.index(size)], ids, areas.dropout_rate)
 
 
@@ -308,9 +296,8 @@ def _sweep_in_loops(visit, summed, total, largest, unroll):
     rows, columns = summed[0].shape[1:3]
     up, left = largest[0] - 1, largest[1] - 1
     store = jax.lax.dynamic_update_slice
-    framed = jax.tree.map(
-        lambda x: jnp.pad(x, ((0, 0), (0, up), (0, left), (0, 0))), summed
-    )
+    margins = (0, 0), (0, up), (0, left), (0, 0)
+    framed = tuple(jnp.pad(x, margins) for x in summed)
 
     def width(w, state):
         total, wide, tall_parts, wide_parts = state
