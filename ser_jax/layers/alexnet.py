@@ -83,7 +83,6 @@ class AlexNet(strided.Trunk):
     def __call__(
         self, x: Float[Array, "B H W C"], mask: Bool[Array, "B W"]
     ) -> tuple[Float[Array, "B h w D"], Bool[Array, "B w"]]:
-        """Returns the last map and its valid columns."""
         x, lengths = strided.mask_and_pad(x, mask, self.shortest)
         x = x.astype(self.dtype)
         for number, conv in enumerate(self.convs):
@@ -93,6 +92,6 @@ class AlexNet(strided.Trunk):
             if POOLED[number]:
                 x, lengths = strided.overlap_pool(x), POOL.count(lengths)
             # Biases fill the padding; the next layer must find zeros there again.
-            columns = strided.columns_within(lengths, x.shape[2])
+            columns = jnp.arange(x.shape[2]) < lengths[:, None]
             x = jnp.where(columns[:, None, :, None], x, 0)
         return x, columns

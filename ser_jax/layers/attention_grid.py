@@ -1,9 +1,8 @@
 """Attention in cells of the input: which bands and frames a weight stands for.
 
-An `AttentionMap` says which rectangle of the input lies under every cell of a map that
-pooling and strides have shrunk, so that maps of different systems can be drawn, compared
-and masked alike. It is the cell's own tile (as long as the stride), not all that its
-value depends on, which is more.
+So maps of different systems, shrunk by pooling and strides, are drawn, compared and
+masked alike. What lies under a cell is its own tile (as long as the stride), not all
+that its value depends on, which is more.
 """
 
 import math
@@ -19,14 +18,11 @@ from jaxtyping import Array, Bool, Float
 class AttentionMap:
     """Attention mass per cell of a grid that lies over the input."""
 
-    # Not negative. The maps of one output add up to 1 together, 0 for an example
-    # without a valid frame or word.
+    # The maps of one output add up to 1 together, 0 for an example without valid input.
     mass: Float[Array, "B H W"] | Float[np.ndarray, "B H W"]
-    # Edges of the rows, low to high, 0 to F; row i covers the bands from bands[i] up to
-    # bands[i + 1]. One row is attention over time alone.
+    # Edges of the rows, low to high, 0 to F. One row is attention over time alone.
     bands: tuple[int, ...] = struct.field(pytree_node=False)
-    # Likewise from 0 on, in frames of the batch (or words). They need not reach its
-    # end: a stride drops what fills no cell.
+    # Likewise, in frames of the batch (or words); a stride may drop some at its end.
     columns: tuple[int, ...] = struct.field(pytree_node=False)
     over: str = struct.field(pytree_node=False, default="frames")  # or "words"
 

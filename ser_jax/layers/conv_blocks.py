@@ -11,15 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from ser_jax.layers import dense
 from ser_jax.layers.conv_gradients import conv_general_dilated
-from ser_jax.layers.dense import (
-    ACTIVATIONS,
-    NORMS,
-    activate,
-    batch_norm,
-    check_mode,
-    normalize,
-)
+from ser_jax.layers.modes import check_mode
 
 PADDINGS = ("same", "floor")
 
@@ -88,10 +82,7 @@ def columns(x: Float[Array, "B H W D"]) -> Float[Array, "B W C"]:
 
 @dataclasses.dataclass(frozen=True)
 class ConvSpec:
-    """What one convolution block does; pairs are (bands, frames).
-
-    Raises a ValueError for an unknown mode, or `floor` with dilation.
-    """
+    """What a block does, in (bands, frames); a ValueError for modes that do not fit."""
 
     kernel: tuple[int, int]
     pool: tuple[int, int] = (1, 1)  # window and stride
@@ -104,8 +95,8 @@ class ConvSpec:
     bn_momentum: float = 0.9  # share of the old running statistics kept at a step
 
     def __post_init__(self):
-        check_mode("norm", self.norm, NORMS)
-        check_mode("activation", self.activation, ACTIVATIONS)
+        check_mode("norm", self.norm, dense.NORMS)
+        check_mode("activation", self.activation, dense.ACTIVATIONS)
         check_mode("padding", self.padding, PADDINGS)
         if self.padding == "floor" and self.dilation != 1:
             raise ValueError(
@@ -138,7 +129,7 @@ class ConvBlock(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        self.norm = batch_norm(spec.norm, features_out, spec.bn_momentum, rngs)
+        self.norm = dense.batch_norm(spec.norm, features_out, spec.bn_momentum, rngs)
         self.spec = spec
 
     def __call__(
@@ -150,10 +141,11 @@ class ConvBlock(nnx.Module):
             # An even kernel reads a column and the next; the first stays, as in pools.
             mask = mask[:, 1:].at[:, 0].set(mask[:, 0])
         cells = mask[:, None, :]
-        x = normalize(self.norm, x, cells)
+        x = dense.normalize(self.norm, x, cells)
         # Before pooling padding is the lowest number, so that it is never a maximum.
         fill = 0 if self.spec.pool == (1, 1) else jnp.finfo(x.dtype).min
-        x = jnp.where(cells[..., None], activate(x, self.spec.activation), fill)
+        x = dense.activate(x, self.spec.activation)
+        x = jnp.where(cells[..., None], x, fill)
         return pool(x, mask, self.spec.pool)
 
 

@@ -37,8 +37,6 @@ def conv_general_dilated(
     padding,
     lhs_dilation=None,
     rhs_dilation=None,
-    dimension_numbers=None,
-    feature_group_count: int = 1,
     **options,
 ) -> Float[Array, "B I J D"]:
     """`jax.lax.conv_general_dilated` of maps, for `nnx.Conv(conv_general_dilated=...)`.
@@ -50,11 +48,10 @@ def conv_general_dilated(
         window_strides=window_strides,
         lhs_dilation=lhs_dilation,
         rhs_dilation=rhs_dilation,
-        dimension_numbers=dimension_numbers,
-        feature_group_count=feature_group_count,
         **options,
     )
-    steps = {*window_strides, *(lhs_dilation or ()), feature_group_count}
+    groups = options.get("feature_group_count", 1)
+    steps = {*window_strides, *(lhs_dilation or ()), groups}
     if jax.default_backend() != "cpu" or x.ndim != 4 or steps != {1}:
         return whole(x, kernel, padding=padding)
     dilation = tuple(rhs_dilation or (1, 1))
@@ -86,9 +83,8 @@ def _use_winograd(x, kernel, dilation) -> bool:
 
 
 def _forward(x, kernel, whole, padding, dilation):
-    if _use_winograd(x, kernel, dilation):
-        return _by_winograd(x, kernel, whole, padding, dilation), (x, kernel)
-    return _convolve(x, kernel, whole, padding, dilation), (x, kernel)
+    function = _by_winograd if _use_winograd(x, kernel, dilation) else _convolve
+    return function(x, kernel, whole, padding, dilation), (x, kernel)
 
 
 def _backward(whole, padding, dilation, residuals, gradient):

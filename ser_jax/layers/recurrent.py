@@ -187,10 +187,9 @@ def _states(gates, mask, kernel):
 
 
 def _both_ways(gates, mask, kernel, *, carry):
-    """Both directions' outputs [B, M, W, 2H] and last states [B, M, 2H] of windows.
+    """Outputs [B, M, W, 2H] and last states [B, M, 2H] of windows [B, M, W, 2, 4H].
 
-    Projected windows are [B, M, W, 2, 4H], their mask is [B, M, W]; `carry` runs through
-    the windows of an example as through one sequence.
+    `carry` runs through the windows of an example as through one sequence.
     """
     batch, count, size, _, features = gates.shape
     # Both directions are one loop: half as many steps, each twice as large.

@@ -96,15 +96,14 @@ class SqueezeNet(strided.Trunk):
     def __call__(
         self, x: Float[Array, "B H W C"], mask: Bool[Array, "B W"]
     ) -> tuple[Float[Array, "B h w D"], Bool[Array, "B w"]]:
-        """Returns the last map and its valid columns."""
         x, lengths = strided.mask_and_pad(x, mask, self.shortest)
         x = nnx.relu(self.conv1(x.astype(self.dtype)))
         lengths = STEM.count(lengths)
-        columns = strided.columns_within(lengths, x.shape[2])
+        columns = jnp.arange(x.shape[2]) < lengths[:, None]
         for (*_, pool), fire in zip(FIRES, self.fires, strict=True):
             if pool:
                 x, lengths = strided.overlap_pool(x), POOL.count(lengths)
-                columns = strided.columns_within(lengths, x.shape[2])
+                columns = jnp.arange(x.shape[2]) < lengths[:, None]
             x = fire(x, columns)
         return x, columns
 

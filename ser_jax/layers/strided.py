@@ -77,10 +77,9 @@ def conv(ins: int, outs: int, geometry: Geometry, *, dtype, rngs: nnx.Rngs) -> n
 class Trunk(nnx.Module):
     """A network of strided layers that takes maps of any length.
 
-    Rows of fewer than `shortest` frames count as padded with zeros up to it. Calls take
-    a map [B, H, W, C] with its mask [B, W] (first the valid frames, then padding) and
-    return the last map [B, h, w, D] with the mask of its valid columns; they raise a
-    ValueError if the map has fewer bands than `shortest`.
+    Calls take a map [B, H, W, C] with its mask [B, W] (first the valid frames, then
+    padding), lengthened as in `mask_and_pad`, and return the last map [B, h, w, D] with
+    the mask of its valid columns.
     """
 
     features: int  # D, channels of the last map
@@ -98,8 +97,8 @@ def mask_and_pad(
 ) -> tuple[Float[Array, "B H V D"], Int[Array, " B"]]:
     """The map with zeros where it is not valid, and every row's length.
 
-    A row shorter than `shortest`, or without any valid column, is taken to end in zeros
-    up to it.
+    Rows shorter than `shortest` are taken to end in zeros up to it; a map of fewer bands
+    raises a ValueError.
     """
     if x.shape[1] < shortest:
         raise ValueError(
@@ -109,11 +108,6 @@ def mask_and_pad(
     x = jnp.where(mask[:, None, :, None], x, 0)
     x = jnp.pad(x, ((0, 0), (0, 0), (0, max(0, shortest - x.shape[2])), (0, 0)))
     return x, jnp.maximum(mask.sum(axis=1), shortest)
-
-
-def columns_within(lengths: Int[Array, " B"], width: int) -> Bool[Array, "B W"]:
-    """True in each row's first `lengths` columns."""
-    return jnp.arange(width) < lengths[:, None]
 
 
 def overlap_pool(x: Float[Array, "B H W D"]) -> Float[Array, "B h w D"]:

@@ -67,8 +67,7 @@ class WindowAttention(nnx.Module):
     ):
         """Makes W [D, D] (no bias): one a window if `sharing` is `separate`, or one."""
         check_mode("attention", sharing, SHARING)
-        count = windows if sharing == "separate" else 1
-        self.kernel = _kernels(count, features, features, rngs)
+        self.kernel = _kernels(windows, sharing, (features, features), rngs)
         self.dtype = dtype
         self.sow_maps = False
 
@@ -110,9 +109,8 @@ class WindowHeads(nnx.Module):
         """Makes matrices and biases, arguments as in `WindowAttention`."""
         check_mode("heads", sharing, SHARING)
         self.windows = windows
-        count = windows if sharing == "separate" else 1
-        self.kernel = _kernels(count, features, num_classes, rngs)
-        self.bias = nnx.Param(jnp.zeros((count, num_classes)))
+        self.kernel = _kernels(windows, sharing, (features, num_classes), rngs)
+        self.bias = nnx.Param(jnp.zeros((len(self.kernel), num_classes)))
 
     def __call__(self, x: Float[Array, "B M D"]) -> Float[Array, "B M K"]:
         """Returns every window's logits."""
@@ -121,6 +119,7 @@ class WindowHeads(nnx.Module):
         return jnp.einsum("bmd,mdk->bmk", x, kernel) + self.bias[...]
 
 
-def _kernels(count: int, ins: int, outs: int, rngs: nnx.Rngs) -> nnx.Param:
+def _kernels(windows: int, sharing: str, shape: tuple[int, int], rngs) -> nnx.Param:
+    count = windows if sharing == "separate" else 1
     init = nnx.initializers.lecun_normal(batch_axis=(0,))  # each as one layer's
-    return nnx.Param(init(rngs.params(), (count, ins, outs), jnp.float32))
+    return nnx.Param(init(rngs.params(), (count, *shape), jnp.float32))
