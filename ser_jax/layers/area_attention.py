@@ -20,10 +20,6 @@ from ser_jax.layers import area_streaming as streaming
 from ser_jax.layers.area_pooling import Areas, flatten_areas
 from ser_jax.layers.modes import check_mode
 
-KEY_MODES = ("mean", "max", "sample", "features")
-VALUE_MODES = ("sum", "mean", "max")
-SCALES = ("sqrt_d", "none")
-
 
 def area_attention(
     query: Float[Array, "B N D"],
@@ -73,8 +69,8 @@ def area_attention(
         ValueError: for an unknown mode, a rate outside [0, 1), a bad `max_area`, or
             grids that do not fit each other.
     """
-    check_mode("value_mode", value_mode, VALUE_MODES)
-    check_mode("implementation", implementation, streaming.IMPLEMENTATIONS)
+    check_mode("value_mode", value_mode, ("sum", "mean", "max"))
+    check_mode("implementation", implementation, ("xla", "pallas"))
     if not 0 <= dropout_rate < 1:
         raise ValueError(f"dropout_rate: expected [0, 1), got {dropout_rate}")
     check_shapes(query, key, value)
@@ -178,8 +174,8 @@ class FormedAreas:
     sample_key: jax.Array | None = None
 
     def __post_init__(self):
-        check_mode("key_mode", self.key_mode, KEY_MODES)
-        check_mode("scale", self.scale, SCALES)
+        check_mode("key_mode", self.key_mode, ("mean", "max", "sample", "features"))
+        check_mode("scale", self.scale, ("sqrt_d", "none"))
         if self.key_mode == "features" and self.area_key_fn is None:
             raise ValueError("key_mode='features' needs area_key_fn, e.g. AreaFeatures")
         if self.key_mode == "sample" and self.sample_key is None:

@@ -14,9 +14,6 @@ from ser_jax.layers.area_attention import area_attention, area_mass, attention_m
 from ser_jax.layers.area_pooling import area_sizes
 from ser_jax.layers.modes import check_mode
 
-LAYOUTS = ("grid2d", "rows", "flat")
-PROJECTIONS = ("none", "dense")
-
 
 @dataclasses.dataclass(frozen=True)
 class AreaSpec:
@@ -36,8 +33,8 @@ class AreaSpec:
     implementation: str = "xla"
 
     def __post_init__(self):
-        check_mode("layout", self.layout, LAYOUTS)
-        check_mode("projection", self.projection, PROJECTIONS)
+        check_mode("layout", self.layout, ("grid2d", "rows", "flat"))
+        check_mode("projection", self.projection, ("none", "dense"))
 
 
 class AreaFeatures(nnx.Module):

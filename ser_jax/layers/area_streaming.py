@@ -20,7 +20,6 @@ from ser_jax.layers import area_kernel
 from ser_jax.layers import area_pooling as pooling
 from ser_jax.layers.area_pooling import Areas, Block
 
-IMPLEMENTATIONS = ("xla", "pallas")
 # One block of logits; several temporaries of this size should fit in the cache. An
 # accelerator hides memory by parallelism instead and wants few, large kernels.
 BLOCK_BYTES = {"cpu": 1 << 20}

@@ -15,8 +15,6 @@ from ser_jax.layers import dense
 from ser_jax.layers.conv_gradients import conv_general_dilated
 from ser_jax.layers.modes import check_mode
 
-PADDINGS = ("same", "floor")
-
 
 def pool_mask(mask: Bool[Array, "B W"], size: int) -> Bool[Array, "B w"]:
     """Columns that pool valid cells only, and the first if it starts with a valid one."""
@@ -97,7 +95,7 @@ class ConvSpec:
     def __post_init__(self):
         check_mode("norm", self.norm, dense.NORMS)
         check_mode("activation", self.activation, dense.ACTIVATIONS)
-        check_mode("padding", self.padding, PADDINGS)
+        check_mode("padding", self.padding, ("same", "floor"))
         if self.padding == "floor" and self.dilation != 1:
             raise ValueError(
                 f"dilation: expected 1 with padding='floor', got {self.dilation}"

@@ -8,7 +8,6 @@ from ser_jax.layers.modes import check_mode
 
 NORMS = ("batch", "plain", "none")
 ACTIVATIONS = ("relu", "leaky_relu", "none")
-ORDERS = ("norm_first", "act_first")
 
 
 def activate(x: Array, name: str) -> Array:
@@ -70,7 +69,7 @@ class DenseBlock(nnx.Module):
         """
         check_mode("norm", norm, NORMS)
         check_mode("activation", activation, ACTIVATIONS)
-        check_mode("order", order, ORDERS)
+        check_mode("order", order, ("norm_first", "act_first"))
         self.linear = nnx.Linear(features_in, features_out, dtype=dtype, rngs=rngs)
         self.norm = batch_norm(norm, features_out, bn_momentum, rngs)
         self.activation, self.order = activation, order

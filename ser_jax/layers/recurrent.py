@@ -49,8 +49,7 @@ class LSTM(nnx.Module):
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
     ) -> Float[Array, "B T *_ G"]:
         """x W + b of all steps (and directions), G = 4H."""
-        # One large matmul ahead of the loop; inside it there is only h U, which must
-        # wait.
+        # One large matmul ahead of the loop, inside which only h U has to wait.
         x = jnp.where(mask[..., None], x, 0).astype(self.dtype)
         kernel = self.kernel_in[...].astype(self.dtype)
         bias = self.bias[...].astype(self.dtype)
@@ -83,8 +82,26 @@ class BiLSTM(LSTM):
         no step is valid).
         """
         gates = self.project(x, mask)[:, None]
-        outputs, last = _both_ways(gates, mask[:, None], self.kernel[...], carry=False)
+        outputs, last = self.read_windows(gates, mask[:, None], carry=False)
         return outputs[:, 0], last[:, 0]
+
+    def read_windows(self, gates: Array, mask: Bool[Array, "B M W"], *, carry: bool):
+        """Outputs [B, M, W, 2H] and last states [B, M, 2H] of projected windows.
+
+        `carry` runs through the windows of an example as through one sequence.
+        """
+        batch, count, size, _, features = gates.shape
+        # Both directions are one loop: half as many steps, each twice as large.
+        turned = jnp.stack([gates[..., 0, :], gates[:, :, ::-1, 1]])
+        masks = jnp.stack([mask, mask[:, :, ::-1]])
+        rows = (2, batch, count * size) if carry else (2, batch * count, size)
+        turned, masks = turned.reshape(*rows, features), masks.reshape(rows)
+        states = jax.vmap(_states)(turned, masks, self.kernel[...])
+        states = states.reshape(2, batch, count, size, -1)
+        last = jnp.concatenate([*states[:, :, :, -1]], axis=-1)
+        outputs = jnp.concatenate([states[0], states[1, :, :, ::-1]], axis=-1)
+        some = mask.any(axis=-1, keepdims=True)
+        return jnp.where(mask[..., None], outputs, 0), jnp.where(some, last, 0)
 
 
 def cut_windows(
@@ -159,8 +176,7 @@ class SlidingBiLSTM(nnx.Module):
             gates.reshape(batch, steps, -1), mask, size=self.size, step=self.step
         )
         gates = gates.reshape(*mask.shape, 2, features)
-        kernel = self.lstm.kernel[...]
-        return *_both_ways(gates, mask, kernel, carry=self.carry), mask
+        return *self.lstm.read_windows(gates, mask, carry=self.carry), mask
 
 
 def _states(gates, mask, kernel):
@@ -184,23 +200,3 @@ def _states(gates, mask, kernel):
     steps = jnp.swapaxes(gates, 0, 1), mask.T
     _, states = jax.lax.scan(step, (zeros.astype(dtype), zeros), steps)
     return jnp.swapaxes(states, 0, 1)
-
-
-def _both_ways(gates, mask, kernel, *, carry):
-    """Outputs [B, M, W, 2H] and last states [B, M, 2H] of windows [B, M, W, 2, 4H].
-
-    `carry` runs through the windows of an example as through one sequence.
-    """
-    batch, count, size, _, features = gates.shape
-    # Both directions are one loop: half as many steps, each twice as large.
-    turned = jnp.stack([gates[..., 0, :], gates[:, :, ::-1, 1]])
-    masks = jnp.stack([mask, mask[:, :, ::-1]])
-    rows = (2, batch, count * size) if carry else (2, batch * count, size)
-    states = jax.vmap(_states)(
-        turned.reshape(*rows, features), masks.reshape(rows), kernel
-    )
-    states = states.reshape(2, batch, count, size, -1)
-    last = jnp.concatenate([*states[:, :, :, -1]], axis=-1)
-    outputs = jnp.concatenate([states[0], states[1, :, :, ::-1]], axis=-1)
-    some = mask.any(axis=-1, keepdims=True)
-    return jnp.where(mask[..., None], outputs, 0), jnp.where(some, last, 0)

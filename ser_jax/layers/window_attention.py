@@ -13,9 +13,6 @@ from jaxtyping import Array, Bool, Float
 from ser_jax.layers.modes import check_mode
 from ser_jax.layers.pooling import masked_softmax
 
-COMBINATIONS = ("sum", "cascade")
-SHARING = ("separate", "shared")
-
 
 def combination_weights(windows: int, rule: str) -> tuple[float, ...]:
     """Shares of the windows in the posterior; they add up to 1.
@@ -23,7 +20,7 @@ def combination_weights(windows: int, rule: str) -> tuple[float, ...]:
     `sum`: the same for each. `cascade`: ((p_1 + p_2) / 2 + p_3) / 2 ..., so 1/2 for the
     last window, 1/4 for the one before, ..., and the first two alike.
     """
-    check_mode("combination", rule, COMBINATIONS)
+    check_mode("combination", rule, ("sum", "cascade"))
     if rule == "sum":
         return (1 / windows,) * windows
     return tuple(0.5 ** min(windows - m, windows - 1) for m in range(windows))
@@ -66,7 +63,7 @@ class WindowAttention(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """Makes W [D, D] (no bias): one a window if `sharing` is `separate`, or one."""
-        check_mode("attention", sharing, SHARING)
+        check_mode("attention", sharing, ("separate", "shared"))
         self.kernel = _kernels(windows, sharing, (features, features), rngs)
         self.dtype = dtype
         self.sow_maps = False
@@ -107,7 +104,7 @@ class WindowHeads(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """Makes matrices and biases, arguments as in `WindowAttention`."""
-        check_mode("heads", sharing, SHARING)
+        check_mode("heads", sharing, ("separate", "shared"))
         self.windows = windows
         self.kernel = _kernels(windows, sharing, (features, num_classes), rngs)
         self.bias = nnx.Param(jnp.zeros((len(self.kernel), num_classes)))
