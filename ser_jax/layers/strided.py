@@ -117,9 +117,7 @@ def overlap_pool(x: Float[Array, "B H W D"]) -> Float[Array, "B h w D"]:
     # 2 cores, [16, 49, 74, 64]).
     for axis in (1, 2):
         last = (POOL.count(x.shape[axis]) - 1) * POOL.stride + 1
-        starts = range(POOL.size)
-        parts = [
-            jax.lax.slice_in_dim(x, i, i + last, POOL.stride, axis) for i in starts
-        ]
+        cut = functools.partial(jax.lax.slice_in_dim, stride=POOL.stride, axis=axis)
+        parts = [cut(x, i, i + last) for i in range(POOL.size)]
         x = functools.reduce(jnp.maximum, parts)
     return x

@@ -63,8 +63,7 @@ class WindowAttention(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """Makes W [D, D] (no bias): one a window if `sharing` is `separate`, or one."""
-        check_mode("attention", sharing, ("separate", "shared"))
-        self.kernel = _kernels(windows, sharing, (features, features), rngs)
+        self.kernel = _kernels("attention", sharing, windows, (features,) * 2, rngs)
         self.dtype = dtype
         self.sow_maps = False
 
@@ -104,9 +103,9 @@ class WindowHeads(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """Makes matrices and biases, arguments as in `WindowAttention`."""
-        check_mode("heads", sharing, ("separate", "shared"))
         self.windows = windows
-        self.kernel = _kernels(windows, sharing, (features, num_classes), rngs)
+        shape = features, num_classes
+        self.kernel = _kernels("heads", sharing, windows, shape, rngs)
         self.bias = nnx.Param(jnp.zeros((len(self.kernel), num_classes)))
 
     def __call__(self, x: Float[Array, "B M D"]) -> Float[Array, "B M K"]:
@@ -116,7 +115,8 @@ class WindowHeads(nnx.Module):
         return jnp.einsum("bmd,mdk->bmk", x, kernel) + self.bias[...]
 
 
-def _kernels(windows: int, sharing: str, shape: tuple[int, int], rngs) -> nnx.Param:
+def _kernels(name: str, sharing: str, windows: int, shape, rngs) -> nnx.Param:
+    check_mode(name, sharing, ("separate", "shared"))
     count = windows if sharing == "separate" else 1
     init = nnx.initializers.lecun_normal(batch_axis=(0,))  # each as one layer's
     return nnx.Param(init(rngs.params(), (count, *shape), jnp.float32))
