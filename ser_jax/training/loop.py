@@ -88,7 +88,7 @@ def evaluate(workdir_path: str) -> dict:
     checkpointer = Checkpointer(workdir.path, provenance={})
     snapshot = checkpointer.restore(trainer.initial_snapshot())
     checkpointer.close()
-    if snapshot.epoch < config.train.epochs and _any_active(snapshot):
+    if not _has_ended(config, snapshot):
         raise InputError(
             f"Expected a finished training; {workdir.path} stopped after epoch "
             f"{snapshot.epoch} of {config.train.epochs}. Repeat the training command: "
@@ -107,7 +107,7 @@ def _make_trainer(config, workdir: Workdir, *, may_measure: bool = True) -> Trai
 
 
 def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
-    """Trains until the last epoch or until every run has stopped early.
+    """Trains until all runs have ended.
 
     `snapshot` moves with the epochs; its states only where it is saved.
     """
@@ -118,7 +118,7 @@ def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
     events = EventLog(workdir.path / files.TENSORBOARD, snapshot.epoch)
     bar = _progress_bar(trainer, snapshot)
     with contextlib.closing(events), bar, _stop_signals() as stop:
-        while snapshot.epoch < config.train.epochs and _any_active(snapshot):
+        while not _has_ended(config, snapshot):
             started = time.monotonic()
             planned = trainer.epoch_order(snapshot)
             calls = _calls(trainer, planned, snapshot, workdir)
@@ -137,8 +137,8 @@ def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
             metrics_log.append(workdir.path / files.METRICS, rows)
             events.write(rows)
             _describe(bar, snapshot)
-            ended = snapshot.epoch == config.train.epochs or not _any_active(snapshot)
-            if ended or snapshot.epoch % config.train.checkpoint_epochs == 0:
+            due = snapshot.epoch % config.train.checkpoint_epochs == 0
+            if due or _has_ended(config, snapshot):
                 _save(trainer, checkpointer, snapshot)
 
 
@@ -193,8 +193,9 @@ def _save(trainer: Trainer, checkpointer, snapshot: Snapshot) -> None:
     checkpointer.save(snapshot, normalisation=normalisation)
 
 
-def _any_active(snapshot: Snapshot) -> bool:
-    return any(record.active for record in snapshot.records)
+def _has_ended(config, snapshot: Snapshot) -> bool:
+    stopped_early = not any(record.active for record in snapshot.records)
+    return stopped_early or snapshot.epoch >= config.train.epochs
 
 
 def checkpoint_meta(config, experiment) -> dict:

@@ -46,11 +46,10 @@ def close_epoch(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
 
 def _selection_scores(trainer: Trainer, weights) -> list[dict[str, float]]:
     """Scores of each run's selecting part; empty where nothing is held out."""
-    experiment = trainer.experiment
-    segments = [run.select for run in experiment.runs]
-    if not any(len(x.utterance) for x in segments):
+    segments = [run.select for run in trainer.experiment.runs]
+    labels = [trainer.experiment.labels[np.unique(x.utterance)] for x in segments]
+    if not any(map(len, labels)):
         return [{} for _ in segments]
-    labels = [experiment.labels[np.unique(x.utterance)] for x in segments]
     posteriors = trainer.posteriors(weights, segments)
     return [_score(*of_run) for of_run in zip(posteriors, labels, strict=True)]
 
