@@ -8,7 +8,6 @@ gives the same numbers.
 """
 
 import dataclasses
-import functools
 import logging
 import os
 from collections.abc import Iterator
@@ -21,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ser_jax.data.batches import Index, Tables
+from ser_jax.data.batches import Index
 from ser_jax.data.schedule import Schedule
 from ser_jax.data.segment_tables import BlockTable
+from ser_jax.training.experiment import Experiment
 from ser_jax.training.runs import Placement
 
 FRAMES_ON = ("auto", "device", "host")
@@ -99,25 +99,15 @@ class Feeder:
     mesh.
     """
 
-    def __init__(
-        self,
-        segment_tables: dict[str, BlockTable],
-        tables: Tables,
-        placement: Placement,
-        data,
-    ):
-        """Puts the tables on the devices.
-
-        `segment_tables` are what segments are cut from, by their field of `Tables`:
-        `frames` and, if training reads them instead, `samples`. `data` is `config.data`.
-        """
-        self._segment_tables = segment_tables
+    def __init__(self, experiment: Experiment, placement: Placement, data):
+        """Puts the experiment's tables on the devices; `data` is `config.data`."""
+        self._segment_tables = segment_tables = experiment.segment_tables
         self.placement = placement
         total = sum(table.num_bytes for table in segment_tables.values())
         devices = placement.mesh.devices.ravel().tolist()
         self.storage = choose_storage(total, data, devices)
         _log.info("%s", self.storage)
-        self.tables = placement.replicate(tables)
+        self.tables = placement.replicate(experiment.tables)
         if self.storage.on == "device":
             held = {name: _upload(x, placement) for name, x in segment_tables.items()}
             self.tables = self.tables._replace(**held)
@@ -136,24 +126,17 @@ class Feeder:
         self, schedule: Schedule, start: int, steps: int, *, training: bool = True
     ) -> Iterator[Call]:
         """Prepares calls of so many `steps`, one ahead of the call that is worked on."""
-
-        prepare = functools.partial(self.call, training=training)
         with ThreadPoolExecutor(1, "feeding") as thread:
             ahead = None
             for piece in schedule.calls(start, steps):
-                ready, ahead = ahead, thread.submit(prepare, *piece)
+                ready, ahead = ahead, thread.submit(self.call, *piece, training)
                 if ready:
                     yield ready.result()
             if ahead:
                 yield ahead.result()
 
     def call(
-        self,
-        first_step: int,
-        window_frames: int,
-        index: Index,
-        *,
-        training: bool = True,
+        self, first_step: int, window_frames: int, index: Index, training: bool = True
     ) -> Call:
         """Puts the segments [R, S, B] of some steps of all runs on the devices.
 

@@ -37,9 +37,7 @@ class Trainer:
         self.experiment = experiment
         train = config.train
         self.placement = self.place(train.runs_per_device, train.runs_per_call)
-        self.feeder = Feeder(
-            experiment.segment_tables, experiment.tables, self.placement, config.data
-        )
+        self.feeder = Feeder(experiment, self.placement, config.data)
         self.steps_per_call = self._choose_steps_per_call()
         self._graphdef, self._initial = experiment_lib.new_states(config, experiment)
         self._programs = {}  # by placement: autotune returns to one it has compiled
