@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ser_jax.layers import conv_gradients, winograd
+from ser_jax.layers import conv_gradients
 
 # map, kernel, padding, dilation
 CASES = {
@@ -63,7 +63,7 @@ def by_lax(case):
 
 
 # Bytes of a block: one row of the map, some rows, several examples. Kernels of three
-# rows go by `winograd`, whose blocks are the same.
+# rows go by Winograd's filter, whose blocks are the same.
 @pytest.mark.parametrize(
     ("case", "block"),
     [
@@ -76,7 +76,7 @@ def test_output_and_gradients_are_those_of_lax(case, block, monkeypatch):
     monkeypatch.setattr(conv_gradients, "BLOCK_BYTES", block)
     ours = both(case, conv_gradients.conv_general_dilated)
     for mine, theirs in zip(ours, by_lax(case), strict=True):
-        # float32 sums of up to 1600 products, in another order or by `winograd`
+        # float32 sums of up to 1600 products, in another order or Winograd's
         assert jnp.abs(mine - theirs).max() < 1e-5 * jnp.abs(theirs).max()
 
 
@@ -117,7 +117,7 @@ def test_winograd_is_the_sum_of_all_products(rows, padding):
         return sum(x[:, :, j : j + 6] @ kernel[0, j] for j in range(2))
 
     with jax.enable_x64(True):
-        out = winograd.convolve(
+        out = conv_gradients.convolve_by_winograd(
             jnp.asarray(x), jnp.asarray(kernel), padding, by_columns
         )
         np.testing.assert_allclose(out, expected, rtol=0, atol=1e-12)
