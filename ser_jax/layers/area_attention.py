@@ -41,8 +41,8 @@ def area_attention(
     """Attends from every query over all areas of a grid.
 
     An area takes part if all its cells are valid and it fits in the grid; an example
-    without a valid cell gives zeros. Beside the paper `top_k_areas`, `sample` and dropout
-    on area weights are those of the authors' tensor2tensor code.
+    without a valid cell gives zeros. `top_k_areas`, `sample` and dropout on area weights
+    are not in the paper but in the authors' tensor2tensor code.
 
     Args:
         query, key, value: the queries, the grid they match and the grid they read.
@@ -134,8 +134,8 @@ def area_mass(
     """`attention_map` for each area size alone, averaged over the valid queries.
 
     Sizes S are in the order of `area_pooling.area_sizes`. A size's map divided by its
-    number of cells adds up to the weight of the size; these add up to 1, or to 0 without
-    a valid query. `block_queries` are processed at once: memory grows with it, not N.
+    number of cells adds up to the weight of the size; these add up to 1, or to 0 where
+    no query is valid. `block_queries` are processed at once: memory grows with it, not N.
     """
     check_shapes(query, key, key)
     areas = FormedAreas(key, **options)

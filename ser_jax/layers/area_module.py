@@ -112,8 +112,8 @@ class AreaAttention(nnx.Module):
     ) -> Float[Array, "B H W D"]:
         """Attends; masked cells are not read, and their output is 0.
 
-        `rngs` needs the stream `dropout` for dropout and sampled keys in training (else a
-        ValueError). `deterministic=True`: neither; None: as `train()`, `eval()` set it.
+        `rngs` needs the stream `dropout` for dropout and sampled keys in training, else
+        ValueError. `deterministic=True`: neither; None: as `train()`, `eval()` set it.
         """
         parts = [x if f is None else f(x) for f in (self.query, self.key, self.value)]
         query, key, value = (self._split(p, self.num_heads) for p in parts)

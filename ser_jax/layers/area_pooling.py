@@ -131,7 +131,7 @@ def spread_to_cells(
 def spread_windows(parts: Array, axis: int, length: int) -> Array:
     """Every cell gets the sum of the windows along an axis that cover it.
 
-    `parts` [K, ...] holds windows of 1 to K cells; that from cell i on lies at i + K - 1.
+    `parts` [K, ...] holds windows of 1 to K cells; that from cell i on is at i + K - 1.
     """
     longest = len(parts)
     total = 0

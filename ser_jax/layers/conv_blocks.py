@@ -17,7 +17,7 @@ from ser_jax.layers.modes import check_mode
 
 
 def pool_mask(mask: Bool[Array, "B W"], size: int) -> Bool[Array, "B w"]:
-    """Columns that pool valid cells only, and the first if it starts with a valid one."""
+    """Columns that pool valid cells only, and the first if it starts with one."""
     if size == 1:
         return mask
     columns = mask.shape[1] // size

@@ -97,8 +97,8 @@ def mask_and_pad(
 ) -> tuple[Float[Array, "B H V D"], Int[Array, " B"]]:
     """The map with zeros where it is not valid, and every row's length.
 
-    Rows shorter than `shortest` are taken to end in zeros up to it; a map of fewer bands
-    raises a ValueError.
+    Rows shorter than `shortest` are taken to end in zeros up to it; fewer bands raise a
+    ValueError.
     """
     if x.shape[1] < shortest:
         raise ValueError(
