@@ -47,8 +47,7 @@ def _paper(config: ConfigDict) -> None:
 def _code(config: ConfigDict) -> None:
     """What the authors released, where it differs from their paper.
 
-    Its single fold tests speaker 5M. It takes the maximum of the logits over an
-    utterance's windows, here it is that of the posteriors.
+    Its single fold tests speaker 5M; it votes by the maximum of logits, not posteriors.
     """
     presets.log_mel_3d_code(config)
     config.model.pool = (4, 2)

@@ -19,12 +19,9 @@ from configs import base, presets
 
 
 def get_config(preset: str = "") -> ConfigDict:
-    """The model as drawn under the source's protocol, or one of `PRESETS`.
-
-    The source names no optimizer settings; without a preset they are those of the ACRNN
-    paper, whose 3-D log-mels and windows it takes over.
-    """
     config = base.get_config()
+    # The source names no optimizer settings: they are those of the ACRNN paper, whose
+    # 3-D log-mels and windows it takes over.
     presets.log_mel_3d(config, paper="donghyun1234, ADSRNN", ua=0.6275)
     return presets.finish(config, "adsrnn", _model, PRESETS, preset)
 
@@ -32,10 +29,9 @@ def get_config(preset: str = "") -> ConfigDict:
 def code_recipe(config: ConfigDict) -> None:
     """Features, windows and optimizer of the public code, for all its systems.
 
-    Its iterations are turned into passes over 4 x 300 windows in batches of 30, drawn
-    anew every epoch (there the first 300 in file order). It scales recordings by their
-    largest sample, but not those of its statistics; here none is scaled. Its weight
-    decay is added to the gradient, ours is decoupled.
+    Differs from it: an epoch is 4 x 300 windows drawn anew (there the first 300 in file
+    order); recordings are not scaled (there by their largest sample, but not those of
+    its statistics); weight decay is decoupled (there added to the gradient).
     """
     presets.log_mel_3d_code(config)
     config.train.batch_size = 30

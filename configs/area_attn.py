@@ -51,10 +51,7 @@ def _demo(config: ConfigDict) -> None:
 
 
 def _emodb(config: ConfigDict) -> None:
-    """EMO-DB (or any small corpus with a manifest): one speaker left out, on a CPU.
-
-    Values were chosen by validation UA alone (docs/emodb.md).
-    """
+    """One speaker left out; values chosen by validation UA alone (docs/emodb.md)."""
     presets.emodb(config)
     config.data.recipe = "logmel64"
     config.data.vtlp_copies = 7

@@ -16,9 +16,8 @@ def finish(
 ) -> ConfigDict:
     """Adds a system's own keys, makes a preset's changes ('' = none), and locks."""
     if preset and preset not in presets:
-        raise ValueError(
-            f"Expected a preset of {', '.join(presets)} or none; got {preset!r}."
-        )
+        known = ", ".join(presets)
+        raise ValueError(f"Expected a preset of {known} or none; got {preset!r}.")
     config.model.name = name
     with config.model.unlocked():
         add_model_keys(config.model)
@@ -82,10 +81,7 @@ def _on_cpu(config: ConfigDict) -> None:
 
 
 def xu_paper(config: ConfigDict) -> None:
-    """Protocol of Xu et al. 2020 and 2021: speakers are in training and test alike.
-
-    Not comparable with speaker-independent results.
-    """
+    """Protocol of Xu et al. 2020, 2021: not speaker-independent, so not comparable."""
     config.protocol.happy = "exc"
     config.protocol.split = "random_80_20"
     config.protocol.seeds = (111111, 123456, 0, 999999, 987654)

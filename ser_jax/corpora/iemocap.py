@@ -120,10 +120,9 @@ def read(
                 )
             turns[utterance.id] = utterance, file
     if left_out:
-        logging.getLogger(__name__).warning(
-            "IEMOCAP: %d labelled lines left out, first %s (%s)",
-            *(len(left_out), left_out[0].id, left_out[0].reason),
-        )
+        text = "IEMOCAP: %d labelled lines left out, first %s (%s)"
+        logger = logging.getLogger(__name__)
+        logger.warning(text, len(left_out), left_out[0].id, left_out[0].reason)
     if not turns:
         raise InputError(
             f"{folder} holds no usable turn: expected label files in "
@@ -274,9 +273,9 @@ def check_counts(utterances: Iterable[Utterance], *, strict: bool) -> None:
     ]
     if not differences:
         return
-    shown = differences[:10]
-    if len(differences) > len(shown):
-        shown.append(f"  ... and {len(differences) - len(shown)} more")
+    shown, more = differences[:10], len(differences) - 10
+    if more > 0:
+        shown.append(f"  ... and {more} more")
     message = (
         "this IEMOCAP tree does not hold the published number of usable turns "
         "(labelled line with a wav):\n" + "\n".join(shown) + "\n"

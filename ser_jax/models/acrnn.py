@@ -6,17 +6,19 @@ for Speech Emotion Recognition, IEEE Signal Processing Letters 25(10), 2018.
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns
 from ser_jax.layers.dense import DenseBlock, check_mode, scale_width
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
-from ser_jax.models.model import Batch, Embedding, TimeAttention, frame_map
+from ser_jax.models.model import Batch, Embedding, Steps, TimeAttention, frame_map
 
 KERNEL = (3, 5)  # bands x frames; the paper writes 5x3, time first
-ATTENTIONS = ("linear", "sigmoid")
+ATTENTIONS = {  # of `AttentionPool`
+    "linear": {"hidden": 0, "activation": "none"},
+    "sigmoid": {"hidden": 1, "activation": "sigmoid"},
+}
 
 
 class ConvSteps(nnx.Module):
@@ -28,13 +30,10 @@ class ConvSteps(nnx.Module):
 
     def __init__(self, config, shape: tuple[int, int, int], *, rngs: nnx.Rngs):
         frames, bands, channels = shape
-        rows, _ = attention_grid.pooled_shape(
-            (bands, frames), [config.pool], key="pool"
-        )
+        rows, _ = attention_grid.pooled_shape((bands, frames), [config.pool], "pool")
         if config.convs < 1:
             raise ValueError(f"convs: expected 1 or more, got {config.convs}")
-        self.dtype = jnp.dtype(config.dtype)
-        common = {"dtype": self.dtype, "rngs": rngs}
+        common = {"dtype": jnp.dtype(config.dtype), "rngs": rngs}
         first, rest, self.size = (scale_width(c, config.width) for c in (128, 256, 768))
         widths = [channels, first, *[rest] * (config.convs - 1)]
         self.convs = nnx.List([])
@@ -56,11 +55,9 @@ class ConvSteps(nnx.Module):
             **common,
         )
 
-    def __call__(
-        self, batch: Batch
-    ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"]]:
+    def __call__(self, batch: Batch) -> Steps:
         """The steps (T over the pooling), and which of them are valid."""
-        x, mask = frame_map(batch, self.dtype)
+        x, mask = frame_map(batch)
         for conv in self.convs:
             x, mask = conv(x, mask)
         return self.linear(columns(x), mask), mask
@@ -82,18 +79,13 @@ class Acrnn(TimeAttention, nnx.Module):
     """
 
     def __init__(self, config, *, input_shapes, num_classes, rngs: nnx.Rngs):
-        check_mode("attention", config.attention, ATTENTIONS)
+        check_mode("attention", config.attention, tuple(ATTENTIONS))
         common = {"dtype": jnp.dtype(config.dtype), "rngs": rngs}
         cells, hidden = (scale_width(c, config.width) for c in (128, 64))
         self.steps = ConvSteps(config, input_shapes["frames"], rngs=rngs)
         self.lstm = BiLSTM(self.steps.size, cells, **common)
-        linear = config.attention == "linear"
-        self.attention = AttentionPool(
-            2 * cells,
-            hidden=0 if linear else 1,
-            activation="none" if linear else "sigmoid",
-            **common,
-        )
+        scores = ATTENTIONS[config.attention]
+        self.attention = AttentionPool(2 * cells, **scores, **common)
         self.hidden = DenseBlock(
             2 * cells,
             hidden,

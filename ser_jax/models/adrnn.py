@@ -36,17 +36,14 @@ class Adrnn(TimeAttention, nnx.Module):
 
     def __init__(self, config, *, input_shapes, num_classes, rngs: nnx.Rngs):
         frames, bands, channels = input_shapes["frames"]
-        rows, _ = attention_grid.pooled_shape(
-            (bands, frames), [config.pool], key="pool"
-        )
-        self.dtype = jnp.dtype(config.dtype)
-        common = {"dtype": self.dtype, "rngs": rngs}
+        rows, _ = attention_grid.pooled_shape((bands, frames), [config.pool], "pool")
+        common = {"dtype": jnp.dtype(config.dtype), "rngs": rngs}
         first, *block, step, hidden = (
             scale_width(c, config.width) for c in (128, 128, 128, 256, 768, 64)
         )
         lstm = scale_width(config.lstm_features, config.width)
         spec = ConvSpec(
-            (3, 3), pool=tuple(config.pool), norm="none", activation="leaky_relu"
+            (3, 3), tuple(config.pool), norm="none", activation="leaky_relu"
         )
         self.conv = ConvBlock(channels, first, spec, **common)
         norm = {"bn_momentum": config.bn_momentum, **common}
@@ -70,7 +67,7 @@ class Adrnn(TimeAttention, nnx.Module):
 
     def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:
         """The 64 features that center loss and the output layer read."""
-        x, mask = self.block(*self.conv(*frame_map(batch, self.dtype)))
+        x, mask = self.block(*self.conv(*frame_map(batch)))
         x, _ = self.lstm(self.step(columns(x), mask), mask)
         # Dropout comes before the layer of 64: center loss needs whole features.
         x = self.dropout(self.attention(x, mask), rngs=rngs)

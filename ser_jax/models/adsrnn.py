@@ -6,7 +6,6 @@ LSTM with 3D log mel-spectrogram (public code and figures of a thesis).
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
 from ser_jax.layers.conv_blocks import (
@@ -30,6 +29,7 @@ from ser_jax.models.model import (
     DenseOutput,
     Embedding,
     Logits,
+    Steps,
     frame_map,
 )
 
@@ -60,10 +60,9 @@ class Adsrnn(DenseOutput, nnx.Module):
         check_mode("train_logits", config.train_logits, TRAIN_LOGITS)
         self.frames, _, channels = input_shapes["frames"]
         windows, rows = _windows(config, input_shapes["frames"])
-        self.dtype = jnp.dtype(config.dtype)
         first, cells = (scale_width(c, config.width) for c in (128, 256))
         block = tuple(scale_width(c, config.width) for c in config.block_features)
-        common = {"dtype": self.dtype, "rngs": rngs}
+        common = {"dtype": jnp.dtype(config.dtype), "rngs": rngs}
         spec = ConvSpec((3, 3), norm="none", activation="leaky_relu")
         self.conv1 = ConvBlock(channels, first, spec, **common)
         self.conv2 = ConvBlock(first, first, spec, **common)
@@ -90,11 +89,9 @@ class Adsrnn(DenseOutput, nnx.Module):
         self.train_logits = config.train_logits
         self.deterministic = False  # train() and eval() set it, as in nnx.Dropout
 
-    def windows(
-        self, batch: Batch, *, rngs: nnx.Rngs | None = None
-    ) -> tuple[Float[Array, "B M D"], Bool[Array, "B M"]]:
+    def windows(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Steps:
         """O_1 ... O_M, and which windows hold a valid step."""
-        x, mask = frame_map(batch, self.dtype)
+        x, mask = frame_map(batch)
         if mask.shape[1] != self.frames:
             raise ValueError(
                 f"frames: expected {self.frames}, the number the windows were built "

@@ -42,8 +42,7 @@ class Afcn(DenseOutput, nnx.Module):
         check_mode("trunk", config.trunk, TRUNKS)
         check_mode("transfer", config.transfer, TRANSFERS)
         _, bands, channels = input_shapes["frames"]
-        dtype = jnp.dtype(config.dtype)
-        common = {"dtype": dtype, "rngs": rngs}
+        common = {"dtype": jnp.dtype(config.dtype), "rngs": rngs}
         self.trunk = _trunk(config, channels, **common)
         if bands < self.trunk.shortest:
             raise ValueError(
@@ -74,9 +73,8 @@ class Afcn(DenseOutput, nnx.Module):
         frames = jnp.swapaxes(batch["frames"], 1, 2)
         x, mask = self.trunk(frames, batch["frame_mask"])
         cells = jnp.broadcast_to(mask[:, None, :], x.shape[:3])
-        x = self.attention(
-            x.reshape(x.shape[0], -1, x.shape[-1]), cells.reshape(x.shape[0], -1)
-        )
+        cells = cells.reshape(x.shape[0], -1)
+        x = self.attention(x.reshape(*cells.shape, -1), cells)
         x = x if self.hidden is None else self.hidden(x)
         return self.dropout(x.astype(jnp.float32), rngs=rngs)
 

@@ -66,7 +66,7 @@ class ParallelConvs(DenseOutput):
         self, batch: Batch
     ) -> tuple[Float[Array, "B H W D"], Bool[Array, "B W"]]:
         """The map that the attention reads, and its valid columns."""
-        x, mask = frame_map(batch, self.dtype)
+        x, mask = frame_map(batch)
         (tall, columns), (long, _) = self.conv1a(x, mask), self.conv1b(x, mask)
         x = jnp.concatenate([tall, long], axis=self.merge_axis)
         x, mask = pool(x, columns, self.pools[0])

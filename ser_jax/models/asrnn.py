@@ -13,13 +13,8 @@ from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns, pool_mask
-from ser_jax.layers.dense import (
-    DenseBlock,
-    batch_norm,
-    check_mode,
-    normalize,
-    scale_width,
-)
+from ser_jax.layers.dense import DenseBlock, batch_norm, normalize, scale_width
+from ser_jax.layers.modes import check_mode
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import LSTM, SlidingBiLSTM
 from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, frame_map
@@ -51,23 +46,18 @@ class Asrnn(DenseOutput, nnx.Module):
                 f"{config.window_step}"
             )
         frames, bands, channels = input_shapes["frames"]
-        rows, _ = attention_grid.pooled_shape(
-            (bands, frames), [config.pool], key="pool"
-        )
-        self.dtype = jnp.dtype(config.dtype)
+        rows, _ = attention_grid.pooled_shape((bands, frames), [config.pool], "pool")
         # Steps at a window's start that the window before holds as well.
         self.fresh = config.window_size - config.window_step
         self.summary = config.window_summary
         first, conv, step, lstm, windows, hidden = (
             scale_width(c, config.width) for c in (64, 128, 768, 128, 256, 64)
         )
-        common = {"dtype": self.dtype, "rngs": rngs}
+        common = {"dtype": jnp.dtype(config.dtype), "rngs": rngs}
         norm = {"bn_momentum": config.bn_momentum}
         dense = {"norm": "batch", "order": "act_first", **norm, **common}
         # The first norm follows the pooling, where a ConvBlock has it before.
-        pooled = ConvSpec(
-            (3, 3), pool=tuple(config.pool), norm="none", activation="none"
-        )
+        pooled = ConvSpec((3, 3), tuple(config.pool), norm="none", activation="none")
         self.conv1 = ConvBlock(channels, first, pooled, **common)
         self.norm1 = batch_norm("plain", first, config.bn_momentum, rngs)
         spec = ConvSpec((3, 3), norm="plain", **norm)
@@ -90,7 +80,7 @@ class Asrnn(DenseOutput, nnx.Module):
 
     def steps(self, batch: Batch) -> tuple[Float[Array, "B W D"], Bool[Array, "B W"]]:
         """One vector per pooled time step, and which of them are valid."""
-        x, mask = self.conv1(*frame_map(batch, self.dtype))
+        x, mask = self.conv1(*frame_map(batch))
         cells = mask[:, None, :]
         x = nnx.relu(normalize(self.norm1, x, cells))
         x = jnp.where(cells[..., None], x, 0)

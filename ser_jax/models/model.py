@@ -14,6 +14,7 @@ Batch = Mapping[str, Array]
 Shapes = Mapping[str, tuple[int, ...]]
 Embedding = Float[Array, "B D"]
 Logits = Float[Array, "B K"]
+Steps = tuple[Float[Array, "B S D"], Bool[Array, "B S"]]  # vectors, which are valid
 
 FRAMES = ("frames", "frame_mask")
 
@@ -68,8 +69,8 @@ class Model(Protocol):
         """Attention in cells of the input, by name; {} if the model has none.
 
         Args:
-            state: the intermediates that `nnx.capture(nnx.Intermediate)` collected in
-                a call with `sow_maps` set (`model.set_attributes(sow_maps=True)`).
+            state: what `nnx.capture(nnx.Intermediate)` collected in a call with
+                `sow_maps` set (`model.set_attributes(sow_maps=True)`).
             batch: the inputs of that call.
         """
 
@@ -102,10 +103,8 @@ class TimeAttention(DenseOutput):
         return attention_grid.over_time(weights, batch["frames"], self.stride)
 
 
-def frame_map(
-    batch: Batch, dtype
-) -> tuple[Float[Array, "B F T C"], Bool[Array, "B T"]]:
+def frame_map(batch: Batch) -> tuple[Float[Array, "B F T C"], Bool[Array, "B T"]]:
     """The frames as a map of bands x frames, 0 in the padding, and their mask."""
     mask = batch["frame_mask"]
     x = jnp.where(mask[:, :, None, None], batch["frames"], 0)
-    return jnp.swapaxes(x, 1, 2).astype(dtype), mask
+    return jnp.swapaxes(x, 1, 2), mask

@@ -11,14 +11,7 @@ from jaxtyping import Array, Bool, Float
 from ser_jax.layers import attention_grid
 from ser_jax.layers.dense import check_mode, scale_width
 from ser_jax.layers.pooling import cross_attention, cross_weights, statistics
-from ser_jax.models.model import (
-    FRAMES,
-    AttentionMaps,
-    Batch,
-    DenseOutput,
-    Embedding,
-    Shapes,
-)
+from ser_jax.models.model import FRAMES, AttentionMaps, Batch, DenseOutput, Embedding
 
 MODALITIES = ("audio", "text", "both")
 ATTENTIONS = ("none", "all_pairs", "matched")
@@ -176,7 +169,7 @@ def _statistics(x: Array, mask: Array) -> Float[Array, "B 3 D"]:
     return jnp.stack([by_name[name] for name in STATISTICS], axis=1)
 
 
-def _check(config, input_shapes: Shapes) -> None:
+def _check(config, input_shapes) -> None:
     check_mode("modality", config.modality, MODALITIES)
     check_mode("attention", config.attention, ATTENTIONS)
     if config.modality != "audio" and "words" not in input_shapes:

@@ -57,7 +57,7 @@ def load(trunk: Trunk, weights: str) -> None:
 
     Raises:
         ValueError: if the package or file is missing or unreadable, or names or shapes
-            do not fit: all that do not are listed.
+            do not fit; it lists them all.
     """
     arrays = _read_ndf(trunk) if weights == "ndf" else _read_file(trunk, Path(weights))
     for name, conv in trunk.named_convs().items():
@@ -117,13 +117,11 @@ def read_array_pickle(path: Path) -> dict[str, list[np.ndarray]]:
     A pickle can call any function; one that names more than NumPy's arrays is a
     ValueError, as is a damaged one.
     """
-    try:
-        with path.open("rb") as file:
+    with path.open("rb") as file:
+        try:
             return _ArrayUnpickler(file).load()
-    except OSError:
-        raise
-    except Exception as error:  # a damaged pickle can raise anything
-        raise ValueError(_unreadable(path, error)) from error
+        except Exception as error:  # a damaged pickle can raise anything
+            raise ValueError(_unreadable(path, error)) from error
 
 
 class _ArrayUnpickler(pickle.Unpickler):
