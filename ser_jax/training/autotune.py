@@ -48,8 +48,8 @@ def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> Non
     if setting == "auto":
         is_open = jax.devices()[0].platform not in LOOP_PLATFORMS
     else:
-        batches = setting == "vmap" and not train.runs_per_call
-        is_open = batches and math.isfinite(free_bytes())
+        is_open = setting == "vmap" and not train.runs_per_call
+        is_open = is_open and math.isfinite(free_bytes())
     if trainer.place(mode="loop").rounds == 1 or not is_open:
         return
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
@@ -57,8 +57,7 @@ def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> Non
     if workdir.has_checkpoint() and path.exists():
         record = files.read_json(path)
         if (record["asked"], record["device"]) == (setting, device):
-            known = {"mode": record["mode"], "per_call": record["runs_per_call"]}
-            trainer.use(trainer.place(**known))
+            trainer.use(trainer.place(record["mode"], record["runs_per_call"]))
             return
     if may_measure:
         seconds = time_placements(trainer, batch_only=setting == "vmap")

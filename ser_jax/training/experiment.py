@@ -1,6 +1,7 @@
 """Everything a training needs, made from a config: data, folds, segments, model."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -221,8 +222,6 @@ def _statistics(corpus, runs, sizes, config) -> list[tuple[np.ndarray, np.ndarra
         shape = corpus.flat.shape[1:]
         return [(np.zeros(shape, np.float32), np.ones(shape, np.float32))] * len(runs)
     if config.data.pad == "before_norm":
-        return [
-            normalize.padded_statistics(corpus.frames, run.train, sizes[-1])
-            for run in runs
-        ]
+        padded = functools.partial(normalize.padded_statistics, corpus.frames)
+        return [padded(run.train, sizes[-1]) for run in runs]
     return normalize.fold_statistics(corpus.frames, [run.fold.train for run in runs])

@@ -1,6 +1,5 @@
 """The compiled functions of a training and the device arrays: what `loop` drives."""
 
-import functools
 
 import jax
 import numpy as np
@@ -93,18 +92,16 @@ class Trainer:
 
     def epoch_order(self, snapshot: Snapshot) -> schedule.Schedule:
         """The batches of the coming epoch; runs that stopped early get none."""
-        data, epoch = self.experiment, snapshot.epoch
-        order = functools.partial(
-            batches.training_order,
-            table=data.frame_table,
-            labels=data.labels,
-            config=self.config,
-            epoch=epoch,
-            sizes=data.sizes,
-        )
-        runs_and_records = zip(data.runs, snapshot.records, strict=True)
-        orders = [order(run) if rec.active else None for run, rec in runs_and_records]
-        return schedule.plan(orders, data.sizes, epoch=epoch)
+        data, orders = self.experiment, []
+        common = {"epoch": snapshot.epoch, "sizes": data.sizes}
+        for run, record in zip(data.runs, snapshot.records, strict=True):
+            order = None
+            if record.active:
+                order = batches.training_order(
+                    run, data.frame_table, data.labels, self.config, **common
+                )
+            orders.append(order)
+        return schedule.plan(orders, data.sizes, epoch=snapshot.epoch)
 
     def calls(self, planned: schedule.Schedule, start: int = 0):
         """Prepares the calls of an epoch from a step on, one ahead of the device."""
