@@ -1,6 +1,5 @@
 """The compiled functions of a training and the device arrays: what `loop` drives."""
 
-
 import jax
 import numpy as np
 
