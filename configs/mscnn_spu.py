@@ -39,8 +39,7 @@ def get_config(preset: str = "") -> ConfigDict:
 
 def _model(model: ConfigDict) -> None:
     model.modality = "both"  # both | audio | text
-    # all_pairs: each audio kernel reads each text kernel | matched: the i-th the i-th
-    # | none (MSCNN-SPU)
+    # all_pairs: of audio and text kernels | matched: the i-th | none (MSCNN-SPU)
     model.attention = "all_pairs"
     model.audio_kernels = (5, 7, 9, 11)  # frames
     model.text_kernels = (2, 3, 4, 5)  # words

@@ -114,10 +114,9 @@ class Adsrnn(DenseOutput, nnx.Module):
         return jnp.concatenate([flat, mask.astype(jnp.float32)], axis=1)
 
     def classify(self, embedding: Embedding) -> Logits:
-        """Logarithms of the combined posteriors: softmax gives the posteriors.
+        """Logarithms of the combined posteriors.
 
-        In training with `train_logits="probability"` the posteriors themselves, of
-        which the loss takes a second softmax.
+        In training with `train_logits="probability"` the posteriors themselves.
         """
         count = self.heads.windows
         # The last columns are the mask.
