@@ -103,17 +103,10 @@ def read_blocks(file: soundfile.SoundFile, size: int = -1) -> Iterator[np.ndarra
 def read(
     path: str | os.PathLike, min_duration_s: float = 0.0
 ) -> tuple[np.ndarray, int]:
-    """Reads and checks a recording at its own rate.
+    """Reads and checks a recording, whatever libsndfile reads, at its own rate.
 
-    Args:
-      path: WAV or FLAC (anything libsndfile reads), any rate, any channels.
-      min_duration_s: Shorter recordings are refused.
-
-    Returns:
-      (samples float32 [n] in [-1, 1], the mean of the channels; rate in Hz).
-
-    Raises:
-      AudioError: For any of its reasons.
+    Returns (samples float32 [n] in [-1, 1], the mean of the channels; rate in Hz);
+    raises AudioError for any of its reasons.
     """
     with open_recording(path) as file:
         samples, rate_hz = np.concatenate([*read_blocks(file)]), file.samplerate
@@ -136,15 +129,15 @@ class AudioStream:
     """A recording on disk, mono, resampled; can be iterated more than once.
 
     Its blocks are float32 [n] and, joined, what `load` returns, to the bit. Making one
-    and iterating it raise AudioError if the recording cannot be used. `rate_hz` is the
-    file's own rate, `num_samples` the length after resampling.
+    and iterating it raise AudioError if the recording cannot be used.
     """
 
     def __init__(self, path: str | os.PathLike, sample_rate_hz: int):
         self.path = os.fspath(path)
         self._target_hz = sample_rate_hz
         with open_recording(path) as file:
-            self.rate_hz = file.samplerate
+            self.rate_hz = file.samplerate  # its own
+            # After resampling.
             self.num_samples = math.ceil(file.frames * sample_rate_hz / self.rate_hz)
 
     def __iter__(self) -> Iterator[np.ndarray]:

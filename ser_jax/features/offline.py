@@ -84,12 +84,9 @@ def features(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     `librosa.feature.mfcc(..., n_mfcc=26)`, for `logmel40_psf`
     `python_speech_features.logfbank(..., nfilt=40)` of the 16-bit samples.
 
-    Returns:
-      float32 [T, F, C] with T = `spec.num_frames(n)`: static, and delta and delta-delta
-      where the recipe has them.
-
-    Raises:
-      ValueError: `samples` is not a non-empty vector.
+    Returns float32 [T, F, C] with T = `spec.num_frames(n)`: static, and delta and
+    delta-delta where the recipe has them. Raises ValueError unless `samples` is a
+    non-empty vector.
     """
     power = power_spectrum(samples, spec)
     log = log_energy(power, filters.filterbank(spec)[None], spec)

@@ -28,13 +28,11 @@ def features(
     Args:
       samples: Recordings in [-1, 1] at the recipe's rate, each padded with anything.
       lengths: Samples of each recording, 1 ... N.
-      spec: The recipe.
       alpha: Warp factors of `vtlp.textbook_map`; None = none, the same as 1.
       fft: See `power`.
 
-    Returns:
-      (Frames with T = `spec.num_frames(N)`, zero where a recording has none; which
-      frames it has.)
+    Returns (frames with T = `spec.num_frames(N)`, zero where a recording has none;
+    which frames it has).
     """
     lead = spec.lead_samples
     total = _total_frames(samples.shape[1], spec)

@@ -143,7 +143,6 @@ def cut(
 
     Args:
       num_samples: int [U], lengths at the recipe's rate.
-      spec: The feature recipe.
       segment: `config.segment`; `rule`, `window_s` and `short` are read.
       step_s: Seconds between starts, rounded to whole frames, at least one.
       dense: Utterances that slide whatever the rule: starts every step while a whole

@@ -97,13 +97,11 @@ def log_energies(
     """Log energies, before `top_db`, of an utterance and of its perturbed copies.
 
     Args:
-      samples: See `offline.features`; raises ValueError likewise.
-      spec: The recipe.
+      samples, spec: See `offline.features`; raises ValueError likewise.
       factors: Warp factors [V].
       mode: `textbook` (warped filterbank) or `nlpaug` (warped waveform).
 
-    Returns:
-      float32 [1 + V, T, `num_filters`]: the utterance itself, then its copies.
+    Returns float32 [1 + V, T, `num_filters`]: the utterance itself, then its copies.
     """
     if mode not in VTLP_MODES:
         raise ValueError(f"expected a VTLP mode of {VTLP_MODES}, got {mode!r}")
@@ -128,16 +126,13 @@ def recording_features(
 ) -> dict[str, np.ndarray]:
     """Everything a builder stores of one recording; runs in worker processes.
 
-    Args: see `log_energies` and `audio.read`; `with_samples` is for online VTLP.
+    Arguments as for `log_energies` and `audio.read`, whose AudioError it raises.
 
     Returns:
       `log_mel` [T, F, C], whatever the recipe's kind, and `num_samples`; if V > 0
-      `vtlp` [V, T, F, C] and `warp_factors` [V]; `with_samples` also `samples`
-      int16 [n], rounded and clipped, and `log_peak`, the largest logarithm of the
-      recording before `top_db`.
-
-    Raises:
-      AudioError: The recording cannot be used.
+      `vtlp` [V, T, F, C] and `warp_factors` [V]; `with_samples`, for online VTLP, also
+      `samples` int16 [n], rounded and clipped, and `log_peak`, the largest logarithm of
+      the recording before `top_db`.
     """
     samples = audio.load(path, spec.sample_rate_hz, min_duration_s)
     log = log_energies(samples, spec, factors, mode)

@@ -31,15 +31,12 @@ class WordVectors(NamedTuple):
 
 
 def find(words: Sequence[str], source: str) -> WordVectors:
-    """Looks up the vectors of some words.
+    """Looks up the vectors of different words in lower case.
 
-    Args:
-      words: Different words, lower case.
-      source: `glove-6b-50d` (Stanford's GloVe, 6 B words of Wikipedia and Gigaword, 50
-        numbers per word), `spacy-md-300d` (spaCy's en_core_web_md, 300 numbers, a
-        sixteenth of their stored size), both of the extra `text`, or the path of a
-        text file: a word and its numbers per line, with or without word2vec's header,
-        may be `.gz`.
+    `source` is `glove-6b-50d` (Stanford's GloVe, 6 B words of Wikipedia and Gigaword),
+    `spacy-md-300d` (spaCy's en_core_web_md, a sixteenth of its numbers), both of the
+    extra `text`, or the path of a text file: a word and its numbers per line, with or
+    without word2vec's header, may be `.gz`.
 
     Raises:
       InputError: The package or file is missing, or the file is damaged.
