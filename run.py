@@ -83,10 +83,10 @@ def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
     command, *files = argv[1:] or ["train"]
     if command not in COMMANDS:
         raise InputError(
-            f"Expected a command of {', '.join(COMMANDS)}; got {command!r}."
+            f"Expected one of the commands {', '.join(COMMANDS)}; got {command!r}."
         )
     if files and command not in TAKES_FILES:
-        raise InputError(f"`run.py {command}` takes no more words; got {files}.")
+        raise InputError(f"`run.py {command}` takes no further arguments; got {files}.")
     names_folders = command == "report" and files
     if not (values.workdir or command == "train" or names_folders):
         raise InputError(f"`run.py {command}` expects --workdir=..., a trained folder.")
@@ -141,7 +141,7 @@ def _report(values, folders: list[str]) -> None:
     if len(folders) > 1:
         print(report.write_comparison(folders, values.out))
     elif values.out:
-        raise InputError("--out goes with several workdirs; one is its own place.")
+        raise InputError("--out goes with several workdirs; one is reported in itself.")
     else:
         _report_one(folders[0])
 

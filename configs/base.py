@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     data.min_duration_s = 0.1  # shorter recordings are excluded and listed
     data.num_workers = 0  # when features are built; 0 = all cores
     data.demo_turns = 12  # corpus=demo: labelled turns per dialog
-    data.demo_seed = 0  # corpus=demo: another seed speaks another corpus
+    data.demo_seed = 0  # corpus=demo: another seed makes another corpus
     data.channels = 1  # channels the model sees: 1 static, 2 + delta, 3 + delta-delta
     data.normalize = "none"  # none | fold (z-score per band, training part of the fold)
     data.pad = "after_norm"  # after_norm, masked | before_norm: zeros count as speech

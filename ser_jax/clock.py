@@ -1,8 +1,8 @@
 """Where a job's time goes: every second belongs to exactly one part.
 
-Code says what it is doing, wherever it is: `with clock.part("load"): ...`. A part may
-lie inside another, whose time it is not; so the parts add up to the total. Without a
-running clock, and in other threads than the clock's, a part does nothing.
+Any code can name what it does: `with clock.part("load"): ...`. While an inner part runs
+the outer one stands still, so the parts add up to the total. Without a running clock,
+and in other threads than the clock's, a part does nothing.
 """
 
 import contextlib

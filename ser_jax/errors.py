@@ -1,4 +1,4 @@
-"""The one error a user can cause and mend."""
+"""The one error for what a user can cause and correct."""
 
 
 def first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Memory in pages of 2 MiB, where Linux gives them to those who ask."""
+"""Memory in pages of 2 MiB, on Linux."""
 
 import os
 import sys

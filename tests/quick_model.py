@@ -1,4 +1,4 @@
-"""A model that compiles in a second: few things that a training does are a model's."""
+"""A model that compiles in a second, for tests of training that need no real one."""
 
 import jax.numpy as jnp
 from flax import nnx

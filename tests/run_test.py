@@ -254,4 +254,4 @@ def test_report_takes_one_folder_or_several(command, tmp_path):
     code, output = command("report", tmp_path / "three")
     assert code == 2 and "results.json" in output
     code, output = command("evaluate", folders[0])
-    assert code == 2 and "takes no more words" in output
+    assert code == 2 and "takes no further arguments" in output

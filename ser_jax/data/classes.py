@@ -23,11 +23,6 @@ def assign_classes(
     `protocol.subset` which speaking style is used. In a manifest the classes are the
     values of `data.label_map`, or without a map all raw labels, sorted by name.
 
-    Args:
-      utterances: U utterances, any order.
-      data: `config.data`; `corpus` and `label_map` are read.
-      protocol: `config.protocol`; `subset` and `happy` are read.
-
     Returns:
       (Names of the K classes; int32 [U] in [0, K), or -1 for utterances that are not
       used; those utterances with the reason.)

@@ -25,11 +25,8 @@ def fold_statistics(
       trains: Per fold the positions of its training utterances; others play no part.
       full: Frames that each of them counts, the rest being zeros; None = T_u.
 
-    Returns:
-      Per fold mean and std, float32 [F, C]; std has the divisor n.
-
-    Raises:
-      ValueError: A training part has no frame.
+    Returns mean and std per fold, float32 [F, C]; std has the divisor n. Raises
+    ValueError if a training part has no frame.
     """
     folds_of: list[list[int]] = [[] for _ in frames]
     for fold, train in enumerate(trains):

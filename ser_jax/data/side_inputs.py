@@ -33,16 +33,10 @@ def texts(corpus: Store, data) -> tuple[str, ...]:
 
 
 def tables(corpus: Store, texts: Sequence[str], data) -> tuple[Tables, dict]:
-    """Collects the tables that the device gathers batches from, without the frames.
+    """Tables of the used utterances' words and speakers, and what is known of the text.
 
-    Args:
-      corpus: The used utterances.
-      texts: What `texts` gave.
-      data: `config.data`.
-
-    Returns:
-      (Tables, what is known of the text: source, vectors, unknown words, word error
-      rate; {} without text.)
+    The second is for results.json: source, vectors, unknown words, word error rate; {}
+    without text. `texts` are what the function `texts` gave.
 
     Raises:
       InputError: Word vectors or embeddings are missing or do not fit the corpus.
@@ -70,14 +64,9 @@ def tables(corpus: Store, texts: Sequence[str], data) -> tuple[Tables, dict]:
 def load_speaker_embeddings(path: str | os.PathLike, ids: Sequence[str]) -> np.ndarray:
     """Reads one vector per utterance (x-vectors or any other kind) that the user made.
 
-    Args:
-      path: An .npz file (`numpy.savez(path, id=ids, vector=vectors)`) with `id`,
-        strings [N], and `vector`, numbers [N, X]; the order does not matter, and
-        other utterances are ignored.
-      ids: Of U utterances.
-
-    Returns:
-      float32 [U, X], in the order of `ids`.
+    `path` is an .npz file (`numpy.savez(path, id=ids, vector=vectors)`) with `id`,
+    strings [N], and `vector`, numbers [N, X], in any order; utterances that are not
+    among `ids` are ignored. Returns float32 [U, X] in the order of `ids`.
 
     Raises:
       InputError: The file does not fit, an utterance is missing or named twice, or a

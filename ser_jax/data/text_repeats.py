@@ -16,8 +16,8 @@ def sentence_shares(
     Compared without case, punctuation and noises; an empty sentence never counts. Short
     answers (`Yeah.`) repeat in any corpus, scripted ones repeat all of their sentences.
 
-    Each of `columns` has one sentence per utterance, such as the transcript and the
-    output of a speech recognizer; an utterance counts if it repeats in any of them.
+    Each of `columns` has a sentence per utterance (transcripts, recognized speech); one
+    that repeats in any of them counts.
     """
     plain_columns = [[plain(text) for text in column] for column in columns]
     shares = []

@@ -11,7 +11,7 @@ from ser_jax.explain import corpus, corpus_figure, deletion_report, recording_fi
 from ser_jax.explain import recording as recording_lib
 from ser_jax.explain.explainer import Explainer
 from ser_jax.features.audio import AudioError
-from ser_jax.predict import outputs, sources, trained_model
+from ser_jax.predict import sources, trained_model, writers
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.workdir import files
@@ -47,7 +47,7 @@ def explain_files(
     recognizer = Recognizer.from_workdir(workdir, run)
     trained = recognizer.trained
     explainer = Explainer(trained)
-    folder = outputs.make_folder(out or ".")
+    folder = writers.make_folder(out or ".")
     lines, failed, attends = [], [], False
     taken: set[str] = set()
     for source in tqdm(recordings, "explaining", unit="file", delay=2, leave=False):
@@ -57,7 +57,7 @@ def explain_files(
         except AudioError as error:
             failed.append(f"{source.name}: {error}")
             continue
-        stem = outputs.unique_name(Path(source.name).stem, taken)
+        stem = writers.unique_name(Path(source.name).stem, taken)
         path = folder / f"{stem}.explain.png"
         title = _title(source.name, explanation, trained)
         figure = recording_figure.draw(explanation, trained.spec, title)
@@ -99,7 +99,7 @@ def explain_corpus(
     if first is None or not explainer.explain(0, first).maps:
         return _does_not_attend(trained) + " There is nothing to delete by attention."
     # Made before the long computation, so that a bad --out is reported at once.
-    folder = outputs.make_folder(out or epath.Path(workdir) / "explain")
+    folder = writers.make_folder(out or epath.Path(workdir) / "explain")
     runs, class_maps = corpus.explain(explainer, segments)
     summary = deletion_report.summarise(runs, trained.provenance)
     files.write_json(folder / "deletion.json", summary)

@@ -36,11 +36,9 @@ print(version)
 def check(live, form, content: bytes, longest: int) -> dict:
     """Gives the same recordings to a file of `form` and to the `Recognizer` `live`.
 
-    `longest` is N of a program of fixed size, in samples; 0 = any. Returns the
-    runtime, the recordings and the largest difference, for the card.
-
-    Raises:
-      InputError: The file cannot be loaded, or an answer differs by more than 1e-4.
+    `longest` is N of a program of fixed size, in samples; 0 = any. Returns the runtime,
+    the recordings and the largest difference, for the card; raises InputError if the
+    file cannot be loaded or an answer differs by more than 1e-4.
     """
     rate_hz = live.sample_rate_hz
     sounds, origin = _recordings(live.trained, rate_hz)

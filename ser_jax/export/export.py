@@ -114,8 +114,8 @@ def _export_program(
             raise
         except Exception as error:  # converters raise many kinds
             raise InputError(
-                f"--format={name}: expected a model that it can carry; {model} has "
-                f"what it cannot: {first_line(error)}. Use another format."
+                f"--format={name}: expected a model that it can carry; {model} "
+                f"cannot be converted: {first_line(error)}. Use another format."
             ) from error
         checked = check.check(Recognizer(trained), form, content, longest)
     limits, shape = list(form.limits), ["B", "N"]
@@ -156,7 +156,7 @@ def _check_model(trained: TrainedModel, name: str) -> None:
     elif config.data.pad == "before_norm" and config.segment.rule == "whole":
         rules = "segment.rule=whole and data.pad=before_norm"
         problem = (
-            f"answers that do not depend on padding; {model} with {rules} hears it"
+            f"answers that do not depend on padding; {model} with {rules} does depend"
         )
     else:
         return

@@ -94,8 +94,8 @@ def power(
 ) -> Float[Array, "B T bins"]:
     """Power spectra of windows of `win_samples`.
 
-    Without `fft` two matrix products take its place, for export formats that have no
-    FFT; the results are equal to 1e-6 of the largest value.
+    Without `fft` two matrix products take its place, equal to 1e-6 of the largest value:
+    some export formats have no FFT.
     """
     window = offline.window(spec).astype(np.float32)
     if fft:
@@ -201,11 +201,7 @@ def _shift_hz(
 def warped_filterbank(
     spec: FeatureSpec, alpha: Float[Array, ""]
 ) -> Float[Array, "M bins"]:
-    """`vtlp.warped_filterbank` for a traced warp factor.
-
-    Equal to it to 1e-6 for mel filters and to 1e-5 for a spectrogram's, whose weights
-    are the fraction of a position among hundreds of bins.
-    """
+    """`vtlp.warped_filterbank` for a traced factor, equal to 1e-6 (spectrogram: 1e-5)."""
     if spec.kind == "spectrogram":
         return _interpolation(spec, alpha)
     bins = filters.bin_frequencies(spec)

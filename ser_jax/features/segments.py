@@ -45,8 +45,8 @@ class Layout(NamedTuple):
 class Rule(NamedTuple):
     """Where an utterance is cut. All numbers are integer arrays, NumPy's or JAX's."""
 
-    # (num_samples, num_frames, layout) -> how many segments it has; 0 if it fills none,
-    # which `segment.short` then pads or drops.
+    # (num_samples, num_frames, layout) -> how many segments it fills: with none it is
+    # padded or dropped (`segment.short`).
     count: Callable
     # (number, num_frames, layout) -> first frame of segment `number`, counted from 0.
     start: Callable

@@ -62,7 +62,7 @@ def embed_texts(texts: Sequence[str], *, source: str, max_words: int) -> WordTab
     if not counts:
         raise InputError(
             f"data.text: expected utterances with a text, got {len(split)} without "
-            "one; a model that hears only needs --config.data.text=none"
+            "one; a model of audio alone needs --config.data.text=none"
         )
     vectors = word_vectors.find(sorted(counts), source)
     if not vectors.words:

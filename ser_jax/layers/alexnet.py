@@ -10,7 +10,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import strided
-from ser_jax.layers.dense import check_mode, scale_width
+from ser_jax.layers.dense import scale_width
+from ser_jax.layers.options import check_mode
 from ser_jax.layers.strided import POOL, Geometry
 
 # Channels of the five convolutions.

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 from ser_jax.layers import area_pooling as pooling
 from ser_jax.layers import area_streaming as streaming
 from ser_jax.layers.area_pooling import Areas, flatten_areas
-from ser_jax.layers.modes import check_mode
+from ser_jax.layers.options import check_mode
 
 
 def area_attention(

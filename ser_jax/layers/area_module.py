@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers.area_attention import area_attention, area_mass, attention_map
 from ser_jax.layers.area_pooling import area_sizes
-from ser_jax.layers.modes import check_mode
+from ser_jax.layers.options import check_mode
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import dense
 from ser_jax.layers.conv_gradients import conv_general_dilated
-from ser_jax.layers.modes import check_mode
+from ser_jax.layers.options import check_mode
 
 
 def pool_mask(mask: Bool[Array, "B W"], size: int) -> Bool[Array, "B w"]:

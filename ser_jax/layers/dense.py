@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from ser_jax.layers.modes import check_mode
+from ser_jax.layers.options import check_mode
 
 NORMS = ("batch", "plain", "none")
 ACTIVATIONS = ("relu", "leaky_relu", "none")

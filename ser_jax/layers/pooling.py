@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from ser_jax.layers.modes import check_mode
+from ser_jax.layers.options import check_mode
 
 SCORE_ACTIVATIONS = {"sigmoid": nnx.sigmoid, "tanh": jnp.tanh, "relu": nnx.relu}
 

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from ser_jax.layers.modes import check_mode
+from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import masked_softmax
 
 

@@ -9,7 +9,8 @@ from flax import nnx
 
 from ser_jax.layers import attention_grid
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns
-from ser_jax.layers.dense import DenseBlock, check_mode, scale_width
+from ser_jax.layers.dense import DenseBlock, scale_width
+from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
 from ser_jax.models.model import Batch, Embedding, Steps, TimeAttention, frame_map

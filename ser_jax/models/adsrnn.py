@@ -15,7 +15,8 @@ from ser_jax.layers.conv_blocks import (
     columns,
     pool,
 )
-from ser_jax.layers.dense import check_mode, scale_width
+from ser_jax.layers.dense import scale_width
+from ser_jax.layers.options import check_mode
 from ser_jax.layers.recurrent import SlidingBiLSTM
 from ser_jax.layers.window_attention import (
     WindowAttention,

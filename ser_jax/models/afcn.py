@@ -9,7 +9,8 @@ from flax import nnx
 
 from ser_jax.layers import attention_grid, strided
 from ser_jax.layers.alexnet import AlexNet
-from ser_jax.layers.dense import DenseBlock, check_mode, scale_width
+from ser_jax.layers.dense import DenseBlock, scale_width
+from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.squeezenet import SqueezeNet
 from ser_jax.models import pretrained

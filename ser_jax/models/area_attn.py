@@ -14,7 +14,8 @@ from jaxtyping import Array, Bool, Float
 from ser_jax.layers import attention_grid
 from ser_jax.layers.area_module import AreaAttention, AreaSpec
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, pool
-from ser_jax.layers.dense import check_mode, scale_width
+from ser_jax.layers.dense import scale_width
+from ser_jax.layers.options import check_mode
 from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, frame_map
 
 MERGES = ("freq", "channel")

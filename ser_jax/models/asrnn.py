@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from ser_jax.layers import attention_grid
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns, pool_mask
 from ser_jax.layers.dense import DenseBlock, batch_norm, normalize, scale_width
-from ser_jax.layers.modes import check_mode
+from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import LSTM, SlidingBiLSTM
 from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, frame_map

@@ -11,7 +11,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.dense import check_mode, scale_width
+from ser_jax.layers.dense import scale_width
+from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import masked_softmax
 from ser_jax.models.area_attn import ParallelConvs
 from ser_jax.models.model import AttentionMaps, Batch, Embedding

@@ -9,7 +9,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
-from ser_jax.layers.dense import check_mode, scale_width
+from ser_jax.layers.dense import scale_width
+from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import cross_attention, cross_weights, statistics
 from ser_jax.models.model import FRAMES, AttentionMaps, Batch, DenseOutput, Embedding
 
@@ -180,7 +181,7 @@ def _check(config, input_shapes) -> None:
         )
     if config.modality == "audio" and "words" in input_shapes:
         raise ValueError(
-            "modality='audio': expected no words, got them; set data.text=none, or the "
+            "modality='audio': expected a batch without words; set data.text=none, or the "
             "report would say that the model reads"
         )
     if config.modality == "text" and "speaker_embedding" in input_shapes:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from tqdm import tqdm
 
 from ser_jax.features.audio import AudioError
-from ser_jax.predict import label_scores, outputs, sources, timeline
+from ser_jax.predict import label_scores, sources, timeline, writers
 from ser_jax.predict.answers import SpeechInput
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.sources import Source
@@ -47,7 +47,7 @@ def predict(
     with tempfile.TemporaryDirectory() as folder:  # for standard input
         recordings = sources.expand(names, text=text, stdin_to=folder)
         if not window_s:
-            outputs.check_suffix(out)  # before the model is loaded
+            writers.check_suffix(out)  # before the model is loaded
         recognizer = Recognizer.from_workdir(workdir, run)
         if window_s:
             failed = timeline.write_all(
@@ -71,7 +71,7 @@ def _answer_all(
     if recognizer.words:  # all at once: the file of vectors is read from end to end
         recognizer.words.look_up([x.text for x in recordings if x.text])
     rows, predictions, failed = [], [], []
-    with outputs.open_writer(out, trained) as write:
+    with writers.open_writer(out, trained) as write:
         answers = recognizer.answers(_open_all(recognizer, recordings))
         bar = tqdm(answers, "predicting", len(recordings), unit="file", delay=2)
         for source, answer in bar:
@@ -82,7 +82,7 @@ def _answer_all(
             predictions.append((source, answer.label))
             if not out or len(rows) < _PRINTED:
                 rows.append((source.name, answer))
-    print(outputs.format_table(rows, trained.classes))
+    print(writers.format_table(rows, trained.classes))
     if hidden := len(predictions) - len(rows):
         print(f"... and {hidden} more in {out}")
     print(f"{trained.description()}.")

@@ -184,7 +184,7 @@ class Recognizer:
         """
         if self.words:
             raise InputError(
-                "--window: expected a model that only hears; this one reads words, "
+                "--window: expected a model of audio alone; this one reads words, "
                 "which no window has of its own. Leave --window out."
             )
         rate_hz = self.sample_rate_hz

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ser_jax import figure_style
 from ser_jax.errors import InputError
 from ser_jax.features.audio import AudioError
-from ser_jax.predict import outputs
+from ser_jax.predict import writers
 from ser_jax.predict.answers import Answer
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.sources import Source
@@ -49,17 +49,17 @@ def write_all(
     Raises:
       InputError: The folder cannot be made, or the window and hop do not fit.
     """
-    if Path(out).suffix in outputs.SUFFIXES:
+    if Path(out).suffix in writers.SUFFIXES:
         raise InputError(
             f"--out: expected a folder, which gets a table, a TextGrid and a picture "
             f"per recording with --window; got {out!r}."
         )
-    folder = outputs.make_folder(out or "timeline")
+    folder = writers.make_folder(out or "timeline")
     failed, taken = [], set()
     bar = tqdm(recordings, "timelines", unit="file", delay=2, dynamic_ncols=True)
     for source in bar:
         stem = "standard_input" if source.name == "-" else Path(source.name).stem
-        stem = folder / outputs.unique_name(stem, taken)
+        stem = folder / writers.unique_name(stem, taken)
         try:
             _write(recognizer, source, stem, window_s, hop_s)
         except AudioError as error:
@@ -74,7 +74,7 @@ def _write(recognizer: Recognizer, source: Source, stem, window_s, hop_s):
     trained, rate_hz = recognizer.trained, recognizer.sample_rate_hz
     blocks = recognizer.open(source.path).blocks
     answers = list(recognizer.stream(blocks, rate_hz, window_s=window_s, hop_s=hop_s))
-    with outputs.open_writer(f"{stem}.csv", trained) as write:
+    with writers.open_writer(f"{stem}.csv", trained) as write:
         for answer in answers:
             write(source.name, answer)
     tier = " ".join(["emotion", *(f"[{x}]" for x in trained.provenance["stamps"])])

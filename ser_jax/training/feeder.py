@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ser_jax.data.batches import Index
-from ser_jax.data.schedule import Schedule
+from ser_jax.data.epoch_plan import EpochPlan
 from ser_jax.data.segment_tables import BlockTable
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.runs import Placement
@@ -123,12 +123,12 @@ class Feeder:
         return max(1, min(most, _CALL_BYTES // (segments * window_frames * row)))
 
     def calls(
-        self, schedule: Schedule, start: int, steps: int, *, training: bool = True
+        self, plan: EpochPlan, start: int, steps: int, *, training: bool = True
     ) -> Iterator[Call]:
-        """Prepares calls of so many `steps`, one ahead of the call that is worked on."""
+        """Prepares calls of `steps` steps each, the next while one is worked on."""
         with ThreadPoolExecutor(1, "feeding") as thread:
             ahead = None
-            for piece in schedule.calls(start, steps):
+            for piece in plan.calls(start, steps):
                 ready, ahead = ahead, thread.submit(self.call, *piece, training)
                 if ready:
                     yield ready.result()

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from ser_jax import clock
-from ser_jax.data import batches, schedule
+from ser_jax.data import batches, epoch_plan
 from ser_jax.data.batches import Index
 from ser_jax.errors import InputError
 from ser_jax.predict import forward
@@ -89,7 +89,7 @@ class Trainer:
         self.states = self.placement.scatter(snapshot.states)
         self.totals = self.placement.scatter(snapshot.totals)
 
-    def epoch_order(self, snapshot: Snapshot) -> schedule.Schedule:
+    def epoch_order(self, snapshot: Snapshot) -> epoch_plan.EpochPlan:
         """The batches of the coming epoch; runs that stopped early get none."""
         data, orders = self.experiment, []
         common = {"epoch": snapshot.epoch, "sizes": data.sizes}
@@ -100,9 +100,9 @@ class Trainer:
                     run, data.frame_table, data.labels, self.config, **common
                 )
             orders.append(order)
-        return schedule.plan(orders, data.sizes, epoch=snapshot.epoch)
+        return epoch_plan.make_plan(orders, data.sizes, epoch=snapshot.epoch)
 
-    def calls(self, planned: schedule.Schedule, start: int = 0):
+    def calls(self, planned: epoch_plan.EpochPlan, start: int = 0):
         """Prepares the calls of an epoch from a step on, one ahead of the device."""
         return self.feeder.calls(planned, start, self.steps_per_call)
 
@@ -138,7 +138,7 @@ class Trainer:
             batches.evaluation_order(x, data.frame_table, data.labels, **common)
             for x in segments
         ]
-        planned = schedule.plan(orders, data.sizes)
+        planned = epoch_plan.make_plan(orders, data.sizes)
         collected = []
         for call in self.feeder.calls(planned, 0, self.steps_per_call, training=False):
             predict = self._predict[call.window_frames]

@@ -30,10 +30,9 @@ class WorkdirContents:
 
 
 def read(workdir) -> WorkdirContents:
-    """Reads results.json and predictions.csv, and whatever else is there.
+    """Reads results.json and predictions.csv, which must be there, and what else is.
 
-    Raises:
-      InputError: A required file is missing or damaged.
+    Raises InputError if a file is missing or damaged.
     """
     workdir = files.resolve(workdir)
     results = files.read_json(workdir / files.RESULTS)

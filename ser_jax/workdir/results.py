@@ -21,10 +21,7 @@ def assemble(scores: Mapping, about: Mapping) -> dict:
     """The content of results.json: scores, and what was run.
 
     `scores` are what `scoring.summary.summarise` returns. `about` holds the other keys
-    (see above); an earlier results.json serves as well.
-
-    Raises:
-      ValueError: A key of `about` is missing.
+    (see above), or a ValueError is raised; an earlier results.json serves as well.
     """
     if absent := {*_HEAD, *_TAIL}.difference(about):
         raise ValueError(
@@ -47,14 +44,9 @@ def count_utterances(
 ) -> dict:
     """The part `utterances` of results.json.
 
-    Args:
-      used: Utterances that some fold trains, validates or tests on.
-      excluded: `corpora.utterance.Exclusion`s.
-      padded_short: Used utterances that were shorter than a window and padded.
-      resampled: Used recordings that came at another sample rate.
-
-    Returns:
-      The arguments by name, and `skipped`: counts by reason, most frequent first.
+    Of the `used` utterances some were `padded_short`, to a segment, and some recordings
+    `resampled`; `excluded` are `corpora.utterance.Exclusion`s. Adds `skipped`: counts by
+    reason, most frequent first.
     """
     listed = [dataclasses.asdict(item) for item in excluded]
     counts = collections.Counter(item["reason"] for item in listed)

@@ -56,7 +56,7 @@ class Workdir:
             raise InputError(
                 f"{self.path} holds an experiment with another config:\n  "
                 + "\n  ".join(lines)
-                + "\nTake these values back, or choose another --workdir."
+                + "\nRestore these values, or choose another --workdir."
             )
 
     def read_config(self) -> dict:

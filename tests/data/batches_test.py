@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ser_jax.data import batches, schedule
+from ser_jax.data import batches, epoch_plan
 from ser_jax.data.protocols import Fold
 from ser_jax.data.segment_tables import FrameTable
 from ser_jax.errors import InputError
@@ -174,7 +174,7 @@ def test_evaluation_reads_in_order(run, table):
 
 def test_shorter_and_absent_runs_are_filled_with_weight_zero(run, table):
     long, short = _order(run, table), _order(run, table, vtlp="none")
-    stacked = schedule.plan([[long], None, [short]], (WINDOW,)).index
+    stacked = epoch_plan.make_plan([[long], None, [short]], (WINDOW,)).index
     assert stacked.start.shape == (3, 4, 4)
     assert stacked.weight.sum(axis=(1, 2)).tolist() == [15, 0, 5]
     np.testing.assert_array_equal(stacked.start[2, :2], short.start)

@@ -10,7 +10,7 @@ from ser_jax.data.batches import Index
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
+class EpochPlan:
     """S steps of R runs; every step reads segments of one size."""
 
     index: Index  # arrays [R, S, B]
@@ -36,9 +36,9 @@ class Schedule:
             yield first, int(self.window_frames[first]), jax.tree.map(cut, self.index)
 
 
-def plan(
+def make_plan(
     runs: Sequence[Sequence[Index] | None], sizes: Sequence[int], *, epoch: int = -1
-) -> Schedule:
+) -> EpochPlan:
     """Joins the batches of all runs, per bucket, to one sequence of steps.
 
     With several buckets their steps are mixed by a draw that depends on the epoch, the
@@ -56,7 +56,7 @@ def plan(
         rank.append(drawn if epoch >= 0 and len(sizes) > 1 else np.full(steps, bucket))
     order = np.argsort(np.concatenate(rank), kind="stable")
     index = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, order], *parts)
-    return Schedule(index, np.concatenate(frames)[order])
+    return EpochPlan(index, np.concatenate(frames)[order])
 
 
 def _stack(indices: Sequence[Index | None]) -> Index:

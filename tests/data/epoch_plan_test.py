@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ser_jax.data import schedule
+from ser_jax.data import epoch_plan
 from ser_jax.data.batches import Index
 
 SIZES = (5, 9)
@@ -30,7 +30,7 @@ def _order(planned, run):
 
 
 def test_every_batch_comes_once_at_its_own_size():
-    planned = schedule.plan(_runs(), SIZES, epoch=0)
+    planned = epoch_plan.make_plan(_runs(), SIZES, epoch=0)
     assert planned.steps == 9 and planned.index.start.shape == (3, 9, 2)
     assert sorted(_order(planned, 0)) == [0, 2, 4, 100, 102, 104, 106]
     assert sorted(_order(planned, 2)) == [200, 202, 204, 206, 208, 300]
@@ -43,18 +43,18 @@ def test_every_batch_comes_once_at_its_own_size():
 def test_buckets_are_mixed_anew_each_epoch_whatever_runs_are_beside():
     orders = set()
     for epoch in range(5):
-        together = schedule.plan(_runs(), SIZES, epoch=epoch)
-        alone = schedule.plan(_runs()[:1], SIZES, epoch=epoch)
+        together = epoch_plan.make_plan(_runs(), SIZES, epoch=epoch)
+        alone = epoch_plan.make_plan(_runs()[:1], SIZES, epoch=epoch)
         assert _order(together, 0) == _order(alone, 0)
         orders.add(tuple(_order(together, 0)))
     assert len(orders) > 2
-    in_order = schedule.plan(_runs(), SIZES)
+    in_order = epoch_plan.make_plan(_runs(), SIZES)
     assert _order(in_order, 0) == [0, 2, 4, 100, 102, 104, 106]
 
 
 def test_calls_resume_anywhere_and_fill_up_the_last():
     runs = [[_part(0, 5, 5)]]
-    planned = schedule.plan(runs, (5,), epoch=3)
+    planned = epoch_plan.make_plan(runs, (5,), epoch=3)
     pieces = list(planned.calls(2, 2))
     assert [(first, frames) for first, frames, _ in pieces] == [(2, 5), (4, 5)]
     assert pieces[0][2].start[0, :, 0].tolist() == [4, 6]
@@ -64,8 +64,8 @@ def test_calls_resume_anywhere_and_fill_up_the_last():
 @pytest.mark.parametrize("absent", [0, 2])
 def test_an_absent_run_leaves_the_order_of_the_others(absent):
     runs = _runs()
-    before = schedule.plan(runs, SIZES, epoch=1)
+    before = epoch_plan.make_plan(runs, SIZES, epoch=1)
     runs[absent] = None
-    after = schedule.plan(runs, SIZES, epoch=1)
+    after = epoch_plan.make_plan(runs, SIZES, epoch=1)
     kept = 2 - absent
     assert _order(before, kept) == _order(after, kept)
