@@ -1,4 +1,4 @@
-"""Many runs over many devices. The one place that knows there is more than one run.
+"""Many runs over many devices: how one run's step is mapped over all of them.
 
 States of all runs are stacked on a leading axis R and spread over the mesh axis `run` by
 `jit(shard_map(...))`: no run ever talks to another, so the compiled step has no

@@ -78,7 +78,9 @@ def explanation_of(workdirs, tones, datasets, speech):
     return run
 
 
-@pytest.mark.parametrize("name", ["area_attn", "acrnn", "afcn"])
+@pytest.mark.parametrize(
+    "name", ["area_attn", pytest.param("acrnn", marks=pytest.mark.slow), "afcn"]
+)
 def test_attention_over_a_recording(explanation_of, name):
     explanation = explanation_of(name)
     attention = explanation.attention

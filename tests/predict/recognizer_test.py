@@ -31,7 +31,14 @@ def _texts(manifest) -> dict[str, str | None]:
         return {row["path"][:-4]: row.get("text") for row in csv.DictReader(file)}
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+# A system takes seconds to train and compile: one of five waits for `-m slow`.
+SYSTEMS = [
+    pytest.param(name, marks=pytest.mark.slow if name == "acrnn" else ())
+    for name in CONFIGS
+]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_answers_are_those_of_the_evaluation(name, workdirs, tones):
     """Every rule, recipe, padding and vote: the last run against predictions.csv."""
     workdir = workdirs(name)
