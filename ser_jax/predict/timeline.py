@@ -72,7 +72,8 @@ def write_all(
 
 def _write(recognizer: Recognizer, source: Source, stem, window_s, hop_s):
     trained, rate_hz = recognizer.trained, recognizer.sample_rate_hz
-    blocks = recognizer.open(source.path).blocks
+    columns: list[np.ndarray] = []
+    blocks = _draw(recognizer.open(source.path).blocks, rate_hz, columns)
     answers = list(recognizer.stream(blocks, rate_hz, window_s=window_s, hop_s=hop_s))
     with writers.open_writer(f"{stem}.csv", trained) as write:
         for answer in answers:
@@ -81,8 +82,7 @@ def _write(recognizer: Recognizer, source: Source, stem, window_s, hop_s):
     grid = _text_grid(_spans(answers, hop_s), trained.classes, tier)
     write_atomically(f"{stem}.TextGrid", grid)
     title = f"{source.name}\n{trained.description()}; windows of {window_s:g} s"
-    picture = _picture(answers, _envelope(blocks, rate_hz), title)
-    write_atomically(f"{stem}.png", picture)
+    write_atomically(f"{stem}.png", _picture(answers, columns, title))
 
 
 def _spans(
@@ -118,24 +118,24 @@ def _text_grid(spans, classes: Sequence[str], tier: str) -> bytes:
         return Path(path).read_bytes()
 
 
-def _envelope(
-    blocks: Iterable[np.ndarray], rate_hz: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Seconds, smallest and largest sample of each column of the drawn waveform."""
+def _draw(
+    blocks: Iterable[np.ndarray], rate_hz: int, columns: list[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Passes blocks on; adds [2, n]: smallest and largest sample of drawn columns."""
     width = round(_COLUMN_S * rate_hz)
-    rest, low, high = np.zeros(0, np.float32), [], []
+    rest = np.zeros(0, np.float32)
     for block in blocks:  # hours do not fit in memory
         samples = np.concatenate([rest, block])
         whole = len(samples) // width * width
-        columns = samples[:whole].reshape(-1, width)
-        low.append(columns.min(axis=1))
-        high.append(columns.max(axis=1))
+        parts = samples[:whole].reshape(-1, width)
+        columns.append(np.stack([parts.min(axis=1), parts.max(axis=1)]))
         rest = samples[whole:]
-    low, high = np.concatenate(low), np.concatenate(high)
-    return np.arange(len(low)) * _COLUMN_S, low, high
+        yield block
 
 
-def _picture(answers: Sequence[Answer], envelope, title: str) -> bytes:
+def _picture(answers: Sequence[Answer], columns, title: str) -> bytes:
+    low, high = np.concatenate(columns, axis=1)
+    seconds = np.arange(len(low)) * _COLUMN_S
     middle = [(answer.start_s + answer.end_s) / 2 for answer in answers]
     values = np.array([answer.probabilities for answer in answers])
     end_s = answers[-1].end_s
@@ -151,7 +151,7 @@ def _picture(answers: Sequence[Answer], envelope, title: str) -> bytes:
         top.set_ylabel("probability")
         top.yaxis.set_major_formatter(PercentFormatter(1.0))
         top.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-        bottom.fill_between(*envelope, color=figure_style.GREY, lw=0.4)
+        bottom.fill_between(seconds, low, high, color=figure_style.GREY, lw=0.4)
         bottom.set_ylabel("amplitude")
         bottom.set_xlabel("time [s]; a point stands at the middle of its window")
         bottom.set_xlim(0, end_s)
