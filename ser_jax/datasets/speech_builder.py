@@ -1,6 +1,7 @@
 """What all speech-emotion datasets share: recordings in, features and labels out."""
 
 import abc
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -113,10 +114,11 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             asr=asr,
         )
         self._bar = tqdm(total=len(usable), desc=f"Building {config.name}", unit="utt")
-        return {
-            name: self._generate_examples([u for u in usable if u.session == name])
-            for name in sorted({u.session for u in usable})
-        }
+        sessions = collections.defaultdict(list)
+        for utterance in usable:
+            sessions[utterance.session].append(utterance)
+        names = sorted(sessions)
+        return {name: self._generate_examples(sessions[name]) for name in names}
 
     def _generate_examples(self, utterances):
         for utterance, features in extraction.extract(
