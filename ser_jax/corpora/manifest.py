@@ -28,8 +28,8 @@ def read(
     """Reads all rows, sorted by id, before the first one is handed out.
 
     `id` defaults to the path without its suffix. Without a column `session` all rows
-    are one session, `session1`; an empty cell is session `unknown`. Session names become TFDS splits: other characters than letters,
-    digits and `_` turn into `_`.
+    are one session, `session1`; an empty cell is session `unknown`. Session names become
+    TFDS splits: other characters than letters, digits and `_` turn into `_`.
 
     Args:
       path: The CSV file, UTF-8 with or without a byte-order mark.

@@ -74,9 +74,9 @@ def check_config(config) -> None:
             if not contains(_get(config, key)):
                 refuse(key, expected)
     side_inputs.check(config.data)
-    for check in (_check_data, _check_train, _check_segment, _check_augment):
+    checks = (_check_data, _check_train, _check_segment, _check_augment, _check_inputs)
+    for check in checks:
         check(config, refuse)
-    _check_inputs(config, refuse)
     _check_model(config)
 
 
