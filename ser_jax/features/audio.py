@@ -2,25 +2,28 @@
 
 import math
 import os
-import struct
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import soundfile
 import soxr
 
+from ser_jax.features import containers
+
 BLOCK_S = 30.0  # of `AudioStream`
 
-# Recorders that stream, SoX among them, write a size from here to 0xFFFFFFFF into the
-# header as long as they do not know where the recording ends.
-_UNKNOWN_SIZE = 0x7FFFF000
+RATES_HZ = (1000, 768_000)  # that a recording can plausibly have
+# Of full scale. Integers stored as floats reach 2^31; more is no sound, and its power
+# would not fit float32.
+_LARGEST = 2.0**31
 
 
 class AudioError(ValueError):
     """A recording cannot be used.
 
     `reason`, by which exclusions are counted, is `unreadable`, `empty audio`,
-    `truncated audio`, `non-finite samples` or `too short`; `detail` says expected and got.
+    `truncated audio`, `implausible sample rate`, `non-finite samples`, `unusable samples`
+    or `too short`; `detail` says expected and got.
     """
 
     def __init__(self, reason: str, detail: str):
@@ -34,59 +37,94 @@ class AudioError(ValueError):
 
 
 def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
-    """Opens a recording; raises AudioError if it is unreadable, empty or truncated."""
+    """Opens a recording.
+
+    Raises AudioError if it is unreadable, empty or truncated, or if its sample rate is
+    not in `RATES_HZ`.
+    """
     path = os.fspath(path)
     try:
-        empty = os.path.getsize(path) == 0
-        missing = _missing_bytes(path)
-        file = None if empty or missing else soundfile.SoundFile(path)
+        file = soundfile.SoundFile(_checked(path))
     except OSError as error:
         raise AudioError("unreadable", f"{path}: {error.strerror}") from error
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless
         reply = getattr(error, "error_string", error)
         raise AudioError("unreadable", f"expected WAV or FLAC, got: {reply}") from error
+    except AudioError:
+        raise
     except ValueError as error:  # a name that no file can have
         raise AudioError("unreadable", f"{path!r}: {error}") from error
-    if empty:
-        raise AudioError("empty audio", "expected a recording, got a file of 0 bytes")
-    if missing:
-        raise AudioError("truncated audio", missing)
-    if not file.frames:
+    try:
+        _check_rate(file.samplerate)
+        if not file.frames:
+            raise AudioError("empty audio", "expected samples, got a file without any")
+    except AudioError:
         file.close()
-        raise AudioError("empty audio", "expected samples, got a file without any")
+        raise
     return file
 
 
-def _missing_bytes(path: str) -> str:
-    """How a WAV is cut short, or "": libsndfile would silently read what is left."""
+def _checked(path: str) -> str | containers.FileWithSize:
+    """The path, or the file with a header that says how long it is."""
     with open(path, "rb") as file:
-        riff = file.read(12)
-        if len(riff) < 12 or riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
-            return ""
-        while len(header := file.read(8)) == 8:
-            name, declared = struct.unpack("<4sI", header)
-            if name == b"data":
-                break
-            file.seek(declared + declared % 2, os.SEEK_CUR)  # chunks have even sizes
-        else:
-            return ""
-        present = os.fstat(file.fileno()).st_size - file.tell()
-    if not present < declared < _UNKNOWN_SIZE:
-        return ""
-    return f"expected {declared} bytes of samples as the WAV header says, got {present}"
+        if not os.fstat(file.fileno()).st_size:
+            detail = "expected a recording, got a file of 0 bytes"
+            raise AudioError("empty audio", detail)
+        samples = containers.locate_samples(file)
+        file.seek(0)
+        if file.read(4) == b"OggS" and not containers.ogg_ends(file):
+            detail = (
+                "expected a last Ogg page marked as such, got a file that ends before"
+            )
+            raise AudioError("truncated audio", detail)
+    if samples is None:
+        return path
+    if samples.rate_hz >= 0:
+        _check_rate(samples.rate_hz)
+    if samples.header_misleads:
+        return containers.FileWithSize(path, samples)
+    missing = samples.declared - samples.present
+    if missing > 0 and not samples.size_is_unknown and not samples.size_counts_header:
+        raise AudioError(
+            "truncated audio",
+            f"expected {samples.declared} bytes of samples as the header says, got "
+            f"{samples.present}",
+        )
+    return path
+
+
+def header_note(path: str | os.PathLike) -> str:
+    """What is odd about the header of a recording that can be read; mostly empty."""
+    with open(path, "rb") as file:
+        samples = containers.locate_samples(file)
+    if samples and samples.declared > samples.present and samples.size_counts_header:
+        return "the size in its header counts the header itself; read to the end"
+    return ""
+
+
+def _check_rate(rate_hz: int) -> None:
+    low, high = RATES_HZ
+    if not low <= rate_hz <= high:
+        raise AudioError(
+            "implausible sample rate",
+            f"expected {low // 1000} to {high // 1000} kHz, got a sample rate of "
+            f"{rate_hz} Hz",
+        )
 
 
 def read_blocks(file: soundfile.SoundFile, size: int = -1) -> Iterator[np.ndarray]:
     """Yields the mean of the channels, float32 [n] in [-1, 1] at the file's own rate.
 
     In blocks of `size` samples, -1 = all in one. Raises AudioError if the recording
-    ends early or a sample is NaN or Inf.
+    ends early, or a sample is NaN, Inf or beyond 2^31.
     """
     position = 0
     while position < file.frames:
         reply = position
         try:
-            samples = file.read(size, dtype="float32", always_2d=True)
+            # Not -1, which soundfile refuses for codecs that cannot seek (GSM, G.721).
+            num = size if size > 0 else file.frames
+            samples = file.read(num, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             samples, reply = (), error.error_string
         if not len(samples):
@@ -97,6 +135,9 @@ def read_blocks(file: soundfile.SoundFile, size: int = -1) -> Iterator[np.ndarra
         if bad := np.count_nonzero(~np.isfinite(samples)):
             detail = f"expected finite samples, got {bad} NaN or Inf of {samples.size}"
             raise AudioError("non-finite samples", detail)
+        if (peak := np.abs(samples).max()) > _LARGEST:
+            detail = f"expected samples in [-1, 1], got one of {peak:.1e}"
+            raise AudioError("unusable samples", detail)
         yield samples
 
 

@@ -1,14 +1,18 @@
 """Recordings, read whole and in blocks, and why bad ones are refused."""
 
 import pickle
+import struct
 
 import librosa
 import numpy as np
 import pytest
 import soundfile
 
-from ser_jax.features import audio
+from ser_jax.features import audio, containers, offline
 from ser_jax.features.audio import AudioError, AudioStream
+from ser_jax.features.spec import RECIPES
+
+PSF = RECIPES["logmel40_psf"]  # scales samples up, and sums the most power
 
 
 def noise(*shape):
@@ -116,14 +120,115 @@ def test_a_bad_recording_says_why(name, make, reason, detail, streamed, tmp_path
     assert str(caught.value) == f"{reason}: {caught.value.detail}"
 
 
-@pytest.mark.parametrize("size", [0x7FFFF000, 0x80000000, 0xFFFFFFFF])
-def test_a_recorders_header_without_a_size_is_read(wav, size):
+CONTAINERS = [
+    ("WAV", "x.wav"),
+    ("WAVEX", "x.wav"),
+    ("RF64", "x.rf64"),
+    ("W64", "x.w64"),
+    ("AIFF", "x.aiff"),
+    ("AU", "x.au"),
+    ("NIST", "x.sph"),
+    ("CAF", "x.caf"),
+    ("FLAC", "x.flac"),
+    ("OGG", "x.ogg"),
+    ("MP3", "x.mp3"),
+]
+
+
+@pytest.mark.parametrize(("container", "name"), CONTAINERS)
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_file_cut_off_is_not_silently_shortened(container, name, share, tmp_path):
+    path = tmp_path / name
+    soundfile.write(path, noise(40_000), 16_000, format=container)
+    assert audio.load(path, 16_000).shape == (40_000,)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    for read in (audio.read, lambda path: list(AudioStream(path, 16_000))):
+        with pytest.raises(AudioError, match="truncated audio|malformed"):
+            read(path)
+
+
+def _with_size(path, size):
+    """Rewrites the size of the samples in a header."""
+    with open(path, "rb") as file:
+        where = containers.locate_samples(file)
+    content = bytearray(path.read_bytes())
+    struct.pack_into(where.size_format, content, where.size_at, size)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("container", "size"),
+    [
+        *(("WAV", size) for size in (0, 0x7F000024, 0x7FFFF000, 0x80000000, 2**32 - 1)),
+        *(("RF64", size) for size in (0, 2**32 - 1, 2**64 - 1)),
+        *((name, size) for name in ("AIFF", "AU") for size in (0, 2**32 - 1)),
+        ("W64", 24),
+    ],
+)
+def test_a_recorders_header_without_a_size_is_read(container, size, tmp_path):
     """What recorders write into a pipe, before they know where it will end."""
+    path = tmp_path / "x"
+    soundfile.write(path, noise(8000), 16_000, format=container, subtype="PCM_16")
+    _with_size(path, size)
+    np.testing.assert_allclose(audio.load(path, 16_000), noise(8000), atol=1 / 32768)
+    assert sum(map(len, AudioStream(path, 16_000))) == 8000
+    assert audio.header_note(path) == ""
+
+
+@pytest.mark.parametrize("surplus", [36, 44])
+def test_a_size_that_counts_the_header_is_read_with_a_note(wav, surplus):
+    assert audio.header_note(wav) == ""
+    _with_size(wav, 16_000 + surplus)
+    np.testing.assert_allclose(audio.load(wav, 16_000), noise(8000), atol=1 / 32768)
+    assert "counts the header" in audio.header_note(wav)
+
+
+def test_notes_behind_an_empty_header_are_no_samples(wav):
+    header = wav.read_bytes()[:40] + bytes(4)
+    wav.write_bytes(header + b"LIST" + (12).to_bytes(4, "little") + b"INFOISFTxxxx")
+    with pytest.raises(AudioError, match="got a file without any"):
+        audio.load(wav, 16_000)
+
+
+@pytest.mark.parametrize("rate_hz", [0, 1, 999, 768_001, 2**31])
+def test_an_implausible_sample_rate_is_refused(wav, rate_hz):
     content = bytearray(wav.read_bytes())
-    content[40:44] = size.to_bytes(4, "little")
+    struct.pack_into("<I", content, 24, rate_hz)
     wav.write_bytes(content)
-    assert audio.load(wav, 16000, 0.1).shape == (8000,)
-    assert sum(map(len, AudioStream(wav, 16_000))) == 8000
+    for read in (audio.read, lambda path: AudioStream(path, 16_000)):
+        with pytest.raises(AudioError, match=f"sample rate of {rate_hz} Hz") as caught:
+            read(wav)
+        assert caught.value.reason == "implausible sample rate"
+
+
+@pytest.mark.parametrize("rate_hz", [1_000, 768_000])
+def test_plausible_sample_rates_are_resampled(rate_hz, tmp_path):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, noise(rate_hz // 10), rate_hz)
+    assert audio.load(path, 16_000).shape == (1600,)
+
+
+@pytest.mark.parametrize("largest", [1e10, 1e25, 3e38])
+def test_samples_beyond_full_scale_integers_are_refused(largest, tmp_path):
+    samples = noise(8000).astype(np.float32)
+    samples[77] = -largest
+    soundfile.write(tmp_path / "x.wav", samples, 16_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="unusable samples.* got one of"):
+        audio.load(tmp_path / "x.wav", 16_000)
+    samples[77] = 2.0**31  # integers stored as floats
+    soundfile.write(tmp_path / "x.wav", samples, 16_000, subtype="FLOAT")
+    assert np.isfinite(
+        offline.features(audio.load(tmp_path / "x.wav", 16_000), PSF)
+    ).all()
+
+
+@pytest.mark.parametrize("codec", ["GSM610", "G721_32", "NMS_ADPCM_32"])
+def test_codecs_that_cannot_seek_are_read(codec, tmp_path):
+    soundfile.write(tmp_path / "x.wav", noise(8000), 16_000, subtype=codec)
+    whole = audio.load(tmp_path / "x.wav", 16_000)
+    assert 8000 <= len(whole) < 8400  # whole blocks of the codec
+    assert sum(map(len, AudioStream(tmp_path / "x.wav", 16_000))) == len(whole)
 
 
 def test_clip_of_30_ms_is_too_short(tmp_path):

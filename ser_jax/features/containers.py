@@ -1,0 +1,183 @@
+"""What a recording's header says of its size, against what the file holds.
+
+libsndfile reads what is left of a recording that was cut off, without a word, and
+nothing of one whose writer left a 0 where it did not know the size.
+"""
+
+import io
+import os
+import re
+import struct
+from typing import BinaryIO, NamedTuple
+
+# Recorders that stream write a size from here on (SoX, ffmpeg, arecord, each its own)
+# as long as they do not know where the recording ends.
+_UNKNOWN_SIZE = 0x7F000000
+_OGG_LAST_PAGE = 1 << 17  # bytes from the end that hold a whole page: at most 65,307
+
+
+class Samples(NamedTuple):
+    """Where a file's samples are."""
+
+    start: int  # their first byte
+    declared: int  # bytes, as the header says
+    present: int  # bytes from `start` to the end of the file
+    size_at: int  # byte at which the declared size stands in the header
+    size_format: str  # of `struct`
+    rate_hz: int = -1  # as the header says; -1 = not looked up
+
+    @property
+    def size_is_unknown(self) -> bool:
+        """Whether the writer left the size open, so that all behind it is samples."""
+        if not self.present:
+            return False
+        if self.size_format.endswith("Q"):
+            return self.declared in (0, 2**32 - 1, 2**64 - 1)
+        return self.declared == 0 or self.declared >= _UNKNOWN_SIZE
+
+    @property
+    def header_misleads(self) -> bool:
+        """Whether libsndfile would take a size left open at its word."""
+        return self.size_is_unknown and (
+            self.declared == 0 or self.size_format.endswith("Q")
+        )
+
+    @property
+    def size_counts_header(self) -> bool:
+        """Whether the writer declared the file's size, or RIFF's, as the samples'."""
+        surplus = self.declared - self.present
+        return surplus in (36, 44, self.start - 8, self.start)
+
+
+class _Chunks(NamedTuple):
+    """How a family of formats names and measures its chunks."""
+
+    first: int  # byte of the first chunk
+    header: str  # format of a chunk's name and size
+    samples: bytes  # how the name of the chunk with the samples begins
+    align: int  # chunks begin at multiples of this
+    size_has_header: bool = False  # whether a chunk's size counts its header
+
+
+_RIFF = _Chunks(12, "<4sI", b"data", 2)
+_FAMILIES = {
+    b"RIFF": _RIFF,
+    b"RF64": _RIFF,
+    b"BW64": _RIFF,
+    b"RIFX": _Chunks(12, ">4sI", b"data", 2),
+    b"FORM": _Chunks(12, ">4sI", b"SSND", 2),  # AIFF
+    b"riff": _Chunks(40, "<16sQ", b"data", 8, size_has_header=True),  # Wave64
+}
+
+
+def locate_samples(file: BinaryIO) -> Samples | None:
+    """Finds the samples of a WAV, RF64, Wave64, AIFF, AU or SPHERE file.
+
+    None for other formats and for files without samples: libsndfile judges those.
+    """
+    magic = file.read(8)
+    if magic[:4] in _FAMILIES:
+        return _find_chunk(file, _FAMILIES[magic[:4]])
+    if magic[:4] == b".snd":
+        file.seek(0)
+        _, start, declared = struct.unpack(">4sII", file.read(12).ljust(12, b"\0"))
+        return Samples(start, declared, _size(file) - start, 8, ">I")
+    if magic == b"NIST_1A\n":
+        return _sphere(file)
+    return None
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _find_chunk(file: BinaryIO, family: _Chunks) -> Samples | None:
+    file.seek(family.first)
+    own = struct.calcsize(family.header)
+    size_format = family.header[0] + family.header[-1]
+    rate_hz, long_size = -1, None
+    while len(header := file.read(own)) == own:
+        name, size = struct.unpack(family.header, header)
+        size -= own if family.size_has_header else 0
+        start = file.tell()
+        if name.startswith(family.samples):
+            size_at = start - struct.calcsize(size_format)
+            if long_size is not None and size == 0xFFFFFFFF:
+                size_at, size_format = long_size
+                file.seek(size_at)
+                (size,) = struct.unpack(size_format, file.read(8))
+            present = _size(file) - start
+            if not size and _is_chunks(file, start, family):
+                present = 0  # a header alone, perhaps with notes behind it
+            return Samples(start, size, present, size_at, size_format, rate_hz)
+        if name == b"ds64":  # sizes of RIFF and of the samples, 64 bits each
+            long_size = (start + 8, "<Q")
+        elif name == b"fmt ":
+            rate_hz = struct.unpack_from(size_format, file.read(8).ljust(8, b"\0"), 4)[
+                0
+            ]
+        file.seek(start + size + -(start + size) % family.align)
+    return None
+
+
+def _is_chunks(file: BinaryIO, start: int, family: _Chunks) -> bool:
+    """Whether chunks, not samples, fill the file from `start` to its end."""
+    end, own = _size(file), struct.calcsize(family.header)
+    while start < end:
+        file.seek(start)
+        header = file.read(own)
+        if len(header) < own or not header[:4].decode("latin-1").isprintable():
+            return False
+        _, size = struct.unpack(family.header, header)
+        start += size + (0 if family.size_has_header else own)
+        start += -start % family.align
+    return start <= end + 1  # a missing pad byte
+
+
+def _sphere(file: BinaryIO) -> Samples | None:
+    file.seek(0)
+    head = file.read(1024).decode("latin-1")
+    fields = dict(re.findall(r"^(\w+) -i (\d+)\s*$", head, re.MULTILINE))
+    factors = ("sample_count", "channel_count", "sample_n_bytes")
+    if not all(name in fields for name in factors):
+        return None
+    declared = 1
+    for name in factors:
+        declared *= int(fields[name])
+    start = int(head[8:16])
+    return Samples(start, declared, _size(file) - start, 0, "")
+
+
+def ogg_ends(file: BinaryIO) -> bool:
+    """Whether an Ogg file's last page is whole and marked as the last one."""
+    size = _size(file)
+    file.seek(max(0, size - _OGG_LAST_PAGE))
+    tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return False
+    sizes = page[27 : 27 + page[26]]
+    return len(page) >= 27 + page[26] + sum(sizes) and bool(page[5] & 4)
+
+
+class FileWithSize(io.FileIO):
+    """A file whose header declares the samples that are there."""
+
+    def __init__(self, path: str, samples: Samples):
+        super().__init__(path)
+        largest = 256 ** struct.calcsize(samples.size_format) - 1
+        size = min(samples.present, largest)
+        self._at = samples.size_at
+        self._bytes = struct.pack(samples.size_format, size)
+
+    def __del__(self):
+        self.close()  # soundfile closes only what it opened itself
+
+    def readinto(self, buffer) -> int:
+        start = self.tell()
+        num = super().readinto(buffer)
+        view = memoryview(buffer).cast("B")
+        for at, value in enumerate(self._bytes, self._at - start):
+            if 0 <= at < num:
+                view[at] = value
+        return num
