@@ -58,27 +58,36 @@ def test_session_becomes_a_split_name(tmp_path, raw, name):
     assert next(manifest.read(file)).session == name
 
 
-def test_sessions_that_fall_together_are_refused(tmp_path):
-    file = write(
-        tmp_path,
-        "path,emotion,speaker,session\nwav/a.wav,sad,1,d-1\nwav/b.flac,sad,1,d 1\n",
-    )
-    with pytest.raises(InputError, match="'d-1' and 'd 1' both become"):
-        manifest.read(file)
+def test_sessions_that_fall_together_are_numbered(tmp_path):
+    sessions = ("день", "ночь", "d 1", "d-1", "d-1_2", "3", "session3")
+    names = [f"{i}.wav" for i in range(7)]
+    rows = "".join(f"wav/{n},sad,1,{x}\n" for n, x in zip(names, sessions, strict=True))
+    file = write(tmp_path, f"path,emotion,speaker,session\n{rows}", names)
+    got = [u.session for u in manifest.read(file)]
+    assert got == [
+        "____",
+        "_____2",
+        "d_1",
+        "d_1_2",
+        "d_1_2_2",
+        "session3",
+        "session3_2",
+    ]
 
 
 def test_unusable_rows_are_listed_with_reasons(tmp_path):
     folder = tmp_path / "corpus"
     folder.mkdir()
     (tmp_path / "secret.wav").write_bytes(b"")
-    (folder / "link.wav").symlink_to(tmp_path / "secret.wav")
+    (folder / "wav").mkdir()
+    (folder / "wav" / "._a.wav").write_bytes(b"")
     file = write(
         folder,
         "id,path,emotion,speaker\n"
         "ok,wav/a.wav,sad,1\n"
         "up,../secret.wav,sad,1\n"
         f"abs,{tmp_path / 'secret.wav'},sad,1\n"
-        "link,link.wav,sad,1\n"
+        "apple,wav/._a.wav,sad,1\n"
         "gone,wav/gone.wav,sad,1\n"
         "dir,wav,sad,1\n"
         "ok,wav/b.flac,happy,1\n"
@@ -94,14 +103,14 @@ def test_unusable_rows_are_listed_with_reasons(tmp_path):
     assert [(e.id, e.reason) for e in excluded] == [
         ("up", "path outside the folder"),
         ("abs", "path outside the folder"),
-        ("link", "path outside the folder"),
+        ("apple", "Apple metadata"),
         ("gone", "missing wav"),
         ("dir", "missing wav"),
         ("ok", "duplicate id"),
         ("nolabel", "empty label"),
         ("nospeaker", "empty speaker"),
         ("nopath", "empty path"),
-        ("wav/a.wav", "malformed row"),
+        ("wide", "malformed row"),
         ("short", "empty speaker"),
     ]
 
@@ -109,13 +118,13 @@ def test_unusable_rows_are_listed_with_reasons(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label,speaker\nwav/a.wav,sad,1\n", "emotion.*got path, label, speaker"),
-        ("path;emotion;speaker\nwav/a.wav;sad;1\n", "comma-separated"),
+        ("path,mood,speaker\nwav/a.wav,sad,1\n", "emotion.*got path, mood, speaker"),
+        ("path;mood;speaker\nwav/a.wav;sad;1\n", "separated by ';'"),
         ("", "no header"),
         ("path,emotion,speaker\n", "no usable row.*no rows"),
         ("path,emotion,speaker\nwav/c.wav,sad,1\n", "no usable row.*missing wav"),
         ("path,emotion,speaker,path\nwav/a.wav,sad,1,x\n", "path twice"),
-        ('path,emotion,speaker\nwav/a.wav,"sad,1\n', "not a CSV file"),
+        ('path,emotion,speaker\nwav/a.wav,"sad,1\n', "line 2: expected every quote"),
     ],
 )
 def test_unusable_file_is_an_error(tmp_path, text, message):
@@ -124,12 +133,69 @@ def test_unusable_file_is_an_error(tmp_path, text, message):
 
 
 def test_absent_or_binary_file_is_an_error(tmp_path):
-    with pytest.raises(InputError, match=r"cannot read the manifest .*absent\.csv"):
+    with pytest.raises(InputError, match=r"cannot read .*absent\.csv"):
         manifest.read(tmp_path / "absent.csv")
     file = tmp_path / "binary.csv"
     file.write_bytes(os.fsencode("path,emotion,speaker\n") + b"\xff\xfe\x00")
     with pytest.raises(InputError, match="UTF-8"):
         manifest.read(file)
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("wav\\\\a.wav", "write wav/a.wav"),
+        ("wav\\a.wav", "write wav/a.wav"),
+        ("WAV/A.WAV", "write wav/a.wav"),
+        ("wav/u\u0308.wav", "write wav/\u00fc.wav"),
+        ("file:///data/wav/a.wav", "without file://"),
+        ("wav/gone.wav", "got no file. Paths"),
+    ],
+)
+def test_the_first_missing_path_comes_with_the_hint_that_fits(tmp_path, written, hint):
+    text = f"path,emotion,speaker\n{written},sad,1\nwav/other.wav,sad,1\n"
+    file = write(tmp_path, text, wavs=("a.wav", "\u00fc.wav"))
+    with pytest.raises(
+        InputError, match="missing wav.* 2.*line 2: expected /"
+    ) as caught:
+        manifest.read(file)
+    assert hint in str(caught.value)
+
+
+def test_links_are_followed_and_named(tmp_path, caplog):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.wav").write_bytes(b"")
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "wav").symlink_to(tmp_path / "disk")
+    (corpus / "b.wav").symlink_to(tmp_path / "disk" / "a.wav")
+    (corpus / "gone.wav").symlink_to(tmp_path / "disk" / "gone.wav")
+    (corpus / "loop").symlink_to(corpus)
+    paths = ("wav/a.wav", "b.wav", "loop/loop/b.wav", "gone.wav")
+    rows = "".join(f"{path},sad,1\n" for path in paths)
+    (corpus / "manifest.csv").write_text(f"path,emotion,speaker\n{rows}")
+    excluded = []
+    with caplog.at_level("INFO", logger="ser_jax"):
+        kept = [*manifest.read(corpus / "manifest.csv", excluded=excluded)]
+    assert [u.id for u in kept] == ["b", "loop/loop/b", "wav/a"]
+    assert [(e.id, e.reason) for e in excluded] == [("gone.wav", "missing wav")]
+    assert f"{corpus / 'wav'} is a link to {tmp_path / 'disk'}" in caplog.text
+
+
+def test_a_manifest_reached_by_a_link_still_holds_its_absolute_paths(tmp_path):
+    file = write(tmp_path, f"path,emotion,speaker\n{tmp_path / 'wav/a.wav'},sad,1\n")
+    (tmp_path / "other").symlink_to(tmp_path)
+    assert next(manifest.read(tmp_path / "other" / file.name)).id == "wav/a"
+
+
+def test_one_recording_with_two_labels_is_left_out_and_both_lines_are_named(tmp_path):
+    rows = "wav/a.wav,sad,1\nwav/b.flac,sad,1\nwav/a.wav,happy,1\n"
+    file = write(tmp_path, f"path,emotion,speaker\n{rows}")
+    excluded = []
+    assert [u.id for u in manifest.read(file, excluded=excluded)] == ["wav/b"]
+    (exclusion,) = excluded
+    assert exclusion.reason == "two labels"
+    assert "line 2 (sad) and in line 4 (happy)" in exclusion.detail
 
 
 @pytest.mark.skipif(not EMODB.is_file(), reason=f"EMO-DB is not at {EMODB}")
