@@ -13,6 +13,7 @@ export    write a trained --workdir as one file: --format=stablehlo, onnx, tflit
 import functools
 import importlib.util
 import logging as std_logging
+import os
 import sys
 from pathlib import Path
 
@@ -35,7 +36,7 @@ if missing := [name for name in TRAIN if importlib.util.find_spec(name) is None]
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ser_jax import clock, huge_pages
+from ser_jax import clock, huge_pages, terminal
 from ser_jax.errors import InputError
 
 TAKES_FILES = ("report", "predict", "explain")
@@ -236,7 +237,14 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
     )
 
 
+def _fail(problem: str, code: int) -> None:
+    lines = map(terminal.printable, problem.splitlines())
+    print("error: " + "\n".join(lines), file=sys.stderr)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
+    terminal.prepare_streams()
     huge_pages.ask()
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS log a lot
     for ours in ("ser_jax", "tfds_iemocap"):
@@ -246,8 +254,12 @@ if __name__ == "__main__":
         with clock.running():
             app.run(main, flags_parser=parse_flags)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error), 2)
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
         trains = len(sys.argv) < 2 or sys.argv[1].startswith(("-", "train"))
         advice = "; repeat the same command to go on" if trains else ""

@@ -26,6 +26,7 @@ LEAVES = (
     "ser_jax.errors",
     "ser_jax.figure_style",
     "ser_jax.huge_pages",
+    "ser_jax.terminal",
 )
 
 # Package -> what of ours it may import besides itself and the leaves.

@@ -14,6 +14,7 @@ from ser_jax.features.audio import AudioError
 from ser_jax.predict import sources, trained_model, writers
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.trained_model import TrainedModel
+from ser_jax.terminal import printable
 from ser_jax.workdir import files
 
 
@@ -55,7 +56,7 @@ def explain_files(
             recording = recognizer.open(source.path, source.text)
             explanation = recording_lib.explain(recognizer, explainer, recording)
         except AudioError as error:
-            failed.append(f"{source.name}: {error}")
+            failed.append(printable(f"{source.name}: {error}"))
             continue
         stem = writers.unique_name(Path(source.name).stem, taken)
         path = folder / f"{stem}.explain.png"
@@ -65,7 +66,8 @@ def explain_files(
         attends = attends or explanation.attends
         answer = explanation.answer
         share = answer.probabilities.max()
-        lines.append(f"{source.name}: {answer.label} {share:.1%} -> {path}")
+        name = printable(source.name)
+        lines.append(f"{name}: {answer.label} {share:.1%} -> {path}")
     lines.append(trained.description() + ".")
     if not attends and len(failed) < len(recordings):
         lines.append(_does_not_attend(trained) + " The pictures show saliency alone.")
@@ -128,5 +130,5 @@ def _title(
         f"{trained.classes[k]} {probabilities[k]:.0%}" for k in likeliest
     )
     trained_as = f"{trained.description()}; {trained.provenance['workdir']}"
-    title = f"{Path(name).name}: {shares}\n{trained_as}"
+    title = f"{printable(Path(name).name)}: {shares}\n{trained_as}"
     return title if explanation.attends else f"{title}\nit does not attend"

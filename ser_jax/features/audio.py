@@ -21,7 +21,7 @@ _LARGEST = 2.0**31
 class AudioError(ValueError):
     """A recording cannot be used.
 
-    `reason`, by which exclusions are counted, is `unreadable`, `empty audio`,
+    `reason`, by which exclusions are counted, is `empty path`, `unreadable`, `empty audio`,
     `truncated audio`, `implausible sample rate`, `non-finite samples`, `unusable samples`
     or `too short`; `detail` says expected and got.
     """
@@ -43,6 +43,8 @@ def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
     not in `RATES_HZ`.
     """
     path = os.fspath(path)
+    if not path:
+        raise AudioError("empty path", "expected the path of a recording, got none")
     try:
         file = soundfile.SoundFile(_checked(path))
     except OSError as error:

@@ -11,6 +11,7 @@ from ser_jax.predict import label_scores, sources, timeline, writers
 from ser_jax.predict.answers import SpeechInput
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.sources import Source
+from ser_jax.terminal import printable
 
 _PRINTED = 50  # rows, if all are in a file as well
 
@@ -56,7 +57,7 @@ def predict(
         else:
             failed = _answer_all(recognizer, recordings, out, labels)
     for source, error in failed:
-        print(f"failed: {source.name}: {error}", file=sys.stderr)
+        print(f"failed: {printable(f'{source.name}: {error}')}", file=sys.stderr)
     if failed:
         print(f"{len(failed)} of {len(recordings)} recordings failed.", file=sys.stderr)
     return int(bool(failed))

@@ -1,13 +1,14 @@
 """The recordings of a command line: files, folders, manifests, standard input."""
 
-import csv
 import dataclasses
+import logging
 import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ser_jax.corpora import csv_table
 from ser_jax.errors import InputError
 
 # Of what libsndfile reads, when a folder is searched: other files lie there too.
@@ -73,7 +74,7 @@ def _standard_input(folder: str, text) -> Source:
 
 
 def _folder(folder: Path, text) -> list[Source]:
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in _walk(folder) if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise InputError(
             f"Expected recordings ({' '.join(SUFFIXES)}) in {folder}; got none."
@@ -81,32 +82,42 @@ def _folder(folder: Path, text) -> list[Source]:
     return [Source(str(p), str(p), str(p), text=text) for p in paths]
 
 
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files of a folder, through links but no folder twice; no Apple metadata."""
+    visited = set()
+    for at, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(at)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        # In this order, a folder's own files come before those that links lead to.
+        folders[:] = sorted(
+            (x for x in folders if x != "__MACOSX"),
+            key=lambda x: (os.path.islink(os.path.join(at, x)), x),
+        )
+        for name in folders:
+            if os.path.islink(link := os.path.join(at, name)):
+                logging.getLogger(__name__).info(
+                    "%s is a link to %s", link, os.path.realpath(link)
+                )
+        yield from (Path(at, x) for x in files if not x.startswith("._"))
+
+
 def _manifest(file: Path, text) -> Iterator[Source]:
     """Rows of a CSV file with a column `path`; `id`, `emotion` and `text` are read."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, restval="")
-            # Spreadsheets write a byte-order mark, people write blanks around names.
-            reader.fieldnames = names = [x.strip() for x in reader.fieldnames or ()]
-            if "path" not in names:
-                raise InputError(
-                    f"{file}: expected a column `path`; got "
-                    f"{', '.join(names) or 'no header'}."
-                )
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: expected a CSV file in UTF-8; {error}.") from error
+    rows = csv_table.read(file, ("path",), ("id", "emotion", "text"))
     if not rows:
         raise InputError(
             f"{file}: expected one row or more below the header; got none."
         )
     for row in rows:
-        path = row["path"].strip()
+        path = row.cells["path"]
         yield Source(
-            name=path or f"{file.name} (a row without a path)",
-            path=str(file.parent / path),
+            name=path or f"{file.name}, line {row.line}",
+            path=str(file.parent / path) if path else "",
             # As a training names it: scores ask whether it was trained on.
-            id=row.get("id", "").strip() or os.path.splitext(path)[0],
-            label=row.get("emotion", "").strip(),
-            text=row.get("text", text),
+            id=row.cells.get("id") or os.path.splitext(path)[0],
+            label=row.cells.get("emotion", ""),
+            text=row.cells.get("text", text),
         )

@@ -14,6 +14,7 @@ from ser_jax.errors import InputError
 from ser_jax.features.audio import AudioError
 from ser_jax.predict.answers import Answer
 from ser_jax.predict.trained_model import TrainedModel
+from ser_jax.terminal import printable
 from ser_jax.workdir.predictions import POSTERIOR
 
 SUFFIXES = (".csv", ".jsonl")
@@ -40,7 +41,8 @@ def open_writer(
     part = target.with_name(target.name + ".part")
     # newline="": the csv module ends lines itself.
     try:
-        stream = part.open("w", encoding="utf-8", newline="")
+        # A name that is not UTF-8 is written with escapes.
+        stream = part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
         raise InputError(
             f"--out: expected a file that can be written; {path}: {error.strerror}."
@@ -109,7 +111,9 @@ def format_table(rows: Sequence[tuple[str, Answer]], classes: Sequence[str]) -> 
     cells = [("file", "label", *(f"{name} %" for name in classes), "")]
     for file, answer in rows:
         percent = (f"{100 * p:.1f}" for p in answer.probabilities)
-        cells.append((file, answer.label, *percent, "; ".join(answer.warnings)))
+        cells.append(
+            (printable(file), answer.label, *percent, "; ".join(answer.warnings))
+        )
     return tabulate(
         cells,
         tablefmt="plain",

@@ -1,0 +1,31 @@
+"""What reaches a terminal: nothing that it cannot show, and never an exception."""
+
+import os
+import sys
+
+
+def printable(text: str) -> str:
+    """A name or value from outside, with control and invisible characters escaped.
+
+    So is what is not UTF-8 in a file's name: `caf\\xe9.wav`.
+    """
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(c: str) -> str:
+    if "\udc80" <= c <= "\udcff":  # how Python keeps a byte that it cannot decode
+        return f"\\x{ord(c) - 0xDC00:02x}"
+    return c.encode("unicode_escape").decode()
+
+
+def prepare_streams() -> None:
+    """Lets standard output be closed or ASCII: what it cannot show is escaped."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # Else the next file that is opened would get what libraries print.
+            os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")
