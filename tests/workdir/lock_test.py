@@ -1,0 +1,102 @@
+"""A workdir belongs to one process at a time, whatever becomes of that process."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from etils import epath
+
+from ser_jax.errors import InputError
+from ser_jax.workdir import lock
+
+HOLD = (
+    "import sys, time; from etils import epath; from ser_jax.workdir import lock\n"
+    "with lock.lock(epath.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+)
+
+
+@pytest.fixture(params=["local", "remote"])
+def hold(request, monkeypatch):
+    """The lock of a disk, or the signature that buckets get."""
+    return lock.lock if request.param == "local" else lock._signature
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock of `tmp_path`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE
+    )
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_second_process_is_told_who_holds_it(holder, hold, tmp_path):
+    with (
+        pytest.raises(InputError, match="is in use by process") as caught,
+        hold(epath.Path(tmp_path)),
+    ):
+        pass
+    assert f"process {holder.pid} on {socket.gethostname()}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_dead_process_holds_nothing(holder, hold, number, tmp_path):
+    holder.send_signal(number)
+    holder.wait()
+    with hold(epath.Path(tmp_path)):
+        assert json.loads((tmp_path / ".lock.json").read_text())["pid"] == os.getpid()
+
+
+def test_it_can_be_taken_again(hold, tmp_path):
+    for _ in range(2):
+        with hold(epath.Path(tmp_path)):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("change", "free"),
+    [
+        ({}, False),
+        ({"renewed": 0.0}, True),  # three minutes without a sign of life
+        ({"host": socket.gethostname(), "pid": 2**22 + 1}, True),  # no such process
+        ({"host": socket.gethostname(), "pid": os.getpid()}, False),
+    ],
+)
+def test_a_signature_counts_as_long_as_it_is_renewed(change, free, tmp_path):
+    holder = {"host": "other", "pid": 7, "since": 0.0, "renewed": time.time()}
+    (tmp_path / ".lock.json").write_text(json.dumps(holder | change))
+    if free:
+        with lock._signature(epath.Path(tmp_path)):
+            pass
+        return
+    with (
+        pytest.raises(InputError, match="in use by process"),
+        lock._signature(epath.Path(tmp_path)),
+    ):
+        pass
+
+
+def test_a_long_training_renews_its_signature(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "_RENEW_S", 0.01)
+    with lock._signature(epath.Path(tmp_path)):
+        first = json.loads((tmp_path / ".lock.json").read_text())
+        time.sleep(0.2)
+        later = json.loads((tmp_path / ".lock.json").read_text())
+    assert later["renewed"] > first["renewed"] and later["since"] == first["since"]
+    assert not (tmp_path / ".lock.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"host": 1}'])
+def test_a_damaged_signature_blocks_nobody(content, hold, tmp_path):
+    (tmp_path / ".lock.json").write_text(content)
+    with hold(epath.Path(tmp_path)):
+        pass
