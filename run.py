@@ -14,6 +14,7 @@ import functools
 import importlib.util
 import logging as std_logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -246,10 +247,13 @@ def _fail(problem: str, code: int) -> None:
 if __name__ == "__main__":
     terminal.prepare_streams()
     huge_pages.ask()
-    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS log a lot
+    # Orbax and TFDS log a lot, and the tracebacks of errors that they raise as well.
+    logging.set_verbosity(logging.FATAL)
     for ours in ("ser_jax", "tfds_iemocap"):
         std_logging.getLogger(ours).setLevel(std_logging.INFO)
     define_flags(flags.FLAGS)
+    # As Ctrl-C: what is half written is removed on the way out.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         with clock.running():
             app.run(main, flags_parser=parse_flags)

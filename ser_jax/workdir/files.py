@@ -5,12 +5,13 @@ beside their place and moved there in one step: a reader sees the old file or th
 one, never half of one.
 """
 
+import contextlib
 import csv
 import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -36,21 +37,40 @@ def resolve(path) -> epath.Path:
 
 
 def write_atomically(path, content: bytes) -> None:
-    """Writes `content` to `path` so that no reader ever sees a part of it."""
+    """Writes `content` to `path` so that no reader ever sees a part of it.
+
+    Raises:
+      InputError: It cannot be written: a full disk, a read-only folder.
+    """
     path = epath.Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            beside.write_bytes(content)
+            beside.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):  # of a read-only folder, again
+                beside.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def writing(path) -> Iterator[None]:
+    """Turns what disks raise into an InputError that names `path`."""
     try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}. Free space, or allow "
+            "writing there, and repeat the command: what is complete stays."
+        ) from error
 
 
 def write_json(path, value: Mapping) -> None:
     """Writes JSON; NumPy values become plain ones, NaN and infinity become null."""
     text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
+    # A path may hold bytes that are not UTF-8.
+    write_atomically(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def read_json(path) -> dict:
@@ -92,7 +112,7 @@ def write_csv(path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def plain(value):

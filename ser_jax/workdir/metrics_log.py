@@ -11,12 +11,13 @@ from ser_jax.workdir import files
 def append(path, rows: list[dict]) -> None:
     """Adds an epoch's lines."""
     path = epath.Path(path)
-    if "://" in str(path):  # object stores cannot append
-        old = path.read_text() if path.exists() else ""
-        path.write_text(old + _lines(rows))
-    else:
-        with open(path, "a") as file:
-            file.write(_lines(rows))
+    with files.writing(path):
+        if "://" in str(path):  # object stores cannot append
+            old = path.read_text() if path.exists() else ""
+            path.write_text(old + _lines(rows))
+        else:
+            with open(path, "a") as file:
+                file.write(_lines(rows))
 
 
 def truncate(path, epochs: int) -> None:

@@ -1,0 +1,67 @@
+"""A disk that is full or read-only: one line, and what was complete stays."""
+
+import contextlib
+import json
+import resource
+
+import numpy as np
+import pytest
+
+from ser_jax.errors import InputError
+from ser_jax.workdir import checkpoint, files, metrics_log
+from ser_jax.workdir.checkpoint import Checkpointer, RunRecord, Snapshot
+
+
+@contextlib.contextmanager
+def largest_file(num_bytes):
+    """Writing more fails, as on a full disk, with another errno."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path):
+    path = tmp_path / "x.json"
+    files.write_json(path, {"a": 1})
+    with largest_file(100), pytest.raises(InputError) as caught:
+        files.write_json(path, {"a": list(range(1000))})
+    assert f"cannot write {path}: File too large" in str(caught.value)
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_log_that_cannot_grow_keeps_its_lines(tmp_path):
+    path, row = tmp_path / "m.jsonl", {"epoch": 1, "seed": 0, "fold": "a"}
+    metrics_log.append(path, [row])
+    with largest_file(60), pytest.raises(InputError, match="cannot write .*m.jsonl"):
+        metrics_log.append(path, [row | {"epoch": 2, "text": "x" * 100}])
+    assert metrics_log.read(path) == [row]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
+    noise = np.random.default_rng(0).standard_normal
+    normalisation = {"mean": np.zeros(2), "std": np.ones(2)}
+
+    def snapshot(size, epoch):
+        return Snapshot({"w": noise(size)}, {}, {}, [RunRecord()], epoch)
+
+    writer = Checkpointer(tmp_path, provenance={"config": {}})
+    writer.save(snapshot(10, 1), normalisation=normalisation)
+    writer._manager.wait_until_finished()
+    with largest_file(20_000), pytest.raises(InputError) as caught:
+        writer.save(snapshot(100_000, 2), normalisation=normalisation)
+        writer.close()
+    assert f"cannot write {tmp_path / 'checkpoints'}: " in str(caught.value)
+    assert "File too large" in str(caught.value) and "\n" not in str(caught.value)
+    stored = checkpoint.read_newest(tmp_path)
+    assert stored.meta["epoch"] == 1 and stored.arrays["last/w"].shape == (10,)
+
+
+def test_names_that_are_not_utf8_are_written_with_escapes(tmp_path):
+    files.write_json(tmp_path / "x.json", {"file": "caf\udce9"})
+    files.write_csv(tmp_path / "x.csv", ["file"], [["caf\udce9"]])
+    assert "caf" in json.loads((tmp_path / "x.json").read_text())["file"]
+    assert (tmp_path / "x.csv").read_text() == "file\ncaf\\udce9\n"
