@@ -67,7 +67,7 @@ def define_flags(values: flags.FlagValues) -> None:
     string("labels", "", "predict: classes of a manifest's labels, raw=class,raw=...")
     string("text", None, "predict, explain: what is said, for models that read words.")
     truth("corpus", False, "explain: average each run's test part, test by deletion.")
-    string("data", "", "explain --corpus: the manifest or folder, if it has moved.")
+    string("data", "", "evaluate, explain --corpus: where the corpus has moved.")
     string("format", "stablehlo", "export: stablehlo, onnx, tflite or safetensors.")
     number("longest", 10.0, "export: seconds that onnx and tflite can take.")
 
@@ -132,7 +132,7 @@ def _default_workdir(values) -> str:
 def _evaluate(values, _) -> None:
     from ser_jax.training import loop
 
-    loop.evaluate(values.workdir)
+    loop.evaluate(values.workdir, values.data)
     _report_one(values.workdir)
 
 

@@ -25,7 +25,8 @@ from ser_jax.training.tensorboard import EventLog
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files, metrics_log, provenance
 from ser_jax.workdir.checkpoint import Checkpointer, Snapshot
-from ser_jax.workdir.config import as_config
+from ser_jax.workdir.config import as_config, with_absolute_paths, with_corpus_at
+from ser_jax.workdir.lock import lock
 from ser_jax.workdir.workdir import Workdir
 
 _log = logging.getLogger(__name__)
@@ -50,8 +51,14 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
     compilation.watch()
     with clock.part(clock.START):
         check_config(config)
+        config = with_absolute_paths(config)
         workdir = Workdir(workdir_path)
-        workdir.claim(config.to_dict())
+    with lock(workdir.path):
+        return _train_and_evaluate(config, workdir)
+
+
+def _train_and_evaluate(config, workdir: Workdir) -> dict:
+    workdir.claim(config.to_dict())
     if workdir.is_complete():
         _log.info("%s is complete; nothing to train.", workdir.path)
         return files.read_json(workdir.path / files.RESULTS)
@@ -72,13 +79,21 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
 
 
 @clock.running()
-def evaluate(workdir_path: str) -> dict:
-    """Repeats the evaluation of a trained workdir from its checkpoint."""
+def evaluate(workdir_path: str, data: str = "") -> dict:
+    """Repeats the evaluation of a trained workdir from its checkpoint.
+
+    `data` is the manifest or folder of the corpus, if it has moved.
+    """
     compilation.watch()
     with clock.part(clock.START):
         workdir = Workdir(workdir_path, create=False)
-        config = as_config(workdir.read_config())
+        config = with_corpus_at(as_config(workdir.read_config()), data)
         check_stored(config, workdir.path)
+    with lock(workdir.path):
+        return _evaluate(config, workdir)
+
+
+def _evaluate(config, workdir: Workdir) -> dict:
     if not workdir.has_checkpoint():
         raise InputError(
             f"Expected a checkpoint in {workdir.path / 'checkpoints'}; there is none. "

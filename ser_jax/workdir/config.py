@@ -1,5 +1,7 @@
 """Stored configs: read back, and compared with what is asked for now."""
 
+import os
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -10,6 +12,7 @@ MAY_CHANGE = frozenset(
         "data.device_share",
         "data.num_workers",
         "data.frames_on",
+        "data.manifest",
         "data.root",
         "data.tfds_dir",
         "train.checkpoint_epochs",
@@ -21,6 +24,28 @@ MAY_CHANGE = frozenset(
         "train.steps_per_call",
     }
 )
+
+
+# Keys that hold a path, which every folder that a command is given in must find.
+_PATHS = ("cache_dir", "manifest", "root", "speaker_embeddings", "tfds_dir")
+
+
+def with_absolute_paths(config: ConfigDict) -> ConfigDict:
+    """A copy whose files and folders can be found from everywhere."""
+    config = config.copy_and_resolve_references()
+    for key in _PATHS:
+        if config.data[key] and "://" not in config.data[key]:
+            config.data[key] = os.path.abspath(os.path.expanduser(config.data[key]))
+    return config.lock()
+
+
+def with_corpus_at(config: ConfigDict, place: str) -> ConfigDict:
+    """A copy whose corpus is at `place`, a manifest or folder; '' = where it was."""
+    config = config.copy_and_resolve_references()
+    if place:
+        key = "manifest" if config.data.corpus == "manifest" else "root"
+        config.data[key] = place
+    return with_absolute_paths(config)
 
 
 def as_config(stored: dict) -> ConfigDict:
@@ -52,12 +77,21 @@ def _tuples(value):
 
 def differences(stored: dict, requested: dict) -> list[str]:
     """A line per key that makes another experiment; both as JSON gives them."""
-    stored, requested = flatten(stored), flatten(requested)
+    stored, requested = (_comparable(flatten(values)) for values in (stored, requested))
     return [
         f"{key}: here {stored.get(key)!r}, asked for {requested.get(key)!r}"
         for key in sorted(stored.keys() | requested.keys())
         if stored.get(key) != requested.get(key) and key not in MAY_CHANGE
     ]
+
+
+def _comparable(values: dict) -> dict:
+    # Older workdirs hold paths as they were typed.
+    paths = {f"data.{key}" for key in _PATHS}
+    return {
+        key: os.path.abspath(value) if key in paths and value else value
+        for key, value in values.items()
+    }
 
 
 def flatten(tree: dict, prefix: str = "") -> dict:

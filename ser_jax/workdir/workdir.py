@@ -52,12 +52,16 @@ class Workdir:
                 "git_commit": provenance.git_commit(),
             }
             files.write_json(self.path / files.CONFIG, content)
-        elif lines := config_files.differences(self.read_config(), config):
+            return
+        stored = files.read_json(self.path / files.CONFIG)
+        if lines := config_files.differences(stored["config"], config):
             raise InputError(
                 f"{self.path} holds an experiment with another config:\n  "
                 + "\n  ".join(lines)
                 + "\nRestore these values, or choose another --workdir."
             )
+        if stored["config"] != config:  # a corpus that has moved, say
+            files.write_json(self.path / files.CONFIG, stored | {"config": config})
 
     def read_config(self) -> dict:
         """Plain values of config.json; InputError if it is missing or damaged."""

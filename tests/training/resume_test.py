@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from etils import epath
 
 from ser_jax.errors import InputError
 from ser_jax.training import loop
+from ser_jax.workdir import lock
 from tests import conftest
 from tests import workdirs as tiny
 from tests.training.common import curves_of, figures_of, posteriors_of, stop_after
@@ -129,3 +131,30 @@ def test_a_relabelled_corpus_cannot_resume(quick_config, tmp_path, monkeypatch):
     manifest.write_text("\n".join(rows) + "\n")
     with pytest.raises(InputError, match="splits and labels of .*Restore the corpus"):
         loop.train_and_evaluate(quick_config, str(tmp_path / "w"))
+
+
+def test_a_corpus_that_moved_is_found_again(quick_config, tmp_path, monkeypatch):
+    config, workdir = quick_config, tmp_path / "w"
+    (tmp_path / "corpus").mkdir()
+    conftest.write_tones(tmp_path / "corpus", per_cell=2)
+    monkeypatch.chdir(tmp_path)
+    config.data.manifest, config.data.tfds_dir = "corpus/manifest.csv", "tfds"
+    _train_until(3, config, workdir, monkeypatch)
+    (tmp_path / "corpus").rename(tmp_path / "moved")
+    config.data.manifest = "moved/manifest.csv"
+    before = loop.train_and_evaluate(config, str(workdir))
+    monkeypatch.chdir("/")  # paths are stored as they are found from everywhere
+    assert loop.evaluate(str(workdir))["ua"] == before["ua"]
+    (tmp_path / "moved").rename(tmp_path / "again")
+    with pytest.raises(InputError, match="cannot read .*moved/manifest.csv"):
+        loop.evaluate(str(workdir))
+    manifest = str(tmp_path / "again" / "manifest.csv")
+    assert loop.evaluate(str(workdir), manifest)["ua"] == before["ua"]
+
+
+def test_a_workdir_in_use_is_left_alone(quick_workdir, quick_config, tmp_path):
+    with (
+        lock.lock(epath.Path(quick_workdir)),
+        pytest.raises(InputError, match="is in use by process"),
+    ):
+        loop.train_and_evaluate(quick_config, str(quick_workdir))

@@ -169,7 +169,7 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "results.json"
     files.write_json(path, {"old": True})
     monkeypatch.setattr("os.replace", _no_space)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InputError, match="cannot write .*no space"):
         files.write_atomically(path, b"new")
     assert json.loads(path.read_text()) == {"old": True}
     assert [item.name for item in tmp_path.iterdir()] == ["results.json"]
