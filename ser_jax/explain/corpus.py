@@ -32,12 +32,7 @@ class CorpusSegments:
           InputError: The corpus is not there or has changed since.
         """
         self._trained = trained
-        config = trained.config
-        if data:
-            config = config.copy_and_resolve_references()
-            place = "manifest" if config.data.corpus == "manifest" else "root"
-            with config.unlocked():
-                config.data[place] = data
+        config = with_corpus_at(trained.config, data)
         check_stored(config, trained.provenance["workdir"])
         self._experiment = experiment.prepare(config)
         self.labels = self._experiment.labels  # int [U]
