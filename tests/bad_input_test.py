@@ -2,12 +2,16 @@
 
 import csv
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 import soundfile
 
+from ser_jax.datasets import build
 from ser_jax.errors import InputError
+from ser_jax.report import report
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
 from tests import conftest
@@ -150,3 +154,45 @@ def test_an_unknown_model_option_is_an_input_error(tiny_config, tmp_path):
     tiny_config.model.layout = "grid3d"
     with pytest.raises(InputError, match="grid2d"):
         loop.train_and_evaluate(tiny_config, str(tmp_path / "w"))
+
+
+def test_a_recording_replaced_by_one_as_long_is_another_dataset(config, corpus):
+    first = build.ensure_built(config.data)
+    assert build.ensure_built(config.data) == first
+    path = corpus.parent / _rows(corpus)[0]["path"]
+    samples, rate_hz = soundfile.read(path, dtype="int16")
+    before = path.stat()
+    soundfile.write(path, samples[::-1], rate_hz)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert build.ensure_built(config.data) != first
+
+
+def test_copies_of_a_recording_are_listed_and_no_promise_is_broken(
+    config, corpus, tmp_path
+):
+    rows = _rows(corpus)
+    row = next(row for row in rows if row["speaker"] == "s1")
+    other = next(
+        r for r in rows if r["speaker"] == "s2" and r["emotion"] != row["emotion"]
+    )
+    for source, name, speaker in (
+        (row, "copy.wav", "s2"),
+        (other, "other.wav", "s2"),
+    ):
+        shutil.copy(corpus.parent / source["path"], corpus.parent / name)
+        rows.append(row | {"path": name, "speaker": speaker})
+    _rewrite(corpus, rows)
+    results = loop.train_and_evaluate(config, str(tmp_path / "w"))
+    counts = results["utterances"]
+    stem, two = (x["path"].removesuffix(".wav") for x in (row, other))
+    assert counts["same_sound"] == [["copy", stem], sorted(["other", two])]
+    assert counts["skipped"] == {"two labels for one sound": 2}
+    assert any("no sound is in two parts" in x for x in results["protocol"]["promises"])
+    folds = json.loads((tmp_path / "w" / "splits.json").read_text())["folds"]
+    tested = [fold for fold in folds if {"copy", stem} & {*fold["test"]}]
+    assert tested
+    for fold in tested:
+        assert not {"copy", stem} & {*fold["train"], *fold["val"]}
+    page = report.write_report(tmp_path / "w")
+    assert "The same sound: 2" in (tmp_path / "w" / "report.md").read_text(), page

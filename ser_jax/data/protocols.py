@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser_jax.corpora.utterance import Utterance
+from ser_jax.data import duplicates
 from ser_jax.data.classes import HAPPY_POLICIES, SUBSETS
 from ser_jax.data.split_rules import IMPROVISED, RULES, VALIDATIONS, Corpus, kept_apart
 from ser_jax.errors import InputError
@@ -37,7 +38,10 @@ class Fold:
 
 
 def make_folds(
-    utterances: Sequence[Utterance], labels: np.ndarray, protocol
+    utterances: Sequence[Utterance],
+    labels: np.ndarray,
+    protocol,
+    same_sound: Sequence[Sequence[str]] = (),
 ) -> list[Fold]:
     """Makes every fold of every seed, in (seed, fold) order.
 
@@ -62,6 +66,7 @@ def make_folds(
       utterances: U utterances, any order.
       labels: int [U], class or -1 for utterances that are not used.
       protocol: `config.protocol`, whose choices are among CHOICES.
+      same_sound: Groups of ids of which no two may be in different parts of a fold.
 
     Raises:
       InputError: The rule does not fit the corpus, or a fold cannot be used.
@@ -78,14 +83,20 @@ def make_folds(
         for name, *parts in RULES[protocol.split](corpus, protocol, seed):
             parts = (tuple(sorted(int(i) for i in part)) for part in parts)
             folds.append(Fold(name, seed, *parts))
+    position = {utterance.id: u for u, utterance in enumerate(utterances)}
+    groups = [[position[x] for x in ids if x in position] for ids in same_sound]
+    folds = [duplicates.keep_apart(fold, groups) for fold in folds]
     for fold in folds:
         _check_usable(fold, corpus, protocol)
         _check_promises(fold, corpus, protocol)
     return folds
 
 
-def promises(protocol) -> tuple[str, ...]:
-    """What a reader may rely on, in the words of the report."""
+def promises(protocol, same_sound: str) -> tuple[str, ...]:
+    """What a reader may rely on, in the words of the report.
+
+    `same_sound` is `config.data.same_sound`: whether recordings were compared.
+    """
     apart = " and ".join(f"no {column}" for column in kept_apart(protocol))
     shared = "speakers and sessions are SHARED by training and test"
     paper_mode = ("PAPER MODE: the epoch is chosen on the test part",)
@@ -93,6 +104,9 @@ def promises(protocol) -> tuple[str, ...]:
         "no utterance is in two parts; segments and copies follow their utterance",
         f"{apart} is in both training and test" if apart else shared,
         _validation_promise(protocol),
+        "recordings were NOT compared: the same sound may be in two parts"
+        if same_sound == "ignore"
+        else "no sound is in two parts: recordings were compared sample by sample",
         *(paper_mode if protocol.selection == "test" else ()),
     )
 

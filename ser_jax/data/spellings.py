@@ -24,7 +24,7 @@ class LookAlike(NamedTuple):
 
     def __str__(self) -> str:
         # Escapes show what is invisible.
-        counts = ", ".join(f"{ascii(name)} {n}" for name, n in self.spellings.items())
+        counts = ", ".join(f"{name!a} {n}" for name, n in self.spellings.items())
         if len(self.spellings) == 1:
             return f"{self.column} {counts}: reads like a missing value"
         what = "taken as one" if self.merged else "taken as different"

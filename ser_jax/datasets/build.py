@@ -48,14 +48,12 @@ def ensure_built(data, *, samples: bool = False) -> str:
                 _build(builder, root, data)
                 return str(target)
     if root is not None:  # a manifest's fingerprint is part of the folder's name
-        _check_unchanged(target, root)
+        _check_unchanged(target, root, data)
     return str(target)
 
 
 def _builder(data, samples: bool):
     """(TFDS builder, folder of the corpus; None for a manifest or if it is gone.)"""
-    import tensorflow_datasets as tfds  # half a second
-
     from ser_jax.datasets import iemocap_builder, manifest_builder, speech_builder
 
     features = {
@@ -66,14 +64,19 @@ def _builder(data, samples: bool):
         "vtlp_low": data.vtlp_low,
         "vtlp_high": data.vtlp_high,
         "min_duration_s": data.min_duration_s,
+        "keep_silent": data.keep_silent,
         "recognizer": data.recognizer,
     }
-    folder = os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
+    folder = _tfds_dir(data)
     common = {"num_workers": data.num_workers, "strict": data.strict}
     if data.corpus == "manifest":
         path = os.path.abspath(os.path.expanduser(data.manifest))
-        config = manifest_builder.ManifestConfig(manifest=path, **features)
-        return manifest_builder.Manifest(config=config, data_dir=folder, **common), None
+        fingerprint = manifest_builder.manifest_fingerprint(path, _journals(data))
+        config = manifest_builder.ManifestConfig(
+            manifest=path, fingerprint=fingerprint, **features
+        )
+        builder = manifest_builder.Manifest(config=config, data_dir=folder, **common)
+        return builder, None
     root = None
     if data.corpus == "demo":
         from ser_jax.corpora import demo
@@ -88,6 +91,17 @@ def _builder(data, samples: bool):
     return builder, root or _iemocap_root(data, builder)
 
 
+def _tfds_dir(data) -> str:
+    import tensorflow_datasets as tfds
+
+    return os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
+
+
+def _journals(data) -> str:
+    folder = _tfds_dir(data)
+    return "" if "://" in folder else os.path.join(folder, "digests")
+
+
 def _iemocap_root(data, builder) -> str | None:
     """The release's folder; None if it is gone but the dataset is there."""
     from ser_jax.corpora import iemocap
@@ -100,17 +114,17 @@ def _iemocap_root(data, builder) -> str | None:
         return None
 
 
-def _check_unchanged(target: Path, root: str) -> None:
+def _check_unchanged(target: Path, root: str, data) -> None:
     import tensorflow_datasets as tfds
 
     from ser_jax.datasets import iemocap_builder
 
-    current = iemocap_builder.corpus_fingerprint(root)
+    current = iemocap_builder.corpus_fingerprint(root, _journals(data))
     stored = tfds.builder_from_directory(target).info.metadata["fingerprint"]
     if current != stored:
         raise InputError(
             f"{target} was built from another corpus than {root}: expected fingerprint "
-            f"{stored}, got {current} (files came, went or changed size). Delete that "
+            f"{stored}, got {current} (files came, went or changed). Delete that "
             "folder to build again, or set --config.data.tfds_dir."
         )
 

@@ -5,12 +5,14 @@ import concurrent.futures
 import itertools
 import logging
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import joblib
 import numpy as np
 from joblib.externals import loky
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
+from ser_jax.datasets import same_sound
 from ser_jax.errors import InputError
 from ser_jax.features import audio
 
@@ -18,33 +20,52 @@ from ser_jax.features import audio
 _IN_FLIGHT_PER_WORKER = 8
 
 
+class Checked(NamedTuple):
+    """What is known of a corpus once every recording was read."""
+
+    usable: list[Utterance]
+    resampled: int  # usable recordings at another rate than the recipe's
+    same_sound: list[tuple[str, ...]]  # ids of recordings that are equal to the bit
+    similar_sound: list[tuple[str, str]]  # ids of what is probably one take
+
+
 def check_recordings(
     utterances: list[Utterance], config, excluded: list[Exclusion]
-) -> tuple[list[Utterance], int]:
-    """Reads every recording once: which are usable, and how many need resampling.
+) -> Checked:
+    """Reads every recording once, before anything is written.
 
     Sessions without a usable recording must be known before their split is opened.
     Unusable recordings are appended to `excluded`; `config` is a `SpeechConfig`.
     """
 
-    def rate_or_exclusion(utterance: Utterance) -> int | Exclusion:
+    def read(utterance: Utterance) -> tuple[int, same_sound.Sketch] | Exclusion:
         try:
-            _, rate_hz = audio.read(utterance.wav, config.min_duration_s)
+            samples, rate_hz = audio.read(utterance.wav, config.min_duration_s)
+            if not config.keep_silent:
+                audio.check_sound(samples)
         except audio.AudioError as error:
             return Exclusion(utterance.id, error.reason, error.detail)
-        return rate_hz
+        return rate_hz, same_sound.sketch(samples, rate_hz)
 
     # Threads: reading files waits for the disk and libsndfile frees the GIL.
     results = joblib.Parallel(n_jobs=-1, prefer="threads")(
-        joblib.delayed(rate_or_exclusion)(utterance) for utterance in utterances
+        joblib.delayed(read)(utterance) for utterance in utterances
     )
-    usable, resampled = [], 0
+    usable, resampled, sketches = [], 0, {}
     for utterance, result in zip(utterances, results, strict=True):
         if isinstance(result, Exclusion):
             excluded.append(result)
-        else:
-            usable.append(utterance)
-            resampled += result != config.spec.sample_rate_hz
+            continue
+        rate_hz, sketches[utterance.id] = result
+        usable.append(utterance)
+        resampled += rate_hz != config.spec.sample_rate_hz
+    _report(usable, excluded)
+    equal, similar = same_sound.find_equal(sketches), same_sound.find_similar(sketches)
+    return Checked(usable, resampled, equal, similar)
+
+
+def _report(usable: list[Utterance], excluded: list[Exclusion]) -> None:
+    log = logging.getLogger(__name__)
     counts = collections.Counter(exclusion.reason for exclusion in excluded)
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items()))
     if not usable:
@@ -55,9 +76,11 @@ def check_recordings(
             "files and --config.data.min_duration_s."
         )
     if excluded:
-        message = "%d recordings are left out: %s"
-        logging.getLogger(__name__).warning(message, len(excluded), reasons)
-    return usable, resampled
+        log.warning("%d recordings are left out: %s", len(excluded), reasons)
+    notes = [(u.wav, note) for u in usable if (note := audio.header_note(u.wav))]
+    if notes:
+        path, note = notes[0]
+        log.warning("%d recordings, %s the first: %s", len(notes), path, note)
 
 
 def extract(

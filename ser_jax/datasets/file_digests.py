@@ -18,15 +18,16 @@ from tqdm import tqdm
 _SETTLED_NS = 2 * 10**9
 
 
-def file_digests(paths: Sequence[str], journal: Path) -> list[str]:
+def file_digests(paths: Sequence[str], journal: Path | None) -> list[str]:
     """32 hex digits for each file's content.
 
     Args:
       paths: Absolute paths; OSError if one cannot be read.
       journal: JSON file with what is known; written again if something was read. A
-        folder that cannot be written to only costs the time to read again.
+        folder that cannot be written to only costs the time to read again, as None
+        does.
     """
-    known = _read(journal)
+    known = _read(journal) if journal else {}
     stamps = [_stamp(path) for path in paths]
     entries = {}
     stale = []
@@ -44,7 +45,7 @@ def file_digests(paths: Sequence[str], journal: Path) -> list[str]:
     stamp_of = dict(zip(paths, stamps, strict=True))
     for path, digest in zip(stale, digests, strict=True):
         entries[path] = [*stamp_of[path], digest]
-    if stale:
+    if stale and journal:
         settled = {
             path: entry
             for path, entry in entries.items()
@@ -52,6 +53,19 @@ def file_digests(paths: Sequence[str], journal: Path) -> list[str]:
         }
         _write(journal, settled)
     return [entries[path][-1] for path in paths]
+
+
+def of_corpus(
+    place: str | os.PathLike, paths: Sequence[str], journals: str
+) -> list[str]:
+    """As `file_digests`, with the journal of the corpus at `place` among `journals`.
+
+    Without that folder every file is read.
+    """
+    if not journals:
+        return file_digests(paths, None)
+    name = hashlib.sha256(os.fsencode(os.path.abspath(place))).hexdigest()[:16]
+    return file_digests(paths, Path(journals) / f"{name}.json")
 
 
 def _stamp(path: str) -> list[int]:

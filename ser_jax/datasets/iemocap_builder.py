@@ -1,6 +1,5 @@
 """IEMOCAP as a TFDS dataset named `iemocap`: features, VTLP copies and every label."""
 
-import hashlib
 import itertools
 import os
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from ser_jax.corpora import iemocap
 from ser_jax.corpora.utterance import Utterance
-from ser_jax.datasets import speech_builder
+from ser_jax.datasets import file_digests, speech_builder
 
 _CORPUS_FILES = (
     "Session?/sentences/wav/*/*.wav",
@@ -25,8 +24,11 @@ _CORPUS_FILES = (
 class Iemocap(speech_builder.SpeechBuilder, skip_registration=True):
     """IEMOCAP (Busso et al., 2008); one split per session."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "Log-mel with deltas, VTLP copies, all labels."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "Log-mel with deltas, VTLP copies, all labels.",
+        "1.1.0": "Recordings of the same sound; the fingerprint reads the files.",
+    }
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     IEMOCAP is licensed: ask for it at https://sail.usc.edu/iemocap/ and unpack it.
     The manual folder is the one that holds Session1 ... Session5 (usually
@@ -37,22 +39,18 @@ class Iemocap(speech_builder.SpeechBuilder, skip_registration=True):
         return iemocap.read(manual_dir, strict=self._strict, excluded=excluded)
 
     def _fingerprint(self, manual_dir: str | None) -> str:
-        return corpus_fingerprint(iemocap.find_root(manual_dir))
+        return corpus_fingerprint(iemocap.find_root(manual_dir), self._journals())
 
 
-def corpus_fingerprint(root: str | os.PathLike) -> str:
-    """16 hex digits that change with a text or a recording's name or size.
+def corpus_fingerprint(root: str | os.PathLike, journals: str = "") -> str:
+    """16 hex digits that change with a file's name or content.
 
-    They are the same wherever `root`, the folder of Session1 ... Session5, lies.
+    They are the same wherever `root`, the folder of Session1 ... Session5, lies;
+    `journals` as in `manifest_fingerprint`.
     """
     root = Path(root)
-    items = []
-    for file in itertools.chain.from_iterable(map(root.glob, _CORPUS_FILES)):
-        if file.name.startswith("."):
-            continue
-        # A corrected label keeps the size of its file, so texts count by their content.
-        is_text = file.suffix == ".txt"
-        digest = hashlib.sha256(file.read_bytes()).hexdigest() if is_text else ""
-        name = f"{file.relative_to(root).as_posix()} {digest}"
-        items.append((name, file.stat().st_size))
-    return speech_builder.fingerprint(items)
+    found = itertools.chain.from_iterable(map(root.glob, _CORPUS_FILES))
+    files = sorted(file for file in found if not file.name.startswith("."))
+    digests = file_digests.of_corpus(root, [str(file) for file in files], journals)
+    names = [file.relative_to(root).as_posix() for file in files]
+    return speech_builder.fingerprint(zip(names, digests, strict=True))

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from ser_jax.corpora import manifest
 from ser_jax.corpora.utterance import Utterance
-from ser_jax.datasets import speech_builder
+from ser_jax.datasets import file_digests, speech_builder
 
 
 @dataclasses.dataclass(eq=False)
@@ -35,8 +35,11 @@ class ManifestConfig(speech_builder.SpeechConfig):
 class Manifest(speech_builder.SpeechBuilder):
     """Speech described by a CSV with the columns path, emotion and speaker."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "Log-mel, deltas, VTLP copies, all columns."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "Log-mel with deltas, VTLP copies, all columns.",
+        "1.1.0": "Recordings of the same sound; the fingerprint reads the files.",
+    }
 
     def _read(self, manual_dir, excluded) -> Iterable[Utterance]:
         return manifest.read(self.builder_config.manifest, excluded=excluded)
@@ -45,9 +48,14 @@ class Manifest(speech_builder.SpeechBuilder):
         return self.builder_config.fingerprint
 
 
-def manifest_fingerprint(path: str | os.PathLike) -> str:
-    """16 hex digits that change with the CSV's content and any recording's size."""
-    utterances = manifest.read(path)  # first: its errors are for users
-    content = hashlib.sha256(Path(path).read_bytes()).digest()
-    sizes = ((u.id, os.path.getsize(u.wav)) for u in utterances)
-    return speech_builder.fingerprint(sizes, seed=content)
+def manifest_fingerprint(path: str | os.PathLike, journals: str = "") -> str:
+    """16 hex digits that change with the content of the CSV or of any recording.
+
+    `journals` is the folder for `file_digests`' journal; empty = read all recordings.
+    """
+    utterances = list(manifest.read(path))
+    content = Path(path).read_bytes()
+    digests = file_digests.of_corpus(path, [u.wav for u in utterances], journals)
+    names = [u.id for u in utterances]
+    items = zip(names, digests, strict=True)
+    return speech_builder.fingerprint(items, seed=hashlib.sha256(content).digest())

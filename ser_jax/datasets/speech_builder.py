@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class SpeechConfig(tfds.core.BuilderConfig):
     vtlp_low: float = 0.8  # smallest warp factor
     vtlp_high: float = 1.2  # largest warp factor
     min_duration_s: float = 0.1  # shorter recordings are excluded and listed
+    keep_silent: bool = False  # else silent and constant ones are, too
     recognizer: str = ""  # key of `transcription.SPEECH_RECOGNIZERS`; empty = none
     samples: bool = False  # store the samples, too, int16 at the recipe's rate
 
@@ -50,6 +52,8 @@ def config_name(config: SpeechConfig) -> str:
             parts.append(f"{config.vtlp_low:g}to{config.vtlp_high:g}")
     if config.min_duration_s != 0.1:
         parts.append(f"min{config.min_duration_s:g}s")
+    if config.keep_silent:
+        parts.append("silent")
     if config.recognizer:
         parts.append(config.recognizer)
     if config.samples:
@@ -80,6 +84,11 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
     def _fingerprint(self, manual_dir: str | None) -> str:
         """Changes when the corpus changes."""
 
+    def _journals(self) -> str:
+        """The folder for `file_digests`' journals; empty in a bucket."""
+        root = str(self._data_dir_root)
+        return "" if "://" in root else os.path.join(root, "digests")
+
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
@@ -95,7 +104,8 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         excluded: list[Exclusion] = []
         utterances = list(self._read(manual_dir, excluded))
         config = self.builder_config
-        usable, resampled = extraction.check_recordings(utterances, config, excluded)
+        checked = extraction.check_recordings(utterances, config, excluded)
+        usable = checked.usable
         # Before any split is opened: TFDS throws an unfinished dataset away, and the
         # texts, which take far longer than the features, must outlive it.
         self._asr_texts, asr = {}, {}
@@ -109,7 +119,9 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             spec=dataclasses.asdict(config.spec),
             vtlp={k: getattr(config, f"vtlp_{k}") for k in ("mode", "low", "high")},
             fingerprint=self._fingerprint(manual_dir),
-            resampled=resampled,
+            resampled=checked.resampled,
+            same_sound=checked.same_sound,
+            similar_sound=checked.similar_sound,
             excluded=[dataclasses.asdict(e) for e in excluded],
             asr=asr,
         )
@@ -178,9 +190,9 @@ def _example(utterance: Utterance, features: dict[str, np.ndarray]) -> dict:
     return fields | features
 
 
-def fingerprint(items: Iterable[tuple[str, int]], seed: bytes = b"") -> str:
-    """16 hex digits that change with `seed` and any (name, size in bytes)."""
+def fingerprint(items: Iterable[tuple[str, str]], seed: bytes = b"") -> str:
+    """16 hex digits that change with `seed` and any (name, digest of the content)."""
     digest = hashlib.sha256(seed)
-    for name, size in sorted(items):
-        digest.update(f"{name}\t{size}\n".encode())
+    for name, content in sorted(items):
+        digest.update(f"{name}\t{content}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]

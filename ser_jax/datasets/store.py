@@ -40,6 +40,8 @@ class Store:
     directory: str
     asr_text: tuple[str, ...]  # recognized texts; all empty without a recognizer
     asr: dict  # recognizer, versions, word error rate, ...; or {}
+    same_sound: tuple[tuple[str, ...], ...]  # ids of recordings equal to the bit
+    similar_sound: tuple[tuple[str, str], ...]  # ids of what is probably one take
 
     @functools.cached_property
     def frames(self) -> list[np.ndarray]:
@@ -110,6 +112,8 @@ def load(
         directory=os.fspath(directory),
         asr_text=tuple(row["asr_text"] for row in rows),
         asr=dict(metadata["asr"]),
+        same_sound=tuple(map(tuple, metadata["same_sound"])),
+        similar_sound=tuple(map(tuple, metadata["similar_sound"])),
     )
 
 

@@ -16,6 +16,7 @@ from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.training import experiment
 from ser_jax.training.config_check import check_stored
 from ser_jax.workdir import files
+from ser_jax.workdir.config import with_corpus_at
 
 BINS = 60  # of the relative time axis
 

@@ -22,8 +22,8 @@ class AudioError(ValueError):
     """A recording cannot be used.
 
     `reason`, by which exclusions are counted, is `empty path`, `unreadable`, `empty audio`,
-    `truncated audio`, `implausible sample rate`, `non-finite samples`, `unusable samples`
-    or `too short`; `detail` says expected and got.
+    `truncated audio`, `implausible sample rate`, `non-finite samples`, `unusable samples`,
+    `too short`, `silent audio` or `constant audio`; `detail` says expected and got.
     """
 
     def __init__(self, reason: str, detail: str):
@@ -158,6 +158,15 @@ def read(
         detail = f"expected at least {min_duration_s:g} s, got {duration_s:.3f} s"
         raise AudioError("too short", detail)
     return samples, rate_hz
+
+
+def check_sound(samples: np.ndarray) -> None:
+    """Raises AudioError if samples [n] are silent or constant, within a bit of 16."""
+    low, high = float(samples.min()), float(samples.max())
+    if high - low <= 2 / 32768:
+        level = (low + high) / 2
+        reason = "silent audio" if abs(level) < 1e-3 else "constant audio"
+        raise AudioError(reason, f"expected sound, got nothing but {level:.4f}")
 
 
 def load(

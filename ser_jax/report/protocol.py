@@ -58,6 +58,30 @@ def utterances(counts: Mapping) -> list:
         f"Padded to a window: {counts['padded_short']}",
         f"Resampled: {counts['resampled']}",
         (f"Excluded: {sum(counts['skipped'].values())}", reasons),
+        *_likenesses(counts),
+    ]
+
+
+def _likenesses(counts: Mapping) -> list:
+    """Recordings, labels and speakers that look alike; older workdirs have none."""
+    found = {
+        "The same sound": [
+            ", ".join(map(code, x)) for x in counts.get("same_sound", ())
+        ],
+        "Probably one take": [
+            ", ".join(map(code, x)) for x in counts.get("similar_sound", ())
+        ],
+        "Spellings that look alike": [
+            f"{item['column']} "
+            + ", ".join(f"{code(ascii(k))} {n}" for k, n in item["spellings"].items())
+            + (", taken as one" if item["merged"] else "")
+            for item in counts.get("look_alikes", ())
+        ],
+    }
+    return [
+        (f"{name}: {len(lines)}", lines[:LISTED] + ["..."] * (len(lines) > LISTED))
+        for name, lines in found.items()
+        if lines
     ]
 
 

@@ -6,7 +6,7 @@ from typing import NoReturn
 import jax
 from flax import nnx
 
-from ser_jax.data import batches, protocols, side_inputs
+from ser_jax.data import batches, duplicates, protocols, side_inputs
 from ser_jax.datasets import build
 from ser_jax.errors import InputError
 from ser_jax.features import segments
@@ -23,6 +23,7 @@ CHOICES = {
     "data.normalize": forward.NORMALIZERS,
     "data.frames_on": feeder.FRAMES_ON,
     "data.pad": ("after_norm", "before_norm"),
+    "data.same_sound": duplicates.SAME_SOUND,
     **{f"data.{key}": values for key, values in build.CHOICES.items()},
     "model.dtype": ("float32", "bfloat16"),
     "model.name": tuple(MODELS),

@@ -139,7 +139,7 @@ def _about(config, experiment: Experiment) -> dict:
     running, protocol = clock.current(), config.protocol.to_dict()
     if config.data.corpus == "manifest":  # words of IEMOCAP only
         del protocol["subset"], protocol["happy"]
-    protocol["promises"] = protocols.promises(config.protocol)
+    protocol["promises"] = protocols.promises(config.protocol, config.data.same_sound)
     repeated = float(np.mean(_repeated_sentences(experiment)))
     protocol["test_sentences_also_trained"] = repeated
     return {
@@ -153,7 +153,8 @@ def _about(config, experiment: Experiment) -> dict:
             excluded=experiment.excluded,
             padded_short=len(experiment.padded),
             resampled=experiment.corpus.resampled,
-        ),
+        )
+        | experiment.likenesses,
         "seconds": running.seconds(),
         # What this process did before its first step, and the programs it used.
         "start_up": {

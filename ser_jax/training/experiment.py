@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,14 @@ from flax import nnx
 
 from ser_jax import clock
 from ser_jax.corpora.utterance import Exclusion, Utterance
-from ser_jax.data import batches, normalize, protocols, side_inputs
+from ser_jax.data import (
+    batches,
+    duplicates,
+    normalize,
+    protocols,
+    side_inputs,
+    spellings,
+)
 from ser_jax.data.batches import Run, Tables
 from ser_jax.data.classes import assign_classes
 from ser_jax.data.segment_tables import BlockTable, FrameTable, SampleTable
@@ -22,6 +30,8 @@ from ser_jax.training import losses, optim
 from ser_jax.training import state as state_lib
 from ser_jax.training.batch import example_batch
 from ser_jax.training.state import Constants
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +51,9 @@ class Experiment:
     constants: Constants  # what each run keeps fixed, stacked [R, ...]
     excluded: tuple[Exclusion, ...]  # what is left out, and why
     padded: tuple[str, ...]  # ids of used utterances that fill less than one segment
+    likenesses: (
+        dict  # recordings, labels and speakers that look alike, for results.json
+    )
     texts: tuple[str, ...]  # what the model reads of each utterance; () if no words
     text: dict  # what is known of them, for results.json; {} if it reads no words
 
@@ -80,11 +93,14 @@ def prepare(config) -> Experiment:
         copies=config.augment.vtlp in ("all", "one"),
         cache_dir=config.data.cache_dir,
     )
+    whole, copies, likenesses = _settle_likenesses(whole, config.data)
     classes, labels, unused = assign_classes(
         whole.utterances, config.data, config.protocol
     )
     corpus, labels, dropped = _usable(whole, labels, config)
-    folds = protocols.make_folds(corpus.utterances, labels, config.protocol)
+    folds = protocols.make_folds(
+        corpus.utterances, labels, config.protocol, copies.apart
+    )
     runs, padded = _cut_runs(corpus, labels, classes, folds, config)
     sizes = _sizes(corpus, config.segment)
     frames = FrameTable.from_store(corpus, sizes[-1])
@@ -104,11 +120,34 @@ def prepare(config) -> Experiment:
         tables=tables,
         sizes=sizes,
         constants=_constants(corpus, frames, runs, labels, sizes, config),
-        excluded=(*whole.excluded, *unused, *dropped),
+        excluded=(*whole.excluded, *copies.excluded, *unused, *dropped),
+        likenesses=likenesses,
         padded=padded,
         texts=texts,
         text=text,
     )
+
+
+def _settle_likenesses(whole: store.Store, data):
+    """The corpus with its spellings merged and without copies that are not used."""
+    utterances, look_alikes = spellings.settle(whole.utterances, data)
+    copies = duplicates.settle(utterances, whole.same_sound, data.same_sound)
+    unused = {exclusion.id for exclusion in copies.excluded}
+    kept = [u for u, utterance in enumerate(utterances) if utterance.id not in unused]
+    corpus = dataclasses.replace(whole, utterances=utterances).take(kept)
+    if whole.similar_sound:
+        pairs = ", ".join(" and ".join(pair) for pair in whole.similar_sound[:3])
+        _log.warning(
+            "%d pairs of recordings are probably one take each: %s",
+            len(whole.similar_sound),
+            pairs,
+        )
+    likenesses = {
+        "same_sound": whole.same_sound,
+        "similar_sound": whole.similar_sound,
+        "look_alikes": [item._asdict() for item in look_alikes],
+    }
+    return corpus, copies, likenesses
 
 
 def new_states(config, experiment: Experiment):

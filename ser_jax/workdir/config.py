@@ -30,6 +30,10 @@ MAY_CHANGE = frozenset(
 _PATHS = ("cache_dir", "manifest", "root", "speaker_embeddings", "tfds_dir")
 
 
+# What was done before these keys existed.
+_BEFORE = {"keep_silent": True, "same_sound": "ignore", "merge_spellings": False}
+
+
 def with_absolute_paths(config: ConfigDict) -> ConfigDict:
     """A copy whose files and folders can be found from everywhere."""
     config = config.copy_and_resolve_references()
@@ -51,6 +55,7 @@ def with_corpus_at(config: ConfigDict, place: str) -> ConfigDict:
 def as_config(stored: dict) -> ConfigDict:
     """The locked config of a `config.to_dict()` that went through JSON."""
     stored = _tuples(stored)
+    stored["data"] = _BEFORE | stored["data"]
     label_map = stored["data"].pop("label_map")
     config = ConfigDict(stored)
     config.data.label_map = placeholder(object)
@@ -77,6 +82,7 @@ def _tuples(value):
 
 def differences(stored: dict, requested: dict) -> list[str]:
     """A line per key that makes another experiment; both as JSON gives them."""
+    stored = stored | {"data": _BEFORE | stored["data"]}
     stored, requested = (_comparable(flatten(values)) for values in (stored, requested))
     return [
         f"{key}: here {stored.get(key)!r}, asked for {requested.get(key)!r}"

@@ -332,7 +332,7 @@ def test_splits_json_holds_ids(small):
 
 def test_promises_say_what_is_shared():
     def text(**changes):
-        return "; ".join(protocols.promises(config(**changes)))
+        return "; ".join(protocols.promises(config(**changes), "apart"))
 
     assert "no speaker and no session" in text()
     assert "one whole speaker" in text()

@@ -41,7 +41,7 @@ def test_look_alikes_are_named_with_their_counts(one, other, caplog):
     assert kept == tuple(given)
     (item,) = found
     assert (item.column, item.spellings) == ("emotion", {one: 2, other: 1})
-    assert f"{ascii(one)} 2" in caplog.text and f"{ascii(other)} 1" in caplog.text
+    assert f"{one!a} 2" in caplog.text and f"{other!a} 1" in caplog.text
     assert "taken as different; see data.merge_spellings" in caplog.text
 
 

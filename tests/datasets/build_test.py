@@ -53,7 +53,7 @@ def manifest_config(csv, tfds_dir):
 def datasets(tfds_dir):
     """Folders that look like a dataset, finished or not."""
     root = Path(tfds_dir)
-    return [p for p in root.rglob("*") if p.is_dir() and "1.0.0" in p.name]
+    return [p for p in root.rglob("*") if p.is_dir() and "1.1.0" in p.name]
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_dummy_data_is_what_its_script_writes(tmp_path):
 def test_second_call_reuses_the_dataset(tree, tmp_path, monkeypatch):
     data = config_for(tree, tmp_path / "tfds")
     first = build.ensure_built(data)
-    assert Path(first).parts[-3:] == ("iemocap", "logmel64_vtlp2", "1.0.0")
+    assert Path(first).parts[-3:] == ("iemocap", "logmel64_vtlp2", "1.1.0")
 
     def never(*args, **kwargs):
         raise AssertionError("built again")
@@ -107,19 +107,44 @@ def test_unusable_recordings_are_counted_and_listed(tree, tmp_path):
     soundfile.write(wavs[0], np.zeros(480), 16000)
     wavs[1].write_bytes(wavs[1].read_bytes()[:3000])  # session 1 has nothing left
     wavs[4].unlink()
-    soundfile.write(wavs[5], 0.1 * np.ones((3000, 2)), 8000)
+    stereo = np.random.default_rng(0).uniform(-0.1, 0.1, (3000, 2))
+    soundfile.write(wavs[5], stereo, 8000)
+    soundfile.write(wavs[6], np.full(3000, 0.25), 8000)
+    soundfile.write(wavs[8], np.zeros(3000), 8000)
     loaded = store.load(build.ensure_built(config_for(tree, tmp_path / "tfds")))
     reasons = {e.id: e.reason for e in loaded.excluded}
     assert reasons == {
         wavs[0].stem: "too short",
         wavs[1].stem: "truncated audio",
         wavs[4].stem: "missing wav",
+        wavs[6].stem: "constant audio",
+        wavs[8].stem: "silent audio",
     }
     assert "got 0.030 s" in {e.id: e.detail for e in loaded.excluded}[wavs[0].stem]
-    assert len(loaded.utterances) == 7 and loaded.resampled == 1
+    assert len(loaded.utterances) == 5 and loaded.resampled == 1
     assert {u.session for u in loaded.utterances} == {
         f"session{n}" for n in range(2, 6)
     }
+
+
+def test_silent_recordings_stay_on_request(tree, tmp_path):
+    silent = min(tree.rglob("*.wav"))
+    soundfile.write(silent, np.zeros(3000), 16000)
+    data = config_for(tree, tmp_path / "tfds")
+    data.keep_silent = True
+    directory = build.ensure_built(data)
+    assert Path(directory).parent.name == "logmel64_vtlp2_silent"
+    assert silent.stem in {u.id for u in store.load(directory).utterances}
+
+
+def test_recordings_of_the_same_sound_are_found(tree, tmp_path):
+    wavs = sorted(tree.rglob("*.wav"))
+    samples, rate_hz = soundfile.read(wavs[0], dtype="int16")
+    soundfile.write(wavs[3], samples, rate_hz)
+    soundfile.write(wavs[7], (samples // 2)[40:], rate_hz)  # quieter, cut by 2.5 ms
+    loaded = store.load(build.ensure_built(config_for(tree, tmp_path / "tfds")))
+    assert loaded.same_sound == ((wavs[0].stem, wavs[3].stem),)
+    assert loaded.similar_sound == ((wavs[0].stem, wavs[7].stem),)
 
 
 def test_nothing_usable_is_an_input_error_and_leaves_nothing(tree, tmp_path):
