@@ -14,8 +14,10 @@ import functools
 import importlib.util
 import logging as std_logging
 import os
+import re
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 # Of what the extra `train` brings, what the package alone never has.
@@ -108,9 +110,14 @@ def _train(values, _) -> None:
     except OSError as error:  # the file was not found when the flag was parsed
         raise InputError(f"--config: {error}") from error
     if not given:
+        got = (
+            "one whose get_config() returns nothing"
+            if values.is_parsed() and values["config"].present
+            else "none"
+        )
         raise InputError(
             "Expected --config=configs/area_attn.py (or :demo to try it without a "
-            "corpus); got none."
+            f"corpus); got {got}."
         )
     from ser_jax.training import loop
 
@@ -224,18 +231,44 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
     """
     try:
         return values(argv)
-    except (AttributeError, KeyError) as error:
-        while error.args and isinstance(error.args[0], KeyError):
-            error = error.args[0]  # how ml_collections says that a key is unknown
-        text = " ".join(str(error.args[0] if error.args else error).splitlines())
-        problem = f"Expected a config key of configs/base.py; got {text}"
-    except (flags.Error, TypeError, ValueError, OSError) as error:
-        # A config file that raises arrives as a whole traceback; its last line counts.
-        problem = str(error).strip().splitlines()[-1]
+    except Exception as error:  # noqa: BLE001 - a config file can raise anything
+        problem = _config_fault(argv, error) or _flag_fault(argv, error)
     raise InputError(
         f"{problem}\nEvery key with its meaning is in configs/base.py; "
         "`python run.py --help` lists the other flags."
     )
+
+
+def _flag_fault(argv: list[str], error: Exception) -> str:
+    if isinstance(error, (AttributeError, KeyError)):
+        while error.args and isinstance(error.args[0], KeyError):
+            error = error.args[0]  # how ml_collections says that a key is unknown
+        text = " ".join(str(error.args[0] if error.args else error).splitlines())
+        return f"Expected a config key of configs/base.py; got {text}"
+    # What ml_collections could not read comes as a whole traceback; its end counts.
+    problem = str(error).strip().splitlines()[-1]
+    files = [word for word in argv if word.startswith("-") and Path(word).is_file()]
+    return problem + (f"; the file is ./{files[0]}, or comes after --" if files else "")
+
+
+def _config_fault(argv: list[str], error: Exception) -> str:
+    """Where the config file itself raised, and what; empty if it did not."""
+    after = [word.removeprefix("--config=") for word in argv if "--config=" in word[:9]]
+    after += [argv[at + 1] for at, word in enumerate(argv[:-1]) if word == "--config"]
+    configs = {os.path.abspath(word.partition(":")[0]) for word in after}
+    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    # A ValueError comes as the whole traceback in another one's text.
+    frames += re.findall(r'File "([^"]+)", line (\d+)', str(error))
+    if isinstance(error, SyntaxError):  # no frame: the file was not run
+        frames.append((error.filename or min(configs, default=""), error.lineno or 1))
+    for file, line in reversed(frames):
+        if os.path.abspath(file) in configs:
+            text = str(error).strip().splitlines() or [""]
+            kind = "" if len(text) > 1 else f"{type(error).__name__}: "
+            return f"{file}, line {line}: {kind}{text[-1]}"
+    if "has no attribute 'get_config'" in str(error):
+        return f"{min(configs)}: expected a function get_config(); got none"
+    return ""
 
 
 def _fail(problem: str, code: int) -> None:

@@ -45,6 +45,9 @@ def command(monkeypatch, capsys):
     def call(*arguments):
         argv = ["run.py", *map(str, arguments)]
         monkeypatch.setattr(sys, "argv", argv)  # ml_collections looks there
+        monkeypatch.delitem(
+            sys.modules, "config_config", raising=False
+        )  # its last file
         values = flags.FlagValues()
         run.define_flags(values)
         try:
@@ -98,6 +101,46 @@ def test_mistakes_end_with_one_message(
     assert code == 2, output
     for word in words:
         assert word in output
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            "def get_config():\n    return 1 / 0\n",
+            "line 2: ZeroDivisionError: division",
+        ),
+        (
+            "def get_config():\n    return {\n",
+            "line 2: SyntaxError: '{' was never closed",
+        ),
+        ("import nothing_here\n", "line 1: ModuleNotFoundError: No module named"),
+        ("\0", "line 1: SyntaxError: source code string cannot contain null bytes"),
+        ("x = 1\n", "c.py: expected a function get_config(); got none"),
+        ("def get_config():\n    pass\n", "whose get_config() returns nothing"),
+        ("raise ValueError('no such thing')\n", "line 1: ValueError: no such thing"),
+    ],
+)
+def test_a_broken_config_file_is_named_with_its_line(content, words, command, tmp_path):
+    (tmp_path / "c.py").write_text(content)
+    code, output = command(f"--config={tmp_path / 'c.py'}", f"--workdir={tmp_path}")
+    assert code == 2 and words in output
+    assert "whose" in words or str(tmp_path / "c.py") in output
+
+
+def test_a_file_that_looks_like_a_flag_comes_with_a_hint(
+    command, tmp_path, monkeypatch
+):
+    (tmp_path / "-dash.wav").touch()
+    argv = ["run.py", "predict", "--workdir=w", "-dash.wav"]
+    values = flags.FlagValues()
+    run.define_flags(values)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=r"the file is \./-dash\.wav, or comes after --"
+    ):
+        run.parse_flags(argv, values)
+    assert run.parse_flags([*argv[:3], "--", "-dash.wav"], values)[-1] == "-dash.wav"
 
 
 def test_a_mistake_ends_the_process_without_a_traceback():

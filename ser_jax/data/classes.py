@@ -99,13 +99,20 @@ def _manifest_rule(utterances, data, protocol):
 
 
 def _read_label_map(data) -> dict[str, str]:
+    message = (
+        "data.label_map: expected None, a mapping of labels to classes such as "
+        "{'happiness': 'happy'}, or pairs (('happiness', 'happy'),); got "
+    )
     try:
-        return {str(raw): str(name) for raw, name in dict(data.label_map).items()}
+        class_of = {str(raw): name for raw, name in dict(data.label_map).items()}
     except (TypeError, ValueError) as error:
-        raise InputError(
-            "data.label_map: expected None, a mapping such as {'happiness': 'happy'}, "
-            f"or pairs (('happiness', 'happy'),); got {data.label_map!r}."
-        ) from error
+        raise InputError(f"{message}{data.label_map!r}.") from error
+    for raw, name in class_of.items():
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(
+                f"{message}{name!r} for {raw!r}. Leave out labels that have no class."
+            )
+    return class_of
 
 
 def _nothing_left(utterances, data, protocol, class_of: Iterable[str]) -> str:

@@ -71,11 +71,12 @@ def make_folds(
     Raises:
       InputError: The rule does not fit the corpus, or a fold cannot be used.
     """
-    seeds = [int(seed) for seed in protocol.seeds]
-    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+    seeds = tuple(protocol.seeds)
+    whole = all(type(seed) is int and seed >= 0 for seed in seeds)
+    if not seeds or not whole or len(set(seeds)) != len(seeds):
         raise InputError(
-            "protocol.seeds: expected one or more different numbers of 0 or more; got "
-            f"{tuple(seeds)}. Set protocol.seeds=(0,)."
+            "protocol.seeds: expected one or more different whole numbers of 0 or more; "
+            f"got {seeds}. Set --config.protocol.seeds=0,1,2."
         )
     corpus = Corpus(utterances, labels)
     folds = []

@@ -100,6 +100,10 @@ def test_a_mapping_typo_lists_the_labels_present():
         (source(), {"subset": "scripted"}, "improvised 220"),
         (source(), {"happy": "exc"}, "none of happy"),
         (source("iemocap", "neu"), {}, "label_map.*mapping"),
+        (source("manifest", {"neu": None}), {}, "label_map.*got None for 'neu'"),
+        (source("manifest", {"neu": 0}), {}, "label_map.*got 0 for 'neu'"),
+        (source("manifest", {"neu": " "}), {}, "label_map.*got ' ' for 'neu'"),
+        (source("manifest", (("neu",),)), {}, "label_map.*pairs"),
     ],
 )
 def test_a_choice_that_does_not_fit_is_refused(small, data, changes, words):
