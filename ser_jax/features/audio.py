@@ -54,6 +54,9 @@ def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
         raise AudioError("unreadable", f"expected WAV or FLAC, got: {reply}") from error
     except AudioError:
         raise
+    except UnicodeError as error:
+        detail = "expected a name in UTF-8, got other bytes; rename the file"
+        raise AudioError("unreadable", detail) from error
     except ValueError as error:  # a name that no file can have
         raise AudioError("unreadable", f"{path!r}: {error}") from error
     try:
