@@ -75,8 +75,14 @@ def check_config(config) -> None:
             if not contains(_get(config, key)):
                 refuse(key, expected)
     side_inputs.check(config.data)
-    checks = (_check_data, _check_train, _check_segment, _check_augment, _check_inputs)
-    for check in checks:
+    for check in (
+        _check_data,
+        _check_train,
+        _check_segment,
+        _check_augment,
+        _check_inputs,
+        _check_sizes,
+    ):
         check(config, refuse)
     _check_model(config)
 
@@ -184,6 +190,28 @@ def _check_inputs(config, refuse) -> None:
     for key, value in config.model.items():
         if key.endswith(("dropout", "momentum")) and not 0 <= value < 1:
             refuse(f"model.{key}", "0 or more and less than 1")
+
+
+def _check_sizes(config, refuse) -> None:
+    """Tuples of the command line: ConfigDict checks neither their length nor what is in
+    them."""
+    for key, value in config.model.items():
+        sizes = value if isinstance(value, tuple) else ()
+        flat = [
+            x for part in sizes for x in (part if isinstance(part, tuple) else [part])
+        ]
+        # Bools are whole numbers, too: `pools` of area_attn may be True and False.
+        if not all(
+            isinstance(x, int) and (isinstance(x, bool) or x >= 1) for x in flat
+        ):
+            refuse(f"model.{key}", "whole numbers of 1 or more")
+        pairs = [value] if key in ("pool", "max_area") else sizes
+        if any(isinstance(x, tuple) and len(x) != 2 for x in pairs):
+            refuse(
+                f"model.{key}", "pairs of numbers: bands (or rows), frames (columns)"
+            )
+    if not all(isinstance(name, str) for name in config.segment.dense_classes):
+        refuse("segment.dense_classes", "names of classes")
 
 
 def _check_model(config) -> None:

@@ -112,6 +112,7 @@ def check_finite(trainer: Trainer, epoch: int):
     totals = trainer.placement.collect(trainer.totals)
     bad = np.flatnonzero(totals.bad_step >= 0)
     if len(bad):
+        _check_features(trainer.experiment)
         fold = trainer.experiment.runs[bad[0]].fold
         step = totals.bad_step[bad[0]] + 1
         raise InputError(
@@ -121,3 +122,15 @@ def check_finite(trainer: Trainer, epoch: int):
             "--config.model.dtype=float32. The checkpoint before it is kept."
         )
     return totals
+
+
+def _check_features(experiment) -> None:
+    """Raises InputError that names a recording, if data is what is not finite."""
+    corpus = experiment.corpus
+    for utterance, frames in zip(corpus.utterances, corpus.frames, strict=True):
+        if not np.isfinite(frames).all():
+            raise InputError(
+                f"Expected finite features; got NaN or Inf in those of {utterance.id} "
+                f"({utterance.wav}). Correct or leave out that recording, delete "
+                f"{corpus.directory}, and train again: it is built anew."
+            )

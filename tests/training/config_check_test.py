@@ -67,7 +67,13 @@ def test_every_preset_passes(system, preset):
         ("model.key", "median", "config.model"),
         ("model.max_area", (0, 3), "max_area"),
         ("model.name", "aacnn", "area_attn, asrnn"),
+        ("model.max_area", (3,), "model.max_area: expected pairs of numbers"),
+        ("model.max_area", (3, 2.5), "whole numbers of 1 or more; got (3, 2.5)"),
         ("model.pools", (True,), "pools"),
+        ("model.pools", (1, 1, 0), "whole numbers of 1 or more; got (1, 1, 0)"),
+        ("model.pools", ((2, 2), (2,)), "model.pools: expected pairs of numbers"),
+        ("model.pools", ("yes",), "whole numbers of 1 or more; got ('yes',)"),
+        ("segment.dense_classes", (1,), "segment.dense_classes: expected"),
         ("model.width", 0.0, "more than 0"),
         ("data.corpus", "emodb", "iemocap, manifest, demo"),
         ("data.corpus", "manifest", "expected a CSV file"),
@@ -104,6 +110,23 @@ def test_a_bad_value_is_named_with_what_it_takes(key, value, message):
         check_config(config)
     assert message in str(caught.value)
     assert name in str(caught.value) or "config.model" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "key", "value"),
+    [
+        (acrnn, "pool", (2,)),
+        (acrnn, "pool", (0, 2)),
+        (adsrnn, "pools", ((1, 1), (2, 0))),
+        (adsrnn, "block_features", (128, 0)),
+        (mscnn_spu, "audio_kernels", (5, -7)),
+    ],
+)
+def test_sizes_of_other_systems_are_named_with_their_key(module, key, value):
+    config = module.get_config()
+    config.model[key] = value
+    with pytest.raises(InputError, match=f"model.{key}: expected .* got "):
+        check_config(config)
 
 
 def test_early_stopping_needs_something_to_watch():
