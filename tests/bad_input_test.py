@@ -1,6 +1,7 @@
 """Bad recordings and bad manifests, through the whole main path."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_jax.datasets import build
+from ser_jax.datasets import build, store
 from ser_jax.errors import InputError
 from ser_jax.report import report
 from ser_jax.training import experiment as experiment_lib
@@ -196,3 +197,28 @@ def test_copies_of_a_recording_are_listed_and_no_promise_is_broken(
         assert not {"copy", stem} & {*fold["train"], *fold["val"]}
     page = report.write_report(tmp_path / "w")
     assert "The same sound: 2" in (tmp_path / "w" / "report.md").read_text(), page
+
+
+@pytest.mark.parametrize("cause", ["data", "learning rate"])
+def test_a_nan_names_the_recording_if_that_is_the_cause(
+    config, corpus, tmp_path, monkeypatch, cause
+):
+    original = store.load
+
+    def spoiled(*args, **kwargs):
+        loaded = original(*args, **kwargs)
+        flat = np.array(loaded.flat)
+        flat[loaded.first[3] + 1, 2] = np.nan
+        return dataclasses.replace(loaded, flat=flat)
+
+    words = "losses and gradients.*Lower train.learning_rate"
+    if cause == "data":
+        monkeypatch.setattr(store, "load", spoiled)
+        words = (
+            r"finite features; got NaN or Inf in those of s1_high_1 \(.*s1_high_1.wav"
+        )
+    else:
+        config.train.learning_rate = 1e38
+        config.train.grad_clip_norm = 0.0
+    with pytest.raises(InputError, match=words):
+        loop.train_and_evaluate(config, str(tmp_path / "w"))
