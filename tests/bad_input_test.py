@@ -214,9 +214,7 @@ def test_a_nan_names_the_recording_if_that_is_the_cause(
     words = "losses and gradients.*Lower train.learning_rate"
     if cause == "data":
         monkeypatch.setattr(store, "load", spoiled)
-        words = (
-            r"finite features; got NaN or Inf in those of s1_high_1 \(.*s1_high_1.wav"
-        )
+        words = r"finite features; got NaN or Inf in those of s1_low_1 \(.*s1_low_1.wav"
     else:
         config.train.learning_rate = 1e38
         config.train.grad_clip_norm = 0.0
