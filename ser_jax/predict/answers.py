@@ -18,6 +18,7 @@ class SpeechInput:
     blocks: Iterable[np.ndarray]  # float32 [n] at the recipe's rate, afresh each time
     num_samples: int  # in all, at least 1
     text: str | None = None  # transcript, for models that read words
+    note: str = ""  # what is odd about its file, for the answer's warnings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,7 @@ class PendingAnswer:
     posteriors: list[np.ndarray] = dataclasses.field(default_factory=list)
     distances: list[float] = dataclasses.field(default_factory=list)
     error: AudioError | None = None  # why it cannot be used
+    note: str = ""  # of its `SpeechInput`
 
     @property
     def is_complete(self) -> bool:
@@ -83,7 +85,7 @@ class PendingAnswer:
         return Answer(
             classes=trained.classes,
             probabilities=np.mean(voted, axis=0),
-            warnings=self.quality.warnings(distance),
+            warnings=(*filter(None, [self.note]), *self.quality.warnings(distance)),
             start_s=0.0,
             end_s=self.quality.num_samples / self.quality.sample_rate_hz,
         )

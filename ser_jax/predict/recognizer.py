@@ -108,7 +108,7 @@ class Recognizer:
     def open(self, path, text: str | None = None) -> SpeechInput:
         """A recording on disk, read block by block; AudioError if it cannot be used."""
         stream = audio.AudioStream(path, self.sample_rate_hz)
-        return SpeechInput(stream, stream.num_samples, text)
+        return SpeechInput(stream, stream.num_samples, text, audio.header_note(path))
 
     def answers(
         self, recordings: Iterable[tuple[Hashable, SpeechInput | AudioError]]
@@ -215,6 +215,7 @@ class Recognizer:
             if isinstance(recording, AudioError):
                 pending.error = recording
                 continue
+            pending.note = recording.note
             try:
                 blocks = map(pending.quality.add, recording.blocks)
                 for size, segment in self._cut(recording, blocks):

@@ -236,3 +236,16 @@ def test_windows_have_no_words(recognizers):
     recognizer = recognizers("mscnn_spu")
     with pytest.raises(InputError, match="audio alone"):
         next(recognizer.stream([np.zeros(9)], 16_000))
+
+
+def test_a_header_that_counts_itself_is_a_warning(workdirs, tones, tmp_path):
+    recognizer = Recognizer.from_workdir(workdirs("area_attn"))
+    whole = (tones.parent / "s1_low_0.wav").read_bytes()
+    odd = bytearray(whole)
+    odd[40:44] = (len(whole) - 44 + 36).to_bytes(4, "little")
+    (tmp_path / "odd.wav").write_bytes(odd)
+    first = recognizer.answer(recognizer.open(tones.parent / "s1_low_0.wav"))
+    second = recognizer.answer(recognizer.open(tmp_path / "odd.wav"))
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)
+    assert second.warnings == (second.warnings[0], *first.warnings)
+    assert "counts the header" in second.warnings[0]
