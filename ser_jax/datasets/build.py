@@ -71,9 +71,8 @@ def _builder(data, samples: bool):
     common = {"num_workers": data.num_workers, "strict": data.strict}
     if data.corpus == "manifest":
         path = os.path.abspath(os.path.expanduser(data.manifest))
-        fingerprint = manifest_builder.manifest_fingerprint(path, _journals(data))
         config = manifest_builder.ManifestConfig(
-            manifest=path, fingerprint=fingerprint, **features
+            manifest=path, journals=_journals(data), **features
         )
         builder = manifest_builder.Manifest(config=config, data_dir=folder, **common)
         return builder, None

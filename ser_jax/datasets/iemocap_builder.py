@@ -46,7 +46,7 @@ def corpus_fingerprint(root: str | os.PathLike, journals: str = "") -> str:
     """16 hex digits that change with a file's name or content.
 
     They are the same wherever `root`, the folder of Session1 ... Session5, lies;
-    `journals` as in `manifest_fingerprint`.
+    `journals` as in `ManifestConfig`.
     """
     root = Path(root)
     found = itertools.chain.from_iterable(map(root.glob, _CORPUS_FILES))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 
 from ser_jax.corpora import manifest
-from ser_jax.corpora.utterance import Utterance
+from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.datasets import file_digests, speech_builder
 
 
@@ -20,16 +19,27 @@ class ManifestConfig(speech_builder.SpeechConfig):
     """Features of one manifest; another CSV or other files are another dataset."""
 
     manifest: str = ""  # the CSV file
-    fingerprint: str = ""  # of the CSV and its recordings; computed when empty
+    journals: str = ""  # folder of `file_digests`' journals; '' = read all recordings
 
     def __post_init__(self):
-        self.fingerprint = self.fingerprint or manifest_fingerprint(self.manifest)
+        # Read once: large manifests take seconds.
+        self.excluded: list[Exclusion] = []
+        self.utterances = list(manifest.read(self.manifest, excluded=self.excluded))
+        self.fingerprint = self._fingerprint()
         file = Path(self.manifest)
         # Manifests are often all called manifest.csv; their folder says more.
         stem = file.resolve().parent.name if file.stem == "manifest" else file.stem
         readable = re.sub(r"\W+", "_", stem) or "corpus"
         features = speech_builder.config_name(self)
         self.name = f"{readable}_{self.fingerprint[:8]}_{features}"
+
+    def _fingerprint(self) -> str:
+        """Changes with the content of the CSV or of any recording."""
+        paths = [utterance.wav for utterance in self.utterances]
+        digests = file_digests.of_corpus(self.manifest, paths, self.journals)
+        ids = [utterance.id for utterance in self.utterances]
+        content = hashlib.sha256(Path(self.manifest).read_bytes()).digest()
+        return speech_builder.fingerprint(zip(ids, digests, strict=True), seed=content)
 
 
 class Manifest(speech_builder.SpeechBuilder):
@@ -42,20 +52,8 @@ class Manifest(speech_builder.SpeechBuilder):
     }
 
     def _read(self, manual_dir, excluded) -> Iterable[Utterance]:
-        return manifest.read(self.builder_config.manifest, excluded=excluded)
+        excluded += self.builder_config.excluded
+        return self.builder_config.utterances
 
     def _fingerprint(self, manual_dir: str | None) -> str:
         return self.builder_config.fingerprint
-
-
-def manifest_fingerprint(path: str | os.PathLike, journals: str = "") -> str:
-    """16 hex digits that change with the content of the CSV or of any recording.
-
-    `journals` is the folder for `file_digests`' journal; empty = read all recordings.
-    """
-    utterances = list(manifest.read(path))
-    content = Path(path).read_bytes()
-    digests = file_digests.of_corpus(path, [u.wav for u in utterances], journals)
-    names = [u.id for u in utterances]
-    items = zip(names, digests, strict=True)
-    return speech_builder.fingerprint(items, seed=hashlib.sha256(content).digest())

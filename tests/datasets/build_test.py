@@ -156,7 +156,9 @@ def test_nothing_usable_is_an_input_error_and_leaves_nothing(tree, tmp_path):
     assert datasets(data.tfds_dir) == []
 
 
-def test_interrupted_build_leaves_nothing(tree, tmp_path, monkeypatch):
+# Ctrl-C, and what run.py makes of SIGTERM.
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_interrupted_build_leaves_nothing(tree, tmp_path, monkeypatch, stop):
     data = config_for(tree, tmp_path / "tfds")
     example = speech_builder._example
     calls = []
@@ -164,12 +166,12 @@ def test_interrupted_build_leaves_nothing(tree, tmp_path, monkeypatch):
     def breaks(*args):
         calls.append(args)
         if len(calls) == 4:
-            raise KeyboardInterrupt
+            raise stop
         return example(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(speech_builder, "_example", breaks)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(stop):
             build.ensure_built(data)
     assert datasets(data.tfds_dir) == []
     assert len(store.load(build.ensure_built(data)).utterances) == 10
