@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ser_jax import clock
 from ser_jax.datasets import locking, transcription
-from ser_jax.errors import InputError
+from ser_jax.errors import InputError, writing
 from ser_jax.features.spec import RECIPES, VTLP_MODES
 
 CHOICES = {  # of `config.data`
@@ -146,15 +146,9 @@ def _build(builder, root: str | None, data) -> None:
     for folder in target.parent.glob(f"incomplete.*_{target.name}"):
         logging.getLogger(__name__).warning("removing unfinished build %s", folder)
         shutil.rmtree(folder)
-    try:
-        # TFDS prints that it downloads something of unknown size.
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare(
-                file_format=data.file_format,
-                download_config=tfds.download.DownloadConfig(manual_dir=root),
-            )
-    except OSError as error:
-        raise InputError(
-            f"cannot write the dataset {target}: {error}. Free space there or point "
-            "--config.data.tfds_dir at another folder."
-        ) from error
+    # TFDS prints that it downloads something of unknown size.
+    with writing(target, _SETTING), contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(
+            file_format=data.file_format,
+            download_config=tfds.download.DownloadConfig(manual_dir=root),
+        )

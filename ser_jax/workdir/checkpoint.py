@@ -5,10 +5,8 @@ names, so it restores on any number of devices. Orbax writes in the background a
 publishes a checkpoint by a rename: a kill at any moment leaves the one before it.
 """
 
-import contextlib
 import dataclasses
 import logging
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ser_jax import clock
-from ser_jax.errors import InputError, first_line
+from ser_jax.errors import InputError, first_line, writing
 from ser_jax.workdir import files
 
 # Of what a checkpoint holds; grows when a reader of this version could not follow.
@@ -110,26 +108,13 @@ class Checkpointer:
         arrays = snapshot.arrays()
         arrays |= {f"normalisation/{k}": v for k, v in normalisation.items()}
         latest = self._manager.latest_step()
-        with self._writing():
+        with writing(self._manager.directory):  # TensorStore's errors are ValueErrors
             self._manager.save(
                 0 if latest is None else latest + 1,
                 args=ocp.args.Composite(
                     arrays=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
                 ),
             )
-
-    @contextlib.contextmanager
-    def _writing(self):
-        """Orbax raises what went wrong with a save in a later call, here as one line."""
-        try:
-            with files.writing(self._manager.directory):
-                yield
-        except ValueError as error:  # as TensorStore reports the disk's errors
-            reason = re.search(r"([^:]*) \[os_error_code=", str(error))
-            if reason is None:
-                raise
-            with files.writing(self._manager.directory):
-                raise OSError(reason[1].strip()) from error
 
     @clock.part("checkpoints")
     def restore(self, like: Snapshot) -> Snapshot | None:
@@ -158,7 +143,7 @@ class Checkpointer:
     @clock.part("checkpoints")
     def close(self) -> None:
         """Waits until everything is on disk, and lets go of the folder."""
-        with self._writing():
+        with writing(self._manager.directory):
             self._manager.wait_until_finished()
         self._manager.close()
 

@@ -11,12 +11,12 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from etils import epath
 
-from ser_jax.errors import InputError
+from ser_jax.errors import InputError, writing
 
 CONFIG = "config.json"
 SPLITS = "splits.json"
@@ -52,18 +52,6 @@ def write_atomically(path, content: bytes) -> None:
             with contextlib.suppress(OSError):  # of a read-only folder, again
                 beside.unlink(missing_ok=True)
             raise
-
-
-@contextlib.contextmanager
-def writing(path) -> Iterator[None]:
-    """Turns what disks raise into an InputError that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}. Free space, or allow "
-            "writing there, and repeat the command: what is complete stays."
-        ) from error
 
 
 def write_json(path, value: Mapping) -> None:

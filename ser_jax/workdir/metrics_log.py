@@ -5,13 +5,14 @@ import json
 
 from etils import epath
 
+from ser_jax.errors import writing
 from ser_jax.workdir import files
 
 
 def append(path, rows: list[dict]) -> None:
     """Adds an epoch's lines."""
     path = epath.Path(path)
-    with files.writing(path):
+    with writing(path):
         if "://" in str(path):  # object stores cannot append
             old = path.read_text() if path.exists() else ""
             path.write_text(old + _lines(rows))
