@@ -1,5 +1,6 @@
 """Recordings of the same sound: which are left out, and which must stay apart."""
 
+import collections
 import dataclasses
 import logging
 from collections.abc import Sequence
@@ -15,6 +16,19 @@ class Duplicates(NamedTuple):
 
     excluded: tuple[Exclusion, ...]  # ids that are not used
     apart: tuple[tuple[str, ...], ...]  # ids of copies that stay
+
+
+def find_equal(
+    utterances: Sequence[Utterance], sounds: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Ids of recordings with the same samples, two or more each.
+
+    `sounds` are digests of the samples, one per utterance.
+    """
+    groups = collections.defaultdict(list)
+    for utterance, sound in zip(utterances, sounds, strict=True):
+        groups[sound].append(utterance.id)
+    return [tuple(names) for names in groups.values() if len(names) > 1]
 
 
 def settle(

@@ -12,7 +12,7 @@ import numpy as np
 from joblib.externals import loky
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
-from ser_jax.datasets import same_sound
+from ser_jax.datasets import sketches
 from ser_jax.errors import InputError
 from ser_jax.features import audio
 
@@ -25,8 +25,8 @@ class Checked(NamedTuple):
 
     usable: list[Utterance]
     resampled: int  # usable recordings at another rate than the recipe's
-    same_sound: list[tuple[str, ...]]  # ids of recordings that are equal to the bit
-    similar_sound: list[tuple[str, str]]  # ids of what is probably one take
+    sounds: dict[str, str]  # by id, a digest of the samples
+    similar: list[tuple[str, str]]  # ids of what is probably one take
 
 
 def check_recordings(
@@ -38,30 +38,30 @@ def check_recordings(
     Unusable recordings are appended to `excluded`; `config` is a `SpeechConfig`.
     """
 
-    def read(utterance: Utterance) -> tuple[int, same_sound.Sketch] | Exclusion:
+    def read(utterance: Utterance) -> tuple[int, sketches.Sketch] | Exclusion:
         try:
             samples, rate_hz = audio.read(utterance.wav, config.min_duration_s)
             if not config.keep_silent:
                 audio.check_sound(samples)
         except audio.AudioError as error:
             return Exclusion(utterance.id, error.reason, error.detail)
-        return rate_hz, same_sound.sketch(samples, rate_hz)
+        return rate_hz, sketches.sketch(samples, rate_hz)
 
     # Threads: reading files waits for the disk and libsndfile frees the GIL.
     results = joblib.Parallel(n_jobs=-1, prefer="threads")(
         joblib.delayed(read)(utterance) for utterance in utterances
     )
-    usable, resampled, sketches = [], 0, {}
+    usable, resampled, sketch_of = [], 0, {}
     for utterance, result in zip(utterances, results, strict=True):
         if isinstance(result, Exclusion):
             excluded.append(result)
             continue
-        rate_hz, sketches[utterance.id] = result
+        rate_hz, sketch_of[utterance.id] = result
         usable.append(utterance)
         resampled += rate_hz != config.spec.sample_rate_hz
     _report(usable, excluded)
-    equal, similar = same_sound.find_equal(sketches), same_sound.find_similar(sketches)
-    return Checked(usable, resampled, equal, similar)
+    sounds = {name: sketch.digest for name, sketch in sketch_of.items()}
+    return Checked(usable, resampled, sounds, sketches.find_similar(sketch_of))
 
 
 def _report(usable: list[Utterance], excluded: list[Exclusion]) -> None:

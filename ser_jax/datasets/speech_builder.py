@@ -105,7 +105,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         utterances = list(self._read(manual_dir, excluded))
         config = self.builder_config
         checked = extraction.check_recordings(utterances, config, excluded)
-        usable = checked.usable
+        usable, self._sounds = checked.usable, checked.sounds
         # Before any split is opened: TFDS throws an unfinished dataset away, and the
         # texts, which take far longer than the features, must outlive it.
         self._asr_texts, asr = {}, {}
@@ -120,8 +120,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             vtlp={k: getattr(config, f"vtlp_{k}") for k in ("mode", "low", "high")},
             fingerprint=self._fingerprint(manual_dir),
             resampled=checked.resampled,
-            same_sound=checked.same_sound,
-            similar_sound=checked.similar_sound,
+            similar_sound=checked.similar,
             excluded=[dataclasses.asdict(e) for e in excluded],
             asr=asr,
         )
@@ -136,6 +135,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         for utterance, features in extraction.extract(
             utterances, self.builder_config, self._num_workers
         ):
+            features["sound"] = self._sounds[utterance.id]
             if self.builder_config.recognizer:
                 features["asr_text"] = self._asr_texts[utterance.id]
             yield utterance.id, _example(utterance, features)
@@ -168,6 +168,7 @@ def features_dict(config: SpeechConfig) -> tfds.features.FeaturesDict:
         "rater_labels": tfds.features.Sequence(text),
         "extra": tfds.features.Text(doc="Further manifest columns, a JSON object."),
         "num_samples": tfds.features.Scalar(np.int64),
+        "sound": tfds.features.Text(doc="A digest of the decoded samples."),
         # Named when log-mel was all there was; holds the recipe's features.
         "log_mel": tensor(shape=frames, dtype=np.float32),
     }

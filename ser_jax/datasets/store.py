@@ -40,7 +40,7 @@ class Store:
     directory: str
     asr_text: tuple[str, ...]  # recognized texts; all empty without a recognizer
     asr: dict  # recognizer, versions, word error rate, ...; or {}
-    same_sound: tuple[tuple[str, ...], ...]  # ids of recordings equal to the bit
+    sounds: tuple[str, ...]  # of each recording, a digest of its samples
     similar_sound: tuple[tuple[str, str], ...]  # ids of what is probably one take
 
     @functools.cached_property
@@ -59,6 +59,7 @@ class Store:
             warp_factors=self.warp_factors[positions],
             num_samples=self.num_samples[positions],
             asr_text=tuple(self.asr_text[u] for u in positions),
+            sounds=tuple(self.sounds[u] for u in positions),
         )
 
 
@@ -112,7 +113,7 @@ def load(
         directory=os.fspath(directory),
         asr_text=tuple(row["asr_text"] for row in rows),
         asr=dict(metadata["asr"]),
-        same_sound=tuple(map(tuple, metadata["same_sound"])),
+        sounds=tuple(row["sound"] for row in rows),
         similar_sound=tuple(map(tuple, metadata["similar_sound"])),
     )
 
@@ -180,6 +181,7 @@ def _feature_blocks(builder, channels: int, copies: bool) -> frame_cache.Blocks:
             "utterance": _labels(example),
             "num_frames": len(frames),
             "num_samples": int(example["num_samples"]),
+            "sound": _plain(example["sound"]),
             "warp_factors": factors,
             "asr_text": _plain(example.get("asr_text", "")),
         }

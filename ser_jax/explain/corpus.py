@@ -66,13 +66,15 @@ class CorpusSegments:
                 )
 
     def _check(self) -> None:
-        """Raises InputError unless the corpus gives the stored test parts and labels."""
+        """Raises InputError unless test parts, labels and sounds are the stored ones."""
         prepared, workdir = self._experiment, self._trained.provenance["workdir"]
         pairs = zip(prepared.utterances, prepared.labels, strict=True)
         labels = {utterance.id: prepared.classes[k] for utterance, k in pairs}
         path = epath.Path(workdir) / files.SPLITS
-        stored = files.read_json(path)["labels"] if path.exists() else labels
-        same = stored == labels and prepared.classes == self._trained.classes
+        now = {"labels": labels, "sounds": prepared.sounds}
+        stored = now | (files.read_json(path) if path.exists() else {})
+        same = all(stored[key] == value for key, value in now.items())
+        same = same and prepared.classes == self._trained.classes
         for fold in self._trained.folds:
             run = self._runs.get((fold["name"], fold["seed"]))
             positions = () if run is None else run.fold.test
@@ -81,7 +83,7 @@ class CorpusSegments:
                 raise InputError(
                     f"{workdir}: expected the corpus it was trained on, with "
                     f"{len(fold['test'])} test utterances in fold {fold['name']}; got "
-                    f"{len(ids)}, others, or other labels. --data=... says where the "
+                    f"{len(ids)}, others, or other labels or sounds. --data=... says where the "
                     "corpus is now: its manifest or folder."
                 )
 

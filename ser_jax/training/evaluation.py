@@ -48,6 +48,7 @@ def splits(experiment: Experiment) -> dict:
     labels = zip(experiment.utterances, experiment.labels, strict=True)
     return {
         "classes": list(experiment.classes),
+        "sounds": experiment.sounds,
         "labels": {u.id: experiment.classes[k] for u, k in labels},
         **protocols.splits_json(folds, experiment.utterances),
     }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import logging
 
 import jax
@@ -51,9 +52,7 @@ class Experiment:
     constants: Constants  # what each run keeps fixed, stacked [R, ...]
     excluded: tuple[Exclusion, ...]  # what is left out, and why
     padded: tuple[str, ...]  # ids of used utterances that fill less than one segment
-    likenesses: (
-        dict  # recordings, labels and speakers that look alike, for results.json
-    )
+    likenesses: dict  # recordings, labels, speakers that look alike, for results.json
     texts: tuple[str, ...]  # what the model reads of each utterance; () if no words
     text: dict  # what is known of them, for results.json; {} if it reads no words
 
@@ -61,6 +60,12 @@ class Experiment:
     def utterances(self) -> tuple[Utterance, ...]:
         """The used utterances, sorted by id."""
         return self.corpus.utterances
+
+    @property
+    def sounds(self) -> str:
+        """16 hex digits that change with the samples of any used recording."""
+        digests = " ".join(self.corpus.sounds).encode()
+        return hashlib.sha256(digests).hexdigest()[:16]
 
     @property
     def frame_table(self) -> FrameTable:
@@ -131,7 +136,8 @@ def prepare(config) -> Experiment:
 def _settle_likenesses(whole: store.Store, data):
     """The corpus with its spellings merged and without copies that are not used."""
     utterances, look_alikes = spellings.settle(whole.utterances, data)
-    copies = duplicates.settle(utterances, whole.same_sound, data.same_sound)
+    same_sound = duplicates.find_equal(utterances, whole.sounds)
+    copies = duplicates.settle(utterances, same_sound, data.same_sound)
     unused = {exclusion.id for exclusion in copies.excluded}
     kept = [u for u, utterance in enumerate(utterances) if utterance.id not in unused]
     corpus = dataclasses.replace(whole, utterances=utterances).take(kept)
@@ -143,7 +149,7 @@ def _settle_likenesses(whole: store.Store, data):
             pairs,
         )
     likenesses = {
-        "same_sound": whole.same_sound,
+        "same_sound": same_sound,
         "similar_sound": whole.similar_sound,
         "look_alikes": [item._asdict() for item in look_alikes],
     }

@@ -71,16 +71,21 @@ class Workdir:
         """Writes splits.json; refuses others than those that were trained on.
 
         Raises:
-          InputError: The corpus or the code now gives other splits or labels.
+          InputError: The corpus or the code now gives other splits, labels or sounds.
         """
         path = self.path / files.SPLITS
         if not self.has_checkpoint():
             files.write_json(path, splits)
-        elif files.read_json(path) != splits:
+            return
+        # Workdirs of before do not say what was heard.
+        stored = {"sounds": splits["sounds"]} | files.read_json(path)
+        if stored != splits:
+            heard = stored | {"sounds": splits["sounds"]} == splits
+            what = "recordings" if heard else "splits and labels"
             raise InputError(
-                f"Expected the splits and labels of {path}; the corpus now gives "
-                "others, so test utterances might have been trained on. Restore the "
-                "corpus, or train again in a new --workdir."
+                f"Expected the {what} of {path}; the corpus now gives others, so test "
+                "utterances might have been trained on. Restore the corpus, or train "
+                "again in a new --workdir."
             )
 
     def has_checkpoint(self) -> bool:

@@ -69,6 +69,11 @@ def test_only_copies_leave_a_part():
         assert {turns[u].id for u in left} <= copies
 
 
+def test_equal_sounds_are_found_whatever_their_names():
+    got = duplicates.find_equal(utterances()[:6], "xyxzyy")
+    assert got == [("a0", "a2"), ("a1", "a4", "a5")]
+
+
 def test_two_labels_for_one_sound_are_left_out_and_both_named():
     turns = utterances()
     groups = [("a0", "b1"), ("c0", "d0")]  # x and y; x and x

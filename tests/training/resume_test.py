@@ -1,5 +1,6 @@
 """Stopped or killed, then repeated: the same command ends the same."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from etils import epath
 
 from ser_jax.errors import InputError
@@ -55,6 +57,7 @@ def test_the_flagship_goes_on_as_well(workdirs, tones, datasets, tmp_path, monke
 KILLED = """
 import signal, sys; sys.path[:0] = [{root!r}]
 import pytest
+import soundfile
 from tests import conftest, quick_model
 from tests.training import common
 from ser_jax.training import loop
@@ -131,6 +134,24 @@ def test_a_relabelled_corpus_cannot_resume(quick_config, tmp_path, monkeypatch):
     manifest.write_text("\n".join(rows) + "\n")
     with pytest.raises(InputError, match="splits and labels of .*Restore the corpus"):
         loop.train_and_evaluate(quick_config, str(tmp_path / "w"))
+
+
+def test_a_changed_recording_cannot_resume(quick_config, tmp_path, monkeypatch):
+    folder, workdir = tmp_path / "corpus", tmp_path / "w"
+    folder.mkdir()
+    quick_config.data.manifest = str(conftest.write_tones(folder, per_cell=2))
+    quick_config.data.tfds_dir = str(tmp_path / "tfds")
+    _train_until(3, quick_config, workdir, monkeypatch)
+    wav = next(folder.rglob("*.wav"))
+    samples, rate_hz = soundfile.read(wav, dtype="int16")
+    soundfile.write(wav, samples[::-1], rate_hz)
+    with pytest.raises(InputError, match="the recordings of .*splits.json"):
+        loop.train_and_evaluate(quick_config, str(workdir))
+    splits = workdir / "splits.json"  # of a version that did not say what was heard
+    content = json.loads(splits.read_text())
+    del content["sounds"]
+    splits.write_text(json.dumps(content))
+    loop.train_and_evaluate(quick_config, str(workdir))
 
 
 def test_a_corpus_that_moved_is_found_again(quick_config, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
-"""Which recordings hold the same sound: to the bit, or the same take once more."""
+"""Sketches of recordings, by which copies of a take are recognised."""
 
-import collections
 import hashlib
 import itertools
 from collections.abc import Mapping
@@ -44,14 +43,6 @@ def sketch(samples: np.ndarray, rate_hz: int) -> Sketch:
     # Relative to the loudest: a gain cancels, and pauses stay finite.
     bands /= bands.max() or 1.0
     return Sketch(digest.hexdigest(), np.log(bands + 1e-8).astype(np.float16))
-
-
-def find_equal(sketches: Mapping[str, Sketch]) -> list[tuple[str, ...]]:
-    """Ids of recordings that hold the same samples, two or more each, sorted."""
-    groups = collections.defaultdict(list)
-    for name, item in sorted(sketches.items()):
-        groups[item.digest].append(name)
-    return [tuple(names) for names in groups.values() if len(names) > 1]
 
 
 def find_similar(sketches: Mapping[str, Sketch]) -> list[tuple[str, str]]:
