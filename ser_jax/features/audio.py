@@ -47,29 +47,26 @@ def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
         raise AudioError("empty path", "expected the path of a recording, got none")
     try:
         file = soundfile.SoundFile(_checked(path))
+    except AudioError:
+        raise
     except OSError as error:
         raise AudioError("unreadable", f"{path}: {error.strerror}") from error
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless
         reply = getattr(error, "error_string", error)
         raise AudioError("unreadable", f"expected WAV or FLAC, got: {reply}") from error
-    except AudioError:
-        raise
     except UnicodeError as error:
         detail = "expected a name in UTF-8, got other bytes; rename the file"
         raise AudioError("unreadable", detail) from error
     except ValueError as error:  # a name that no file can have
         raise AudioError("unreadable", f"{path!r}: {error}") from error
-    try:
-        _check_rate(file.samplerate)
-        if not file.frames:
-            raise AudioError("empty audio", "expected samples, got a file without any")
-    except AudioError:
-        file.close()
-        raise
-    return file
+    if RATES_HZ[0] <= file.samplerate <= RATES_HZ[1] and file.frames:
+        return file
+    file.close()
+    _check_rate(file.samplerate)
+    raise AudioError("empty audio", "expected samples, got a file without any")
 
 
-def _checked(path: str) -> str | containers.FileWithSize:
+def _checked(path: str) -> str | containers.RepairedFile:
     """The path, or the file with a header that says how long it is."""
     with open(path, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
@@ -77,9 +74,12 @@ def _checked(path: str) -> str | containers.FileWithSize:
             raise AudioError("empty audio", detail)
         samples = containers.locate_samples(file)
         file.seek(0)
-        if file.read(4) == b"OggS" and not containers.ogg_ends(file):
+        magic = file.read(4)
+        if magic == b"fLaC":
+            return containers.flac_with_length(path, file) or path
+        if magic == b"OggS" and not containers.ogg_ends(file):
             detail = (
-                "expected a last Ogg page marked as such, got a file that ends before"
+                "expected a last page marked as such, got an Ogg file that ends before"
             )
             raise AudioError("truncated audio", detail)
     if samples is None:
@@ -87,14 +87,14 @@ def _checked(path: str) -> str | containers.FileWithSize:
     if samples.rate_hz >= 0:
         _check_rate(samples.rate_hz)
     if samples.header_misleads:
-        return containers.FileWithSize(path, samples)
+        return containers.with_size(path, samples)
     missing = samples.declared - samples.present
     if missing > 0 and not samples.size_is_unknown and not samples.size_counts_header:
-        raise AudioError(
-            "truncated audio",
+        detail = (
             f"expected {samples.declared} bytes of samples as the header says, got "
-            f"{samples.present}",
+            f"{max(0, samples.present)}"
         )
+        raise AudioError("truncated audio", detail)
     return path
 
 
@@ -103,7 +103,11 @@ def header_note(path: str | os.PathLike) -> str:
     with open(path, "rb") as file:
         samples = containers.locate_samples(file)
     if samples and samples.declared > samples.present and samples.size_counts_header:
-        return "the size in its header counts the header itself; read to the end"
+        surplus = samples.declared - samples.present
+        return (
+            f"its header declares {surplus} bytes more than there are, as many as a "
+            "header has; read to the end"
+        )
     return ""
 
 

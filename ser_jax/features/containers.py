@@ -10,10 +10,13 @@ import re
 import struct
 from typing import BinaryIO, NamedTuple
 
+import soundfile
+
 # Recorders that stream write a size from here on (SoX, ffmpeg, arecord, each its own)
 # as long as they do not know where the recording ends.
 _UNKNOWN_SIZE = 0x7F000000
 _OGG_LAST_PAGE = 1 << 17  # bytes from the end that hold a whole page: at most 65,307
+_FLAC_TOTAL = struct.Struct(">Q")  # its lower 36 bits, at byte 18: samples in all
 
 
 class Samples(NamedTuple):
@@ -22,17 +25,19 @@ class Samples(NamedTuple):
     start: int  # their first byte
     declared: int  # bytes, as the header says
     present: int  # bytes from `start` to the end of the file
-    size_at: int  # byte at which the declared size stands in the header
-    size_format: str  # of `struct`
+    size_at: int = 0  # byte at which the declared size stands in the header
+    size_format: str = ""  # of `struct`; empty if it is no binary number
+    overhead: int = 0  # bytes that the number in the header counts besides
     rate_hz: int = -1  # as the header says; -1 = not looked up
 
     @property
     def size_is_unknown(self) -> bool:
         """Whether the writer left the size open, so that all behind it is samples."""
-        if not self.present:
+        if self.present <= 0 or not self.size_format:
             return False
         if self.size_format.endswith("Q"):
-            return self.declared in (0, 2**32 - 1, 2**64 - 1)
+            sizes = (0, 2**32 - 1, 2**64 - 1)
+            return self.declared in sizes or self.declared + self.overhead in sizes
         return self.declared == 0 or self.declared >= _UNKNOWN_SIZE
 
     @property
@@ -44,7 +49,7 @@ class Samples(NamedTuple):
 
     @property
     def size_counts_header(self) -> bool:
-        """Whether the writer declared the file's size, or RIFF's, as the samples'."""
+        """Whether the size is off by the header, which its writer counted, too."""
         surplus = self.declared - self.present
         return surplus in (36, 44, self.start - 8, self.start)
 
@@ -56,7 +61,7 @@ class _Chunks(NamedTuple):
     header: str  # format of a chunk's name and size
     samples: bytes  # how the name of the chunk with the samples begins
     align: int  # chunks begin at multiples of this
-    size_has_header: bool = False  # whether a chunk's size counts its header
+    overhead: int = 0  # bytes of a chunk's header, where its size counts them
 
 
 _RIFF = _Chunks(12, "<4sI", b"data", 2)
@@ -66,12 +71,13 @@ _FAMILIES = {
     b"BW64": _RIFF,
     b"RIFX": _Chunks(12, ">4sI", b"data", 2),
     b"FORM": _Chunks(12, ">4sI", b"SSND", 2),  # AIFF
-    b"riff": _Chunks(40, "<16sQ", b"data", 8, size_has_header=True),  # Wave64
+    b"riff": _Chunks(40, "<16sQ", b"data", 8, overhead=24),  # Wave64
+    b"caff": _Chunks(8, ">4sQ", b"data", 1),
 }
 
 
 def locate_samples(file: BinaryIO) -> Samples | None:
-    """Finds the samples of a WAV, RF64, Wave64, AIFF, AU or SPHERE file.
+    """Finds the samples of a WAV, RF64, Wave64, AIFF, CAF, AU or SPHERE file.
 
     None for other formats and for files without samples: libsndfile judges those.
     """
@@ -98,7 +104,7 @@ def _find_chunk(file: BinaryIO, family: _Chunks) -> Samples | None:
     rate_hz, long_size = -1, None
     while len(header := file.read(own)) == own:
         name, size = struct.unpack(family.header, header)
-        size -= own if family.size_has_header else 0
+        size -= family.overhead
         start = file.tell()
         if name.startswith(family.samples):
             size_at = start - struct.calcsize(size_format)
@@ -107,15 +113,18 @@ def _find_chunk(file: BinaryIO, family: _Chunks) -> Samples | None:
                 file.seek(size_at)
                 (size,) = struct.unpack(size_format, file.read(8))
             present = _size(file) - start
-            if not size and _is_chunks(file, start, family):
+            if size <= 0 and _is_chunks(file, start, family):
                 present = 0  # a header alone, perhaps with notes behind it
-            return Samples(start, size, present, size_at, size_format, rate_hz)
+            return Samples(
+                start, size, present, size_at, size_format, family.overhead, rate_hz
+            )
+        if not 0 <= size <= _size(file) - start:
+            return None
         if name == b"ds64":  # sizes of RIFF and of the samples, 64 bits each
             long_size = (start + 8, "<Q")
         elif name == b"fmt ":
-            rate_hz = struct.unpack_from(size_format, file.read(8).ljust(8, b"\0"), 4)[
-                0
-            ]
+            fields = file.read(8).ljust(8, b"\0")
+            (rate_hz,) = struct.unpack_from(size_format, fields, 4)
         file.seek(start + size + -(start + size) % family.align)
     return None
 
@@ -129,7 +138,7 @@ def _is_chunks(file: BinaryIO, start: int, family: _Chunks) -> bool:
         if len(header) < own or not header[:4].decode("latin-1").isprintable():
             return False
         _, size = struct.unpack(family.header, header)
-        start += size + (0 if family.size_has_header else own)
+        start += max(0, size - family.overhead) + own
         start += -start % family.align
     return start <= end + 1  # a missing pad byte
 
@@ -139,13 +148,13 @@ def _sphere(file: BinaryIO) -> Samples | None:
     head = file.read(1024).decode("latin-1")
     fields = dict(re.findall(r"^(\w+) -i (\d+)\s*$", head, re.MULTILINE))
     factors = ("sample_count", "channel_count", "sample_n_bytes")
-    if not all(name in fields for name in factors):
+    start = head[8:16].strip()
+    if not start.isdecimal() or not all(name in fields for name in factors):
         return None
     declared = 1
     for name in factors:
         declared *= int(fields[name])
-    start = int(head[8:16])
-    return Samples(start, declared, _size(file) - start, 0, "")
+    return Samples(int(start), declared, _size(file) - int(start))
 
 
 def ogg_ends(file: BinaryIO) -> bool:
@@ -160,15 +169,12 @@ def ogg_ends(file: BinaryIO) -> bool:
     return len(page) >= 27 + page[26] + sum(sizes) and bool(page[5] & 4)
 
 
-class FileWithSize(io.FileIO):
-    """A file whose header declares the samples that are there."""
+class RepairedFile(io.FileIO):
+    """A file, some bytes of whose header read as others."""
 
-    def __init__(self, path: str, samples: Samples):
+    def __init__(self, path: str, at: int, content: bytes):
         super().__init__(path)
-        largest = 256 ** struct.calcsize(samples.size_format) - 1
-        size = min(samples.present, largest)
-        self._at = samples.size_at
-        self._bytes = struct.pack(samples.size_format, size)
+        self._at, self._content = at, content
 
     def __del__(self):
         self.close()  # soundfile closes only what it opened itself
@@ -177,7 +183,38 @@ class FileWithSize(io.FileIO):
         start = self.tell()
         num = super().readinto(buffer)
         view = memoryview(buffer).cast("B")
-        for at, value in enumerate(self._bytes, self._at - start):
+        for at, value in enumerate(self._content, self._at - start):
             if 0 <= at < num:
                 view[at] = value
         return num
+
+
+def with_size(path: str, samples: Samples) -> RepairedFile:
+    """The file with a header that declares the samples that are there."""
+    largest = 256 ** struct.calcsize(samples.size_format) - 1
+    size = min(samples.present + samples.overhead, largest)
+    content = struct.pack(samples.size_format, size)
+    return RepairedFile(path, samples.size_at, content)
+
+
+def flac_with_length(path: str, file: BinaryIO) -> RepairedFile | None:
+    """A FLAC whose encoder did not know its length, with one; None if it has one.
+
+    All of it is decoded: nothing else says how long it is.
+    """
+    file.seek(18)
+    content = file.read(_FLAC_TOTAL.size).ljust(_FLAC_TOTAL.size, b"\0")
+    (fields,) = _FLAC_TOTAL.unpack(content)
+    if fields % 2**36:
+        return None
+    total = 0
+    with _ForwardOnly(path) as stream:
+        while size := len(stream.read(1 << 20, dtype="int16", always_2d=True)):
+            total += size
+    return RepairedFile(path, 18, _FLAC_TOTAL.pack(fields + total))
+
+
+class _ForwardOnly(soundfile.SoundFile):
+    def seekable(self) -> bool:
+        """False: or soundfile seeks to the end of what it read, which fails there."""
+        return False

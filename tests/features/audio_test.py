@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import uuid
 
 import librosa
 import numpy as np
@@ -144,8 +145,10 @@ def test_a_file_cut_off_is_not_silently_shortened(container, name, share, tmp_pa
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     for read in (audio.read, lambda path: list(AudioStream(path, 16_000))):
-        with pytest.raises(AudioError, match="truncated audio|malformed"):
+        with pytest.raises(AudioError) as caught:
             read(path)
+        # libsndfile itself refuses such an MP3, if only for half of it is there.
+        assert caught.value.reason == "truncated audio" or container == "MP3"
 
 
 def _with_size(path, size):
@@ -163,7 +166,8 @@ def _with_size(path, size):
         *(("WAV", size) for size in (0, 0x7F000024, 0x7FFFF000, 0x80000000, 2**32 - 1)),
         *(("RF64", size) for size in (0, 2**32 - 1, 2**64 - 1)),
         *((name, size) for name in ("AIFF", "AU") for size in (0, 2**32 - 1)),
-        ("W64", 24),
+        *(("W64", size) for size in (0, 24, 2**64 - 1)),
+        *(("CAF", size) for size in (0, 2**64 - 1)),
     ],
 )
 def test_a_recorders_header_without_a_size_is_read(container, size, tmp_path):
@@ -181,7 +185,59 @@ def test_a_size_that_counts_the_header_is_read_with_a_note(wav, surplus):
     assert audio.header_note(wav) == ""
     _with_size(wav, 16_000 + surplus)
     np.testing.assert_allclose(audio.load(wav, 16_000), noise(8000), atol=1 / 32768)
-    assert "counts the header" in audio.header_note(wav)
+    note = f"its header declares {surplus} bytes more than there are"
+    assert audio.header_note(wav).startswith(note)
+
+
+def test_a_flac_without_its_length_is_read(tmp_path):
+    """As ffmpeg writes one into a pipe."""
+    path = tmp_path / "x.flac"
+    soundfile.write(path, noise(8000), 16_000, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    np.testing.assert_allclose(audio.load(path, 16_000), noise(8000), atol=1 / 32768)
+    assert sum(map(len, AudioStream(path, 16_000))) == 8000
+    path.write_bytes(content[:-2000])
+    with pytest.raises(AudioError):
+        audio.load(path, 16_000)
+
+
+def _sphere(start, count):
+    fields = f"channel_count -i 1\nsample_n_bytes -i 2\nsample_count -i {count}\n"
+    head = f"NIST_1A\n{start}\n{fields}sample_rate -i 16000\nend_head\n"
+    return head.encode().ljust(1024) + bytes(800)
+
+
+W64 = uuid.UUID("66666972-912E-CF11-A5D6-28DB04C10000").bytes_le
+
+
+@pytest.mark.parametrize(("start", "count"), [("   1024", 0), ("garbage", 400)])
+def test_a_sphere_header_without_a_size_is_read(start, count, tmp_path):
+    (tmp_path / "x").write_bytes(_sphere(start, count))
+    assert audio.load(tmp_path / "x", 16_000).shape == (400,)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _sphere("   9999", 400),
+        b".snd" + struct.pack(">5I", 999, 0, 3, 16_000, 1) + bytes(100),
+        b".snd",
+        # Chunks whose sizes lead nowhere.
+        *(
+            W64 + bytes(24) + b"fmt ".ljust(16, b"x") + struct.pack("<Q", size)
+            for size in (0, 8, 2**63, 2**64 - 1)
+        ),
+        b"RIFF" + struct.pack("<I", 99) + b"WAVEjunk" + struct.pack("<I", 2**32 - 1),
+        b"caff\0\1\0\0desc" + struct.pack(">Q", 2**64 - 9),
+    ],
+)
+def test_headers_that_lead_nowhere_are_refused(content, tmp_path):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(AudioError):
+        audio.load(tmp_path / "x", 16_000)
 
 
 def test_notes_behind_an_empty_header_are_no_samples(wav):
