@@ -27,6 +27,7 @@ LEAVES = (
     "ser_jax.figure_style",
     "ser_jax.huge_pages",
     "ser_jax.terminal",
+    "ser_jax.user_cache",
 )
 
 # Package -> what of ours it may import besides itself and the leaves.

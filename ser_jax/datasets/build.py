@@ -48,12 +48,14 @@ def ensure_built(data, *, samples: bool = False) -> str:
                 _build(builder, root, data)
                 return str(target)
     if root is not None:  # a manifest's fingerprint is part of the folder's name
-        _check_unchanged(target, root, data)
+        _check_unchanged(builder, root)
     return str(target)
 
 
 def _builder(data, samples: bool):
     """(TFDS builder, folder of the corpus; None for a manifest or if it is gone.)"""
+    import tensorflow_datasets as tfds  # half a second
+
     from ser_jax.datasets import iemocap_builder, manifest_builder, speech_builder
 
     features = {
@@ -67,12 +69,12 @@ def _builder(data, samples: bool):
         "keep_silent": data.keep_silent,
         "recognizer": data.recognizer,
     }
-    folder = _tfds_dir(data)
+    folder = os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
     common = {"num_workers": data.num_workers, "strict": data.strict}
     if data.corpus == "manifest":
         path = os.path.abspath(os.path.expanduser(data.manifest))
         config = manifest_builder.ManifestConfig(
-            manifest=path, journals=_journals(data), **features
+            manifest=path, tfds_dir=folder, **features
         )
         builder = manifest_builder.Manifest(config=config, data_dir=folder, **common)
         return builder, None
@@ -90,17 +92,6 @@ def _builder(data, samples: bool):
     return builder, root or _iemocap_root(data, builder)
 
 
-def _tfds_dir(data) -> str:
-    import tensorflow_datasets as tfds
-
-    return os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
-
-
-def _journals(data) -> str:
-    folder = _tfds_dir(data)
-    return "" if "://" in folder else os.path.join(folder, "digests")
-
-
 def _iemocap_root(data, builder) -> str | None:
     """The release's folder; None if it is gone but the dataset is there."""
     from ser_jax.corpora import iemocap
@@ -113,12 +104,10 @@ def _iemocap_root(data, builder) -> str | None:
         return None
 
 
-def _check_unchanged(target: Path, root: str, data) -> None:
+def _check_unchanged(builder, root: str) -> None:
     import tensorflow_datasets as tfds
 
-    from ser_jax.datasets import iemocap_builder
-
-    current = iemocap_builder.corpus_fingerprint(root, _journals(data))
+    current, target = builder.fingerprint(root), Path(builder.data_dir)
     stored = tfds.builder_from_directory(target).info.metadata["fingerprint"]
     if current != stored:
         raise InputError(

@@ -14,76 +14,80 @@ from pathlib import Path
 import joblib
 from tqdm import tqdm
 
+from ser_jax import user_cache
+
+UNREADABLE = "unreadable"
 # A file that changes twice within a tick of the file system's clock keeps its times.
 _SETTLED_NS = 2 * 10**9
+_CHANGED = 3  # in a journal's entry, the time at which the file last changed in any way
 
 
-def file_digests(paths: Sequence[str], journal: Path | None) -> list[str]:
-    """32 hex digits for each file's content.
+def file_digests(
+    paths: Sequence[str], place: str | os.PathLike, tfds_dir: str | os.PathLike
+) -> list[str]:
+    """32 hex digits for each file's content; `UNREADABLE` if it cannot be read.
 
     Args:
-      paths: Absolute paths; OSError if one cannot be read.
-      journal: JSON file with what is known; written again if something was read. A
-        folder that cannot be written to only costs the time to read again, as None
-        does.
+      paths: Absolute paths.
+      place: The corpus, by whose name the journal is found again.
+      tfds_dir: Where datasets lie, and the journals beside them; if that is a bucket,
+        they lie in the user's cache. A journal that cannot be written only costs the
+        time to read again.
     """
-    known = _read(journal) if journal else {}
-    stamps = [_stamp(path) for path in paths]
-    entries = {}
-    stale = []
-    for path, stamp in zip(paths, stamps, strict=True):
-        entry = known.get(path)
-        if entry and entry[:-1] == stamp:
-            entries[path] = entry
-        else:
-            stale.append(path)
+    journal = _journal(os.path.abspath(place), str(tfds_dir))
+    known = _read(journal)
+    stamps = {path: _stamp(path) for path in paths}
+    entries = {
+        path: known[path]
+        for path, stamp in stamps.items()
+        if path in known and known[path][:-1] == stamp
+    }
+    stale = [path for path in stamps if path not in entries]
     bar = tqdm(stale, "Reading the corpus", unit="file", delay=2, leave=False)
     digests = joblib.Parallel(n_jobs=-1, prefer="threads")(
         joblib.delayed(_digest)(path) for path in bar
     )
-    now = time.time_ns()
-    stamp_of = dict(zip(paths, stamps, strict=True))
     for path, digest in zip(stale, digests, strict=True):
-        entries[path] = [*stamp_of[path], digest]
-    if stale and journal:
+        entries[path] = [*stamps[path], digest]
+    if stale:
+        before = time.time_ns() - _SETTLED_NS
         settled = {
             path: entry
             for path, entry in entries.items()
-            if max(entry[1:3]) < now - _SETTLED_NS
+            if entry[_CHANGED] < before and entry[-1] != UNREADABLE
         }
         _write(journal, settled)
     return [entries[path][-1] for path in paths]
 
 
-def of_corpus(
-    place: str | os.PathLike, paths: Sequence[str], journals: str
-) -> list[str]:
-    """As `file_digests`, with the journal of the corpus at `place` among `journals`.
-
-    Without that folder every file is read.
-    """
-    if not journals:
-        return file_digests(paths, None)
-    name = hashlib.sha256(os.fsencode(os.path.abspath(place))).hexdigest()[:16]
-    return file_digests(paths, Path(journals) / f"{name}.json")
+def _journal(place: str, tfds_dir: str) -> Path:
+    in_bucket = "://" in tfds_dir
+    folder = user_cache.folder("digests") if in_bucket else Path(tfds_dir, "digests")
+    return folder / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:16]}.json"
 
 
 def _stamp(path: str) -> list[int]:
-    stat = os.stat(path)
-    # ctime: a copy that keeps the time of change, and is as long, is noticed, too.
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return [0, 0, 0, 0]
+    # The last: a copy that keeps the time of change, and is as long, is noticed, too.
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns]
 
 
 def _digest(path: str) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+    except OSError:  # the builder leaves it out, and says why
+        return UNREADABLE
     return digest.hexdigest()
 
 
 def _read(journal: Path) -> dict[str, list]:
     try:
-        return json.loads(journal.read_text())
-    except (OSError, ValueError):
+        return dict(json.loads(journal.read_text()))
+    except (OSError, ValueError, TypeError):
         return {}
 
 

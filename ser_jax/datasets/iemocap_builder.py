@@ -1,7 +1,6 @@
 """IEMOCAP as a TFDS dataset named `iemocap`: features, VTLP copies and every label."""
 
 import itertools
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -38,19 +37,16 @@ class Iemocap(speech_builder.SpeechBuilder, skip_registration=True):
     def _read(self, manual_dir, excluded) -> Iterable[Utterance]:
         return iemocap.read(manual_dir, strict=self._strict, excluded=excluded)
 
-    def _fingerprint(self, manual_dir: str | None) -> str:
-        return corpus_fingerprint(iemocap.find_root(manual_dir), self._journals())
+    def fingerprint(self, manual_dir: str | None) -> str:
+        """16 hex digits that change with a file's name or content.
 
-
-def corpus_fingerprint(root: str | os.PathLike, journals: str = "") -> str:
-    """16 hex digits that change with a file's name or content.
-
-    They are the same wherever `root`, the folder of Session1 ... Session5, lies;
-    `journals` as in `ManifestConfig`.
-    """
-    root = Path(root)
-    found = itertools.chain.from_iterable(map(root.glob, _CORPUS_FILES))
-    files = sorted(file for file in found if not file.name.startswith("."))
-    digests = file_digests.of_corpus(root, [str(file) for file in files], journals)
-    names = [file.relative_to(root).as_posix() for file in files]
-    return speech_builder.fingerprint(zip(names, digests, strict=True))
+        They are the same wherever the release lies.
+        """
+        root = Path(iemocap.find_root(manual_dir))
+        found = itertools.chain.from_iterable(map(root.glob, _CORPUS_FILES))
+        files = sorted(file for file in found if not file.name.startswith("."))
+        digests = file_digests.file_digests(
+            [*map(str, files)], root, self.data_dir_root
+        )
+        names = [file.relative_to(root).as_posix() for file in files]
+        return speech_builder.digest_of(zip(names, digests, strict=True))

@@ -19,7 +19,7 @@ class ManifestConfig(speech_builder.SpeechConfig):
     """Features of one manifest; another CSV or other files are another dataset."""
 
     manifest: str = ""  # the CSV file
-    journals: str = ""  # folder of `file_digests`' journals; '' = read all recordings
+    tfds_dir: str = ""  # where datasets lie, and what is known of files beside them
 
     def __post_init__(self):
         # Read once: large manifests take seconds.
@@ -36,10 +36,10 @@ class ManifestConfig(speech_builder.SpeechConfig):
     def _fingerprint(self) -> str:
         """Changes with the content of the CSV or of any recording."""
         paths = [utterance.wav for utterance in self.utterances]
-        digests = file_digests.of_corpus(self.manifest, paths, self.journals)
+        digests = file_digests.file_digests(paths, self.manifest, self.tfds_dir)
         ids = [utterance.id for utterance in self.utterances]
         content = hashlib.sha256(Path(self.manifest).read_bytes()).digest()
-        return speech_builder.fingerprint(zip(ids, digests, strict=True), seed=content)
+        return speech_builder.digest_of(zip(ids, digests, strict=True), seed=content)
 
 
 class Manifest(speech_builder.SpeechBuilder):
@@ -55,5 +55,5 @@ class Manifest(speech_builder.SpeechBuilder):
         excluded += self.builder_config.excluded
         return self.builder_config.utterances
 
-    def _fingerprint(self, manual_dir: str | None) -> str:
+    def fingerprint(self, manual_dir: str | None) -> str:
         return self.builder_config.fingerprint

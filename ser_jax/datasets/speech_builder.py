@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -81,13 +80,8 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         """Reads the corpus; appends what is left out to `excluded`."""
 
     @abc.abstractmethod
-    def _fingerprint(self, manual_dir: str | None) -> str:
+    def fingerprint(self, manual_dir: str | None) -> str:
         """Changes when the corpus changes."""
-
-    def _journals(self) -> str:
-        """The folder for `file_digests`' journals; empty in a bucket."""
-        root = str(self._data_dir_root)
-        return "" if "://" in root else os.path.join(root, "digests")
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -118,7 +112,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         self.info.metadata.update(
             spec=dataclasses.asdict(config.spec),
             vtlp={k: getattr(config, f"vtlp_{k}") for k in ("mode", "low", "high")},
-            fingerprint=self._fingerprint(manual_dir),
+            fingerprint=self.fingerprint(manual_dir),
             resampled=checked.resampled,
             similar_sound=checked.similar,
             excluded=[dataclasses.asdict(e) for e in excluded],
@@ -191,7 +185,7 @@ def _example(utterance: Utterance, features: dict[str, np.ndarray]) -> dict:
     return fields | features
 
 
-def fingerprint(items: Iterable[tuple[str, str]], seed: bytes = b"") -> str:
+def digest_of(items: Iterable[tuple[str, str]], seed: bytes = b"") -> str:
     """16 hex digits that change with `seed` and any (name, digest of the content)."""
     digest = hashlib.sha256(seed)
     for name, content in sorted(items):

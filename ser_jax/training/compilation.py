@@ -2,11 +2,10 @@
 
 import functools
 import os
-from pathlib import Path
 
 import jax
 
-from ser_jax import clock
+from ser_jax import clock, user_cache
 
 # What JAX reports of a program before it runs, by `jax.monitoring`. These may lie in
 # one another: tracing a function traces those that it calls.
@@ -27,8 +26,7 @@ def keep_programs() -> None:
     """
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "ser_jax" / "jax"))
+        jax.config.update("jax_compilation_cache_dir", str(user_cache.folder("jax")))
 
 
 @functools.cache
