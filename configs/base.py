@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     data.keep_silent = False  # silent and constant recordings are, too, unless kept
     # Recordings with the same samples: apart = no fold learns from a copy of what it
     # tests | first = the first one is used | ignore
-    data.same_sound = "apart"
+    data.duplicates = "apart"
     data.merge_spellings = False  # take `Angry` and `angry`, `3` and `03` as one
     data.num_workers = 0  # when features are built; 0 = all cores
     data.demo_turns = 12  # corpus=demo: labelled turns per dialog

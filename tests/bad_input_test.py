@@ -187,16 +187,18 @@ def test_copies_of_a_recording_are_listed_and_no_promise_is_broken(
     results = loop.train_and_evaluate(config, str(tmp_path / "w"))
     counts = results["utterances"]
     stem, two = (x["path"].removesuffix(".wav") for x in (row, other))
-    assert counts["same_sound"] == [["copy", stem], sorted(["other", two])]
-    assert counts["skipped"] == {"two labels for one sound": 2}
-    assert any("no sound is in two parts" in x for x in results["protocol"]["promises"])
+    assert counts["duplicates"] == [["copy", stem], sorted(["other", two])]
+    assert counts["skipped"] == {"two labels for one recording": 2}
+    assert any(
+        "no recording is in two parts" in x for x in results["protocol"]["promises"]
+    )
     folds = json.loads((tmp_path / "w" / "splits.json").read_text())["folds"]
     tested = [fold for fold in folds if {"copy", stem} & {*fold["test"]}]
     assert tested
     for fold in tested:
         assert not {"copy", stem} & {*fold["train"], *fold["val"]}
     page = report.write_report(tmp_path / "w")
-    assert "The same sound: 2" in (tmp_path / "w" / "report.md").read_text(), page
+    assert "Duplicates: 2" in (tmp_path / "w" / "report.md").read_text(), page
 
 
 @pytest.mark.parametrize("cause", ["data", "learning rate"])

@@ -58,7 +58,7 @@ def _iemocap_rule(utterances, data, protocol):
     if data.label_map is not None:
         raise InputError(
             "data.label_map: expected None for IEMOCAP and the demo, whose classes "
-            f"follow protocol.happy; got {_read_label_map(data)}. Use it with "
+            f"follow protocol.happy; got {read_label_map(data)}. Use it with "
             "data.corpus='manifest'."
         )
     class_of = {"neu": "neutral", "sad": "sad", "ang": "angry"}
@@ -83,7 +83,7 @@ def _manifest_rule(utterances, data, protocol):
     present = sorted({u.emotion for u in utterances})
     if data.label_map is None:
         return tuple(present), dict(zip(present, present, strict=True)), {}
-    class_of = _read_label_map(data)
+    class_of = read_label_map(data)
     absent = sorted(set(class_of) - set(present))
     if absent:
         raise InputError(
@@ -98,7 +98,8 @@ def _manifest_rule(utterances, data, protocol):
     return tuple(sorted(set(class_of.values()))), class_of, excluded
 
 
-def _read_label_map(data) -> dict[str, str]:
+def read_label_map(data) -> dict[str, str]:
+    """`data.label_map` as a dictionary; InputError if it is none."""
     message = (
         "data.label_map: expected None, a mapping of labels to classes such as "
         "{'happiness': 'happy'}, or pairs (('happiness', 'happy'),); got "

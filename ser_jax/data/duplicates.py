@@ -1,78 +1,87 @@
-"""Recordings of the same sound: which are left out, and which must stay apart."""
+"""Recordings with the same samples: which are left out, and which must stay apart."""
 
 import collections
 import dataclasses
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import numpy as np
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
 
-SAME_SOUND = ("apart", "first", "ignore")
+CHOICES = ("apart", "first", "ignore")  # of `config.data.duplicates`
 
 
-class Duplicates(NamedTuple):
-    """What was decided on recordings of the same sound."""
-
-    excluded: tuple[Exclusion, ...]  # ids that are not used
-    apart: tuple[tuple[str, ...], ...]  # ids of copies that stay
-
-
-def find_equal(
+def find(
     utterances: Sequence[Utterance], sounds: Sequence[str]
 ) -> list[tuple[str, ...]]:
     """Ids of recordings with the same samples, two or more each.
 
-    `sounds` are digests of the samples, one per utterance.
+    `sounds` are digests of the samples, one per utterance; '' for silent recordings,
+    which are no duplicates of each other.
     """
     groups = collections.defaultdict(list)
     for utterance, sound in zip(utterances, sounds, strict=True):
         groups[sound].append(utterance.id)
+    groups.pop("", None)
     return [tuple(names) for names in groups.values() if len(names) > 1]
 
 
-def settle(
-    utterances: Sequence[Utterance], same_sound: Sequence[Sequence[str]], choice: str
-) -> Duplicates:
-    """Decides which copies are used.
+def leave_out(
+    utterances: Sequence[Utterance],
+    labels: np.ndarray,
+    groups: Sequence[Sequence[str]],
+    choice: str,
+) -> tuple[np.ndarray, list[Exclusion]]:
+    """Decides which duplicates are used.
 
-    Copies under different labels are never used: nobody knows which one is right.
+    Not those that contradict each other: nobody knows which label is right.
 
     Args:
       utterances: U utterances.
-      same_sound: Groups of ids with the same samples.
-      choice: `config.data.same_sound`: `apart` keeps the copies of a group, `first` the
-        first one, `ignore` all of them, as if they had not been compared.
+      labels: int [U], class or -1 for utterances that are not used.
+      groups: From `find`.
+      choice: `apart` uses all, for `keep_apart` to deal with; `first` uses the first
+        of a group; `ignore` uses all, even those that contradict each other.
+
+    Returns:
+      (Labels with -1 for what is left out as well; what is left out.)
     """
     if choice == "ignore":
-        return Duplicates((), ())
-    by_id = {utterance.id: utterance for utterance in utterances}
-    excluded, apart = [], []
-    for group in same_sound:
-        copies = [by_id[name] for name in group if name in by_id]
-        if len(copies) < 2:
-            continue
-        listed = ", ".join(f"{u.id} ({u.emotion}, speaker {u.speaker})" for u in copies)
-        if len({u.emotion for u in copies}) > 1:
-            detail = f"expected one label for one sound, got {listed}"
-            excluded += [
-                Exclusion(u.id, "two labels for one sound", detail) for u in copies
-            ]
-        elif choice == "first":
-            detail = f"the same sound as {listed}"
-            excluded += [Exclusion(u.id, "same sound", detail) for u in copies[1:]]
-        else:
-            apart.append(tuple(u.id for u in copies))
-        if len({u.speaker for u in copies}) > 1:
-            logging.getLogger(__name__).warning("One sound, two speakers: %s", listed)
-    return Duplicates(tuple(excluded), tuple(apart))
+        return labels, []
+    labels, excluded = labels.copy(), []
+    position = {utterance.id: u for u, utterance in enumerate(utterances)}
+    for group in groups:
+        copies = [position[name] for name in group]
+        used = [u for u in copies if labels[u] >= 0]
+        listed = ", ".join(map(_described, (utterances[u] for u in copies)))
+        reason, unused = "duplicate", used[1:] if choice == "first" else []
+        if _contradict(copies, utterances, labels):
+            reason, unused = "two labels for one recording", used
+        detail = f"expected each recording once, under one label; got {listed}"
+        excluded += [Exclusion(utterances[u].id, reason, detail) for u in unused]
+        labels[unused] = -1
+        if used and len({utterances[u].speaker for u in copies}) > 1:
+            message = "One recording, two speakers: %s"
+            logging.getLogger(__name__).warning(message, listed)
+    return labels, excluded
+
+
+def _contradict(copies, utterances, labels) -> bool:
+    one_label = len({utterances[u].emotion for u in copies}) == 1
+    one_class = len({labels[u] for u in copies}) == 1 and labels[copies[0]] >= 0
+    return not (one_label or one_class)
+
+
+def _described(utterance: Utterance) -> str:
+    return f"{utterance.id} ({utterance.emotion}, speaker {utterance.speaker})"
 
 
 def keep_apart(fold, groups: Sequence[Sequence[int]]):
-    """A `Fold` that neither learns from nor is chosen by a copy of what it tests.
+    """A `Fold` that neither learns from nor is chosen by a duplicate of what it tests.
 
-    A copy of a tested recording leaves the other parts, one of a validating recording
-    leaves the training part. `groups` are positions of utterances of the same sound.
+    A duplicate of a tested recording leaves the other parts, one of a validating
+    recording leaves the training part. `groups` are positions of utterances.
     """
     group_of = {u: number for number, group in enumerate(groups) for u in group}
 

@@ -41,7 +41,7 @@ def make_folds(
     utterances: Sequence[Utterance],
     labels: np.ndarray,
     protocol,
-    same_sound: Sequence[Sequence[str]] = (),
+    apart: Sequence[Sequence[str]] = (),
 ) -> list[Fold]:
     """Makes every fold of every seed, in (seed, fold) order.
 
@@ -66,7 +66,7 @@ def make_folds(
       utterances: U utterances, any order.
       labels: int [U], class or -1 for utterances that are not used.
       protocol: `config.protocol`, whose choices are among CHOICES.
-      same_sound: Groups of ids of which no two may be in different parts of a fold.
+      apart: Groups of ids of which no two may be in different parts of a fold.
 
     Raises:
       InputError: The rule does not fit the corpus, or a fold cannot be used.
@@ -85,7 +85,7 @@ def make_folds(
             parts = (tuple(sorted(int(i) for i in part)) for part in parts)
             folds.append(Fold(name, seed, *parts))
     position = {utterance.id: u for u, utterance in enumerate(utterances)}
-    groups = [[position[x] for x in ids if x in position] for ids in same_sound]
+    groups = [[position[x] for x in ids if x in position] for ids in apart]
     folds = [duplicates.keep_apart(fold, groups) for fold in folds]
     for fold in folds:
         _check_usable(fold, corpus, protocol)
@@ -93,10 +93,10 @@ def make_folds(
     return folds
 
 
-def promises(protocol, same_sound: str) -> tuple[str, ...]:
+def promises(protocol, *, compared: bool) -> tuple[str, ...]:
     """What a reader may rely on, in the words of the report.
 
-    `same_sound` is `config.data.same_sound`: whether recordings were compared.
+    `compared` says whether duplicates were looked for.
     """
     apart = " and ".join(f"no {column}" for column in kept_apart(protocol))
     shared = "speakers and sessions are SHARED by training and test"
@@ -105,9 +105,9 @@ def promises(protocol, same_sound: str) -> tuple[str, ...]:
         "no utterance is in two parts; segments and copies follow their utterance",
         f"{apart} is in both training and test" if apart else shared,
         _validation_promise(protocol),
-        "recordings were NOT compared: the same sound may be in two parts"
-        if same_sound == "ignore"
-        else "no sound is in two parts: recordings were compared sample by sample",
+        "no recording is in two parts, whatever its name: samples were compared"
+        if compared
+        else "recordings were NOT compared: one may be in two parts under two names",
         *(paper_mode if protocol.selection == "test" else ()),
     )
 

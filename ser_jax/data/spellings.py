@@ -9,69 +9,73 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ser_jax.corpora.utterance import Utterance
+from ser_jax.data.classes import read_label_map
 
 # What spreadsheets and data frames leave where a cell was empty.
 _MISSING = frozenset({"nan", "none", "null", "n/a", "na", "<na>", "nil", "-", "?"})
 _COLUMNS = ("emotion", "speaker")
 
 
-class LookAlike(NamedTuple):
-    """Values of a column that are probably one, or none."""
+class Spellings(NamedTuple):
+    """Values of a column that are probably one; a single one reads like none at all."""
 
     column: str
-    spellings: dict[str, int]  # how often each occurs; one if it reads like "missing"
+    counts: dict[str, int]  # how often each occurs
     merged: bool
 
     def __str__(self) -> str:
         # Escapes show what is invisible.
-        counts = ", ".join(f"{name!a} {n}" for name, n in self.spellings.items())
-        if len(self.spellings) == 1:
+        counts = ", ".join(f"{name!a} {n}" for name, n in self.counts.items())
+        if len(self.counts) == 1:
             return f"{self.column} {counts}: reads like a missing value"
         what = "taken as one" if self.merged else "taken as different"
         return f"{self.column} {counts}: look alike, {what}"
 
 
-def settle(
-    utterances: Sequence[Utterance], data
-) -> tuple[tuple[Utterance, ...], tuple[LookAlike, ...]]:
-    """Finds labels and speakers that look alike, warns, and merges them on request.
+def find(utterances: Sequence[Utterance], data) -> list[Spellings]:
+    """Finds labels and speakers that look alike, and warns.
 
     Two look alike if they differ in case, Unicode form, invisible characters, blanks or
     leading zeros.
-
-    Args:
-      utterances: U utterances.
-      data: `config.data`; with `merge_spellings` each group takes the spelling that
-        `label_map` names, or else the most frequent one.
-
-    Returns:
-      (The utterances, what looks alike.)
     """
-    preferred = dict(data.label_map or ()) if data.corpus == "manifest" else {}
-    result, found = list(utterances), []
+    found = []
     for column in _COLUMNS:
         counts = collections.Counter(getattr(u, column) for u in utterances)
         groups = collections.defaultdict(dict)
         for name, number in sorted(counts.items()):
             groups[_bare(name)][name] = number
-        for bare, group in groups.items():
-            if len(group) == 1 and bare not in _MISSING:
-                continue
-            merged = data.merge_spellings and len(group) > 1
-            found.append(LookAlike(column, group, merged))
-            if merged:
-                chosen = max(group, key=lambda x: (x in preferred, group[x]))
-                result = [
-                    dataclasses.replace(u, **{column: chosen})
-                    if getattr(u, column) in group
-                    else u
-                    for u in result
-                ]
+        found += [
+            Spellings(column, group, data.merge_spellings and len(group) > 1)
+            for bare, group in groups.items()
+            if len(group) > 1 or bare in _MISSING
+        ]
     for item in found:
-        logging.getLogger(__name__).warning(
-            "%s%s", item, "" if item.merged else "; see data.merge_spellings"
+        advice = "" if item.merged else "; see data.merge_spellings"
+        logging.getLogger(__name__).warning("%s%s", item, advice)
+    return found
+
+
+def merge(
+    utterances: Sequence[Utterance], found: Sequence[Spellings], data
+) -> tuple[Utterance, ...]:
+    """The utterances, with one spelling for all that `found` says to merge.
+
+    It is the one that `data.label_map` names, or else the most frequent.
+    """
+    wanted = read_label_map(data) if data.label_map is not None else {}
+    chosen = {column: {} for column in _COLUMNS}
+    for column, counts, merged in found:
+        if merged:
+            best = max(counts, key=lambda x: (x in wanted, counts[x]))
+            chosen[column] |= dict.fromkeys(counts, best)
+    if not any(chosen.values()):
+        return tuple(utterances)
+    return tuple(
+        dataclasses.replace(
+            u, **{x: chosen[x].get(getattr(u, x), getattr(u, x)) for x in _COLUMNS}
         )
-    return tuple(result), tuple(found)
+        for u in utterances
+    )
 
 
 def _bare(name: str) -> str:
@@ -82,4 +86,4 @@ def _bare(name: str) -> str:
         if unicodedata.category(c) != "Cf"
     )
     words = unicodedata.normalize("NFKC", visible.casefold()).split()
-    return re.sub(r"(?<!\d)0+(?=\d)", "", " ".join(words))
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", " ".join(words))

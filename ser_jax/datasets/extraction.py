@@ -25,8 +25,14 @@ class Checked(NamedTuple):
 
     usable: list[Utterance]
     resampled: int  # usable recordings at another rate than the recipe's
-    sounds: dict[str, str]  # by id, a digest of the samples
-    similar: list[tuple[str, str]]  # ids of what is probably one take
+    sounds: dict[str, str]  # by id, a digest of the samples; '' if it is silent
+    near_duplicates: list[tuple[str, ...]]  # ids of what is probably one take
+
+
+class _Read(NamedTuple):
+    rate_hz: int
+    sketch: sketches.Sketch
+    note: str  # on the header
 
 
 def check_recordings(
@@ -38,49 +44,60 @@ def check_recordings(
     Unusable recordings are appended to `excluded`; `config` is a `SpeechConfig`.
     """
 
-    def read(utterance: Utterance) -> tuple[int, sketches.Sketch] | Exclusion:
+    def read(utterance: Utterance) -> _Read | Exclusion:
         try:
             samples, rate_hz = audio.read(utterance.wav, config.min_duration_s)
             if not config.keep_silent:
                 audio.check_sound(samples)
         except audio.AudioError as error:
             return Exclusion(utterance.id, error.reason, error.detail)
-        return rate_hz, sketches.sketch(samples, rate_hz)
+        sketch = sketches.sketch(samples, rate_hz)
+        return _Read(rate_hz, sketch, audio.header_note(utterance.wav))
 
     # Threads: reading files waits for the disk and libsndfile frees the GIL.
     results = joblib.Parallel(n_jobs=-1, prefer="threads")(
         joblib.delayed(read)(utterance) for utterance in utterances
     )
-    usable, resampled, sketch_of = [], 0, {}
+    found = {}
     for utterance, result in zip(utterances, results, strict=True):
         if isinstance(result, Exclusion):
             excluded.append(result)
-            continue
-        rate_hz, sketch_of[utterance.id] = result
-        usable.append(utterance)
-        resampled += rate_hz != config.spec.sample_rate_hz
-    _report(usable, excluded)
-    sounds = {name: sketch.digest for name, sketch in sketch_of.items()}
-    return Checked(usable, resampled, sounds, sketches.find_similar(sketch_of))
-
-
-def _report(usable: list[Utterance], excluded: list[Exclusion]) -> None:
-    log = logging.getLogger(__name__)
-    counts = collections.Counter(exclusion.reason for exclusion in excluded)
-    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items()))
-    if not usable:
+        else:
+            found[utterance.id] = result
+    if not found:
         first = excluded[0]  # readers refuse a corpus without any utterance
         raise InputError(
             f"expected at least one usable recording, got none of {len(excluded)} "
-            f"({reasons}; first: {first.id}: {first.detail}). Check the corpus's "
-            "files and --config.data.min_duration_s."
+            f"({_reasons(excluded)}; first: {first.id}: {first.detail}). Check the "
+            "corpus's files and --config.data.min_duration_s."
         )
+    checked = Checked(
+        usable=[utterance for utterance in utterances if utterance.id in found],
+        resampled=sum(x.rate_hz != config.spec.sample_rate_hz for x in found.values()),
+        sounds={name: x.sketch.digest for name, x in found.items()},
+        near_duplicates=sketches.find_near_duplicates(
+            {name: x.sketch for name, x in found.items()}
+        ),
+    )
+    _report(checked, excluded, {name: x.note for name, x in found.items() if x.note})
+    return checked
+
+
+def _report(checked: Checked, excluded: list[Exclusion], notes: dict[str, str]) -> None:
+    log = logging.getLogger(__name__)
     if excluded:
-        log.warning("%d recordings are left out: %s", len(excluded), reasons)
-    notes = [(u.wav, note) for u in usable if (note := audio.header_note(u.wav))]
-    if notes:
-        path, note = notes[0]
-        log.warning("%d recordings, %s the first: %s", len(notes), path, note)
+        log.warning("%d recordings are left out: %s", len(excluded), _reasons(excluded))
+    for name, note in itertools.islice(notes.items(), 1):
+        log.warning("%d recordings are odd, first %s: %s", len(notes), name, note)
+    for ids in itertools.islice(checked.near_duplicates, 3):
+        log.warning("probably one take: %s", ", ".join(ids))
+    if (more := len(checked.near_duplicates) - 3) > 0:
+        log.warning("... and %d more such groups, see results.json", more)
+
+
+def _reasons(excluded: list[Exclusion]) -> str:
+    counts = collections.Counter(exclusion.reason for exclusion in excluded)
+    return ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items()))
 
 
 def extract(

@@ -114,7 +114,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             vtlp={k: getattr(config, f"vtlp_{k}") for k in ("mode", "low", "high")},
             fingerprint=self.fingerprint(manual_dir),
             resampled=checked.resampled,
-            similar_sound=checked.similar,
+            near_duplicates=checked.near_duplicates,
             excluded=[dataclasses.asdict(e) for e in excluded],
             asr=asr,
         )

@@ -41,7 +41,7 @@ class Store:
     asr_text: tuple[str, ...]  # recognized texts; all empty without a recognizer
     asr: dict  # recognizer, versions, word error rate, ...; or {}
     sounds: tuple[str, ...]  # of each recording, a digest of its samples
-    similar_sound: tuple[tuple[str, str], ...]  # ids of what is probably one take
+    near_duplicates: tuple[tuple[str, ...], ...]  # ids of what is probably one take
 
     @functools.cached_property
     def frames(self) -> list[np.ndarray]:
@@ -114,7 +114,7 @@ def load(
         asr_text=tuple(row["asr_text"] for row in rows),
         asr=dict(metadata["asr"]),
         sounds=tuple(row["sound"] for row in rows),
-        similar_sound=tuple(map(tuple, metadata["similar_sound"])),
+        near_duplicates=tuple(map(tuple, metadata["near_duplicates"])),
     )
 
 

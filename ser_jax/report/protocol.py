@@ -58,26 +58,25 @@ def utterances(counts: Mapping) -> list:
         f"Padded to a window: {counts['padded_short']}",
         f"Resampled: {counts['resampled']}",
         (f"Excluded: {sum(counts['skipped'].values())}", reasons),
-        *_likenesses(counts),
+        *_doubtful(counts),
     ]
 
 
-def _likenesses(counts: Mapping) -> list:
-    """Recordings, labels and speakers that look alike; older workdirs have none."""
+def _doubtful(counts: Mapping) -> list:
+    """Duplicates and look-alike spellings; older workdirs say nothing of them."""
     found = {
-        "The same sound": [
-            ", ".join(map(code, x)) for x in counts.get("same_sound", ())
-        ],
-        "Probably one take": [
-            ", ".join(map(code, x)) for x in counts.get("similar_sound", ())
-        ],
-        "Spellings that look alike": [
-            f"{item['column']} "
-            + ", ".join(f"{code(ascii(k))} {n}" for k, n in item["spellings"].items())
-            + (", taken as one" if item["merged"] else "")
-            for item in counts.get("look_alikes", ())
-        ],
+        title: [", ".join(map(code, ids)) for ids in counts.get(key, ())]
+        for title, key in (
+            ("Duplicates", "duplicates"),
+            ("Near-duplicates, probably one take", "near_duplicates"),
+        )
     }
+    found["Spellings that look alike"] = [
+        f"{item['column']} "
+        + ", ".join(f"{code(ascii(k))} {n}" for k, n in item["counts"].items())
+        + (", taken as one" if item["merged"] else "")
+        for item in counts.get("spellings", ())
+    ]
     return [
         (f"{name}: {len(lines)}", lines[:LISTED] + ["..."] * (len(lines) > LISTED))
         for name, lines in found.items()

@@ -23,7 +23,7 @@ CHOICES = {
     "data.normalize": forward.NORMALIZERS,
     "data.frames_on": feeder.FRAMES_ON,
     "data.pad": ("after_norm", "before_norm"),
-    "data.same_sound": duplicates.SAME_SOUND,
+    "data.duplicates": duplicates.CHOICES,
     **{f"data.{key}": values for key, values in build.CHOICES.items()},
     "model.dtype": ("float32", "bfloat16"),
     "model.name": tuple(MODELS),

@@ -140,7 +140,9 @@ def _about(config, experiment: Experiment) -> dict:
     running, protocol = clock.current(), config.protocol.to_dict()
     if config.data.corpus == "manifest":  # words of IEMOCAP only
         del protocol["subset"], protocol["happy"]
-    protocol["promises"] = protocols.promises(config.protocol, config.data.same_sound)
+    protocol["promises"] = protocols.promises(
+        config.protocol, compared=config.data.duplicates != "ignore"
+    )
     repeated = float(np.mean(_repeated_sentences(experiment)))
     protocol["test_sentences_also_trained"] = repeated
     return {
@@ -155,7 +157,7 @@ def _about(config, experiment: Experiment) -> dict:
             padded_short=len(experiment.padded),
             resampled=experiment.corpus.resampled,
         )
-        | experiment.likenesses,
+        | experiment.doubtful,
         "seconds": running.seconds(),
         # What this process did before its first step, and the programs it used.
         "start_up": {

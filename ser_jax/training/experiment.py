@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import logging
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +31,6 @@ from ser_jax.training import state as state_lib
 from ser_jax.training.batch import example_batch
 from ser_jax.training.state import Constants
 
-_log = logging.getLogger(__name__)
-
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -52,7 +49,7 @@ class Experiment:
     constants: Constants  # what each run keeps fixed, stacked [R, ...]
     excluded: tuple[Exclusion, ...]  # what is left out, and why
     padded: tuple[str, ...]  # ids of used utterances that fill less than one segment
-    likenesses: dict  # recordings, labels, speakers that look alike, for results.json
+    doubtful: dict  # duplicates and look-alike spellings, for results.json
     texts: tuple[str, ...]  # what the model reads of each utterance; () if no words
     text: dict  # what is known of them, for results.json; {} if it reads no words
 
@@ -98,14 +95,13 @@ def prepare(config) -> Experiment:
         copies=config.augment.vtlp in ("all", "one"),
         cache_dir=config.data.cache_dir,
     )
-    whole, copies, likenesses = _settle_likenesses(whole, config.data)
-    classes, labels, unused = assign_classes(
-        whole.utterances, config.data, config.protocol
-    )
-    corpus, labels, dropped = _usable(whole, labels, config)
-    folds = protocols.make_folds(
-        corpus.utterances, labels, config.protocol, copies.apart
-    )
+    look_alikes = spellings.find(whole.utterances, config.data)
+    utterances = spellings.merge(whole.utterances, look_alikes, config.data)
+    whole = dataclasses.replace(whole, utterances=utterances)
+    groups = duplicates.find(utterances, whole.sounds)
+    corpus, labels, classes, excluded = _usable(whole, groups, config)
+    apart = groups if config.data.duplicates == "apart" else ()
+    folds = protocols.make_folds(corpus.utterances, labels, config.protocol, apart)
     runs, padded = _cut_runs(corpus, labels, classes, folds, config)
     sizes = _sizes(corpus, config.segment)
     frames = FrameTable.from_store(corpus, sizes[-1])
@@ -125,35 +121,16 @@ def prepare(config) -> Experiment:
         tables=tables,
         sizes=sizes,
         constants=_constants(corpus, frames, runs, labels, sizes, config),
-        excluded=(*whole.excluded, *copies.excluded, *unused, *dropped),
-        likenesses=likenesses,
+        excluded=excluded,
+        doubtful={
+            "duplicates": groups,
+            "near_duplicates": whole.near_duplicates,
+            "spellings": [item._asdict() for item in look_alikes],
+        },
         padded=padded,
         texts=texts,
         text=text,
     )
-
-
-def _settle_likenesses(whole: store.Store, data):
-    """The corpus with its spellings merged and without copies that are not used."""
-    utterances, look_alikes = spellings.settle(whole.utterances, data)
-    same_sound = duplicates.find_equal(utterances, whole.sounds)
-    copies = duplicates.settle(utterances, same_sound, data.same_sound)
-    unused = {exclusion.id for exclusion in copies.excluded}
-    kept = [u for u, utterance in enumerate(utterances) if utterance.id not in unused]
-    corpus = dataclasses.replace(whole, utterances=utterances).take(kept)
-    if whole.similar_sound:
-        pairs = ", ".join(" and ".join(pair) for pair in whole.similar_sound[:3])
-        _log.warning(
-            "%d pairs of recordings are probably one take each: %s",
-            len(whole.similar_sound),
-            pairs,
-        )
-    likenesses = {
-        "same_sound": same_sound,
-        "similar_sound": whole.similar_sound,
-        "look_alikes": [item._asdict() for item in look_alikes],
-    }
-    return corpus, copies, likenesses
 
 
 def new_states(config, experiment: Experiment):
@@ -181,8 +158,30 @@ def new_states(config, experiment: Experiment):
     return created[0][0], jax.tree.map(lambda *x: np.stack(x), *states)
 
 
-def _usable(whole: store.Store, labels: np.ndarray, config):
-    """The utterances that have a class and, if short ones are dropped, a segment."""
+def _usable(whole: store.Store, duplicate_ids, config):
+    """What has a class, no duplicate in its way and, if short ones are dropped, a segment.
+
+    (Corpus, labels, classes, all that is left out.)
+    """
+    utterances, data = whole.utterances, config.data
+    classes, labels, unused = assign_classes(utterances, data, config.protocol)
+    labels, repeated = duplicates.leave_out(
+        utterances, labels, duplicate_ids, data.duplicates
+    )
+    keep, dropped = _long_enough(whole, labels, config)
+    if absent := [x for k, x in enumerate(classes) if k not in labels[keep]]:
+        raise InputError(
+            f"Expected utterances of every class; got none of {', '.join(absent)} but "
+            f"{len(repeated)} that have duplicates and {len(dropped)} shorter than a "
+            "window. Set --config.data.duplicates=ignore or --config.segment.short=pad."
+        )
+    corpus = whole.take(np.flatnonzero(keep))
+    excluded = (*whole.excluded, *unused, *repeated, *dropped)
+    return corpus, labels[keep].astype(np.int32), classes, excluded
+
+
+def _long_enough(whole: store.Store, labels: np.ndarray, config):
+    """(bool [U], what is left out of the labelled ones for being short.)"""
     keep = labels >= 0
     dropped = []
     if config.segment.short == "drop":
@@ -197,15 +196,7 @@ def _usable(whole: store.Store, labels: np.ndarray, config):
             id_ = whole.utterances[u].id
             dropped.append(Exclusion(id_, "shorter than a window", detail))
         keep &= long
-        left = len(np.unique(labels[keep]))
-        if left < labels.max() + 1:
-            raise InputError(
-                "segment.short=drop: expected every class to keep utterances longer "
-                f"than {segment.window_s} s; got {left} of {labels.max() + 1} classes. "
-                "Set --config.segment.short=pad."
-            )
-    corpus = whole.take(np.flatnonzero(keep))
-    return corpus, labels[keep].astype(np.int32), dropped
+    return keep, dropped
 
 
 def _cut_runs(corpus: store.Store, labels, classes, folds, config):

@@ -31,7 +31,7 @@ _PATHS = ("cache_dir", "manifest", "root", "speaker_embeddings", "tfds_dir")
 
 
 # What was done before these keys existed.
-_BEFORE = {"keep_silent": True, "same_sound": "ignore", "merge_spellings": False}
+_BEFORE = {"keep_silent": True, "duplicates": "ignore", "merge_spellings": False}
 
 
 def with_absolute_paths(config: ConfigDict) -> ConfigDict:

@@ -10,12 +10,13 @@ from ser_jax.data import duplicates, protocols
 # Four speakers with six utterances each; three pairs are copies across speakers, one
 # triple within and across.
 SPEAKERS, TAKES = "abcd", 6
+SESSION_OF = {"a": "session1", "b": "session1", "c": "session2", "d": "session2"}
 COPIES = (("a0", "b0"), ("b1", "c1"), ("a2", "d2"), ("a3", "a4", "c3"))
 
 
 def utterances(labels="xy"):
     return [
-        Utterance(f"{s}{i}", "", s, "session1", labels[i % len(labels)])
+        Utterance(f"{s}{i}", "", s, SESSION_OF[s], labels[i % len(labels)])
         for s in SPEAKERS
         for i in range(TAKES)
     ]
@@ -35,6 +36,9 @@ def protocol(**changes):
         {"validation": "random"},
         {"selection": "last"},
         {"split": "random_80_20"},
+        {"split": "random_811"},
+        {"split": "random_811", "selection": "test"},
+        {"split": "speaker10"},
     ],
 )
 def test_no_sound_is_in_two_parts(changes):
@@ -69,30 +73,48 @@ def test_only_copies_leave_a_part():
         assert {turns[u].id for u in left} <= copies
 
 
-def test_equal_sounds_are_found_whatever_their_names():
-    got = duplicates.find_equal(utterances()[:6], "xyxzyy")
+def leave_out(turns, groups, choice, classes="xy"):
+    """What is left out; the classes' labels are known by their first letters."""
+    labels = np.array([classes.find(u.emotion[0]) for u in turns])
+    got, excluded = duplicates.leave_out(turns, labels, groups, choice)
+    gone = [u.id for u, a, b in zip(turns, labels, got, strict=True) if a != b]
+    assert {*gone} == {e.id for e in excluded} and set(got[got != labels]) <= {-1}
+    return excluded
+
+
+def test_recordings_are_compared_whatever_their_names():
+    got = duplicates.find(utterances()[:8], ["p", "q", "p", "r", "q", "q", "", ""])
     assert got == [("a0", "a2"), ("a1", "a4", "a5")]
 
 
-def test_two_labels_for_one_sound_are_left_out_and_both_named():
-    turns = utterances()
+def test_two_labels_for_one_recording_are_left_out_and_both_named():
     groups = [("a0", "b1"), ("c0", "d0")]  # x and y; x and x
-    got = duplicates.settle(turns, groups, "apart")
-    assert got.apart == (("c0", "d0"),)
-    assert [e.id for e in got.excluded] == ["a0", "b1"]
-    assert {e.reason for e in got.excluded} == {"two labels for one sound"}
-    assert "a0 (x, speaker a), b1 (y, speaker b)" in got.excluded[0].detail
+    got = leave_out(utterances(), groups, "apart")
+    assert [e.id for e in got] == ["a0", "b1"]
+    assert {e.reason for e in got} == {"two labels for one recording"}
+    assert "a0 (x, speaker a), b1 (y, speaker b)" in got[0].detail
 
 
-def test_the_first_copy_stays_on_request_or_all_if_nobody_looks(caplog):
+def test_labels_of_one_class_do_not_contradict_each_other():
+    turns = utterances(labels=("x1", "x2", "y", "other", "other2"))
+    assert leave_out(turns, [("a0", "b1")], "apart") == []
+    # One that is of no class contradicts, of whatever kind it is.
+    assert [e.id for e in leave_out(turns, [("a0", "b3")], "apart")] == ["a0"]
+    assert leave_out(turns, [("a3", "b4")], "apart") == []
+
+
+def test_the_first_copy_stays_on_request_or_all_if_they_are_ignored(caplog):
     groups = [("a0", "a2", "b0")]
-    got = duplicates.settle(utterances(), groups, "first")
-    assert got.apart == () and [e.id for e in got.excluded] == ["a2", "b0"]
-    assert {e.reason for e in got.excluded} == {"same sound"}
-    assert "One sound, two speakers: a0" in caplog.text
-    assert duplicates.settle(utterances(), groups, "ignore") == ((), ())
+    got = leave_out(utterances(), groups, "first")
+    assert [e.id for e in got] == ["a2", "b0"]
+    assert {e.reason for e in got} == {"duplicate"}
+    assert "One recording, two speakers: a0" in caplog.text
+    assert leave_out(utterances(), groups, "ignore") == []
+    assert leave_out(utterances(), [("a0", "b1")], "ignore") == []
 
 
-def test_copies_that_the_protocol_does_not_use_do_not_count():
-    got = duplicates.settle(utterances()[1:], [("a0", "b0")], "apart")
-    assert got == ((), ())
+def test_the_first_copy_is_the_first_that_the_protocol_uses():
+    turns = utterances()
+    labels = np.array([-1, *[int(u.emotion == "y") for u in turns[1:]]])
+    got, excluded = duplicates.leave_out(turns, labels, [("a0", "b0", "c0")], "first")
+    assert [e.id for e in excluded] == ["c0"] and got[0] == -1

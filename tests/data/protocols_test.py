@@ -336,7 +336,7 @@ def test_splits_json_holds_ids(small):
 
 def test_promises_say_what_is_shared():
     def text(**changes):
-        return "; ".join(protocols.promises(config(**changes), "apart"))
+        return "; ".join(protocols.promises(config(**changes), compared=True))
 
     assert "no speaker and no session" in text()
     assert "one whole speaker" in text()

@@ -37,38 +37,46 @@ def data(*, merge=False, label_map=None, corpus="manifest"):
 )
 def test_look_alikes_are_named_with_their_counts(one, other, caplog):
     given = utterances([one, one, other, "sad"])
-    kept, found = spellings.settle(given, data())
-    assert kept == tuple(given)
-    (item,) = found
-    assert (item.column, item.spellings) == ("emotion", {one: 2, other: 1})
+    (item,) = spellings.find(given, data())
+    assert spellings.merge(given, [item], data()) == tuple(given)
+    assert (item.column, item.counts) == ("emotion", {one: 2, other: 1})
     assert f"{one!a} 2" in caplog.text and f"{other!a} 1" in caplog.text
     assert "taken as different; see data.merge_spellings" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("anger", "angry"), ("1", "11"), ("10", "1"), ("a1", "a10"), ("s 1", "s1")],
+    [
+        ("anger", "angry"),
+        ("1", "11"),
+        ("10", "1"),
+        ("a1", "a10"),
+        ("s 1", "s1"),
+        ("1.05", "1.5"),
+    ],
 )
 def test_other_words_do_not_look_alike(one, other):
-    assert spellings.settle(utterances([one, other]), data())[1] == ()
+    assert spellings.find(utterances([one, other]), data()) == []
 
 
 def test_merging_takes_the_spelling_of_the_label_map_or_the_most_frequent():
     emotions = ["Anger", "Anger", "anger", "sad"]
     speakers = ["3", "03", "03", "003"]
     given = utterances(emotions, speakers)
-    kept, found = spellings.settle(given, data(merge=True))
+    found = spellings.find(given, data(merge=True))
+    kept = spellings.merge(given, found, data(merge=True))
     assert [u.emotion for u in kept] == ["Anger", "Anger", "Anger", "sad"]
     assert {u.speaker for u in kept} == {"03"}
     assert [u.id for u in kept] == [u.id for u in given]
     assert all(item.merged for item in found)
-    kept, _ = spellings.settle(given, data(merge=True, label_map={"anger": "angry"}))
+    kept = spellings.merge(given, found, data(label_map={"anger": "angry"}))
     assert [u.emotion for u in kept] == ["anger", "anger", "anger", "sad"]
 
 
 @pytest.mark.parametrize("name", ["nan", "None", "NULL", "n/a", "-", "NaN"])
 def test_what_reads_like_a_missing_value_is_named(name):
     given = utterances(["sad", "sad"], [name, "s1"])
-    kept, (item,) = spellings.settle(given, data(merge=True))
-    assert kept == tuple(given) and (item.column, item.merged) == ("speaker", False)
+    (item,) = spellings.find(given, data(merge=True))
+    assert spellings.merge(given, [item], data(merge=True)) == tuple(given)
+    assert (item.column, item.merged) == ("speaker", False)
     assert str(item) == f"speaker {name!r} 1: reads like a missing value"

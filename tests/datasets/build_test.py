@@ -138,15 +138,15 @@ def test_silent_recordings_stay_on_request(tree, tmp_path):
     assert silent.stem in {u.id for u in store.load(directory).utterances}
 
 
-def test_recordings_of_the_same_sound_are_found(tree, tmp_path):
+def test_duplicates_are_found(tree, tmp_path):
     wavs = sorted(tree.rglob("*.wav"))
     samples, rate_hz = soundfile.read(wavs[0], dtype="int16")
     soundfile.write(wavs[3], samples, rate_hz)
     soundfile.write(wavs[7], (samples // 2)[40:], rate_hz)  # quieter, cut by 2.5 ms
     loaded = store.load(build.ensure_built(config_for(tree, tmp_path / "tfds")))
-    same = duplicates.find_equal(loaded.utterances, loaded.sounds)
+    same = duplicates.find(loaded.utterances, loaded.sounds)
     assert same == [(wavs[0].stem, wavs[3].stem)]
-    assert loaded.similar_sound == ((wavs[0].stem, wavs[7].stem),)
+    assert loaded.near_duplicates == ((wavs[0].stem, wavs[7].stem),)
 
 
 def test_nothing_usable_is_an_input_error_and_leaves_nothing(tree, tmp_path):

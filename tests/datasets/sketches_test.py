@@ -54,9 +54,9 @@ def test_a_sound_is_its_samples_and_their_rate():
         lambda x: (np.rint(x * 2**15) / 2**15).astype(np.float32),
     ],
 )
-def test_copies_of_a_take_are_similar(copy):
+def test_copies_of_a_take_are_found(copy):
     got = sketched(a=take(1), b=copy(take(1)), c=take(2), d=take(3))
-    assert sketches.find_similar(got) == [("a", "b")]
+    assert sketches.find_near_duplicates(got) == [("a", "b")]
 
 
 def test_short_silent_and_low_rate_recordings_are_no_copies_of_each_other():
@@ -69,7 +69,25 @@ def test_short_silent_and_low_rate_recordings_are_no_copies_of_each_other():
         e=(take(4)[:3000], 1000),
         f=(take(5)[:3000], 1000),
     )
-    assert sketches.find_similar(got) == []
+    assert sketches.find_near_duplicates(got) == []
+
+
+def test_copies_of_copies_are_one_group():
+    one, two = take(1), take(2)
+    got = sketched(a=one, b=two, c=one[80:], d=0.5 * one, e=take(3), f=two * 0.3)
+    assert sorted(sketches.find_near_duplicates(got)) == [("a", "c", "d"), ("b", "f")]
+
+
+def test_a_long_recording_is_sketched_as_if_at_once(monkeypatch):
+    whole = sketches.sketch(take(1), RATE_HZ)
+    monkeypatch.setattr(sketches, "_BLOCK", 7)
+    np.testing.assert_array_equal(
+        sketches.sketch(take(1), RATE_HZ).envelope, whole.envelope
+    )
+
+
+def test_a_silent_recording_has_no_digest():
+    assert sketches.sketch(np.full(8000, 0.25, np.float32), RATE_HZ).digest == ""
 
 
 @pytest.mark.skipif(not EMODB.is_file(), reason=f"EMO-DB is not at {EMODB}")
@@ -78,4 +96,4 @@ def test_no_two_recordings_of_emodb_are_copies():
         paths = [EMODB.parent / row["path"] for row in csv.DictReader(file)]
     recordings = {p.stem: soundfile.read(p, dtype="float32") for p in paths}
     got = sketched(**recordings, copy=(0.5 * recordings["03a01Fa"][0][99:], RATE_HZ))
-    assert sketches.find_similar(got) == [("03a01Fa", "copy")]
+    assert sketches.find_near_duplicates(got) == [("03a01Fa", "copy")]
