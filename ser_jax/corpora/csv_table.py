@@ -24,7 +24,7 @@ _ALIASES = {
     + ("wav_path", "audio", "audio_path"),
     "emotion": ("label", "class", "emotion_label"),
     "speaker": ("speaker_id", "speakerid", "spk", "spk_id"),
-    "text": ("transcript", "transcription", "sentence"),
+    "text": ("transcript", "transcription"),
 }
 
 
@@ -54,14 +54,13 @@ def read(
       InputError: The file cannot be read, is in another encoding, lacks a column, has
         one twice, or a quote is not closed; with the line where there is one.
     """
-    text = _decode(file)
-    first_line = text.split("\n", 1)[0].split("\r", 1)[0]
-    skipped = 0
-    if match := re.fullmatch(r'"?sep=(.)"?', first_line.strip(" \r")):
-        separator, skipped = match[1], 1
+    text, begin = _decode(file), 1
+    if match := re.match(r'"?sep=(.)"? *(\r\n|\r|\n)', text):
+        text, begin, separator = text[match.end() :], 2, match[1]
     else:
-        separator = max(_SEPARATORS, key=first_line.count)
-    lines = _lines(file, text, separator, skipped)
+        header = re.split(r"[\r\n]", text, maxsplit=1)[0]
+        separator = max(_SEPARATORS, key=header.count)
+    lines = _lines(file, text, separator, begin)
     _, header = next(lines, (1, []))
     columns = _columns(header, (*required, *optional), file)
     if missing := [name for name in required if name not in columns]:
@@ -80,44 +79,38 @@ def _decode(file: Path) -> str:
         raise InputError(
             f"cannot read {file}: {error.strerror}. Expected a CSV file."
         ) from error
-    encoding = "utf-8-sig"
-    for mark, name in _BYTE_ORDER_MARKS.items():
-        if content.startswith(mark):
-            encoding = name
-            break
-    else:
-        if b"\0" in content[:2]:  # the first letter is Latin
-            encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"
+    marks = (x for mark, x in _BYTE_ORDER_MARKS.items() if content.startswith(mark))
+    encoding = next(marks, "utf-8")
+    if encoding == "utf-8" and b"\0" in content[:2]:  # the first letter is Latin
+        encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"
     try:
-        return content.decode(encoding)
+        return content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = 1 + len(re.findall(rb"\r\n|\r|\n", content[: error.start]))
         byte = content[error.start]
         raise InputError(
-            f"{file}, line {line}: expected text in {encoding.removesuffix('-sig').upper()}, got the byte "
+            f"{file}, line {line}: expected text in {encoding.upper()}, got the byte "
             f"0x{byte:02x} ({bytes([byte]).decode('cp1252', 'replace')!r} in "
             "Windows-1252). Save it as 'CSV UTF-8'."
         ) from error
 
 
 def _lines(
-    file: Path, text: str, separator: str, skipped: int
+    file: Path, text: str, separator: str, first: int
 ) -> Iterator[tuple[int, list[str]]]:
     """(Line at which it begins, cells) of each row but empty lines."""
     # newline="": the csv module itself handles line ends inside quotes.
     stream = io.StringIO(text, newline="")
-    for _ in range(skipped):
-        stream.readline()
     reader = csv.reader(stream, delimiter=separator, strict=True)
-    begin = 1
+    line = first
     try:
         for cells in reader:
             if cells:
-                yield begin + skipped, cells
-            begin = reader.line_num + 1
+                yield line, cells
+            line = first + reader.line_num
     except csv.Error as error:
         raise InputError(
-            f"{file}, line {begin + skipped}: expected every quote to be closed and "
+            f"{file}, line {line}: expected every quote to be closed and "
             f"followed by {separator!r}, got: {error}. Write a quote inside a cell twice."
         ) from error
 

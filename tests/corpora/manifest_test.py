@@ -189,13 +189,35 @@ def test_a_manifest_reached_by_a_link_still_holds_its_absolute_paths(tmp_path):
 
 
 def test_one_recording_with_two_labels_is_left_out_and_both_lines_are_named(tmp_path):
-    rows = "wav/a.wav,sad,1\nwav/b.flac,sad,1\nwav/a.wav,happy,1\n"
+    rows = "wav/a.wav,sad,1\nwav/b.flac,sad,1\nwav/a.wav,happy,1\nwav/a.wav,angry,1\n"
     file = write(tmp_path, f"path,emotion,speaker\n{rows}")
     excluded = []
     assert [u.id for u in manifest.read(file, excluded=excluded)] == ["wav/b"]
-    (exclusion,) = excluded
-    assert exclusion.reason == "two labels"
-    assert "line 2 (sad) and in line 4 (happy)" in exclusion.detail
+    assert {(e.id, e.reason) for e in excluded} == {
+        ("wav/a", "two labels for one recording")
+    }
+    assert len(excluded) == 3  # one for each row
+    assert "line 2 (sad) and in line 4 (happy)" in excluded[0].detail
+
+
+def test_links_in_circles_and_names_that_no_file_has_are_missing(tmp_path):
+    rows = "wav/a.wav,sad,1\nwav/loop.wav,sad,1\nwav/gone.wav,sad,1\n\0.wav,sad,1\n"
+    file = write(tmp_path, f"path,emotion,speaker\n{rows}")
+    (tmp_path / "wav" / "loop.wav").symlink_to(tmp_path / "wav" / "loop.wav")
+    (tmp_path / "wav" / "gone.wav").symlink_to(tmp_path / "nowhere")
+    excluded = []
+    assert [u.id for u in manifest.read(file, excluded=excluded)] == ["wav/a"]
+    assert [e.reason for e in excluded] == ["missing wav"] * 3
+
+
+def test_each_folder_is_listed_once_however_many_rows_are_wrong(tmp_path, monkeypatch):
+    listed = []
+    original = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda x: listed.append(x) or original(x))
+    rows = "".join(f"WAV\\{n}.wav,sad,1\n" for n in range(50))
+    file = write(tmp_path, f"path,emotion,speaker\nwav/a.wav,sad,1\n{rows}")
+    list(manifest.read(file))
+    assert len(listed) == len({*listed}) <= 3
 
 
 @pytest.mark.skipif(not EMODB.is_file(), reason=f"EMO-DB is not at {EMODB}")
