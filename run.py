@@ -13,11 +13,8 @@ export    write a trained --workdir as one file: --format=stablehlo, onnx, tflit
 import functools
 import importlib.util
 import logging as std_logging
-import os
-import re
 import signal
 import sys
-import traceback
 from pathlib import Path
 
 # Of what the extra `train` brings, what the package alone never has.
@@ -39,7 +36,7 @@ if missing := [name for name in TRAIN if importlib.util.find_spec(name) is None]
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ser_jax import clock, huge_pages, terminal
+from ser_jax import clock, command_line, huge_pages, terminal
 from ser_jax.errors import InputError
 
 TAKES_FILES = ("report", "predict", "explain")
@@ -232,68 +229,43 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
     try:
         return values(argv)
     except Exception as error:  # noqa: BLE001 - a config file can raise anything
-        problem = _config_fault(argv, error) or _flag_fault(argv, error)
+        problem = command_line.config_fault(argv, error) or command_line.flag_fault(
+            argv, error
+        )
     raise InputError(
         f"{problem}\nEvery key with its meaning is in configs/base.py; "
         "`python run.py --help` lists the other flags."
     )
 
 
-def _flag_fault(argv: list[str], error: Exception) -> str:
-    if isinstance(error, (AttributeError, KeyError)):
-        while error.args and isinstance(error.args[0], KeyError):
-            error = error.args[0]  # how ml_collections says that a key is unknown
-        text = " ".join(str(error.args[0] if error.args else error).splitlines())
-        return f"Expected a config key of configs/base.py; got {text}"
-    # What ml_collections could not read comes as a whole traceback; its end counts.
-    problem = str(error).strip().splitlines()[-1]
-    files = [word for word in argv if word.startswith("-") and Path(word).is_file()]
-    return problem + (f"; the file is ./{files[0]}, or comes after --" if files else "")
-
-
-def _config_fault(argv: list[str], error: Exception) -> str:
-    """Where the config file itself raised, and what; empty if it did not."""
-    after = [word.removeprefix("--config=") for word in argv if "--config=" in word[:9]]
-    after += [argv[at + 1] for at, word in enumerate(argv[:-1]) if word == "--config"]
-    configs = {os.path.abspath(word.partition(":")[0]) for word in after}
-    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
-    # A ValueError comes as the whole traceback in another one's text.
-    frames += re.findall(r'File "([^"]+)", line (\d+)', str(error))
-    if isinstance(error, SyntaxError):  # no frame: the file was not run
-        frames.append((error.filename or min(configs, default=""), error.lineno or 1))
-    for file, line in reversed(frames):
-        if os.path.abspath(file) in configs:
-            text = str(error).strip().splitlines() or [""]
-            kind = "" if len(text) > 1 else f"{type(error).__name__}: "
-            return f"{file}, line {line}: {kind}{text[-1]}"
-    if "has no attribute 'get_config'" in str(error):
-        return f"{min(configs)}: expected a function get_config(); got none"
-    return ""
-
-
 def _fail(problem: str, code: int) -> None:
-    lines = map(terminal.printable, problem.splitlines())
-    print("error: " + "\n".join(lines), file=sys.stderr)
+    first, *rest = map(terminal.printable, problem.splitlines())
+    # Indented: no line of a name that holds line breaks passes for one of ours.
+    print("\n  ".join([f"error: {first}", *map(str.strip, rest)]), file=sys.stderr)
     sys.exit(code)
 
 
+def _stop(number: int, _frame) -> None:
+    """As Ctrl-C: what is half written is removed on the way out."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
-    terminal.prepare_streams()
+    terminal.prepare()
     huge_pages.ask()
     # Orbax and TFDS log a lot, and the tracebacks of errors that they raise as well.
     logging.set_verbosity(logging.FATAL)
     for ours in ("ser_jax", "tfds_iemocap"):
         std_logging.getLogger(ours).setLevel(std_logging.INFO)
     define_flags(flags.FLAGS)
-    # As Ctrl-C: what is half written is removed on the way out.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _stop)
     try:
-        with clock.running():
+        with clock.running(), terminal.flushed():
             app.run(main, flags_parser=parse_flags)
     except InputError as error:
         _fail(str(error), 2)
     except BrokenPipeError:  # the reader of our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)

@@ -5,11 +5,9 @@ import errno
 import os
 from collections.abc import Iterator
 
-# What disks refuse, as the texts of the system: libraries wrap them in their own errors.
-_DISK = [
-    os.strerror(number)
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
-]
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+_PLACE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_REFUSALS = (*_DISK, *_PLACE, errno.ENAMETOOLONG)
 
 
 @contextlib.contextmanager
@@ -23,14 +21,15 @@ def writing(path, elsewhere: str = "") -> Iterator[None]:
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
-        reasons = [text for text in _DISK if text in str(error)]
-        if isinstance(error, OSError):
-            reasons.append(error.strerror or str(error))
-        if not reasons:
+        # Libraries wrap what a disk refuses in errors of their own.
+        texts = [os.strerror(x) for x in _DISK if os.strerror(x) in str(error)]
+        if isinstance(error, OSError) and error.errno in _REFUSALS:
+            texts.append(error.strerror)
+        if not texts:
             raise
         other = f", or set {elsewhere}" if elsewhere else ""
         raise InputError(
-            f"cannot write {path}: {reasons[0]}. Free space or allow writing there"
+            f"cannot write {path}: {texts[0]}. Free space or allow writing there"
             f"{other}, and repeat the command: what is complete stays."
         ) from error
 

@@ -1,7 +1,12 @@
 """What reaches a terminal: nothing that it cannot show, and never an exception."""
 
+import contextlib
+import logging
 import os
 import sys
+from collections.abc import Iterator
+
+from absl import logging as absl_logging
 
 
 def printable(text: str) -> str:
@@ -18,8 +23,11 @@ def _escape(c: str) -> str:
     return c.encode("unicode_escape").decode()
 
 
-def prepare_streams() -> None:
-    """Lets standard output be closed or ASCII: what it cannot show is escaped."""
+def prepare() -> None:
+    """Lets standard output be closed or ASCII: what it cannot show is escaped.
+
+    So is what is logged.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -29,3 +37,27 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")
+    absl_logging.get_absl_handler().addFilter(_escape_message)
+
+
+def _escape_message(record: logging.LogRecord) -> bool:
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
+
+
+@contextlib.contextmanager
+def flushed() -> Iterator[None]:
+    """Writes what output holds back, while there is somebody to tell of failures.
+
+    Raises OSError, which at the interpreter's own end would be a traceback.
+    """
+    try:
+        yield
+    finally:
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError:
+            # Or the interpreter tries again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise

@@ -23,6 +23,7 @@ CONFIGS = {
 # Everything may import these, which import nothing of ours.
 LEAVES = (
     "ser_jax.clock",
+    "ser_jax.command_line",
     "ser_jax.errors",
     "ser_jax.figure_style",
     "ser_jax.huge_pages",

@@ -28,7 +28,7 @@ def test_printable(text, shown):
 def test_closed_and_ascii_streams_are_written_to(tmp_path, redirect):
     file = tmp_path / "result"
     program = (
-        "from ser_jax import terminal; terminal.prepare_streams(); "
+        "from ser_jax import terminal; terminal.prepare(); "
         f"file = open({str(file)!r}, 'w'); import os; os.write(1, b'to the terminal'); "
         "print('schön \\udce9'); file.write('whole'); file.close()"
     )

@@ -136,7 +136,14 @@ def extract(
     try:
         while in_flight:
             utterance, job = in_flight.popleft()
-            yield utterance, job.result()
+            try:
+                features = job.result()
+            except audio.AudioError as error:
+                raise InputError(
+                    f"expected {utterance.wav} to stay as it was when the build began; "
+                    f"got {error}. Repeat the command."
+                ) from error
+            yield utterance, features
             in_flight.extend(itertools.islice(jobs, 1))
     finally:
         for _, job in in_flight:

@@ -27,9 +27,7 @@ MAY_CHANGE = frozenset(
 
 
 # Keys that hold a path, which every folder that a command is given in must find.
-_PATHS = ("cache_dir", "manifest", "root", "speaker_embeddings", "tfds_dir")
-
-
+_PATHS = {"cache_dir", "manifest", "root", "speaker_embeddings", "tfds_dir"}
 # What was done before these keys existed.
 _BEFORE = {"keep_silent": True, "duplicates": "ignore", "merge_spellings": False}
 
@@ -37,10 +35,14 @@ _BEFORE = {"keep_silent": True, "duplicates": "ignore", "merge_spellings": False
 def with_absolute_paths(config: ConfigDict) -> ConfigDict:
     """A copy whose files and folders can be found from everywhere."""
     config = config.copy_and_resolve_references()
-    for key in _PATHS:
-        if config.data[key] and "://" not in config.data[key]:
-            config.data[key] = os.path.abspath(os.path.expanduser(config.data[key]))
+    for key in _PATHS & {*config.data}:
+        if config.data[key]:
+            config.data[key] = _absolute(config.data[key])
     return config.lock()
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def with_corpus_at(config: ConfigDict, place: str) -> ConfigDict:
@@ -81,23 +83,21 @@ def _tuples(value):
 
 
 def differences(stored: dict, requested: dict) -> list[str]:
-    """A line per key that makes another experiment; both as JSON gives them."""
-    stored = stored | {"data": _BEFORE | stored["data"]}
-    stored, requested = (_comparable(flatten(values)) for values in (stored, requested))
+    """A line per key that makes another experiment; both as JSON gives them.
+
+    Keys that did not exist when `stored` was written do not count: were others used by
+    then, the splits differ.
+    """
+    older = {key: requested["data"][key] for key in _BEFORE if key in requested["data"]}
+    stored = flatten(stored | {"data": older | stored["data"]})
+    requested = flatten(requested)
+    if path := stored.get("data.speaker_embeddings"):  # once stored as it was typed
+        stored["data.speaker_embeddings"] = _absolute(path)
     return [
         f"{key}: here {stored.get(key)!r}, asked for {requested.get(key)!r}"
         for key in sorted(stored.keys() | requested.keys())
         if stored.get(key) != requested.get(key) and key not in MAY_CHANGE
     ]
-
-
-def _comparable(values: dict) -> dict:
-    # Older workdirs hold paths as they were typed.
-    paths = {f"data.{key}" for key in _PATHS}
-    return {
-        key: os.path.abspath(value) if key in paths and value else value
-        for key, value in values.items()
-    }
 
 
 def flatten(tree: dict, prefix: str = "") -> dict:

@@ -1,12 +1,13 @@
 """One process at a time trains or evaluates in a workdir.
 
-The operating system holds the lock, and lets it go however a process ends. In a bucket
-there is no such lock: the holder signs a file there and renews it every minute, and a
-signature of three minutes is stale. Two processes that start within the same second can
-both believe they hold it.
+The operating system holds the lock, and lets it go however a process ends. A bucket and
+some network disks have no such lock: the holder signs a file there and renews it every
+minute, and a signature of three minutes is stale. Two processes that start within the
+same second can both believe they hold it.
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -17,10 +18,11 @@ from collections.abc import Iterator
 import filelock
 from etils import epath
 
-from ser_jax.errors import InputError
+from ser_jax.errors import InputError, writing
 
 _LOCK, _HOLDER = ".lock", ".lock.json"
 _RENEW_S, _STALE_S = 60, 180
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # some network disks
 
 
 @contextlib.contextmanager
@@ -30,22 +32,24 @@ def lock(path: epath.Path) -> Iterator[None]:
     Raises:
       InputError: Another process holds it; names host, process and since when.
     """
-    if "://" in str(path):
-        with _signature(path):
-            yield
-        return
-    held = filelock.FileLock(path / _LOCK, timeout=0)
+    held = None if "://" in str(path) else _system_lock(path)
+    with held or _signature(path):
+        if held:
+            _sign(path, time.time())
+        yield
+
+
+def _system_lock(path: epath.Path):
+    """Context manager of the lock that is held; None if the disk has no locks."""
     try:
-        held.acquire()
+        return filelock.FileLock(path / _LOCK).acquire(timeout=0)
     except filelock.Timeout as error:
         raise _in_use(path, _read_holder(path)) from error
-    except NotImplementedError:  # a network disk without locks
-        with _signature(path):
-            yield
-        return
-    with held:
-        _sign(path)
-        yield
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        with writing(path):
+            raise
 
 
 @contextlib.contextmanager
@@ -57,7 +61,8 @@ def _signature(path: epath.Path) -> Iterator[None]:
 
     def renew():
         while not ended.wait(_RENEW_S):
-            _sign(path, since)
+            with contextlib.suppress(OSError, InputError):  # the next one may succeed
+                _sign(path, since)
 
     _sign(path, since)
     thread = threading.Thread(target=renew, daemon=True)
@@ -67,7 +72,8 @@ def _signature(path: epath.Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        (path / _HOLDER).unlink(missing_ok=True)
+        if _is_ours(_read_holder(path)):
+            (path / _HOLDER).unlink(missing_ok=True)
 
 
 def _is_stale(holder: dict) -> bool:
@@ -84,15 +90,20 @@ def _is_stale(holder: dict) -> bool:
     return False
 
 
-def _sign(path: epath.Path, since: float | None = None) -> None:
-    now = time.time()
+def _sign(path: epath.Path, since: float) -> None:
     holder = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "since": since or now,
-        "renewed": now,
+        "since": since,
+        "renewed": time.time(),
     }
-    (path / _HOLDER).write_text(json.dumps(holder))
+    with writing(path / _HOLDER):
+        (path / _HOLDER).write_text(json.dumps(holder))
+
+
+def _is_ours(holder: dict | None) -> bool:
+    us = (socket.gethostname(), os.getpid())
+    return holder is not None and (holder["host"], holder["pid"]) == us
 
 
 def _read_holder(path: epath.Path) -> dict | None:

@@ -1,5 +1,6 @@
 """A workdir belongs to one process at a time, whatever becomes of that process."""
 
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import filelock
 import pytest
 from etils import epath
 
@@ -60,6 +62,48 @@ def test_it_can_be_taken_again(hold, tmp_path):
     for _ in range(2):
         with hold(epath.Path(tmp_path)):
             pass
+        # Somebody else's object: ours may live on until it is collected.
+        with filelock.FileLock(tmp_path / ".lock").acquire(timeout=0):
+            pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_gets_a_signature(number, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    path = epath.Path(tmp_path)
+    with lock.lock(path), pytest.raises(InputError, match="in use by process"):
+        lock.lock(path).__enter__()
+    assert not (tmp_path / ".lock.json").exists()
+
+
+def test_a_workdir_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(InputError, match=f"cannot write {tmp_path}: Is a directory"):
+        lock.lock(epath.Path(tmp_path)).__enter__()
+
+
+def test_a_signature_survives_a_failure_and_leaves_others_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "_RENEW_S", 0.01)
+    path, calls = epath.Path(tmp_path), []
+    original = lock._sign
+
+    def sometimes(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "flaky")
+        original(*args)
+
+    monkeypatch.setattr(lock, "_sign", sometimes)
+    with lock._signature(path):
+        while len(calls) < 4:
+            time.sleep(0.01)
+        monkeypatch.setattr(lock, "_sign", lambda *args: None)
+        theirs = {"host": "other", "pid": 7, "since": 0.0, "renewed": time.time()}
+        (tmp_path / ".lock.json").write_text(json.dumps(theirs))
+    assert json.loads((tmp_path / ".lock.json").read_text()) == theirs
 
 
 @pytest.mark.parametrize(

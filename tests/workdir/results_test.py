@@ -1,5 +1,6 @@
 """predictions.csv, results.json and metrics.jsonl, written and read back."""
 
+import errno
 import json
 
 import numpy as np
@@ -176,7 +177,7 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 def _no_space(*_):
-    raise OSError("no space left")
+    raise OSError(errno.ENOSPC, "no space left")
 
 
 def test_metrics_skip_torn_lines_and_keep_the_last_of_repeated_epochs(tmp_path):
