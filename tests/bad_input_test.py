@@ -50,7 +50,7 @@ def config(quick_config, corpus, tmp_path):
 def _spoil(folder, rows):
     """One recording of each kind of damage; returns the reason by id."""
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 8000)
-    names = [row["path"] for row in rows[:6]]
+    names = [row["path"] for row in rows[:9]]
     (folder / names[0]).write_bytes(b"")
     whole = (folder / names[1]).read_bytes()
     (folder / names[1]).write_bytes(whole[: len(whole) // 2])
@@ -60,6 +60,12 @@ def _spoil(folder, rows):
     soundfile.write(folder / names[3], noise[:480], 16_000)
     (folder / names[4]).unlink()
     soundfile.write(folder / names[5], noise[:4000], 8_000)  # usable: resampled
+    huge = noise.copy()
+    huge[17] = 1e25
+    soundfile.write(folder / names[6], huge, 16_000, subtype="FLOAT")
+    soundfile.write(folder / names[7], 0 * noise, 16_000)
+    soundfile.write(folder / names[8], 0 * noise + 0.3, 16_000)
+    del names[5]
     ids = [name.removesuffix(".wav") for name in names]
     ids[4] = names[4]  # a file that is not there goes by its path
     reasons = (
@@ -68,8 +74,11 @@ def _spoil(folder, rows):
         "non-finite samples",
         "too short",
         "missing wav",
+        "unusable samples",
+        "silent audio",
+        "constant audio",
     )
-    return dict(zip(ids, reasons, strict=False))
+    return dict(zip(ids, reasons, strict=True))
 
 
 def test_bad_recordings_are_left_out_counted_and_listed(config, corpus, tmp_path):
@@ -81,7 +90,7 @@ def test_bad_recordings_are_left_out_counted_and_listed(config, corpus, tmp_path
     assert all(e["detail"] for e in found["excluded"])
     assert found["resampled"] == 1
     total = len(_rows(corpus))
-    assert found["used"] == total - 5 == np.sum(results["pooled"]["confusion"])
+    assert found["used"] == total - 8 == np.sum(results["pooled"]["confusion"])
 
 
 def test_labels_outside_the_map_are_listed_never_guessed(config, corpus):
@@ -158,15 +167,42 @@ def test_an_unknown_model_option_is_an_input_error(tiny_config, tmp_path):
 
 
 def test_a_recording_replaced_by_one_as_long_is_another_dataset(config, corpus):
-    first = build.ensure_built(config.data)
-    assert build.ensure_built(config.data) == first
+    first = store.load(build.ensure_built(config.data))
+    assert build.ensure_built(config.data) == first.directory
     path = corpus.parent / _rows(corpus)[0]["path"]
     samples, rate_hz = soundfile.read(path, dtype="int16")
     before = path.stat()
     soundfile.write(path, samples[::-1], rate_hz)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
-    assert build.ensure_built(config.data) != first
+    second = store.load(build.ensure_built(config.data))
+    same = [
+        np.array_equal(*frames)
+        for frames in zip(first.frames, second.frames, strict=True)
+    ]
+    ids = [u.id for u in second.utterances]
+    assert [x for x, y in zip(ids, same, strict=True) if not y] == [path.stem]
+
+
+def test_a_class_whose_recordings_contradict_each_other_is_named(config, corpus):
+    rows = _rows(corpus)
+    high = [row for row in rows if row["emotion"] == "high"]
+    rows += [row | {"id": f"x{n}", "emotion": "low"} for n, row in enumerate(high)]
+    rows = [row | {"id": row.get("id") or row["path"]} for row in rows]
+    _rewrite(corpus, [dict(sorted(row.items())) for row in rows])
+    with pytest.raises(InputError, match="none of high but .* that have duplicates"):
+        experiment_lib.prepare(config)
+
+
+@pytest.mark.parametrize("value", [5, "abc", (("neu",),), {"low": None}])
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_label_map_of_another_type_is_refused(config, corpus, value, merge):
+    rows = _rows(corpus)
+    _rewrite(corpus, [rows[0] | {"emotion": "LOW"}, *rows[1:]])
+    with config.unlocked():
+        config.data.label_map, config.data.merge_spellings = value, merge
+    with pytest.raises(InputError, match=r"data\.label_map: expected None, a mapping"):
+        experiment_lib.prepare(config)
 
 
 def test_copies_of_a_recording_are_listed_and_no_promise_is_broken(
@@ -183,12 +219,15 @@ def test_copies_of_a_recording_are_listed_and_no_promise_is_broken(
     ):
         shutil.copy(corpus.parent / source["path"], corpus.parent / name)
         rows.append(row | {"path": name, "speaker": speaker})
+    rows[-3]["speaker"] = rows[-3]["speaker"].upper()
     _rewrite(corpus, rows)
     results = loop.train_and_evaluate(config, str(tmp_path / "w"))
     counts = results["utterances"]
     stem, two = (x["path"].removesuffix(".wav") for x in (row, other))
     assert counts["duplicates"] == [["copy", stem], sorted(["other", two])]
     assert counts["skipped"] == {"two labels for one recording": 2}
+    (found,) = counts["spellings"]
+    assert found["column"] == "speaker" and min(found["counts"].values()) == 1
     assert any(
         "no recording is in two parts" in x for x in results["protocol"]["promises"]
     )

@@ -19,6 +19,7 @@ import filelock
 from etils import epath
 
 from ser_jax.errors import InputError, writing
+from ser_jax.workdir import files
 
 _LOCK, _HOLDER = ".lock", ".lock.json"
 _RENEW_S, _STALE_S = 60, 180
@@ -97,8 +98,7 @@ def _sign(path: epath.Path, since: float) -> None:
         "since": since,
         "renewed": time.time(),
     }
-    with writing(path / _HOLDER):
-        (path / _HOLDER).write_text(json.dumps(holder))
+    files.write_json(path / _HOLDER, holder)
 
 
 def _is_ours(holder: dict | None) -> bool:

@@ -174,8 +174,18 @@ def test_a_corpus_that_moved_is_found_again(quick_config, tmp_path, monkeypatch)
 
 
 def test_a_workdir_in_use_is_left_alone(quick_workdir, quick_config, tmp_path):
-    with (
-        lock.lock(epath.Path(quick_workdir)),
-        pytest.raises(InputError, match="is in use by process"),
-    ):
-        loop.train_and_evaluate(quick_config, str(quick_workdir))
+    folder = tmp_path / "w"
+    shutil.copytree(quick_workdir, folder)
+
+    def content():
+        return {p: p.read_bytes() for p in folder.rglob("[!.]*") if p.is_file()}
+
+    before = content()
+    with lock.lock(epath.Path(folder)):
+        for command in (
+            lambda: loop.train_and_evaluate(quick_config, str(folder)),
+            lambda: loop.evaluate(str(folder)),
+        ):
+            with pytest.raises(InputError, match="is in use by process"):
+                command()
+    assert content() == before

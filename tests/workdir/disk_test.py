@@ -3,13 +3,17 @@
 import contextlib
 import json
 import resource
+import shutil
 
 import numpy as np
 import pytest
 
+from ser_jax.datasets import build, store
 from ser_jax.errors import InputError
+from ser_jax.report import report
 from ser_jax.workdir import checkpoint, files, metrics_log
 from ser_jax.workdir.checkpoint import Checkpointer, RunRecord, Snapshot
+from tests import conftest
 
 
 @contextlib.contextmanager
@@ -60,8 +64,31 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
     assert stored.meta["epoch"] == 1 and stored.arrays["last/w"].shape == (10,)
 
 
+def test_a_report_that_cannot_be_written_leaves_the_one_before(quick_workdir, tmp_path):
+    shutil.copytree(quick_workdir, tmp_path / "w")
+    page = tmp_path / "w" / "report.html"
+    page.write_text("the one before")
+    with largest_file(20_000), pytest.raises(InputError, match="cannot write .*: File"):
+        report.write_report(tmp_path / "w")
+    assert page.read_text() == "the one before"
+
+
+def test_a_dataset_that_cannot_be_written_leaves_nothing(quick_config, tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    data = quick_config.data
+    data.manifest = str(conftest.write_tones(folder, per_cell=2))
+    data.tfds_dir = str(tmp_path / "tfds")
+    with largest_file(20_000), pytest.raises(InputError) as caught:
+        build.ensure_built(data)
+    assert "cannot write" in str(caught.value) and "tfds_dir" in str(caught.value)
+    assert not [*(tmp_path / "tfds").rglob("dataset_info.json")]
+    assert not [*(tmp_path / "tfds").rglob("incomplete*")]
+    assert store.load(build.ensure_built(data)).utterances
+
+
 def test_names_that_are_not_utf8_are_written_with_escapes(tmp_path):
     files.write_json(tmp_path / "x.json", {"file": "caf\udce9"})
     files.write_csv(tmp_path / "x.csv", ["file"], [["caf\udce9"]])
-    assert "caf" in json.loads((tmp_path / "x.json").read_text())["file"]
+    assert json.loads((tmp_path / "x.json").read_text()) == {"file": "caf\udce9"}
     assert (tmp_path / "x.csv").read_text() == "file\ncaf\\udce9\n"
