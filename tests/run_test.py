@@ -151,6 +151,45 @@ def test_a_mistake_ends_the_process_without_a_traceback():
     assert "got 'epoch' Did you mean \"epochs\"" in output
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_that_cannot_be_written_is_one_line():
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "run.py", "--help"],
+            check=False,
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: output: No space left on device\n",
+    )
+
+
+def test_sigterm_while_building_leaves_nothing(tmp_path):
+    """Twice, as impatient schedulers send it."""
+    process = _start(
+        CONFIG + ":demo",
+        f"--config.data.tfds_dir={tmp_path / 'tfds'}",
+        f"--workdir={tmp_path / 'w'}",
+    )
+    deadline = time.monotonic() + 60
+    while not [*(tmp_path / "tfds").rglob("incomplete.*/*")]:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert "Traceback" not in output
+    assert not [*(tmp_path / "tfds").rglob("incomplete.*")]
+    assert not [*(tmp_path / "tfds").rglob("dataset_info.json")]
+
+
 def test_without_iemocap_the_message_tells_where_how_and_the_demo(
     command, tmp_path, monkeypatch
 ):

@@ -5,6 +5,7 @@ import functools
 import io
 import itertools
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -75,6 +76,29 @@ def test_a_bad_file_among_good_ones_is_reported_last(workdirs, tones, tmp_path, 
     assert good["classes"] == ["high", "low", "mid"] == list(good["probabilities"])
     assert good["label"] in good["classes"] and good["model"] == "area_attn"
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_names_that_no_terminal_shows_fail_alone(workdirs, tones, tmp_path, capsys):
+    folder = os.fsencode(tmp_path / "in")
+    os.mkdir(folder)
+    sound = (tones.parent / "s1_low_0.wav").read_bytes()
+    for name, content in (
+        (b"caf\xe9.wav", sound),
+        (b"esc\x1b[31m\n.wav", b"no sound"),
+        (b"good.wav", sound),
+    ):
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(content)
+    out = tmp_path / "x.csv"
+    recordings = [str(tmp_path / "in")]
+    assert predict.predict(workdirs("area_attn"), recordings, out=str(out)) == 1
+    printed = capsys.readouterr()
+    assert "caf\\xe9.wav: unreadable: expected a name in UTF-8" in printed.err
+    assert "esc\\x1b[31m\\n.wav: unreadable" in printed.err
+    assert not {"\x1b", "\udce9"} & {*printed.out, *printed.err}
+    rows = _rows(out)
+    assert [bool(row["label"]) for row in rows] == [False, False, True]
+    assert rows[0]["file"].endswith("caf\\udce9.wav")
 
 
 def test_manifests_as_people_write_them(workdirs, tones, tmp_path, capsys):

@@ -22,3 +22,30 @@ def test_configs_of_before_a_key_existed_are_read():
     assert stored.as_config(old).model.attention_implementation == "xla"
     other = json.loads(json.dumps(acrnn.get_config("demo").to_dict()))
     assert "attention_implementation" not in stored.as_config(other).model
+
+
+def test_a_workdir_of_before_a_key_existed_goes_on_with_the_same_command():
+    now = json.loads(json.dumps(area_attn.get_config("demo").to_dict()))
+    old = json.loads(json.dumps(now))
+    for key in ("keep_silent", "duplicates", "merge_spellings"):
+        del old["data"][key]
+    assert stored.differences(old, now) == []
+    # As it was: copies were not looked for.
+    assert stored.as_config(old).data.duplicates == "ignore"
+    changed = json.loads(json.dumps(now))
+    changed["data"]["duplicates"] = "first"
+    (line,) = stored.differences(now, changed)
+    assert line == "data.duplicates: here 'apart', asked for 'first'"
+
+
+def test_paths_are_found_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    config = area_attn.get_config("demo")
+    config.data.manifest, config.data.root = "a/../b.csv", "~/IEMOCAP"
+    config.data.tfds_dir = "gs://bucket/datasets"
+    whole = stored.with_absolute_paths(config).data
+    assert whole.manifest == str(tmp_path / "b.csv")
+    assert whole.root == str(tmp_path / "home" / "IEMOCAP")
+    assert whole.tfds_dir == "gs://bucket/datasets" and not whole.cache_dir
+    assert config.data.manifest == "a/../b.csv"  # a copy was changed
