@@ -38,6 +38,14 @@ def prepare() -> None:
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")
     absl_logging.get_absl_handler().addFilter(_escape_message)
+    sys.unraisablehook = _print_unraisable
+
+
+def _print_unraisable(unraisable) -> None:
+    # What TensorStore says of each write after the first that a full disk refused; of
+    # that one the main thread tells.
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _escape_message(record: logging.LogRecord) -> bool:

@@ -1,0 +1,49 @@
+"""What TensorBoard will show."""
+
+import errno
+import os
+
+import pytest
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+from ser_jax.datasets import store
+from ser_jax.errors import InputError
+from ser_jax.training.tensorboard import EventLog
+
+
+def events_in(folder):
+    (file,) = folder.glob("events.*")
+    return [Event.FromString(bytes(record)) for record in store.tfrecords(file)]
+
+
+def row(fold, epoch, **values):
+    return {"fold": fold, "seed": 3, "epoch": epoch} | values
+
+
+def test_each_run_has_its_curves_and_hides_what_is_written_again(tmp_path):
+    log = EventLog(tmp_path, epochs_done=4)
+    log.write([row("a/b c", 5, loss=0.5, val_ua=0.25), row("d", 5, loss=2.0)])
+    log.write([row("a/b c", 6, loss=0.125)])
+    log.close()
+    assert sorted(os.listdir(tmp_path)) == ["a_b_c-seed3", "d-seed3"]
+    version, start, *scalars = events_in(tmp_path / "a_b_c-seed3")
+    assert version.file_version == "brain.Event:2"
+    assert (start.step, start.session_log.status) == (5, SessionLog.START)
+    values = [(e.step, e.summary.value[0]) for e in scalars]
+    assert [(step, x.tag, x.simple_value) for step, x in values] == [
+        (5, "loss", 0.5),
+        (5, "val_ua", 0.25),
+        (6, "loss", 0.125),
+    ]
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    log = EventLog(tmp_path, epochs_done=0)
+    log.write([row("a", 1, loss=0.5)])
+    monkeypatch.setattr(EventsWriter, "flush", refuse)
+    with pytest.raises(InputError, match=f"cannot write {tmp_path}: No space left"):
+        log.close()
