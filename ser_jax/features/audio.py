@@ -13,6 +13,7 @@ from ser_jax.features import containers
 BLOCK_S = 30.0  # of `AudioStream`
 
 RATES_HZ = (1000, 768_000)  # that a recording can plausibly have
+_TAIL = 1024  # bytes behind the samples that are no speech: tags, padding
 # Of full scale. Integers stored as floats reach 2^31; more is no sound, and its power
 # would not fit float32.
 _LARGEST = 2.0**31
@@ -53,7 +54,8 @@ def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
         raise AudioError("unreadable", f"{path}: {error.strerror}") from error
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless
         reply = getattr(error, "error_string", error)
-        raise AudioError("unreadable", f"expected WAV or FLAC, got: {reply}") from error
+        detail = f"expected WAV, FLAC, Ogg, MP3, AIFF ..., got: {reply}"
+        raise AudioError("unreadable", detail) from error
     except UnicodeError as error:
         detail = "expected a name in UTF-8, got other bytes; rename the file"
         raise AudioError("unreadable", detail) from error
@@ -68,46 +70,53 @@ def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
 
 def _checked(path: str) -> str | containers.RepairedFile:
     """The path, or the file with a header that says how long it is."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        detail = "expected a file, got a folder, pipe or device"
+        raise AudioError("unreadable", detail)
     with open(path, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
             detail = "expected a recording, got a file of 0 bytes"
             raise AudioError("empty audio", detail)
-        samples = containers.locate_samples(file)
-        file.seek(0)
         magic = file.read(4)
         if magic == b"fLaC":
-            return containers.flac_with_length(path, file) or path
-        if magic == b"OggS" and not containers.ogg_ends(file):
-            detail = (
-                "expected a last page marked as such, got an Ogg file that ends before"
-            )
-            raise AudioError("truncated audio", detail)
-    if samples is None:
-        return path
-    if samples.rate_hz >= 0:
-        _check_rate(samples.rate_hz)
-    if samples.header_misleads:
-        return containers.with_size(path, samples)
-    missing = samples.declared - samples.present
-    if missing > 0 and not samples.size_is_unknown and not samples.size_counts_header:
-        detail = (
-            f"expected {samples.declared} bytes of samples as the header says, got "
-            f"{max(0, samples.present)}"
-        )
-        raise AudioError("truncated audio", detail)
-    return path
+            return containers.flac_with_length(path, file)
+        if magic == b"OggS" and (fault := containers.ogg_fault(file)):
+            raise AudioError(*fault)
+        file.seek(0)
+        samples = containers.locate_samples(file)
+        if samples is None:
+            return path
+        if samples.rate_hz >= 0:
+            _check_rate(samples.rate_hz)
+        missing = samples.declared - samples.present
+        if missing <= 0 or samples.size_is_unknown or samples.size_counts_header:
+            return containers.repaired(path, file, samples)
+    detail = (
+        f"expected {samples.declared} bytes of samples as the header says, got "
+        f"{max(0, samples.present)}"
+    )
+    raise AudioError("truncated audio", detail)
 
 
 def header_note(path: str | os.PathLike) -> str:
     """What is odd about the header of a recording that can be read; mostly empty."""
     with open(path, "rb") as file:
         samples = containers.locate_samples(file)
+        file.seek(0)
+        magic = file.read(4)
     if samples and samples.declared > samples.present and samples.size_counts_header:
         surplus = samples.declared - samples.present
         return (
             f"its header declares {surplus} bytes more than there are, as many as a "
             "header has; read to the end"
         )
+    if samples and samples.unread > _TAIL and not samples.size_is_unknown:
+        return (
+            f"its header leaves out the last {samples.unread} bytes; they are not read"
+        )
+    checked = magic in (b"fLaC", b"OggS") or magic[:3] == b"ID3" or magic[:1] == b"\xff"
+    if samples is None and not checked:
+        return "of a format that does not tell whether something is missing"
     return ""
 
 

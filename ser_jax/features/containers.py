@@ -8,6 +8,7 @@ import io
 import os
 import re
 import struct
+from collections.abc import Mapping
 from typing import BinaryIO, NamedTuple
 
 import soundfile
@@ -29,6 +30,7 @@ class Samples(NamedTuple):
     size_format: str = ""  # of `struct`; empty if it is no binary number
     overhead: int = 0  # bytes that the number in the header counts besides
     rate_hz: int = -1  # as the header says; -1 = not looked up
+    unread: int = 0  # bytes behind the declared ones that are no chunks of their own
 
     @property
     def size_is_unknown(self) -> bool:
@@ -36,15 +38,16 @@ class Samples(NamedTuple):
         if self.present <= 0 or not self.size_format:
             return False
         if self.size_format.endswith("Q"):
-            sizes = (0, 2**32 - 1, 2**64 - 1)
-            return self.declared in sizes or self.declared + self.overhead in sizes
-        return self.declared == 0 or self.declared >= _UNKNOWN_SIZE
+            open_ends = self.declared == 2**32 - 1 or self.declared >= 2**62
+        else:
+            open_ends = self.declared >= _UNKNOWN_SIZE
+        return self.declared <= 0 or open_ends
 
     @property
     def header_misleads(self) -> bool:
         """Whether libsndfile would take a size left open at its word."""
         return self.size_is_unknown and (
-            self.declared == 0 or self.size_format.endswith("Q")
+            self.declared <= 0 or self.size_format.endswith("Q")
         )
 
     @property
@@ -115,9 +118,13 @@ def _find_chunk(file: BinaryIO, family: _Chunks) -> Samples | None:
             present = _size(file) - start
             if size <= 0 and _is_chunks(file, start, family):
                 present = 0  # a header alone, perhaps with notes behind it
-            return Samples(
+            found = Samples(
                 start, size, present, size_at, size_format, family.overhead, rate_hz
             )
+            end = start + size + -(start + size) % family.align
+            if 0 < size < present and not _is_chunks(file, end, family):
+                found = found._replace(unread=present - size)
+            return found
         if not 0 <= size <= _size(file) - start:
             return None
         if name == b"ds64":  # sizes of RIFF and of the samples, 64 bits each
@@ -157,24 +164,28 @@ def _sphere(file: BinaryIO) -> Samples | None:
     return Samples(int(start), declared, _size(file) - int(start))
 
 
-def ogg_ends(file: BinaryIO) -> bool:
-    """Whether an Ogg file's last page is whole and marked as the last one."""
-    size = _size(file)
-    file.seek(max(0, size - _OGG_LAST_PAGE))
+def ogg_fault(file: BinaryIO) -> tuple[str, str] | None:
+    """(Reason, what was expected and got) unless the last page ends the only stream."""
+    file.seek(0)
+    first_stream = file.read(18)[14:]
+    file.seek(max(0, _size(file) - _OGG_LAST_PAGE))
     tail = file.read()
     page = tail[tail.rfind(b"OggS") :]
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return False
-    sizes = page[27 : 27 + page[26]]
-    return len(page) >= 27 + page[26] + sum(sizes) and bool(page[5] & 4)
+    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    whole = len(page) >= 27 and len(page) >= 27 + page[26] + sum(sizes)
+    if not whole or not page[5] & 4:
+        return "truncated audio", "expected a page marked as the last, got none"
+    if page[14:18] != first_stream:
+        return "unreadable", "expected one stream, got several in one Ogg file"
+    return None
 
 
 class RepairedFile(io.FileIO):
-    """A file, some bytes of whose header read as others."""
+    """A file, some bytes of whose header read as others: `repairs`, by position."""
 
-    def __init__(self, path: str, at: int, content: bytes):
+    def __init__(self, path: str, repairs: Mapping[int, bytes]):
         super().__init__(path)
-        self._at, self._content = at, content
+        self._repairs = repairs
 
     def __del__(self):
         self.close()  # soundfile closes only what it opened itself
@@ -183,22 +194,28 @@ class RepairedFile(io.FileIO):
         start = self.tell()
         num = super().readinto(buffer)
         view = memoryview(buffer).cast("B")
-        for at, value in enumerate(self._content, self._at - start):
-            if 0 <= at < num:
-                view[at] = value
+        for position, content in self._repairs.items():
+            for at, value in enumerate(content, position - start):
+                if 0 <= at < num:
+                    view[at] = value
         return num
 
 
-def with_size(path: str, samples: Samples) -> RepairedFile:
-    """The file with a header that declares the samples that are there."""
-    largest = 256 ** struct.calcsize(samples.size_format) - 1
-    size = min(samples.present + samples.overhead, largest)
-    content = struct.pack(samples.size_format, size)
-    return RepairedFile(path, samples.size_at, content)
+def repaired(path: str, file: BinaryIO, samples: Samples) -> RepairedFile | str:
+    """The file with a header that libsndfile understands, if it has another."""
+    repairs = {}
+    file.seek(0)
+    if file.read(4) == b"BW64":
+        repairs[0] = b"RF64"
+    if samples.header_misleads:
+        largest = 256 ** struct.calcsize(samples.size_format) - 1
+        size = min(samples.present + samples.overhead, largest)
+        repairs[samples.size_at] = struct.pack(samples.size_format, size)
+    return RepairedFile(path, repairs) if repairs else path
 
 
-def flac_with_length(path: str, file: BinaryIO) -> RepairedFile | None:
-    """A FLAC whose encoder did not know its length, with one; None if it has one.
+def flac_with_length(path: str, file: BinaryIO) -> RepairedFile | str:
+    """A FLAC whose encoder did not know its length, with one.
 
     All of it is decoded: nothing else says how long it is.
     """
@@ -206,12 +223,12 @@ def flac_with_length(path: str, file: BinaryIO) -> RepairedFile | None:
     content = file.read(_FLAC_TOTAL.size).ljust(_FLAC_TOTAL.size, b"\0")
     (fields,) = _FLAC_TOTAL.unpack(content)
     if fields % 2**36:
-        return None
+        return path
     total = 0
     with _ForwardOnly(path) as stream:
         while size := len(stream.read(1 << 20, dtype="int16", always_2d=True)):
             total += size
-    return RepairedFile(path, 18, _FLAC_TOTAL.pack(fields + total))
+    return RepairedFile(path, {18: _FLAC_TOTAL.pack(fields + total)})
 
 
 class _ForwardOnly(soundfile.SoundFile):

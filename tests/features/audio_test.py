@@ -1,5 +1,6 @@
 """Recordings, read whole and in blocks, and why bad ones are refused."""
 
+import os
 import pickle
 import struct
 import uuid
@@ -105,10 +106,10 @@ def _header_alone(path):
         ("x.flac", _cut_flac, "truncated audio", "expected 40000 samples, got"),
         ("x.wav", lambda path: path.touch(), "empty audio", "got a file of 0 bytes"),
         ("x.wav", _header_alone, "empty audio", "got a file without any"),
-        ("x.wav", lambda path: path.write_text("no sound"), "unreadable", "WAV or"),
+        ("x.wav", lambda path: path.write_text("no sound"), "unreadable", "WAV, FLAC"),
         ("x.wav", lambda path: None, "unreadable", "No such file"),
         # Names that libsndfile and the system refuse.
-        ("x.raw", lambda path: path.write_bytes(bytes(99)), "unreadable", "WAV or"),
+        ("x.raw", lambda path: path.write_bytes(bytes(99)), "unreadable", "WAV, FLAC"),
         ("x\0.wav", lambda path: None, "unreadable", "null byte"),
     ],
 )
@@ -166,7 +167,7 @@ def _with_size(path, size):
         *(("WAV", size) for size in (0, 0x7F000024, 0x7FFFF000, 0x80000000, 2**32 - 1)),
         *(("RF64", size) for size in (0, 2**32 - 1, 2**64 - 1)),
         *((name, size) for name in ("AIFF", "AU") for size in (0, 2**32 - 1)),
-        *(("W64", size) for size in (0, 24, 2**64 - 1)),
+        *(("W64", size) for size in (0, 24, 2**63 - 1, 2**64 - 1)),
         *(("CAF", size) for size in (0, 2**64 - 1)),
     ],
 )
@@ -187,6 +188,65 @@ def test_a_size_that_counts_the_header_is_read_with_a_note(wav, surplus):
     np.testing.assert_allclose(audio.load(wav, 16_000), noise(8000), atol=1 / 32768)
     note = f"its header declares {surplus} bytes more than there are"
     assert audio.header_note(wav).startswith(note)
+
+
+@pytest.mark.parametrize("lost", [1, 100, 4000])
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [("CAF", "PCM_16"), ("CAF", "ULAW"), ("CAF", "ALAC_16"), ("AIFF", "ULAW")],
+)
+def test_a_few_bytes_less_are_noticed(container, subtype, lost, tmp_path):
+    path = tmp_path / "x"
+    soundfile.write(path, noise(40_000), 16_000, format=container, subtype=subtype)
+    assert len(audio.load(path, 16_000)) == 40_000
+    whole = path.read_bytes()
+    with open(path, "rb") as file:
+        samples = containers.locate_samples(file)
+    end = samples.start + samples.declared
+    path.write_bytes(whole[: end - lost])
+    with pytest.raises(AudioError, match="truncated audio"):
+        audio.load(path, 16_000)
+
+
+def test_bw64_is_rf64_by_another_name(tmp_path):
+    path = tmp_path / "x"
+    soundfile.write(path, noise(8000), 16_000, format="RF64", subtype="PCM_16")
+    whole = b"BW64" + path.read_bytes()[4:]
+    path.write_bytes(whole)
+    np.testing.assert_allclose(audio.load(path, 16_000), noise(8000), atol=1 / 32768)
+    path.write_bytes(whole[:-2])
+    with pytest.raises(AudioError, match="truncated audio"):
+        audio.load(path, 16_000)
+
+
+def test_several_ogg_streams_in_one_file_are_refused(tmp_path):
+    for name in "ab":
+        soundfile.write(tmp_path / name, noise(8000), 16_000, format="OGG")
+    first, second = ((tmp_path / name).read_bytes() for name in "ab")
+    assert first[14:18] != second[14:18]
+    (tmp_path / "c").write_bytes(first + second)
+    with pytest.raises(AudioError, match="unreadable: expected one stream"):
+        audio.load(tmp_path / "c", 16_000)
+
+
+def test_what_a_header_leaves_out_is_noted(wav, tmp_path):
+    _with_size(wav, 12_000)
+    assert len(audio.load(wav, 16_000)) == 6000
+    assert audio.header_note(wav).startswith("its header leaves out the last 4000 byt")
+    _with_size(wav, 16_000)
+    with wav.open("ab") as file:  # tags
+        file.write(b"id3 " + (2000).to_bytes(4, "little") + bytes(2000))
+    assert audio.header_note(wav) == ""
+    soundfile.write(tmp_path / "x.voc", noise(8000), 16_000, format="VOC")
+    assert "does not tell whether" in audio.header_note(tmp_path / "x.voc")
+
+
+def test_pipes_and_folders_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "folder.wav").mkdir()
+    for name in ("pipe.wav", "folder.wav"):
+        with pytest.raises(AudioError, match="got a folder, pipe or device"):
+            audio.load(tmp_path / name, 16_000)
 
 
 def test_a_flac_without_its_length_is_read(tmp_path):
