@@ -12,6 +12,10 @@ from typing import NamedTuple
 from ser_jax.errors import InputError
 
 _SEPARATORS = ",;\t|"
+# What some spreadsheets write first; saved again by others, with separators behind it.
+_SEP_LINE = re.compile(r'"?sep=(\\t|.)"?[ ,;\t|]*(?:\r\n|\r|\n)', re.IGNORECASE)
+_START = 1 << 16  # characters among which a header ends
+csv.field_size_limit(1 << 24)  # a cell may hold all that was said
 _BYTE_ORDER_MARKS = {  # the longer one first: UTF-32's begins with UTF-16's
     b"\xff\xfe\0\0": "utf-32",
     b"\0\0\xfe\xff": "utf-32",
@@ -55,13 +59,15 @@ def read(
         one twice, or a quote is not closed; with the line where there is one.
     """
     text, begin = _decode(file), 1
-    if match := re.match(r'"?sep=(.)"? *(\r\n|\r|\n)', text):
-        text, begin, separator = text[match.end() :], 2, match[1]
+    if match := _SEP_LINE.match(text):
+        text, begin = text[match.end() :], 2
+        separator = match[1].replace("\\t", "\t")
     else:
-        header = re.split(r"[\r\n]", text, maxsplit=1)[0]
+        start = re.sub(r'"[^"]*"', "", text.lstrip(f"\r\n {_SEPARATORS}")[:_START])
+        header = re.split(r"[\r\n]", start, maxsplit=1)[0]
         separator = max(_SEPARATORS, key=header.count)
     lines = _lines(file, text, separator, begin)
-    _, header = next(lines, (1, []))
+    header = next((cells for _, cells in lines if any(map(str.strip, cells))), [])
     columns = _columns(header, (*required, *optional), file)
     if missing := [name for name in required if name not in columns]:
         raise InputError(
@@ -81,6 +87,11 @@ def _decode(file: Path) -> str:
         ) from error
     marks = (x for mark, x in _BYTE_ORDER_MARKS.items() if content.startswith(mark))
     encoding = next(marks, "utf-8")
+    if content.startswith(b"PK\x03\x04"):
+        raise InputError(
+            f"{file}: expected a CSV file, got a workbook or archive. Save "
+            "its sheet as 'CSV UTF-8'."
+        )
     if encoding == "utf-8" and b"\0" in content[:2]:  # the first letter is Latin
         encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"
     try:
@@ -101,7 +112,7 @@ def _lines(
     """(Line at which it begins, cells) of each row but empty lines."""
     # newline="": the csv module itself handles line ends inside quotes.
     stream = io.StringIO(text, newline="")
-    reader = csv.reader(stream, delimiter=separator, strict=True)
+    reader = csv.reader(stream, delimiter=separator, strict=True, skipinitialspace=True)
     line = first
     try:
         for cells in reader:
@@ -132,6 +143,14 @@ def _columns(header: list[str], known: Sequence[str], file: Path) -> list[str]:
             "once. Rename one of them."
         )
     return columns
+
+
+def surplus_detail(row: Row) -> str:
+    """What to say of a row with more cells than there are columns."""
+    return (
+        f"line {row.line}: got {row.surplus} cells more than columns; quote cells that "
+        "hold separators"
+    )
 
 
 def _row(line: int, cells: list[str], columns: list[str]) -> Row:

@@ -6,7 +6,6 @@ relative to the CSV file's folder and must stay inside it; links are followed.
 """
 
 import collections
-import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from ser_jax.errors import InputError
 REQUIRED = ("path", "emotion", "speaker")
 OPTIONAL = ("id", "session", "text", "language", "gender", "split")
 
+_LONGEST = 64  # characters of a session's name
 _CONTRADICTED = "two labels for one recording"
 _GENDERS = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
@@ -99,10 +99,7 @@ def _parse(
     cells = row.cells
     name = cells.get("id") or cells["path"] or f"line {row.line}"
     if row.surplus:
-        detail = (
-            f"line {row.line}: got {row.surplus} cells more than columns; quote the"
-        )
-        return Exclusion(name, "malformed row", f"{detail} commas")
+        return Exclusion(name, "malformed row", csv_table.surplus_detail(row))
     for column, noun in zip(REQUIRED, ("path", "label", "speaker"), strict=True):
         if not cells[column]:
             detail = f"line {row.line}: expected a value in column {column}, got none"
@@ -127,13 +124,17 @@ def _parse(
 
 def _session_names(sessions: Iterable[str]) -> dict[str, str]:
     """Names of TFDS splits; they fall together only where the sessions are the same."""
-    names: dict[str, str] = {}
+    names, taken, count = {}, set(), collections.Counter()
     for raw in sorted({*sessions}):
-        # Word characters without a digit first, and not `all`.
-        name = re.sub(r"[^A-Za-z0-9_]", "_", raw) or "unknown"
-        if name[0].isdigit():
+        # Word characters, letters first, and not `all`; files are called after them.
+        name = re.sub(r"[^A-Za-z0-9_]", "_", raw)[:_LONGEST] or "unknown"
+        if not name[0].isalpha() and (name[0].isdigit() or not name.strip("_")):
             name = f"session{name}"
         name = "session_all" if name == "all" else name
-        candidates = (f"{name}_{n}" if n > 1 else name for n in itertools.count(1))
-        names[raw] = next(x for x in candidates if x not in names.values())
+        unique = name
+        while unique in taken:
+            count[name] += 1
+            unique = f"{name}_{count[name] + 1}"
+        taken.add(unique)
+        names[raw] = unique
     return names

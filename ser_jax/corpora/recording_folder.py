@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -46,7 +47,7 @@ class RecordingFolder:
             raise NoRecording("Apple metadata", f"expected a recording, got {path}")
         entry = self._listing(folder).get(name)
         if entry is None or not _is_file(entry):
-            detail = f"expected {wav}, got no file{self._hint(path)}"
+            detail = f"expected {wav}, got no file{self.hint(path)}"
             raise NoRecording("missing wav", detail)
         for link in (folder, wav) if entry.is_symlink() else (folder,):
             if target := self._target_outside(link):
@@ -64,16 +65,26 @@ class RecordingFolder:
         target = os.path.realpath(link)
         return target if _leads_out(os.path.relpath(target, self._real_home)) else ""
 
-    def _hint(self, path: str) -> str:
-        if "://" in path:
+    def hint(self, path: str) -> str:
+        """What is probably wrong with a path where no file is; may be empty."""
+        if path.startswith("file:"):
             return "; write the path alone, without file://"
+        if "://" in path:
+            return "; download it first"
+        if path.startswith("~") or re.match(r"[A-Za-z]:[\\/]", path):
+            return f"; write it relative to {self._home}"
         at = self._home
         for part in filter(None, path.replace("\\", "/").split("/")):
             name = self._plain_names(at).get(_plain(part))
             if name is None:
                 return ""
             at = os.path.join(at, name)
-        return f"; write {os.path.relpath(at, self._home)}"
+        if os.path.isdir(at):
+            return "; it is a folder"
+        written = os.path.relpath(at, self._home)
+        if unicodedata.normalize("NFC", path) == unicodedata.normalize("NFC", written):
+            return f"; write {written} in its own Unicode form (NFC or NFD)"
+        return f"; write {written}"
 
     def _plain_names(self, folder: str) -> dict[str, str]:
         return {_plain(name): name for name in self._listing(folder)}

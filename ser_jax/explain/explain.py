@@ -53,7 +53,7 @@ def explain_files(
     taken: set[str] = set()
     for source in tqdm(recordings, "explaining", unit="file", delay=2, leave=False):
         try:
-            recording = recognizer.open(source.path, source.text)
+            recording = recognizer.open(source.checked_path(), source.text)
             explanation = recording_lib.explain(recognizer, explainer, recording)
         except AudioError as error:
             failed.append(printable(f"{source.name}: {error}"))

@@ -85,7 +85,7 @@ def _answer_all(
                 rows.append((source.name, answer))
     print(writers.format_table(rows, trained.classes))
     if hidden := len(predictions) - len(rows):
-        print(f"... and {hidden} more in {out}")
+        print(f"... and {hidden} more in {printable(out)}")
     print(f"{trained.description()}.")
     if scores := label_scores.summarise(trained, class_of, predictions):
         print(scores)
@@ -98,6 +98,6 @@ def _open_all(
     # Each when its turn comes: the first answer need not wait for thousands of headers.
     for source in recordings:
         try:
-            yield source, recognizer.open(source.path, source.text)
+            yield source, recognizer.open(source.checked_path(), source.text)
         except AudioError as error:
             yield source, error

@@ -9,7 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ser_jax.corpora import csv_table
-from ser_jax.errors import InputError
+from ser_jax.corpora.recording_folder import RecordingFolder
+from ser_jax.errors import InputError, writing
+from ser_jax.features.audio import AudioError
+
+_log = logging.getLogger(__name__)
 
 # Of what libsndfile reads, when a folder is searched: other files lie there too.
 SUFFIXES = (
@@ -27,6 +31,13 @@ class Source:
     id: str  # of a manifest's row; else its name
     label: str = ""  # the corpus's own, or empty
     text: str | None = None  # transcript
+    fault: tuple[str, str] = ()  # reason and detail, of a row that cannot be used
+
+    def checked_path(self) -> str:
+        """The path; AudioError if a table's row cannot be used."""
+        if self.fault:
+            raise AudioError(*self.fault)
+        return self.path
 
 
 def expand(
@@ -52,7 +63,7 @@ def expand(
         path = Path(name).expanduser()
         if name == "-":
             recordings.append(_standard_input(stdin_to, text))
-        elif path.is_dir():
+        elif os.path.isdir(path):  # unlike Path's, False for names that no folder has
             recordings += _folder(path, text)
         elif path.suffix.lower() == ".csv":
             recordings += _manifest(path, text)
@@ -67,8 +78,10 @@ def expand(
 
 
 def _standard_input(folder: str, text) -> Source:
+    if sys.stdin is None:
+        raise InputError("-: expected a recording on standard input; got a closed one.")
     path = Path(folder) / "standard_input.wav"
-    with path.open("wb") as copy:
+    with writing(path, "TMPDIR"), path.open("wb") as copy:
         shutil.copyfileobj(sys.stdin.buffer, copy)
     return Source("-", str(path), "-", text=text)
 
@@ -84,8 +97,12 @@ def _folder(folder: Path, text) -> list[Source]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Files of a folder, through links but no folder twice; no Apple metadata."""
+
+    def name_unreadable(error: OSError) -> None:
+        _log.warning("not searched: %s: %s", error.filename, error.strerror)
+
     visited = set()
-    for at, folders, files in os.walk(folder, followlinks=True):
+    for at, folders, files in os.walk(folder, True, name_unreadable, followlinks=True):
         real = os.path.realpath(at)
         if real in visited:
             folders.clear()
@@ -96,12 +113,11 @@ def _walk(folder: Path) -> Iterator[Path]:
             (x for x in folders if x != "__MACOSX"),
             key=lambda x: (os.path.islink(os.path.join(at, x)), x),
         )
-        for name in folders:
+        files = [x for x in files if not x.startswith("._")]
+        for name in (*folders, *files):
             if os.path.islink(link := os.path.join(at, name)):
-                logging.getLogger(__name__).info(
-                    "%s is a link to %s", link, os.path.realpath(link)
-                )
-        yield from (Path(at, x) for x in files if not x.startswith("._"))
+                _log.info("%s is a link to %s", link, os.path.realpath(link))
+        yield from (Path(at, x) for x in files)
 
 
 def _manifest(file: Path, text) -> Iterator[Source]:
@@ -111,6 +127,7 @@ def _manifest(file: Path, text) -> Iterator[Source]:
         raise InputError(
             f"{file}: expected one row or more below the header; got none."
         )
+    folder = RecordingFolder(file.parent.absolute())
     for row in rows:
         path = row.cells["path"]
         yield Source(
@@ -120,4 +137,15 @@ def _manifest(file: Path, text) -> Iterator[Source]:
             id=row.cells.get("id") or os.path.splitext(path)[0],
             label=row.cells.get("emotion", ""),
             text=row.cells.get("text", text),
+            fault=_fault(row, path, file.parent, folder),
         )
+
+
+def _fault(row, path: str, parent: Path, folder: RecordingFolder) -> tuple[str, str]:
+    if row.surplus:
+        return "malformed row", csv_table.surplus_detail(row)
+    if os.path.basename(path).startswith("._") or "__MACOSX" in path.split(os.sep):
+        return "Apple metadata", "expected a recording"
+    if path and not os.path.exists(parent / path):
+        return "missing file", f"expected a path that exists{folder.hint(path)}"
+    return ()

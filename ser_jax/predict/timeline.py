@@ -73,7 +73,8 @@ def write_all(
 def _write(recognizer: Recognizer, source: Source, stem, window_s, hop_s):
     trained, rate_hz = recognizer.trained, recognizer.sample_rate_hz
     columns: list[np.ndarray] = []
-    blocks = _draw(recognizer.open(source.path).blocks, rate_hz, columns)
+    recording = recognizer.open(source.checked_path())
+    blocks = _draw(recording.blocks, rate_hz, columns)
     answers = list(recognizer.stream(blocks, rate_hz, window_s=window_s, hop_s=hop_s))
     with writers.open_writer(f"{stem}.csv", trained) as write:
         for answer in answers:

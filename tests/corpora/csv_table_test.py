@@ -39,6 +39,36 @@ def test_separators_and_line_ends(tmp_path, separator, first, end):
 
 
 @pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("SEP=;\n" + TABLE.replace(",", ";"), 3),
+        ("sep=\\t\n" + TABLE.replace(",", "\t"), 3),
+        ("sep=,,,\n" + TABLE, 3),  # saved a second time
+        (",,,\n  ,\n\n" + TABLE, 5),
+        (TABLE.replace(",", ", "), 2),
+        (
+            'path;emotion;speaker;"what, as, they, said"\n'
+            + TABLE.split("\n", 1)[1].replace(",", ";"),
+            2,
+        ),
+    ],
+)
+def test_first_lines_as_programs_write_them(tmp_path, content, line):
+    rows = read(tmp_path, content.encode())
+    known = ("path", "emotion", "speaker")
+    assert [{k: row.cells[k] for k in known} for row in rows] == CELLS
+    assert rows[0].line == line
+
+
+def test_quoted_cells_behind_blanks_and_long_ones_are_read(tmp_path):
+    text = "x" * 200_000
+    content = f'path,emotion,speaker,text\na.wav, "sad", 1, "a, {text}"\n'
+    (row,) = read(tmp_path, content.encode())
+    assert row.cells["emotion"] == "sad" and row.cells["text"] == f"a, {text}"
+    assert not row.surplus
+
+
+@pytest.mark.parametrize(
     "header",
     [
         "Path,EMOTION, Speaker ",

@@ -65,14 +65,22 @@ def test_sessions_that_fall_together_are_numbered(tmp_path):
     file = write(tmp_path, f"path,emotion,speaker,session\n{rows}", names)
     got = [u.session for u in manifest.read(file)]
     assert got == [
-        "____",
-        "_____2",
+        "session____",
+        "session_____2",
         "d_1",
         "d_1_2",
         "d_1_2_2",
         "session3",
         "session3_2",
     ]
+
+
+def test_many_and_long_sessions_become_short_names_of_their_own(tmp_path):
+    sessions = [f"{'x' * 300}{n}" for n in range(2000)]
+    rows = "".join(f"wav/a.wav,{n},sad,1,{x}\n" for n, x in enumerate(sessions))
+    file = write(tmp_path, f"path,id,emotion,speaker,session\n{rows}")
+    got = {u.session for u in manifest.read(file)}
+    assert len(got) == 2000 and max(map(len, got)) < 80
 
 
 def test_unusable_rows_are_listed_with_reasons(tmp_path):
@@ -144,10 +152,13 @@ def test_absent_or_binary_file_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("written", "hint"),
     [
-        ("wav\\\\a.wav", "write wav/a.wav"),
         ("wav\\a.wav", "write wav/a.wav"),
         ("WAV/A.WAV", "write wav/a.wav"),
-        ("wav/u\u0308.wav", "write wav/\u00fc.wav"),
+        ("wav/u\u0308.wav", "write wav/\u00fc.wav in its own Unicode form"),
+        ("https://x.org/wav/a.wav", "download it first"),
+        ("C:\\wav\\a.wav", "write it relative to"),
+        ("~/wav/a.wav", "write it relative to"),
+        ("wav", "it is a folder"),
         ("file:///data/wav/a.wav", "without file://"),
         ("wav/gone.wav", "got no file. Paths"),
     ],

@@ -1,5 +1,14 @@
 """What folders and tables of a command line hold."""
 
+import errno
+import os
+import sys
+
+import pytest
+
+from ser_jax.errors import InputError
+from ser_jax.features import audio
+from ser_jax.features.audio import AudioError
 from ser_jax.predict import sources
 
 
@@ -25,3 +34,53 @@ def test_rows_without_a_path_are_named_by_their_line(tmp_path):
     blank, whole = sources.expand([str(table)])
     assert (blank.name, blank.path) == ("m.csv, line 2", "")
     assert (whole.path, whole.label) == (str(tmp_path / "a.wav"), "anger")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "words"),
+    [
+        ("a.wav,hello, world", "malformed row", "line 2: got 1 cells more"),
+        ("._a.wav,hi", "Apple metadata", "expected a recording"),
+        ("__MACOSX/a.wav,hi", "Apple metadata", "expected a recording"),
+        ("A.WAV,hi", "missing file", "write a.wav"),
+        ("file:///x/a.wav,hi", "missing file", "without file://"),
+        (",hi", "empty path", "expected the path"),
+    ],
+)
+def test_rows_that_cannot_be_used_fail_alone(row, reason, words, tmp_path):
+    (tmp_path / "a.wav").touch()
+    table = tmp_path / "m.csv"
+    table.write_text(f"path,text\n{row}\na.wav,good\n")
+    bad, good = sources.expand([str(table)])
+    assert good.checked_path() == str(tmp_path / "a.wav") and good.text == "good"
+    with pytest.raises(AudioError, match=words) as caught:
+        audio.open_recording(bad.checked_path())
+    assert caught.value.reason == reason
+
+
+def test_names_that_no_file_has_fail_alone(tmp_path):
+    names = ["x" * 300 + ".wav", str(tmp_path / "\0.wav")]
+    for source in sources.expand(names):
+        with pytest.raises(AudioError, match="unreadable"):
+            audio.open_recording(source.checked_path())
+
+
+def test_a_closed_standard_input_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="standard input; got a closed one"):
+        sources.expand(["-"], stdin_to=str(tmp_path))
+
+
+def test_folders_that_cannot_be_searched_are_named(tmp_path, caplog, monkeypatch):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "closed").mkdir()
+    original = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert len(sources.expand([str(tmp_path)])) == 1
+    assert f"not searched: {tmp_path}/closed: Permission denied" in caplog.text
