@@ -12,21 +12,28 @@ from ser_jax.corpora.utterance import Utterance
 from ser_jax.data.classes import read_label_map
 
 # What spreadsheets and data frames leave where a cell was empty.
-_MISSING = frozenset({"nan", "none", "null", "n/a", "na", "<na>", "nil", "-", "?"})
+_MISSING = frozenset(
+    ("nan", "nat", "none", "null", "nil", "na", "n/a", "#n/a", "n.a.", "<na>", "?", "")
+    + ("(blank)", "missing", "undefined", "unknown", "#value!", "#ref!")
+)
+# Letters of other alphabets that look like Latin ones.
+_LATIN = str.maketrans("аеорсухіјѕԁɡαονρι", "aeopcyxijsdgaovpi")
+_INVISIBLE = {*"\u034f\u115f\u1160", *map(chr, range(0xFE00, 0xFE10))}
 _COLUMNS = ("emotion", "speaker")
 
 
 class Spellings(NamedTuple):
-    """Values of a column that are probably one; a single one reads like none at all."""
+    """Values of a column that are probably one, or none at all."""
 
     column: str
     counts: dict[str, int]  # how often each occurs
     merged: bool
+    missing: bool  # whether they read like the absence of a value
 
     def __str__(self) -> str:
         # Escapes show what is invisible.
         counts = ", ".join(f"{name!a} {n}" for name, n in self.counts.items())
-        if len(self.counts) == 1:
+        if self.missing:
             return f"{self.column} {counts}: reads like a missing value"
         what = "taken as one" if self.merged else "taken as different"
         return f"{self.column} {counts}: look alike, {what}"
@@ -35,8 +42,8 @@ class Spellings(NamedTuple):
 def find(utterances: Sequence[Utterance], data) -> list[Spellings]:
     """Finds labels and speakers that look alike, and warns.
 
-    Two look alike if they differ in case, Unicode form, invisible characters, blanks or
-    leading zeros.
+    Two look alike if they differ in case, Unicode form, alphabet, invisible characters,
+    blanks, `-` and `_`, leading zeros or a decimal point behind which there are zeros.
     """
     found = []
     for column in _COLUMNS:
@@ -45,12 +52,14 @@ def find(utterances: Sequence[Utterance], data) -> list[Spellings]:
         for name, number in sorted(counts.items()):
             groups[_bare(name)][name] = number
         found += [
-            Spellings(column, group, data.merge_spellings and len(group) > 1)
+            Spellings(
+                column, group, data.merge_spellings and not missing, missing=missing
+            )
             for bare, group in groups.items()
-            if len(group) > 1 or bare in _MISSING
+            if (missing := bare in _MISSING) or len(group) > 1
         ]
     for item in found:
-        advice = "" if item.merged else "; see data.merge_spellings"
+        advice = "" if item.merged or item.missing else "; see data.merge_spellings"
         logging.getLogger(__name__).warning("%s%s", item, advice)
     return found
 
@@ -64,10 +73,10 @@ def merge(
     """
     wanted = read_label_map(data) if data.label_map is not None else {}
     chosen = {column: {} for column in _COLUMNS}
-    for column, counts, merged in found:
-        if merged:
-            best = max(counts, key=lambda x: (x in wanted, counts[x]))
-            chosen[column] |= dict.fromkeys(counts, best)
+    for item in found:
+        if item.merged:
+            best = max(item.counts, key=lambda x: (x in wanted, item.counts[x]))
+            chosen[item.column] |= dict.fromkeys(item.counts, best)
     if not any(chosen.values()):
         return tuple(utterances)
     return tuple(
@@ -81,9 +90,17 @@ def merge(
 def _bare(name: str) -> str:
     """What is left of a name without all that the eye does not tell apart."""
     visible = "".join(
-        " " if c.isspace() else c
+        " " if c.isspace() or c in "-_" else c
         for c in unicodedata.normalize("NFKC", name)
-        if unicodedata.category(c) != "Cf"
+        if c.isspace() or not _is_invisible(c)
     )
-    words = unicodedata.normalize("NFKC", visible.casefold()).split()
-    return re.sub(r"(?<![\d.])0+(?=\d)", "", " ".join(words))
+    text = unicodedata.normalize("NFKC", visible.casefold())
+    if any("a" <= c <= "z" for c in text):
+        text = text.translate(_LATIN)
+    text = re.sub(r"(?<=\d)\.0+$", "", " ".join(text.split()))
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", text)
+
+
+def _is_invisible(c: str) -> bool:
+    # The last: joiners, fillers and variation selectors, which count as letters or marks.
+    return unicodedata.category(c) in ("Cf", "Cc") or c in _INVISIBLE

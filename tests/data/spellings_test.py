@@ -33,6 +33,11 @@ def data(*, merge=False, label_map=None, corpus="manifest"):
         ("Straße", "STRASSE"),
         ("3", "03"),
         ("s3", "s003"),
+        ("1", "1.0"),
+        ("Speaker_1", "speaker 1"),
+        ("speaker-1", "speaker 1"),
+        ("anger", "\u0430nger"),  # Cyrillic
+        *(("mad", f"ma{c}d") for c in "\0\a\x1b\u034f\ufe0f\u3164\u202e"),
     ],
 )
 def test_look_alikes_are_named_with_their_counts(one, other, caplog):
@@ -53,6 +58,7 @@ def test_look_alikes_are_named_with_their_counts(one, other, caplog):
         ("a1", "a10"),
         ("s 1", "s1"),
         ("1.05", "1.5"),
+        ("1.10", "1.1"),
     ],
 )
 def test_other_words_do_not_look_alike(one, other):
@@ -73,7 +79,9 @@ def test_merging_takes_the_spelling_of_the_label_map_or_the_most_frequent():
     assert [u.emotion for u in kept] == ["anger", "anger", "anger", "sad"]
 
 
-@pytest.mark.parametrize("name", ["nan", "None", "NULL", "n/a", "-", "NaN"])
+@pytest.mark.parametrize(
+    "name", ["nan", "None", "NULL", "n/a", "-", "NaN", "#N/A", "Unknown", "--"]
+)
 def test_what_reads_like_a_missing_value_is_named(name):
     given = utterances(["sad", "sad"], [name, "s1"])
     (item,) = spellings.find(given, data(merge=True))
