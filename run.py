@@ -34,7 +34,7 @@ if missing := [name for name in TRAIN if importlib.util.find_spec(name) is None]
     sys.exit(2)
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from ser_jax import clock, command_line, huge_pages, terminal
 from ser_jax.errors import InputError
@@ -102,26 +102,27 @@ def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
 
 
 def _train(values, _) -> None:
-    try:
-        given = values.config is not None and bool(values.config.keys())
-    except OSError as error:  # the file was not found when the flag was parsed
-        raise InputError(f"--config: {error}") from error
-    if not given:
-        got = (
-            "one whose get_config() returns nothing"
-            if values.is_parsed() and values["config"].present
-            else "none"
-        )
+    if not values["config"].present:
         raise InputError(
             "Expected --config=configs/area_attn.py (or :demo to try it without a "
-            f"corpus); got {got}."
+            "corpus); got none."
+        )
+    config = values.config
+    try:
+        getattr(config, "keys", None)
+    except OSError as error:  # the file was not found when the flag was parsed
+        raise InputError(f"--config: {str(error).splitlines()[-1].strip()}") from error
+    if not isinstance(config, ConfigDict):
+        got = type(config).__name__
+        raise InputError(
+            f"--config: expected get_config() to return a ConfigDict; got {got}."
         )
     from ser_jax.training import loop
 
     workdir = values.workdir or _default_workdir(values)
     std_logging.getLogger("ser_jax").info("Results go to %s", workdir)
     try:
-        loop.train_and_evaluate(values.config, workdir)
+        loop.train_and_evaluate(config, workdir)
     except loop.Stopped as stopped:
         print(stopped)
         return
@@ -228,10 +229,11 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
     """
     try:
         return values(argv)
-    except Exception as error:  # noqa: BLE001 - a config file can raise anything
-        problem = command_line.config_fault(argv, error) or command_line.flag_fault(
-            argv, error
-        )
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - what a config file raises
+        problem = command_line.config_fault(argv, error)
+        if not problem and isinstance(error, SystemExit):  # --help
+            raise
+        problem = problem or command_line.flag_fault(argv, error)
     raise InputError(
         f"{problem}\nEvery key with its meaning is in configs/base.py; "
         "`python run.py --help` lists the other flags."

@@ -16,7 +16,7 @@ def flag_fault(argv: Sequence[str], error: Exception) -> str:
         return f"Expected a config key of configs/base.py; got {text}"
     # What ml_collections could not read comes as a whole traceback; its end counts.
     problem = (str(error).strip() or type(error).__name__).splitlines()[-1]
-    files = [word for word in argv if word.startswith("-") and Path(word).is_file()]
+    files = [word for word in argv if word.startswith("-") and Path(word).exists()]
     return problem + (f"; the file is ./{files[0]}, or comes after --" if files else "")
 
 

@@ -104,10 +104,14 @@ def read_label_map(data) -> dict[str, str]:
         "data.label_map: expected None, a mapping of labels to classes such as "
         "{'happiness': 'happy'}, or pairs (('happiness', 'happy'),); got "
     )
+    given = data.label_map
     try:
-        class_of = {str(raw): name for raw, name in dict(data.label_map).items()}
+        pairs = list(given.items() if hasattr(given, "items") else given)
+        class_of = {str(raw): name for raw, name in pairs}
     except (TypeError, ValueError) as error:
-        raise InputError(f"{message}{data.label_map!r}.") from error
+        raise InputError(f"{message}{given!r}.") from error
+    if isinstance(given, str) or len(class_of) < len(pairs):
+        raise InputError(f"{message}{given!r}, which names a label twice or none.")
     for raw, name in class_of.items():
         if not isinstance(name, str) or not name.strip():
             raise InputError(

@@ -71,16 +71,10 @@ def make_folds(
     Raises:
       InputError: The rule does not fit the corpus, or a fold cannot be used.
     """
-    seeds = tuple(protocol.seeds)
-    whole = all(type(seed) is int and seed >= 0 for seed in seeds)
-    if not seeds or not whole or len(set(seeds)) != len(seeds):
-        raise InputError(
-            "protocol.seeds: expected one or more different whole numbers of 0 or more; "
-            f"got {seeds}. Set --config.protocol.seeds=0,1,2."
-        )
+    check_seeds(protocol.seeds)
     corpus = Corpus(utterances, labels)
     folds = []
-    for seed in seeds:
+    for seed in protocol.seeds:
         for name, *parts in RULES[protocol.split](corpus, protocol, seed):
             parts = (tuple(sorted(int(i) for i in part)) for part in parts)
             folds.append(Fold(name, seed, *parts))
@@ -91,6 +85,16 @@ def make_folds(
         _check_usable(fold, corpus, protocol)
         _check_promises(fold, corpus, protocol)
     return folds
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raises InputError unless these are different whole numbers of 0 or more."""
+    whole = all(type(seed) is int and seed >= 0 for seed in seeds)
+    if not seeds or not whole or len(set(seeds)) != len(seeds):
+        raise InputError(
+            "protocol.seeds: expected one or more different whole numbers of 0 or more; "
+            f"got {tuple(seeds)}. Set --config.protocol.seeds=0,1,2."
+        )
 
 
 def promises(protocol, *, compared: bool) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 
 from ser_jax.data import batches, duplicates, protocols, side_inputs
+from ser_jax.data.classes import read_label_map
 from ser_jax.datasets import build
 from ser_jax.errors import InputError
 from ser_jax.features import segments
@@ -62,6 +63,16 @@ def check_config(config) -> None:
     Raises:
       InputError: Names the key, what it takes and what came.
     """
+    try:
+        _check(config)
+    except (AttributeError, KeyError) as error:  # how ml_collections reports lost keys
+        raise InputError(
+            "--config: expected every key of configs/base.py, with whose get_config() a "
+            f"config begins; {error}."
+        ) from error
+
+
+def _check(config) -> None:
     refuse = functools.partial(_refuse, config)
     for key, allowed in CHOICES.items():
         if _get(config, key) not in allowed:
@@ -75,7 +86,7 @@ def check_config(config) -> None:
             if not contains(_get(config, key)):
                 refuse(key, expected)
     side_inputs.check(config.data)
-    for check in (
+    for rule in (
         _check_data,
         _check_train,
         _check_segment,
@@ -83,7 +94,7 @@ def check_config(config) -> None:
         _check_inputs,
         _check_sizes,
     ):
-        check(config, refuse)
+        rule(config, refuse)
     _check_model(config)
 
 
@@ -94,8 +105,8 @@ def check_stored(config, path) -> None:
       InputError: The config cannot work, or is of another version.
     """
     try:
-        check_config(config)
-    except (AttributeError, KeyError) as error:  # how ml_collections reports lost keys
+        _check(config)
+    except (AttributeError, KeyError) as error:
         raise InputError(
             f"{path} was trained by an earlier version: expected a config with every key "
             f"of this one; {error}. Use that version (git_commit in its results.json) or "
@@ -111,6 +122,8 @@ def _check_data(config, refuse) -> None:
     if not 0 < data.vtlp_low <= data.vtlp_high:
         highest = f"data.vtlp_high ({data.vtlp_high})"
         refuse("data.vtlp_low", f"more than 0 and at most {highest}")
+    if data.label_map is not None:
+        read_label_map(data)
     if data.corpus == "manifest" and data.manifest == "":
         refuse("data.manifest", "a CSV file with data.corpus=manifest")
     if data.text == "asr" and data.recognizer == "":
@@ -122,6 +135,7 @@ def _check_data(config, refuse) -> None:
 
 def _check_train(config, refuse) -> None:
     train, protocol = config.train, config.protocol
+    protocols.check_seeds(protocol.seeds)
     if not train.warmup_epochs < train.epochs:
         refuse("train.warmup_epochs", f"less than train.epochs ({train.epochs})")
     if train.early_stop_epochs and protocol.selection == "last":
@@ -193,25 +207,27 @@ def _check_inputs(config, refuse) -> None:
 
 
 def _check_sizes(config, refuse) -> None:
-    """Tuples of the command line: ConfigDict checks neither their length nor what is in
-    them."""
+    """Tuples, which ConfigDict takes whatever their length and whatever is in them."""
     for key, value in config.model.items():
-        sizes = value if isinstance(value, tuple) else ()
-        flat = [
-            x for part in sizes for x in (part if isinstance(part, tuple) else [part])
-        ]
-        # Bools are whole numbers, too: `pools` of area_attn may be True and False.
-        if not all(
-            isinstance(x, int) and (isinstance(x, bool) or x >= 1) for x in flat
+        if key in ("pool", "max_area") and not _is_pair(value):
+            refuse(f"model.{key}", "a pair: bands (or rows), frames (or columns)")
+        if key == "pools" and not all(
+            x is True or x is False or _is_pair(x) for x in value
         ):
+            refuse("model.pools", "pairs of bands and frames, or True and False")
+        others = isinstance(value, tuple) and key not in ("pool", "max_area", "pools")
+        if others and not all(map(_is_size, value)):
             refuse(f"model.{key}", "whole numbers of 1 or more")
-        pairs = [value] if key in ("pool", "max_area") else sizes
-        if any(isinstance(x, tuple) and len(x) != 2 for x in pairs):
-            refuse(
-                f"model.{key}", "pairs of numbers: bands (or rows), frames (columns)"
-            )
     if not all(isinstance(name, str) for name in config.segment.dense_classes):
         refuse("segment.dense_classes", "names of classes")
+
+
+def _is_size(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_pair(value) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_size, value))
 
 
 def _check_model(config) -> None:
