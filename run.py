@@ -229,7 +229,7 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
     """
     try:
         return values(argv)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - what a config file raises
+    except (Exception, SystemExit) as error:
         problem = command_line.config_fault(argv, error)
         if not problem and isinstance(error, SystemExit):  # --help
             raise

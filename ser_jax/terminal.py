@@ -1,6 +1,7 @@
 """What reaches a terminal: nothing that it cannot show, and never an exception."""
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -17,6 +18,13 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
+class _Escaping(io.TextIOWrapper):
+    """Standard output, on which labels, speakers and names may be printed as they are."""
+
+    def write(self, text: str) -> int:
+        return super().write("\n".join(map(printable, text.split("\n"))))
+
+
 def _escape(c: str) -> str:
     if "\udc80" <= c <= "\udcff":  # how Python keeps a byte that it cannot decode
         return f"\\x{ord(c) - 0xDC00:02x}"
@@ -24,19 +32,19 @@ def _escape(c: str) -> str:
 
 
 def prepare() -> None:
-    """Lets standard output be closed or ASCII: what it cannot show is escaped.
-
-    So is what is logged.
-    """
+    """Escapes what is printed and logged; lets standard output be closed or ASCII."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
             # Else the next file that is opened would get what libraries print.
             os.open(os.devnull, os.O_RDWR)
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="backslashreplace")
+    if sys.stderr is not None:
+        sys.stderr.reconfigure(errors="backslashreplace")
+    if (out := sys.stdout) is not None:
+        ways = {"encoding": out.encoding, "line_buffering": out.line_buffering}
+        ways |= {"write_through": out.write_through, "errors": "backslashreplace"}
+        sys.stdout = _Escaping(out.detach(), **ways)
     absl_logging.get_absl_handler().addFilter(_escape_message)
     sys.unraisablehook = _print_unraisable
 

@@ -121,8 +121,7 @@ def test_mistakes_end_with_one_message(
         ("def get_config():\n    return 7\n", "to return a ConfigDict; got int"),
         ("def get_config():\n    exit(0)\n", "line 2: SystemExit: 0"),
         (
-            "from ml_collections import ConfigDict\n"
-            "def get_config():\n    return ConfigDict({'a': 1})\n",
+            "import ml_collections as m\nget_config = lambda: m.ConfigDict({'a': 1})\n",
             "expected every key of configs/base.py",
         ),
         ("raise ValueError('no such thing')\n", "line 1: ValueError: no such thing"),

@@ -24,6 +24,20 @@ def test_printable(text, shown):
     assert printable(text) == shown and printable(shown) == shown
 
 
+def test_nothing_raw_is_printed_or_logged():
+    program = (
+        "from absl import logging as absl; import logging, sys;"
+        "from ser_jax import terminal; terminal.prepare(); absl.use_absl_handler();"
+        "print('table\\x1b[31m\\rof\\n\\u202elines', end=''); sys.stdout.write('\\a');"
+        "logging.getLogger('ser_jax').warning('%s', 'log\\x1b[31m\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "table\\x1b[31m\\rof\n\\u202elines\\x07"
+    assert "log\\x1b[31m\\n" in done.stderr and "\x1b" not in done.stderr
+
+
 @pytest.mark.parametrize("redirect", ["", ">&-", "2>&-", ">&- 2>&-"])
 def test_closed_and_ascii_streams_are_written_to(tmp_path, redirect):
     file = tmp_path / "result"

@@ -10,11 +10,12 @@ from pathlib import Path
 from etils import epath
 from tabulate import tabulate
 
-from ser_jax.errors import InputError
+from ser_jax.errors import InputError, writing
 from ser_jax.features.audio import AudioError
 from ser_jax.predict.answers import Answer
 from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.terminal import printable
+from ser_jax.workdir import files
 from ser_jax.workdir.predictions import POSTERIOR
 
 SUFFIXES = (".csv", ".jsonl")
@@ -39,7 +40,6 @@ def open_writer(
     target = Path(path).expanduser()
     # A name of its own: a table that is there from before stays until this is whole.
     part = target.with_name(target.name + ".part")
-    # newline="": the csv module ends lines itself.
     try:
         # A name that is not UTF-8 is written with escapes.
         stream = part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
@@ -49,20 +49,24 @@ def open_writer(
         ) from error
     columns = ["file", "label", *(POSTERIOR + name for name in trained.classes)]
     columns += ["start_s", "end_s", "warnings", "error", "model", "corpus", "stamps"]
-    table = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+    table = csv.DictWriter(files.UnixLines(stream), columns, extrasaction="ignore")
 
     def write(file: str, answer: Answer | AudioError) -> None:
         row = _row(file, answer, trained)
-        if target.suffix == ".csv":
-            table.writerow(_csv_cells(row))
-        else:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-        stream.flush()
+        with writing(target, "--out"):
+            if target.suffix == ".csv":
+                table.writerow(_csv_cells(row))
+            else:
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            stream.flush()
 
-    with stream:
+    try:
         if target.suffix == ".csv":
             table.writeheader()
         yield write
+    finally:
+        with writing(target, "--out"):
+            stream.close()
     part.replace(target)
 
 

@@ -12,6 +12,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TextIO
 
 import numpy as np
 from etils import epath
@@ -97,10 +98,24 @@ def read_text(path) -> str:
 def write_csv(path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
     """Writes a table with a header."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(UnixLines(text))
     writer.writerow(header)
     writer.writerows(rows)
     write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
+
+
+class UnixLines:
+    """What a `csv.writer` writes into `stream`, with lines that end with \\n alone.
+
+    Told to do so, the csv module leaves cells with a \\r unquoted, and breaks the row.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        """Takes a whole line, as the csv module gives it."""
+        self._stream.write(line.removesuffix("\r\n") + "\n")
 
 
 def plain(value):

@@ -78,6 +78,17 @@ def test_a_bad_file_among_good_ones_is_reported_last(workdirs, tones, tmp_path, 
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_table_that_cannot_be_written_is_named(workdirs, tones, tmp_path, suffix):
+    out = tmp_path / f"x{suffix}"
+    out.with_name(out.name + ".part").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=f"cannot write {out}: No space left.*--out"):
+        predict.predict(
+            workdirs("area_attn"), [str(tones.parent / "s1_low_0.wav")], out=str(out)
+        )
+
+
 def test_names_that_no_terminal_shows_fail_alone(workdirs, tones, tmp_path, capsys):
     folder = os.fsencode(tmp_path / "in")
     os.mkdir(folder)

@@ -248,4 +248,4 @@ def test_a_header_that_counts_itself_is_a_warning(workdirs, tones, tmp_path):
     second = recognizer.answer(recognizer.open(tmp_path / "odd.wav"))
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
     assert second.warnings == (second.warnings[0], *first.warnings)
-    assert "counts the header" in second.warnings[0]
+    assert "its header declares 36 bytes more" in second.warnings[0]

@@ -1,6 +1,8 @@
 """A disk that is full or read-only: one line, and what was complete stays."""
 
 import contextlib
+import csv
+import io
 import json
 import resource
 import shutil
@@ -85,6 +87,15 @@ def test_a_dataset_that_cannot_be_written_leaves_nothing(quick_config, tmp_path)
     assert not [*(tmp_path / "tfds").rglob("dataset_info.json")]
     assert not [*(tmp_path / "tfds").rglob("incomplete*")]
     assert store.load(build.ensure_built(data)).utterances
+
+
+def test_line_ends_of_any_kind_in_a_cell_come_back(tmp_path):
+    rows = [["a\rb", "1"], ["c\nd", "2"], ["e\r\nf", "3"]]
+    files.write_csv(tmp_path / "x.csv", ["speaker", "number"], rows)
+    content = (tmp_path / "x.csv").read_bytes().decode()
+    assert [*csv.reader(io.StringIO(content, newline=""))][1:] == rows
+    files.write_csv(tmp_path / "x.csv", ["a", "b"], [["c", "d"]])
+    assert (tmp_path / "x.csv").read_bytes() == b"a,b\nc,d\n"
 
 
 def test_names_that_are_not_utf8_are_written_with_escapes(tmp_path):
