@@ -5,16 +5,18 @@ import dataclasses
 import json
 import os
 import shutil
+import types
 
 import numpy as np
 import pytest
 import soundfile
 
+from ser_jax.data import batches
 from ser_jax.datasets import build, store
 from ser_jax.errors import InputError
 from ser_jax.report import report
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training import loop
+from ser_jax.training import loop, selection
 from tests import conftest
 
 
@@ -238,6 +240,24 @@ def test_copies_of_a_recording_are_listed_and_no_promise_is_broken(
         assert not {"copy", stem} & {*fold["train"], *fold["val"]}
     page = report.write_report(tmp_path / "w")
     assert "Duplicates: 2" in (tmp_path / "w" / "report.md").read_text(), page
+
+
+def test_a_class_without_a_usable_recording_is_named(config, corpus, caplog):
+    for row in _rows(corpus):
+        if row["emotion"] == "high":
+            path = corpus.parent / row["path"]
+            soundfile.write(path, np.zeros(8000), 16_000)
+    assert experiment_lib.prepare(config).classes == ("low", "mid")
+    assert "every recording of emotion high is left out" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["word_vectors", "speaker_embeddings"])
+def test_vectors_that_no_file_should_hold_are_named(key):
+    table = np.zeros((3, 2), np.float32)
+    table[1, 1] = 1e30
+    tables = batches.Tables(**{key: table})
+    with pytest.raises(InputError, match=rf"data\.{key}: expected .*; got 1e\+30"):
+        selection._check_features(types.SimpleNamespace(tables=tables))
 
 
 @pytest.mark.parametrize("cause", ["data", "learning rate"])

@@ -139,11 +139,13 @@ def _speak(jobs: list[dict], file: Path) -> None:
     options = {"env": environment, "capture_output": True, "text": True}
     done = subprocess.run(command, check=False, **options)
     if done.returncode:
-        tail = "\n".join(done.stderr.strip().splitlines()[-3:])
+        last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[
+            -1
+        ]
         raise InputError(
-            "the demo corpus could not be spoken: expected espeak NG to run, got exit "
-            f"status {done.returncode}\n{tail}\n"
-            "Reinstall it: pip install --force-reinstall espeakng-loader"
+            "the demo corpus could not be spoken: expected espeak NG to run, and room in "
+            f"{file.parent}; got {last}. Free space there or set --config.data.tfds_dir; "
+            "or reinstall espeak NG: pip install --force-reinstall espeakng-loader"
         )
 
 

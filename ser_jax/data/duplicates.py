@@ -49,7 +49,7 @@ def leave_out(
     """
     if choice == "ignore":
         return labels, []
-    labels, excluded = labels.copy(), []
+    labels, excluded, shared = labels.copy(), [], []
     position = {utterance.id: u for u, utterance in enumerate(utterances)}
     for group in groups:
         copies = [position[name] for name in group]
@@ -62,8 +62,10 @@ def leave_out(
         excluded += [Exclusion(utterances[u].id, reason, detail) for u in unused]
         labels[unused] = -1
         if used and len({utterances[u].speaker for u in copies}) > 1:
-            message = "One recording, two speakers: %s"
-            logging.getLogger(__name__).warning(message, listed)
+            shared.append(listed)
+    if shared:
+        message = "%d recordings have two speakers, first %s"
+        logging.getLogger(__name__).warning(message, len(shared), shared[0])
     return labels, excluded
 
 
@@ -75,6 +77,17 @@ def _contradict(copies, utterances, labels) -> bool:
 
 def _described(utterance: Utterance) -> str:
     return f"{utterance.id} ({utterance.emotion}, speaker {utterance.speaker})"
+
+
+def count_split(folds, utterances: Sequence[Utterance], groups) -> int:
+    """How many groups of ids have members in two parts of any of the folds."""
+    position = {utterance.id: u for u, utterance in enumerate(utterances)}
+    groups = [{position[x] for x in ids if x in position} for ids in groups]
+    parts = [[{*fold.train}, {*fold.val}, {*fold.test}] for fold in folds]
+    return sum(
+        any(sum(bool(group & part) for part in three) > 1 for three in parts)
+        for group in groups
+    )
 
 
 def keep_apart(fold, groups: Sequence[Sequence[int]]):

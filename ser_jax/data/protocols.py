@@ -82,7 +82,7 @@ def make_folds(
     groups = [[position[x] for x in ids if x in position] for ids in apart]
     folds = [duplicates.keep_apart(fold, groups) for fold in folds]
     for fold in folds:
-        _check_usable(fold, corpus, protocol)
+        _check_usable(fold, corpus, protocol, bool(groups))
         _check_promises(fold, corpus, protocol)
     return folds
 
@@ -97,10 +97,11 @@ def check_seeds(seeds: Sequence[int]) -> None:
         )
 
 
-def promises(protocol, *, compared: bool) -> tuple[str, ...]:
+def promises(protocol, *, compared: bool, near: int) -> tuple[str, ...]:
     """What a reader may rely on, in the words of the report.
 
-    `compared` says whether duplicates were looked for.
+    `compared` says whether duplicates were looked for, `near` how many groups of
+    near-duplicates are in two parts all the same.
     """
     apart = " and ".join(f"no {column}" for column in kept_apart(protocol))
     shared = "speakers and sessions are SHARED by training and test"
@@ -112,6 +113,10 @@ def promises(protocol, *, compared: bool) -> tuple[str, ...]:
         "no recording is in two parts, whatever its name: samples were compared"
         if compared
         else "recordings were NOT compared: one may be in two parts under two names",
+        *(
+            [f"but {near} times probably the same take: see near-duplicates"]
+            * bool(near)
+        ),
         *(paper_mode if protocol.selection == "test" else ()),
     )
 
@@ -141,8 +146,10 @@ def splits_json(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> dict:
     return {"folds": entries}
 
 
-def _check_usable(fold: Fold, corpus: Corpus, protocol) -> None:
+def _check_usable(fold: Fold, corpus: Corpus, protocol, has_duplicates: bool) -> None:
     """Raises InputError where the corpus is too small for the fold."""
+    cause = " Duplicates of what is tested left it: data.duplicates."
+    cause = cause if has_duplicates else ""
     where = f"protocol.split={protocol.split!r}, fold {fold.name}, seed {fold.seed}"
     trained = {int(corpus.labels[i]) for i in fold.train}
     absent = [i for i in corpus.used if int(corpus.labels[i]) not in trained]
@@ -151,7 +158,7 @@ def _check_usable(fold: Fold, corpus: Corpus, protocol) -> None:
         raise InputError(
             f"{where}: expected every class in the training part ({len(fold.train)} "
             f"utterances); got none of the class with label {labels}. Use another "
-            "split or protocol.validation, or leave the class out."
+            f"split or protocol.validation, or leave the class out.{cause}"
         )
     needed = {"test": fold.test}
     if protocol.selection == "val" or protocol.split == "speaker10":
@@ -160,7 +167,7 @@ def _check_usable(fold: Fold, corpus: Corpus, protocol) -> None:
         if not part:
             raise InputError(
                 f"{where}: expected utterances in the {name} part; got none of "
-                f"{len(corpus.used)}. Use more speech or another split."
+                f"{len(corpus.used)}. Use more speech or another split.{cause}"
             )
 
 

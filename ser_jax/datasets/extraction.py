@@ -18,6 +18,7 @@ from ser_jax.features import audio
 
 # Utterances in flight per worker: bounds memory, keeps the workers busy.
 _IN_FLIGHT_PER_WORKER = 8
+_log = logging.getLogger(__name__)
 
 
 class Checked(NamedTuple):
@@ -69,7 +70,7 @@ def check_recordings(
         raise InputError(
             f"expected at least one usable recording, got none of {len(excluded)} "
             f"({_reasons(excluded)}; first: {first.id}: {first.detail}). Check the "
-            "corpus's files and --config.data.min_duration_s."
+            "corpus's files, data.min_duration_s and data.keep_silent."
         )
     checked = Checked(
         usable=[utterance for utterance in utterances if utterance.id in found],
@@ -80,19 +81,25 @@ def check_recordings(
         ),
     )
     _report(checked, excluded, {name: x.note for name, x in found.items() if x.note})
+    for column in ("emotion", "speaker"):
+        values = {getattr(u, column) for u in utterances}
+        if lost := values - {getattr(u, column) for u in checked.usable}:
+            message = "every recording of %s %s is left out"
+            _log.warning(message, column, ", ".join(sorted(lost)))
     return checked
 
 
 def _report(checked: Checked, excluded: list[Exclusion], notes: dict[str, str]) -> None:
-    log = logging.getLogger(__name__)
     if excluded:
-        log.warning("%d recordings are left out: %s", len(excluded), _reasons(excluded))
+        _log.warning(
+            "%d recordings are left out: %s", len(excluded), _reasons(excluded)
+        )
     for name, note in itertools.islice(notes.items(), 1):
-        log.warning("%d recordings are odd, first %s: %s", len(notes), name, note)
+        _log.warning("%d recordings are odd, first %s: %s", len(notes), name, note)
     for ids in itertools.islice(checked.near_duplicates, 3):
-        log.warning("probably one take: %s", ", ".join(ids))
+        _log.warning("probably one take: %s", ", ".join(ids))
     if (more := len(checked.near_duplicates) - 3) > 0:
-        log.warning("... and %d more such groups, see results.json", more)
+        _log.warning("... and %d more such groups, see results.json", more)
 
 
 def _reasons(excluded: list[Exclusion]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 _FRAME_S = 0.05
 _SILENT = 1e-3  # peak; -60 dB of full scale
 _QUIET = 1e-2  # peak; -40 dB
+_BEYOND = 2.0  # peak; resampling alone goes a little over 1
 _FULL = 0.999  # of full scale
 _CLIPPED = 1e-3  # share of the samples
 _STEADY_DB = 3.0  # spread of the level; syllables and pauses spread speech by over 8
@@ -56,6 +57,7 @@ class SignalQuality:
         checks = [
             (seconds < _SHORT_S, f"short: {seconds:.2f} s"),
             (self.peak < _QUIET, f"quiet: peak {peak}"),
+            (self.peak > _BEYOND, f"beyond full scale: peak {peak}"),
             (share > _CLIPPED, f"clipped: {share:.1%} of the samples at full scale"),
             (spread < _STEADY_DB, f"steady, perhaps no speech: level ±{spread:.1f} dB"),
             (

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ser_jax import clock
-from ser_jax.data import protocols, text_repeats
+from ser_jax.data import duplicates, protocols, text_repeats
 from ser_jax.scoring import summary
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.trainer import Trainer
@@ -140,8 +140,12 @@ def _about(config, experiment: Experiment) -> dict:
     running, protocol = clock.current(), config.protocol.to_dict()
     if config.data.corpus == "manifest":  # words of IEMOCAP only
         del protocol["subset"], protocol["happy"]
+    folds = [run.fold for run in experiment.runs]
+    near = experiment.doubtful["near_duplicates"]
     protocol["promises"] = protocols.promises(
-        config.protocol, compared=config.data.duplicates != "ignore"
+        config.protocol,
+        compared=config.data.duplicates != "ignore",
+        near=duplicates.count_split(folds, experiment.utterances, near),
     )
     repeated = float(np.mean(_repeated_sentences(experiment)))
     protocol["test_sentences_also_trained"] = repeated

@@ -10,6 +10,8 @@ from ser_jax.training import optim
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir.checkpoint import RunRecord, Snapshot
 
+_LARGEST = 1e6  # of vectors: no embedding has such numbers
+
 
 @clock.part("validation")
 def close_epoch(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
@@ -119,13 +121,20 @@ def check_finite(trainer: Trainer, epoch: int):
             "Expected finite losses and gradients; got NaN or Inf in run "
             f"'{fold.name} seed {fold.seed}', epoch {epoch}, step {step}. "
             "Lower train.learning_rate, set train.grad_clip_norm, or use "
-            "--config.model.dtype=float32. The checkpoint before it is kept."
+            "--config.model.dtype=float32. What was saved before is kept."
         )
     return totals
 
 
 def _check_features(experiment) -> None:
-    """Raises InputError that names a recording, if data is what is not finite."""
+    """Raises InputError that names a recording, or a file, if it is the cause."""
+    for key in ("word_vectors", "speaker_embeddings"):
+        table = getattr(experiment.tables, key)
+        if table is not None and not np.abs(table).max(initial=0.0) < _LARGEST:
+            raise InputError(
+                f"data.{key}: expected numbers below {_LARGEST:g}; got "
+                f"{np.abs(table).max():g}. Correct that file."
+            )
     corpus = experiment.corpus
     for utterance, frames in zip(corpus.utterances, corpus.frames, strict=True):
         if not np.isfinite(frames).all():

@@ -5,6 +5,9 @@ import os
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from ser_jax.errors import InputError
+from ser_jax.workdir import files
+
 # Keys that say where and how fast, never what: a training may resume with others.
 MAY_CHANGE = frozenset(
     {
@@ -27,7 +30,8 @@ MAY_CHANGE = frozenset(
 
 
 # Keys that hold a path, which every folder that a command is given in must find.
-_PATHS = {"cache_dir", "manifest", "root", "speaker_embeddings", "tfds_dir"}
+_PATHS = {"cache_dir", "manifest", "root", "tfds_dir"}
+_PATHS |= {"speaker_embeddings", "word_vectors"}
 # What was done before these keys existed.
 _BEFORE = {"keep_silent": True, "duplicates": "ignore", "merge_spellings": False}
 
@@ -36,8 +40,11 @@ def with_absolute_paths(config: ConfigDict) -> ConfigDict:
     """A copy whose files and folders can be found from everywhere."""
     config = config.copy_and_resolve_references()
     for key in _PATHS & {*config.data}:
-        if config.data[key]:
-            config.data[key] = _absolute(config.data[key])
+        path = config.data[key]
+        # A package's name, else.
+        if path and (key != "word_vectors" or os.path.isfile(os.path.expanduser(path))):
+            config.data[key] = _absolute(path)
+            files.check_name(path, f"data.{key}")
     return config.lock()
 
 
@@ -48,10 +55,18 @@ def _absolute(path: str) -> str:
 def with_corpus_at(config: ConfigDict, place: str) -> ConfigDict:
     """A copy whose corpus is at `place`, a manifest or folder; '' = where it was."""
     config = config.copy_and_resolve_references()
+    is_manifest = config.data.corpus == "manifest"
+    if place and is_manifest and os.path.isdir(os.path.expanduser(place)):
+        place = os.path.join(place, os.path.basename(config.data.manifest))
     if place:
-        key = "manifest" if config.data.corpus == "manifest" else "root"
-        config.data[key] = place
-    return with_absolute_paths(config)
+        config.data["manifest" if is_manifest else "root"] = place
+    config = with_absolute_paths(config)
+    if is_manifest and not os.path.exists(config.data.manifest):
+        raise InputError(
+            f"expected the corpus at {config.data.manifest}; got no file there. If it "
+            "has moved, set --data=..., its manifest or folder."
+        )
+    return config
 
 
 def as_config(stored: dict) -> ConfigDict:
@@ -91,8 +106,10 @@ def differences(stored: dict, requested: dict) -> list[str]:
     older = {key: requested["data"][key] for key in _BEFORE if key in requested["data"]}
     stored = flatten(stored | {"data": older | stored["data"]})
     requested = flatten(requested)
-    if path := stored.get("data.speaker_embeddings"):  # once stored as it was typed
-        stored["data.speaker_embeddings"] = _absolute(path)
+    for key in ("data.speaker_embeddings", "data.word_vectors"):
+        path = stored.get(key)  # once stored as it was typed
+        if path and requested.get(key) == _absolute(path):
+            stored[key] = requested[key]
     return [
         f"{key}: here {stored.get(key)!r}, asked for {requested.get(key)!r}"
         for key in sorted(stored.keys() | requested.keys())

@@ -31,8 +31,19 @@ RECORDINGS = "recordings.csv"
 RESULTS = "results.json"  # written last: where it is, the training is complete
 
 
+def check_name(path: str, key: str) -> None:
+    """Raises InputError if libraries could not write to `path`, the value of `key`."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{key}: expected a name in UTF-8; got {path!r}. Choose another."
+        ) from error
+
+
 def resolve(path) -> epath.Path:
     """A workdir's whole path: local ones absolute, `gs://` as they are."""
+    check_name(path, "--workdir")
     path = epath.Path(path).expanduser()
     return path if "://" in str(path) else path.resolve()
 

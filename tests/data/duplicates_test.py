@@ -62,6 +62,18 @@ def test_no_sound_is_in_two_parts(changes):
     assert shared  # or nothing was tested
 
 
+def test_groups_that_are_split_are_counted():
+    turns = utterances()
+    labels = np.array([int(u.emotion == "y") for u in turns])
+    folds = protocols.make_folds(turns, labels, protocol(), COPIES)
+    assert duplicates.count_split(folds, turns, COPIES) == 0
+    # Speakers are whole in every part, so what two of them share is split.
+    near = [("a0", "b0"), ("a1", "a2"), ("c4", "d5", "not used")]
+    assert duplicates.count_split(folds[:1], turns, near[1:2]) == 0
+    plain = protocols.make_folds(turns, labels, protocol())
+    assert duplicates.count_split(plain, turns, near) == 2
+
+
 def test_only_copies_leave_a_part():
     turns = utterances()
     labels = np.array([int(u.emotion == "y") for u in turns])
@@ -108,7 +120,7 @@ def test_the_first_copy_stays_on_request_or_all_if_they_are_ignored(caplog):
     got = leave_out(utterances(), groups, "first")
     assert [e.id for e in got] == ["a2", "b0"]
     assert {e.reason for e in got} == {"duplicate"}
-    assert "One recording, two speakers: a0" in caplog.text
+    assert "1 recordings have two speakers, first a0" in caplog.text
     assert leave_out(utterances(), groups, "ignore") == []
     assert leave_out(utterances(), [("a0", "b1")], "ignore") == []
 

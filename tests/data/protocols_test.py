@@ -336,7 +336,7 @@ def test_splits_json_holds_ids(small):
 
 def test_promises_say_what_is_shared():
     def text(**changes):
-        return "; ".join(protocols.promises(config(**changes), compared=True))
+        return "; ".join(protocols.promises(config(**changes), compared=True, near=0))
 
     assert "no speaker and no session" in text()
     assert "one whole speaker" in text()
@@ -348,4 +348,9 @@ def test_promises_say_what_is_shared():
     assert "speakers shared with training" in text(validation="random")
     assert "all of the next fold" in text(validation="group")
     assert "PAPER MODE" in text(selection="test")
+    said = protocols.promises(config(), compared=True, near=3)
+    assert any("but 3 times probably the same take" in x for x in said)
+    assert not any("NOT compared" in x for x in said) and "probably" not in text()
+    said = protocols.promises(config(), compared=False, near=0)
+    assert any("NOT compared" in x for x in said)
     assert "PAPER MODE" not in text(selection="last")

@@ -22,6 +22,11 @@ SPEECHLIKE = 0.3 * RNG.normal(size=len(T)) * np.sin(2 * np.pi * 2 * T) ** 4
         (5e-4 * np.sin(T), 9.0, ["silent"]),
         (np.clip(0.02 * SPEECHLIKE, -9e-3, 9e-3), 1.0, ["quiet"]),
         (np.clip(40 * SPEECHLIKE, -1, 1), 1.0, ["clipped"]),
+        (
+            np.r_[1e9, np.clip(SPEECHLIKE, -0.9, 0.9)],
+            1.0,
+            ["beyond full scale: peak 1"],
+        ),
         (0.2 * RNG.normal(size=len(T)).clip(-4, 4), 1.0, ["steady"]),
         (0.5 * np.sin(2 * np.pi * 440 * T), 3.1, ["steady", "unlike"]),
         (np.clip(SPEECHLIKE, -0.9, 0.9)[:3_000], 1.0, ["short"]),

@@ -167,10 +167,10 @@ def test_a_corpus_that_moved_is_found_again(quick_config, tmp_path, monkeypatch)
     monkeypatch.chdir("/")  # paths are stored as they are found from everywhere
     assert loop.evaluate(str(workdir))["ua"] == before["ua"]
     (tmp_path / "moved").rename(tmp_path / "again")
-    with pytest.raises(InputError, match="cannot read .*moved/manifest.csv"):
+    with pytest.raises(InputError, match="at .*moved/manifest.csv; .* --data="):
         loop.evaluate(str(workdir))
-    manifest = str(tmp_path / "again" / "manifest.csv")
-    assert loop.evaluate(str(workdir), manifest)["ua"] == before["ua"]
+    for place in (tmp_path / "again" / "manifest.csv", tmp_path / "again"):
+        assert loop.evaluate(str(workdir), str(place))["ua"] == before["ua"]
 
 
 def test_a_workdir_in_use_is_left_alone(quick_workdir, quick_config, tmp_path):

@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 from configs import acrnn, area_attn
+from ser_jax.errors import InputError
 from ser_jax.workdir import config as stored
+from ser_jax.workdir.workdir import Workdir
 
 
 def test_a_config_comes_back_and_another_machine_chooses_its_own_ways():
@@ -49,3 +53,20 @@ def test_paths_are_found_from_everywhere(tmp_path, monkeypatch):
     assert whole.root == str(tmp_path / "home" / "IEMOCAP")
     assert whole.tfds_dir == "gs://bucket/datasets" and not whole.cache_dir
     assert config.data.manifest == "a/../b.csv"  # a copy was changed
+    (tmp_path / "glove.txt").touch()
+    for name, path in (("glove.txt", str(tmp_path / "glove.txt")), ("spacy", "spacy")):
+        config.data.word_vectors = name
+        assert stored.with_absolute_paths(config).data.word_vectors == path
+    now = stored.with_absolute_paths(config).to_dict()
+    now["data"]["word_vectors"] = str(tmp_path / "glove.txt")
+    old = {**now, "data": {**now["data"], "word_vectors": "glove.txt"}}
+    assert stored.differences(old, now) == []
+
+
+def test_names_that_libraries_cannot_write_are_refused():
+    config = area_attn.get_config("demo")
+    config.data.tfds_dir = "t\udce9"
+    with pytest.raises(InputError, match="data.tfds_dir: expected a name in UTF-8"):
+        stored.with_absolute_paths(config)
+    with pytest.raises(InputError, match="--workdir: expected a name in UTF-8"):
+        Workdir("w\udce9")
