@@ -105,6 +105,7 @@ def promises(protocol, *, compared: bool, near: int) -> tuple[str, ...]:
     """
     apart = " and ".join(f"no {column}" for column in kept_apart(protocol))
     shared = "speakers and sessions are SHARED by training and test"
+    split_takes = (f"BUT {near} near-duplicates, probably one take, are in two parts",)
     paper_mode = ("PAPER MODE: the epoch is chosen on the test part",)
     return (
         "no utterance is in two parts; segments and copies follow their utterance",
@@ -113,10 +114,7 @@ def promises(protocol, *, compared: bool, near: int) -> tuple[str, ...]:
         "no recording is in two parts, whatever its name: samples were compared"
         if compared
         else "recordings were NOT compared: one may be in two parts under two names",
-        *(
-            [f"but {near} times probably the same take: see near-duplicates"]
-            * bool(near)
-        ),
+        *(split_takes if near else ()),
         *(paper_mode if protocol.selection == "test" else ()),
     )
 

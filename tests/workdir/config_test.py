@@ -63,6 +63,20 @@ def test_paths_are_found_from_everywhere(tmp_path, monkeypatch):
     assert stored.differences(old, now) == []
 
 
+def test_a_corpus_that_moved_is_given_by_its_manifest_or_folder(tmp_path):
+    config = area_attn.get_config("demo")
+    config.data.corpus, config.data.manifest = "manifest", str(tmp_path / "m.csv")
+    with pytest.raises(InputError, match=r"the corpus at .*m\.csv; .* set --data="):
+        stored.with_corpus_at(config, "")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "m.csv").touch()
+    for place in ("new", "new/m.csv"):
+        got = stored.with_corpus_at(config, str(tmp_path / place))
+        assert got.data.manifest == str(tmp_path / "new" / "m.csv")
+    config.data.corpus = "iemocap"
+    assert stored.with_corpus_at(config, "/x").data.root == "/x"
+
+
 def test_names_that_libraries_cannot_write_are_refused():
     config = area_attn.get_config("demo")
     config.data.tfds_dir = "t\udce9"
