@@ -7,27 +7,31 @@ from collections.abc import Iterator
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 _PLACE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-_REFUSALS = (*_DISK, *_PLACE, errno.ENAMETOOLONG)
+_REFUSALS = (*_DISK, *_PLACE, errno.ENOENT, errno.ENAMETOOLONG)
 
 
 @contextlib.contextmanager
-def writing(path, elsewhere: str = "") -> Iterator[None]:
+def writing(path, setting: str = "") -> Iterator[None]:
     """Turns what goes wrong with a disk into an InputError that names `path`.
 
-    `elsewhere` is the setting that decides where `path` lies, if one does.
+    `setting` decides where `path` lies, if anything does. Other files that cannot be
+    read or written within are not `path`'s fault: their errors pass.
     """
     try:
         yield
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
+        file = getattr(error, "filename", None)
+        if file and not os.fsdecode(file).startswith(os.path.dirname(os.fspath(path))):
+            raise
         # Libraries wrap what a disk refuses in errors of their own.
         texts = [os.strerror(x) for x in _DISK if os.strerror(x) in str(error)]
         if isinstance(error, OSError) and error.errno in _REFUSALS:
             texts.append(error.strerror)
         if not texts:
             raise
-        other = f", or set {elsewhere}" if elsewhere else ""
+        other = f", or set {setting}" if setting else ""
         raise InputError(
             f"cannot write {path}: {texts[0]}. Free space or allow writing there"
             f"{other}, and repeat the command: what is complete stays."

@@ -22,6 +22,8 @@ class _Escaping(io.TextIOWrapper):
     """Standard output, on which labels, speakers and names may be printed as they are."""
 
     def write(self, text: str) -> int:
+        if text.isprintable():
+            return super().write(text)
         return super().write("\n".join(map(printable, text.split("\n"))))
 
 
@@ -39,12 +41,12 @@ def prepare() -> None:
         except OSError:
             # Else the next file that is opened would get what libraries print.
             os.open(os.devnull, os.O_RDWR)
-    if sys.stderr is not None:
+    if isinstance(sys.stderr, io.TextIOWrapper):  # it may be closed, or a notebook's
         sys.stderr.reconfigure(errors="backslashreplace")
-    if (out := sys.stdout) is not None:
+    if isinstance(out := sys.stdout, io.TextIOWrapper):
         ways = {"encoding": out.encoding, "line_buffering": out.line_buffering}
         ways |= {"write_through": out.write_through, "errors": "backslashreplace"}
-        sys.stdout = _Escaping(out.detach(), **ways)
+        sys.stdout = sys.__stdout__ = _Escaping(out.detach(), **ways)
     absl_logging.get_absl_handler().addFilter(_escape_message)
     sys.unraisablehook = _print_unraisable
 
@@ -69,11 +71,21 @@ def flushed() -> Iterator[None]:
     """
     try:
         yield
-    finally:
-        try:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except OSError:
-            # Or the interpreter tries again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise
+    except Exception:
+        with contextlib.suppress(OSError):  # the first failure is the one to tell
+            _flush()
+        raise
+    except SystemExit:
+        _flush()
+        raise
+    _flush()
+
+
+def _flush() -> None:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        # Or the interpreter tries again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise

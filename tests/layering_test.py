@@ -65,7 +65,7 @@ ARROWS = {
         "ser_jax.scoring",
         "ser_jax.workdir",
     ),
-    "ser_jax.report": ("ser_jax.scoring", "ser_jax.workdir"),
+    "ser_jax.report": ("ser_jax.features.audio", "ser_jax.scoring", "ser_jax.workdir"),
     "ser_jax.explain": (
         "ser_jax.data",
         "ser_jax.datasets",

@@ -18,7 +18,7 @@ import soundfile
 from ser_jax import clock
 from ser_jax.corpora.demo_script import Turn, plan
 from ser_jax.corpora.iemocap import SYNTHETIC_MARKER
-from ser_jax.errors import InputError
+from ser_jax.errors import InputError, writing
 
 _VERSION = 1  # increase it when the contents change: old trees are then replaced
 _ABOUT = {
@@ -73,7 +73,7 @@ def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
             "the demo corpus is spoken by espeak NG: expected the package "
             "espeakng-loader, got none. Install it: pip install -e '.[demo]'"
         )
-    try:
+    with writing(folder, "--config.data.tfds_dir"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Built in a scratch folder and renamed, so that a tree is complete or absent.
         with tempfile.TemporaryDirectory(
@@ -86,11 +86,6 @@ def make(folder: str | os.PathLike, *, turns: int, seed: int) -> Path:
                 if folder.exists():
                     folder.rename(tree.with_name("old"))
                 tree.rename(folder)
-    except OSError as error:
-        raise InputError(
-            f"cannot write the demo corpus to {folder}: {error}. Expected a folder that "
-            "can be written; set --config.data.tfds_dir to one."
-        ) from error
     return folder
 
 

@@ -88,7 +88,9 @@ def _duplicate(first: Utterance, line: int, item: Utterance, again: int) -> Excl
         f"got {item.id!r} in line {line} ({first.emotion}) and in line {again} "
         f"({item.emotion})"
     )
-    if item.wav == first.wav and item.emotion != first.emotion:
+    # Two spellings of a label are no contradiction; `data.spellings` deals with them.
+    other_label = item.emotion.casefold() != first.emotion.casefold()
+    if item.wav == first.wav and other_label:
         return Exclusion(item.id, _CONTRADICTED, f"expected one, {got}")
     return Exclusion(item.id, "duplicate id", f"expected unique ids, {got}")
 

@@ -17,13 +17,11 @@ def find(
 ) -> list[tuple[str, ...]]:
     """Ids of recordings with the same samples, two or more each.
 
-    `sounds` are digests of the samples, one per utterance; '' for silent recordings,
-    which are no duplicates of each other.
+    `sounds` are digests of the samples, one per utterance.
     """
     groups = collections.defaultdict(list)
     for utterance, sound in zip(utterances, sounds, strict=True):
         groups[sound].append(utterance.id)
-    groups.pop("", None)
     return [tuple(names) for names in groups.values() if len(names) > 1]
 
 
@@ -64,7 +62,7 @@ def leave_out(
         if used and len({utterances[u].speaker for u in copies}) > 1:
             shared.append(listed)
     if shared:
-        message = "%d recordings have two speakers, first %s"
+        message = "%d recordings are listed under several speakers, first %s"
         logging.getLogger(__name__).warning(message, len(shared), shared[0])
     return labels, excluded
 

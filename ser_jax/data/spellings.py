@@ -69,13 +69,15 @@ def merge(
 ) -> tuple[Utterance, ...]:
     """The utterances, with one spelling for all that `found` says to merge.
 
-    It is the one that `data.label_map` names, or else the most frequent.
+    It is the one that `data.label_map` names, or else the most frequent. Labels that
+    the map names both stay as they are.
     """
     wanted = read_label_map(data) if data.label_map is not None else {}
     chosen = {column: {} for column in _COLUMNS}
     for item in found:
-        if item.merged:
-            best = max(item.counts, key=lambda x: (x in wanted, item.counts[x]))
+        named = wanted.keys() & item.counts if item.column == "emotion" else ()
+        if item.merged and len(named) < 2:
+            best = max(item.counts, key=lambda x: (x in named, item.counts[x]))
             chosen[item.column] |= dict.fromkeys(item.counts, best)
     if not any(chosen.values()):
         return tuple(utterances)
@@ -89,9 +91,11 @@ def merge(
 
 def _bare(name: str) -> str:
     """What is left of a name without all that the eye does not tell apart."""
+    text = unicodedata.normalize("NFKC", name)
+    text = re.sub(r"^\s*[-\u2212](?=\.?\d)", "minus ", text)
     visible = "".join(
         " " if c.isspace() or c in "-_" else c
-        for c in unicodedata.normalize("NFKC", name)
+        for c in text
         if c.isspace() or not _is_invisible(c)
     )
     text = unicodedata.normalize("NFKC", visible.casefold())

@@ -26,7 +26,7 @@ class Checked(NamedTuple):
 
     usable: list[Utterance]
     resampled: int  # usable recordings at another rate than the recipe's
-    sounds: dict[str, str]  # by id, a digest of the samples; '' if it is silent
+    sounds: dict[str, str]  # by id, a digest of the samples
     near_duplicates: list[tuple[str, ...]]  # ids of what is probably one take
 
 
@@ -95,7 +95,9 @@ def _report(checked: Checked, excluded: list[Exclusion], notes: dict[str, str]) 
             "%d recordings are left out: %s", len(excluded), _reasons(excluded)
         )
     for name, note in itertools.islice(notes.items(), 1):
-        _log.warning("%d recordings are odd, first %s: %s", len(notes), name, note)
+        _log.warning(
+            "%d recordings have unusual headers, first %s: %s", len(notes), name, note
+        )
     for ids in itertools.islice(checked.near_duplicates, 3):
         _log.warning("probably one take: %s", ", ".join(ids))
     if (more := len(checked.near_duplicates) - 3) > 0:

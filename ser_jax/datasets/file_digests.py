@@ -4,6 +4,7 @@ A file is read again only when its size, time of change or inode differ from tho
 journal; 12 hours of speech are read once.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -93,9 +94,10 @@ def _read(journal: Path) -> dict[str, list]:
 
 def _write(journal: Path, entries: dict[str, list]) -> None:
     part = journal.with_name(f"{journal.name}.{os.getpid()}.part")
-    try:
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(entries))
-        part.replace(journal)
-    except OSError:
-        part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        try:
+            journal.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(entries))
+            part.replace(journal)
+        finally:
+            part.unlink(missing_ok=True)

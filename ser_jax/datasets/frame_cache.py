@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from ser_jax.datasets import locking
-from ser_jax.errors import InputError
+from ser_jax.errors import writing
 
 _FRAMES, _INDEX = "frames.npy", "index.jsonl"
+_SETTING = "--config.data.cache_dir"
 _LAYOUT = 1  # increase it when the layout changes: all caches are then written again
 
 
@@ -39,7 +40,7 @@ def open_or_write(
     source = {"layout": _LAYOUT, "dataset": _files(directory)}
     if cache := _read(folder, source):
         return cache
-    with locking.lock(folder, "--config.data.cache_dir"):
+    with locking.lock(folder, _SETTING):
         if cache := _read(folder, source):  # another process was first
             return cache
         _write(folder, source, blocks())
@@ -73,23 +74,19 @@ def _write(folder: Path, source: dict, blocks: Blocks) -> None:
     # We hold the lock, so what is there was left by a killed process.
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        unfinished.mkdir(parents=True)
-        with (
-            open(unfinished / _FRAMES, "wb") as frames,
-            open(unfinished / _INDEX, "w") as index,
-        ):
-            index.write(json.dumps(source) + "\n")
-            _write_blocks(frames, index, blocks)
-            for file in (frames, index):
-                file.flush()
-                os.fsync(file.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)  # complete, or not there at all
-    except OSError as error:
-        raise InputError(
-            f"cannot write the features' flat copy {folder}: {error.strerror}. Free "
-            "space there or point --config.data.cache_dir at another folder."
-        ) from error
+        with writing(folder, _SETTING):
+            unfinished.mkdir(parents=True)
+            with (
+                open(unfinished / _FRAMES, "wb") as frames,
+                open(unfinished / _INDEX, "w") as index,
+            ):
+                index.write(json.dumps(source) + "\n")
+                _write_blocks(frames, index, blocks)
+                for file in (frames, index):
+                    file.flush()
+                    os.fsync(file.fileno())
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.rename(folder)  # complete, or not there at all
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

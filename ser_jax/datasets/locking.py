@@ -6,7 +6,7 @@ from pathlib import Path
 
 import filelock
 
-from ser_jax.errors import InputError
+from ser_jax.errors import writing
 
 
 @contextlib.contextmanager
@@ -17,14 +17,9 @@ def lock(target: Path, setting: str) -> Iterator[None]:
     nothing can be written there.
     """
     path = target.parent / f".{target.name}.lock"
-    try:
+    with writing(path.parent, setting):
         path.parent.mkdir(parents=True, exist_ok=True)
         # The operating system releases it, even when this process is killed.
         held = filelock.FileLock(path).acquire()
-    except OSError as error:
-        raise InputError(
-            f"expected a folder to write to, got {path.parent}: {error.strerror}. Set "
-            f"{setting}."
-        ) from error
     with held:
         yield

@@ -23,7 +23,7 @@ _RADIUS = 0.7  # within which copies' statistics lie; prunes the pairs to compar
 class Sketch(NamedTuple):
     """What is kept of a recording to compare it with others."""
 
-    digest: str  # of samples and rate; '' if all samples are equal
+    digest: str  # of samples and rate
     envelope: np.ndarray  # float16 [n, 8], log energies of bands every 20 ms
 
 
@@ -40,7 +40,7 @@ def sketch(samples: np.ndarray, rate_hz: int) -> Sketch:
     # Relative to the loudest: a gain cancels, and pauses stay finite.
     bands /= bands.max() or 1.0
     envelope = np.log(bands + 1e-8).astype(np.float16)
-    return Sketch(digest.hexdigest() if np.ptp(samples) else "", envelope)
+    return Sketch(digest.hexdigest(), envelope)
 
 
 def _band_energies(frames: np.ndarray, rate_hz: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def _band_energies(frames: np.ndarray, rate_hz: int) -> np.ndarray:
 def find_near_duplicates(sketches: Mapping[str, Sketch]) -> list[tuple[str, ...]]:
     """Groups of ids that probably hold the same take: other gain, rate or ends.
 
-    Of recordings that are equal only the first counts.
+    Groups and ids are sorted. Of recordings that are equal only the first counts.
     """
     first: dict[str, str] = {}
     for name, item in sorted(sketches.items()):
@@ -75,14 +75,14 @@ def find_near_duplicates(sketches: Mapping[str, Sketch]) -> list[tuple[str, ...]
     for i, point in enumerate(statistics):
         # One recording after the other: all pairs may not fit into memory.
         for j in tree.query_ball_point(point, _RADIUS):
-            if groups[i] is groups[j]:
+            if j >= i or groups[i] is groups[j]:
                 continue
             if _correlation(envelopes[i], envelopes[j]) > _CORRELATION:
                 groups[i] |= groups[j]
                 for member in groups[j]:
                     groups[member] = groups[i]
     shared = {id(group): sorted(group) for group in groups if len(group) > 1}
-    return [tuple(names[i] for i in group) for group in shared.values()]
+    return sorted(tuple(names[i] for i in group) for group in shared.values())
 
 
 def _statistics(envelope: np.ndarray) -> np.ndarray:

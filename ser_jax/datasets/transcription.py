@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ser_jax.corpora.utterance import Utterance
-from ser_jax.errors import InputError
+from ser_jax.errors import InputError, writing
 from ser_jax.features import audio
 from ser_jax.features.words import plain
 
@@ -157,16 +157,11 @@ def _read_journal(path: Path | None) -> dict[str, tuple[str, float]]:
 
 def _append_to_journal(path: Path, digest: str, text: str, seconds: float) -> None:
     line = json.dumps({"sha256": digest, "text": text, "seconds": seconds})
-    try:
+    with writing(path, "--config.data.tfds_dir"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             # The newline comes first: a line that a kill cut short must end before it.
             file.write(f"\n{line}")
-    except OSError as error:
-        raise InputError(
-            f"cannot keep recognized texts in {path}: {error.strerror}. Free "
-            "space there or set --config.data.tfds_dir."
-        ) from error
 
 
 def _missing(error: Exception) -> InputError:

@@ -4,7 +4,6 @@ import collections
 from collections.abc import Iterator
 
 import numpy as np
-from etils import epath
 from tqdm import tqdm
 
 from ser_jax.data.batches import evaluation_order
@@ -13,10 +12,10 @@ from ser_jax.explain.deletion import Case, RunScores, hidden_cells, utterance_ua
 from ser_jax.explain.explainer import Explainer, SegmentBatch
 from ser_jax.explain.grid import MeanMaps, SegmentGrid, add_segments
 from ser_jax.predict.trained_model import TrainedModel
-from ser_jax.training import experiment
-from ser_jax.training.config_check import check_stored
-from ser_jax.workdir import files
+from ser_jax.training import evaluation, experiment
+from ser_jax.training.config_check import check_config
 from ser_jax.workdir.config import with_corpus_at
+from ser_jax.workdir.workdir import Workdir
 
 BINS = 60  # of the relative time axis
 
@@ -34,13 +33,20 @@ class CorpusSegments:
         """
         self._trained = trained
         config = with_corpus_at(trained.config, data)
-        check_stored(config, trained.provenance["workdir"])
+        check_config(config, trained.provenance["workdir"])
         self._experiment = experiment.prepare(config)
+        workdir = Workdir(trained.provenance["workdir"], create=False)
+        splits = evaluation.splits(self._experiment)
+        workdir.check_splits(splits)
+        if any(fold not in splits["folds"] for fold in trained.folds):
+            raise InputError(
+                f"{workdir.path}: expected its checkpoint's folds in splits.json; got "
+                "others. Train again in a new --workdir."
+            )
         self.labels = self._experiment.labels  # int [U]
         self.num_frames = self._experiment.corpus.num_frames  # int [U]
         runs = self._experiment.runs
         self._runs = {(run.fold.name, run.fold.seed): run for run in runs}
-        self._check()
 
     def batches(self, r: int, size: int = 32) -> Iterator[SegmentBatch]:
         """The test segments of run number r, in batches of `size`."""
@@ -63,28 +69,6 @@ class CorpusSegments:
                     utterance=utterance,
                     count=int(bucket.weight[step].sum()),
                     side_inputs=prepared.tables.side_inputs(utterance),
-                )
-
-    def _check(self) -> None:
-        """Raises InputError unless test parts, labels and sounds are the stored ones."""
-        prepared, workdir = self._experiment, self._trained.provenance["workdir"]
-        pairs = zip(prepared.utterances, prepared.labels, strict=True)
-        labels = {utterance.id: prepared.classes[k] for utterance, k in pairs}
-        path = epath.Path(workdir) / files.SPLITS
-        now = {"labels": labels, "sounds": prepared.sounds}
-        stored = now | (files.read_json(path) if path.exists() else {})
-        same = all(stored[key] == value for key, value in now.items())
-        same = same and prepared.classes == self._trained.classes
-        for fold in self._trained.folds:
-            run = self._runs.get((fold["name"], fold["seed"]))
-            positions = () if run is None else run.fold.test
-            ids = {prepared.utterances[u].id for u in positions}
-            if not same or ids != set(fold["test"]):
-                raise InputError(
-                    f"{workdir}: expected the corpus it was trained on, with "
-                    f"{len(fold['test'])} test utterances in fold {fold['name']}; got "
-                    f"{len(ids)}, others, or other labels or sounds. --data=... says where the "
-                    "corpus is now: its manifest or folder."
                 )
 
 

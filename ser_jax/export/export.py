@@ -7,7 +7,7 @@ import os
 import jax
 from etils import epath
 
-from ser_jax.errors import InputError, first_line
+from ser_jax.errors import InputError, first_line, writing
 from ser_jax.export import check, weights
 from ser_jax.export.formats import FORMATS
 from ser_jax.predict import trained_model
@@ -59,13 +59,10 @@ def export(
     file = {"name": out.name, "bytes": len(content), "sha256": digest}
     card = _card(trained, format) | details | {"file": file}
     text = json.dumps(card, indent=1) + "\n"
-    try:
+    with writing(out, "--out"):
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, content)
-        write_atomically(out.parent / f"{out.name}.json", text.encode())
-    except OSError as error:
-        problem = f"--out: expected a file that can be written; {error}."
-        raise InputError(problem) from error
+    write_atomically(out, content)
+    write_atomically(out.parent / f"{out.name}.json", text.encode())
     return (
         f"{trained.description()}\nWrote {out} ({len(content) / 1e6:.1f} MB) and its "
         f"card {out.name}.json.\n{line}"

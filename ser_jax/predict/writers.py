@@ -40,13 +40,9 @@ def open_writer(
     target = Path(path).expanduser()
     # A name of its own: a table that is there from before stays until this is whole.
     part = target.with_name(target.name + ".part")
-    try:
+    with writing(target, "--out"):
         # A name that is not UTF-8 is written with escapes.
         stream = part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-    except OSError as error:
-        raise InputError(
-            f"--out: expected a file that can be written; {path}: {error.strerror}."
-        ) from error
     columns = ["file", "label", *(POSTERIOR + name for name in trained.classes)]
     columns += ["start_s", "end_s", "warnings", "error", "model", "corpus", "stamps"]
     table = csv.DictWriter(files.UnixLines(stream), columns, extrasaction="ignore")
@@ -129,13 +125,8 @@ def format_table(rows: Sequence[tuple[str, Answer]], classes: Sequence[str]) -> 
 def make_folder(folder) -> epath.Path:
     """Makes a folder, local or `gs://`; raises InputError if that fails."""
     path = epath.Path(folder).expanduser()
-    try:
+    with writing(path, "--out"):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--out: expected a folder that can be written to; {path}: "
-            f"{error.strerror}."
-        ) from error
     return path
 
 

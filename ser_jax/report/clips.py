@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import soundfile
 
+from ser_jax.features import audio
 from ser_jax.report.document import Cell
 from ser_jax.workdir.predictions import Recording
 
@@ -32,7 +33,7 @@ def clips(
     for name in utterances:
         try:
             uri, text = _encode(recordings.get(name), total_bytes)
-        except (OSError, RuntimeError) as error:  # libsndfile's are RuntimeErrors
+        except (OSError, RuntimeError, audio.AudioError) as error:
             uri, text = "", f"unreadable ({type(error).__name__})"
         total_bytes -= len(uri)
         cells.append(Cell(text, uri=uri, name=name))
@@ -45,7 +46,7 @@ def _encode(recording: Recording | None, total_bytes: int) -> tuple[str, str]:
         return "", "not in recordings.csv"
     if not os.path.isfile(recording.wav):
         return "", "file not here"
-    with soundfile.SoundFile(recording.wav) as file:
+    with audio.open_recording(recording.wav) as file:
         rate_hz, tested_s = file.samplerate, recording.duration_s
         seconds = file.frames / rate_hz
         if seconds > LONGEST_S:

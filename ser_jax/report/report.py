@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ser_jax import figure_style
-from ser_jax.errors import InputError
+from ser_jax.errors import InputError, writing
 from ser_jax.report import (
     analysis,
     comparison,
@@ -77,7 +77,8 @@ def write_comparison(workdirs: Sequence, out: str = "") -> str:
         name = path.name if are_distinct else str(path)
         trainings.append(dataclasses.replace(_read(path), name=name))
     folder = files.resolve(out) if out else paths[0].parent
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, "--out"):
+        folder.mkdir(parents=True, exist_ok=True)
     _write(comparison.document(trainings), folder, "comparison")
     lines = [f"{one.name}: {score_table.headline(one.results)}" for one in trainings]
     lines += ["", f"Written: {folder / 'comparison.html'}, .md"]

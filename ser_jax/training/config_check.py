@@ -55,10 +55,11 @@ RANGES = (
 )
 
 
-def check_config(config) -> None:
+def check_config(config, stored_in: str = "") -> None:
     """Checks every choice and range, and that the model fits its input.
 
-    The only door: what is behind it takes its config as checked.
+    The only door: what is behind it takes its config as checked. `stored_in` is the
+    workdir that it comes from, if it does.
 
     Raises:
       InputError: Names the key, what it takes and what came.
@@ -66,9 +67,15 @@ def check_config(config) -> None:
     try:
         _check(config)
     except (AttributeError, KeyError) as error:  # how ml_collections reports lost keys
+        whose, advice = "--config", "Begin with the get_config() of configs/base.py."
+        if stored_in:
+            whose = f"{stored_in} was trained by an earlier version"
+            advice = (
+                "Use that version (git_commit in its results.json) or train again in a "
+                "new --workdir."
+            )
         raise InputError(
-            "--config: expected every key of configs/base.py, with whose get_config() a "
-            f"config begins; {error}."
+            f"{whose}: expected every key of configs/base.py; {error}. {advice}"
         ) from error
 
 
@@ -96,22 +103,6 @@ def _check(config) -> None:
     ):
         rule(config, refuse)
     _check_model(config)
-
-
-def check_stored(config, path) -> None:
-    """As `check_config`, for the config of the workdir at `path`.
-
-    Raises:
-      InputError: The config cannot work, or is of another version.
-    """
-    try:
-        _check(config)
-    except (AttributeError, KeyError) as error:
-        raise InputError(
-            f"{path} was trained by an earlier version: expected a config with every key "
-            f"of this one; {error}. Use that version (git_commit in its results.json) or "
-            "train again in a new --workdir."
-        ) from error
 
 
 # Rules about several keys: `refuse(key, expected)` where they do not go together. ------

@@ -20,7 +20,7 @@ from ser_jax import clock
 from ser_jax.errors import InputError
 from ser_jax.training import autotune, compilation, evaluation, selection
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training.config_check import check_config, check_stored
+from ser_jax.training.config_check import check_config
 from ser_jax.training.tensorboard import EventLog
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files, metrics_log, provenance
@@ -88,7 +88,7 @@ def evaluate(workdir_path: str, data: str = "") -> dict:
     with clock.part(clock.START):
         workdir = Workdir(workdir_path, create=False)
         config = with_corpus_at(as_config(workdir.read_config()), data)
-        check_stored(config, workdir.path)
+        check_config(config, str(workdir.path))
     with lock(workdir.path):
         return _evaluate(config, workdir)
 

@@ -1,11 +1,11 @@
 """TensorBoard events, one curve per run; needs no TensorFlow."""
 
+import logging
 import os
 import re
 import time
 
 from ser_jax import clock
-from ser_jax.errors import writing
 
 _FLUSH_S = 60.0  # a bucket takes all of a file each time
 
@@ -14,7 +14,8 @@ class EventLog:
     """Writes the numbers of metrics.jsonl lines as TensorBoard scalars.
 
     Epochs after the first `epochs_done` that are already in `folder` are hidden: a
-    resumed training writes them again.
+    resumed training writes them again. Where events cannot be written, a warning says
+    so, and training goes on: metrics.jsonl holds the same numbers.
     """
 
     def __init__(self, folder, epochs_done: int):
@@ -25,45 +26,57 @@ class EventLog:
 
     @clock.part("logs")
     def write(self, rows: list[dict]) -> None:
-        """Adds one epoch; InputError if the disk does not take it."""
-        from tensorboardX import summary  # a second where torch is, which it imports
-        from tensorboardX.proto.event_pb2 import Event
-
-        with writing(self._folder):
-            for row in rows:
-                writer = self._writer(row)
-                for name, value in row.items():
-                    if name not in ("epoch", "fold", "seed"):
-                        scalar = summary.scalar(name, value)
-                        now, epoch = time.time(), row["epoch"]
-                        event = Event(wall_time=now, step=epoch, summary=scalar)
-                        writer.write_event(event)
-            if time.monotonic() > self._flushed + _FLUSH_S:
-                self._flushed = time.monotonic()
-                for writer in self._writers.values():
-                    writer.flush()
+        """Adds one epoch."""
+        self._attempt(self._write, rows)
 
     def close(self) -> None:
         """Flushes everything."""
-        with writing(self._folder):
+        self._attempt(lambda: [writer.close() for writer in self._writers.values()])
+
+    def _attempt(self, action, *args) -> None:
+        if self._writers is None:
+            return
+        try:
+            action(*args)
+        except Exception as error:  # noqa: BLE001 - a disk's, or any of a bucket's client
+            self._writers = None
+            message = "no more TensorBoard events in %s: %s"
+            logging.getLogger(__name__).warning(message, self._folder, error)
+
+    def _write(self, rows: list[dict]) -> None:
+        from tensorboardX import summary  # a second where torch is, which it imports
+        from tensorboardX.proto.event_pb2 import Event
+
+        for row in rows:
+            writer = self._writer(row)
+            for name, value in row.items():
+                if name not in ("epoch", "fold", "seed"):
+                    scalar = summary.scalar(name, value)
+                    now, epoch = time.time(), row["epoch"]
+                    event = Event(wall_time=now, step=epoch, summary=scalar)
+                    writer.write_event(event)
+        if time.monotonic() > self._flushed + _FLUSH_S:
+            self._flushed = time.monotonic()
             for writer in self._writers.values():
-                writer.close()
+                writer.flush()
 
     def _writer(self, row: dict):
         # Not `SummaryWriter`: its threads print what a full disk refuses, and then wait
-        # for ever.
+        # forever.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
         from tensorboardX.record_writer import directory_check
 
         # Fold names are a corpus's own values and may hold slashes or spaces.
-        fold = re.sub(r"[^\w.-]", "_", row["fold"])
+        fold = re.sub(r"[^\w.-]", "_", row["fold"])[:80]
         run = f"{fold}-seed{row['seed']}"
         if run not in self._writers:
             folder = str(self._folder / run)
             directory_check(folder)
             writer = EventsWriter(os.path.join(folder, "events"))
-            start = SessionLog(status=SessionLog.START)
-            writer.write_event(Event(step=self._epochs_done + 1, session_log=start))
+            start, step = SessionLog(status=SessionLog.START), self._epochs_done + 1
+            writer.write_event(
+                Event(wall_time=time.time(), step=step, session_log=start)
+            )
             self._writers[run] = writer
         return self._writers[run]

@@ -44,7 +44,7 @@ def with_absolute_paths(config: ConfigDict) -> ConfigDict:
         # A package's name, else.
         if path and (key != "word_vectors" or os.path.isfile(os.path.expanduser(path))):
             config.data[key] = _absolute(path)
-            files.check_name(path, f"data.{key}")
+            files.check_name(config.data[key], f"data.{key}")
     return config.lock()
 
 

@@ -31,7 +31,7 @@ RECORDINGS = "recordings.csv"
 RESULTS = "results.json"  # written last: where it is, the training is complete
 
 
-def check_name(path: str, key: str) -> None:
+def check_name(path, key: str) -> None:
     """Raises InputError if libraries could not write to `path`, the value of `key`."""
     try:
         str(path).encode()
@@ -43,9 +43,10 @@ def check_name(path: str, key: str) -> None:
 
 def resolve(path) -> epath.Path:
     """A workdir's whole path: local ones absolute, `gs://` as they are."""
-    check_name(path, "--workdir")
     path = epath.Path(path).expanduser()
-    return path if "://" in str(path) else path.resolve()
+    path = path if "://" in str(path) else path.resolve()
+    check_name(path, "--workdir")
+    return path
 
 
 def write_atomically(path, content: bytes) -> None:

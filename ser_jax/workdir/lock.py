@@ -23,7 +23,7 @@ from ser_jax.workdir import files
 
 _LOCK, _HOLDER = ".lock", ".lock.json"
 _RENEW_S, _STALE_S = 60, 180
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # some network disks
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # some network disks
 
 
 @contextlib.contextmanager
@@ -36,7 +36,8 @@ def lock(path: epath.Path) -> Iterator[None]:
     held = None if "://" in str(path) else _system_lock(path)
     with held or _signature(path):
         if held:
-            _sign(path, time.time())
+            with contextlib.suppress(InputError):  # the lock holds without a name
+                _sign(path, time.time())
         yield
 
 
@@ -63,7 +64,8 @@ def _signature(path: epath.Path) -> Iterator[None]:
     def renew():
         while not ended.wait(_RENEW_S):
             with contextlib.suppress(OSError, InputError):  # the next one may succeed
-                _sign(path, since)
+                if _is_ours(path):  # or we slept, and somebody took over
+                    _sign(path, since)
 
     _sign(path, since)
     thread = threading.Thread(target=renew, daemon=True)
@@ -73,7 +75,7 @@ def _signature(path: epath.Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        if _is_ours(_read_holder(path)):
+        if _is_ours(path):
             (path / _HOLDER).unlink(missing_ok=True)
 
 
@@ -92,18 +94,16 @@ def _is_stale(holder: dict) -> bool:
 
 
 def _sign(path: epath.Path, since: float) -> None:
-    holder = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "since": since,
-        "renewed": time.time(),
-    }
-    files.write_json(path / _HOLDER, holder)
+    times = {"since": since, "renewed": time.time()}
+    files.write_json(path / _HOLDER, _us() | times)
 
 
-def _is_ours(holder: dict | None) -> bool:
-    us = (socket.gethostname(), os.getpid())
-    return holder is not None and (holder["host"], holder["pid"]) == us
+def _us() -> dict:
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _is_ours(path: epath.Path) -> bool:
+    return _us().items() <= (_read_holder(path) or _us()).items()
 
 
 def _read_holder(path: epath.Path) -> dict | None:

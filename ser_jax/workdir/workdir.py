@@ -1,10 +1,9 @@
 """The folder of one training: who it belongs to, and how far it has come."""
 
 import json
-import os
 import sys
 
-from ser_jax.errors import InputError
+from ser_jax.errors import InputError, writing
 from ser_jax.workdir import config as config_files
 from ser_jax.workdir import files, provenance
 
@@ -24,17 +23,8 @@ class Workdir:
                 f"Expected a trained folder, with its config.json, at {self.path}; "
                 "there is none. Check --workdir."
             )
-        try:
+        with writing(self.path, "--workdir"):
             self.path.mkdir(parents=True, exist_ok=True)
-            # Asking for permissions is not enough: file systems may be read-only.
-            probe = self.path / f".writable-{os.getpid()}"
-            probe.write_text("")
-            probe.unlink()
-        except OSError as error:
-            raise InputError(
-                f"Expected a folder that can be written to at {self.path}; got: "
-                f"{error}. Choose another with --workdir=..."
-            ) from error
 
     def claim(self, config: dict) -> None:
         """Writes config.json, or checks that the one there asks for the same.
@@ -60,33 +50,43 @@ class Workdir:
                 + "\n  ".join(lines)
                 + "\nRestore these values, or choose another --workdir."
             )
-        if stored["config"] != config:  # a corpus that has moved, say
-            files.write_json(self.path / files.CONFIG, stored | {"config": config})
+        data = stored["config"]["data"]
+        moved = {key: config["data"][key] for key in ("manifest", "root")}
+        if data != data | moved:
+            data.update(moved)
+            files.write_json(self.path / files.CONFIG, stored)
 
     def read_config(self) -> dict:
         """Plain values of config.json; InputError if it is missing or damaged."""
         return files.read_json(self.path / files.CONFIG)["config"]
 
     def settle_splits(self, splits: dict) -> None:
-        """Writes splits.json; refuses others than those that were trained on.
+        """Writes splits.json; refuses others than those that were trained on."""
+        if self.has_checkpoint():
+            self.check_splits(splits)
+        files.write_json(self.path / files.SPLITS, splits)
 
-        Raises:
-          InputError: The corpus or the code now gives other splits, labels or sounds.
+    def check_splits(self, splits: dict) -> None:
+        """Raises InputError if the corpus or the code now gives others, or other sounds.
+
+        Older workdirs do not say what was heard.
         """
         path = self.path / files.SPLITS
-        if not self.has_checkpoint():
-            files.write_json(path, splits)
+        stored = files.read_json(path) if path.exists() else splits
+        sounds = {"sounds": stored.get("sounds", splits["sounds"])}
+        if stored | sounds == splits:
             return
-        # Workdirs of before do not say what was heard.
-        stored = {"sounds": splits["sounds"]} | files.read_json(path)
-        if stored != splits:
-            heard = stored | {"sounds": splits["sounds"]} == splits
-            what = "recordings" if heard else "splits and labels"
-            raise InputError(
-                f"Expected the {what} of {path}; the corpus now gives others, so test "
-                "utterances might have been trained on. Restore the corpus, or train "
-                "again in a new --workdir."
-            )
+        what = (
+            "recordings"
+            if stored | {"sounds": splits["sounds"]} == splits
+            else "splits and labels"
+        )
+        raise InputError(
+            f"Expected the {what} of {path}; the corpus now gives others, so test "
+            "utterances might have been trained on. Restore the corpus (evaluate and "
+            "explain: or set --data=...), or train again in a new --workdir. Older workdirs "
+            "need --config.data.duplicates=ignore and --config.data.keep_silent=True."
+        )
 
     def has_checkpoint(self) -> bool:
         """Whether anything was trained here."""

@@ -57,7 +57,9 @@ def test_a_killed_process_holds_nothing(tmp_path):
 def test_a_place_that_cannot_be_written_is_an_input_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with (
-        pytest.raises(InputError, match=r"expected a folder to write to.*Set --flag\."),
+        pytest.raises(
+            InputError, match=r"cannot write .*: File exists.* or set --flag, and"
+        ),
         locking.lock(tmp_path / "file" / "data", "--flag"),
     ):
         pass

@@ -75,7 +75,7 @@ def test_short_silent_and_low_rate_recordings_are_no_copies_of_each_other():
 def test_copies_of_copies_are_one_group():
     one, two = take(1), take(2)
     got = sketched(a=one, b=two, c=one[80:], d=0.5 * one, e=take(3), f=two * 0.3)
-    assert sorted(sketches.find_near_duplicates(got)) == [("a", "c", "d"), ("b", "f")]
+    assert sketches.find_near_duplicates(got) == [("a", "c", "d"), ("b", "f")]
 
 
 def test_a_long_recording_is_sketched_as_if_at_once(monkeypatch):
@@ -84,10 +84,6 @@ def test_a_long_recording_is_sketched_as_if_at_once(monkeypatch):
     np.testing.assert_array_equal(
         sketches.sketch(take(1), RATE_HZ).envelope, whole.envelope
     )
-
-
-def test_a_silent_recording_has_no_digest():
-    assert sketches.sketch(np.full(8000, 0.25, np.float32), RATE_HZ).digest == ""
 
 
 @pytest.mark.skipif(not EMODB.is_file(), reason=f"EMO-DB is not at {EMODB}")

@@ -222,7 +222,7 @@ def test_other_labels_are_refused(workdirs, tones, tmp_path):
 def test_another_corpus_is_refused(workdirs):
     trained = trained_model.load(workdirs("area_attn"))
     folds = tuple({**fold, "test": fold["test"][1:]} for fold in trained.folds)
-    with pytest.raises(InputError, match="expected the corpus it was trained on"):
+    with pytest.raises(InputError, match="its checkpoint's folds in splits.json"):
         CorpusSegments(dataclasses.replace(trained, folds=folds))
 
 

@@ -195,7 +195,7 @@ def test_a_place_that_cannot_be_written_is_named_first(small, tmp_path, monkeypa
     with pytest.raises(InputError, match="--out: expected a file; got the folder"):
         export.export(tmp_path, "stablehlo", out=tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="--out: expected a file that can be written"):
+    with pytest.raises(InputError, match="--out"):
         export.export(tmp_path, "safetensors", out=tmp_path / "file" / "x")
 
 

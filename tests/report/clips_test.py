@@ -57,7 +57,7 @@ def test_what_cannot_be_heard_says_why(tmp_path):
     assert [cell.text for cell in cells] == [
         "file not here",
         "file not here",
-        "unreadable (LibsndfileError)",
+        "unreadable (AudioError)",
         "another recording now: 0.10 s, tested 0.20 s",
         "longer than 60 s",
         "not in recordings.csv",
