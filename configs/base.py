@@ -26,9 +26,10 @@ def get_config() -> ConfigDict:
     data.vtlp_low = 0.8  # smallest warp factor
     data.vtlp_high = 1.2  # largest warp factor
     data.min_duration_s = 0.1  # shorter recordings are excluded and listed
-    data.keep_silent = False  # silent and constant recordings are, too, unless kept
+    data.keep_silent = False  # use silent and constant recordings; else excluded, too
     # Recordings with the same samples: apart = no fold learns from a copy of what it
-    # tests | first = the first one is used | ignore
+    # tests | first = the first one is used | ignore; but for ignore, copies under
+    # labels of two classes are left out
     data.duplicates = "apart"
     data.merge_spellings = False  # take `Angry` and `angry`, `3` and `03` as one
     data.num_workers = 0  # when features are built; 0 = all cores

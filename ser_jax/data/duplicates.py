@@ -13,15 +13,15 @@ CHOICES = ("apart", "first", "ignore")  # of `config.data.duplicates`
 
 
 def find(
-    utterances: Sequence[Utterance], sounds: Sequence[str]
+    utterances: Sequence[Utterance], digests: Sequence[str]
 ) -> list[tuple[str, ...]]:
     """Ids of recordings with the same samples, two or more each.
 
-    `sounds` are digests of the samples, one per utterance.
+    `digests` are of the samples, one per utterance.
     """
     groups = collections.defaultdict(list)
-    for utterance, sound in zip(utterances, sounds, strict=True):
-        groups[sound].append(utterance.id)
+    for utterance, digest in zip(utterances, digests, strict=True):
+        groups[digest].append(utterance.id)
     return [tuple(names) for names in groups.values() if len(names) > 1]
 
 

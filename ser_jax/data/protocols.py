@@ -80,9 +80,9 @@ def make_folds(
             folds.append(Fold(name, seed, *parts))
     position = {utterance.id: u for u, utterance in enumerate(utterances)}
     groups = [[position[x] for x in ids if x in position] for ids in apart]
-    folds = [duplicates.keep_apart(fold, groups) for fold in folds]
-    for fold in folds:
-        _check_usable(fold, corpus, protocol, bool(groups))
+    for number, whole in enumerate(folds):
+        fold = folds[number] = duplicates.keep_apart(whole, groups)
+        _check_usable(fold, corpus, protocol, fold != whole)
         _check_promises(fold, corpus, protocol)
     return folds
 
@@ -144,10 +144,9 @@ def splits_json(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> dict:
     return {"folds": entries}
 
 
-def _check_usable(fold: Fold, corpus: Corpus, protocol, has_duplicates: bool) -> None:
+def _check_usable(fold: Fold, corpus: Corpus, protocol, lost_some: bool) -> None:
     """Raises InputError where the corpus is too small for the fold."""
-    cause = " Duplicates of what is tested left it: data.duplicates."
-    cause = cause if has_duplicates else ""
+    cause = " Duplicates of what is tested left it: data.duplicates." * lost_some
     where = f"protocol.split={protocol.split!r}, fold {fold.name}, seed {fold.seed}"
     trained = {int(corpus.labels[i]) for i in fold.train}
     absent = [i for i in corpus.used if int(corpus.labels[i]) not in trained]

@@ -26,7 +26,7 @@ class Checked(NamedTuple):
 
     usable: list[Utterance]
     resampled: int  # usable recordings at another rate than the recipe's
-    sounds: dict[str, str]  # by id, a digest of the samples
+    sound_digests: dict[str, str]  # by id, a digest of the samples
     near_duplicates: list[tuple[str, ...]]  # ids of what is probably one take
 
 
@@ -75,7 +75,7 @@ def check_recordings(
     checked = Checked(
         usable=[utterance for utterance in utterances if utterance.id in found],
         resampled=sum(x.rate_hz != config.spec.sample_rate_hz for x in found.values()),
-        sounds={name: x.sketch.digest for name, x in found.items()},
+        sound_digests={name: x.sketch.digest for name, x in found.items()},
         near_duplicates=sketches.find_near_duplicates(
             {name: x.sketch for name, x in found.items()}
         ),

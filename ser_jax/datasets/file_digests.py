@@ -24,18 +24,18 @@ _CHANGED = 3  # in a journal's entry, the time at which the file last changed in
 
 
 def file_digests(
-    paths: Sequence[str], place: str | os.PathLike, tfds_dir: str | os.PathLike
+    paths: Sequence[str], corpus: str | os.PathLike, tfds_dir: str | os.PathLike
 ) -> list[str]:
     """32 hex digits for each file's content; `UNREADABLE` if it cannot be read.
 
     Args:
       paths: Absolute paths.
-      place: The corpus, by whose name the journal is found again.
+      corpus: Its manifest or folder, by whose path the journal is found again.
       tfds_dir: Where datasets lie, and the journals beside them; if that is a bucket,
         they lie in the user's cache. A journal that cannot be written only costs the
         time to read again.
     """
-    journal = _journal(os.path.abspath(place), str(tfds_dir))
+    journal = _journal(os.path.abspath(corpus), str(tfds_dir))
     known = _read(journal)
     stamps = {path: _stamp(path) for path in paths}
     entries = {
@@ -61,10 +61,10 @@ def file_digests(
     return [entries[path][-1] for path in paths]
 
 
-def _journal(place: str, tfds_dir: str) -> Path:
+def _journal(corpus: str, tfds_dir: str) -> Path:
     in_bucket = "://" in tfds_dir
     folder = user_cache.folder("digests") if in_bucket else Path(tfds_dir, "digests")
-    return folder / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:16]}.json"
+    return folder / f"{hashlib.sha256(os.fsencode(corpus)).hexdigest()[:16]}.json"
 
 
 def _stamp(path: str) -> list[int]:

@@ -29,7 +29,7 @@ class SpeechConfig(tfds.core.BuilderConfig):
     vtlp_low: float = 0.8  # smallest warp factor
     vtlp_high: float = 1.2  # largest warp factor
     min_duration_s: float = 0.1  # shorter recordings are excluded and listed
-    keep_silent: bool = False  # else silent and constant ones are, too
+    keep_silent: bool = False  # whether silent and constant recordings are used
     recognizer: str = ""  # key of `transcription.SPEECH_RECOGNIZERS`; empty = none
     samples: bool = False  # store the samples, too, int16 at the recipe's rate
 
@@ -99,7 +99,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         utterances = list(self._read(manual_dir, excluded))
         config = self.builder_config
         checked = extraction.check_recordings(utterances, config, excluded)
-        usable, self._sounds = checked.usable, checked.sounds
+        usable, self._digests = checked.usable, checked.sound_digests
         # Before any split is opened: TFDS throws an unfinished dataset away, and the
         # texts, which take far longer than the features, must outlive it.
         self._asr_texts, asr = {}, {}
@@ -129,7 +129,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         for utterance, features in extraction.extract(
             utterances, self.builder_config, self._num_workers
         ):
-            features["sound"] = self._sounds[utterance.id]
+            features["sound"] = self._digests[utterance.id]
             if self.builder_config.recognizer:
                 features["asr_text"] = self._asr_texts[utterance.id]
             yield utterance.id, _example(utterance, features)

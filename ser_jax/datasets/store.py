@@ -40,7 +40,7 @@ class Store:
     directory: str
     asr_text: tuple[str, ...]  # recognized texts; all empty without a recognizer
     asr: dict  # recognizer, versions, word error rate, ...; or {}
-    sounds: tuple[str, ...]  # of each recording, a digest of its samples
+    sound_digests: tuple[str, ...]  # of each recording, a digest of its samples
     near_duplicates: tuple[tuple[str, ...], ...]  # ids of what is probably one take
 
     @functools.cached_property
@@ -59,7 +59,7 @@ class Store:
             warp_factors=self.warp_factors[positions],
             num_samples=self.num_samples[positions],
             asr_text=tuple(self.asr_text[u] for u in positions),
-            sounds=tuple(self.sounds[u] for u in positions),
+            sound_digests=tuple(self.sound_digests[u] for u in positions),
         )
 
 
@@ -113,7 +113,7 @@ def load(
         directory=os.fspath(directory),
         asr_text=tuple(row["asr_text"] for row in rows),
         asr=dict(metadata["asr"]),
-        sounds=tuple(row["sound"] for row in rows),
+        sound_digests=tuple(row["sound"] for row in rows),
         near_duplicates=tuple(map(tuple, metadata["near_duplicates"])),
     )
 

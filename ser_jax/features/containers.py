@@ -5,6 +5,7 @@ nothing of one whose writer left a 0 where it did not know the size.
 """
 
 import io
+import math
 import os
 import re
 import struct
@@ -82,6 +83,8 @@ _FAMILIES = {
 def locate_samples(file: BinaryIO) -> Samples | None:
     """Finds the samples of a WAV, RF64, Wave64, AIFF, CAF, AU or SPHERE file.
 
+    `file` must stand at its start.
+
     None for other formats and for files without samples: libsndfile judges those.
     """
     magic = file.read(8)
@@ -158,9 +161,7 @@ def _sphere(file: BinaryIO) -> Samples | None:
     start = head[8:16].strip()
     if not start.isdecimal() or not all(name in fields for name in factors):
         return None
-    declared = 1
-    for name in factors:
-        declared *= int(fields[name])
+    declared = math.prod(int(fields[name]) for name in factors)
     return Samples(int(start), declared, _size(file) - int(start))
 
 

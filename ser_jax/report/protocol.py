@@ -58,11 +58,11 @@ def utterances(counts: Mapping) -> list:
         f"Padded to a window: {counts['padded_short']}",
         f"Resampled: {counts['resampled']}",
         (f"Excluded: {sum(counts['skipped'].values())}", reasons),
-        *_doubtful(counts),
+        *_data_issues(counts),
     ]
 
 
-def _doubtful(counts: Mapping) -> list:
+def _data_issues(counts: Mapping) -> list:
     """Duplicates and look-alike spellings; older workdirs say nothing of them."""
     found = {
         title: [", ".join(map(code, ids)) for ids in counts.get(key, ())]

@@ -48,7 +48,7 @@ def splits(experiment: Experiment) -> dict:
     labels = zip(experiment.utterances, experiment.labels, strict=True)
     return {
         "classes": list(experiment.classes),
-        "sounds": experiment.sounds,
+        "sounds": experiment.sound_digest,
         "labels": {u.id: experiment.classes[k] for u, k in labels},
         **protocols.splits_json(folds, experiment.utterances),
     }
@@ -141,7 +141,7 @@ def _about(config, experiment: Experiment) -> dict:
     if config.data.corpus == "manifest":  # words of IEMOCAP only
         del protocol["subset"], protocol["happy"]
     folds = [run.fold for run in experiment.runs]
-    near = experiment.doubtful["near_duplicates"]
+    near = experiment.data_issues["near_duplicates"]
     protocol["promises"] = protocols.promises(
         config.protocol,
         compared=config.data.duplicates != "ignore",
@@ -161,7 +161,7 @@ def _about(config, experiment: Experiment) -> dict:
             padded_short=len(experiment.padded),
             resampled=experiment.corpus.resampled,
         )
-        | experiment.doubtful,
+        | experiment.data_issues,
         "seconds": running.seconds(),
         # What this process did before its first step, and the programs it used.
         "start_up": {

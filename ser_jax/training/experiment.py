@@ -49,7 +49,7 @@ class Experiment:
     constants: Constants  # what each run keeps fixed, stacked [R, ...]
     excluded: tuple[Exclusion, ...]  # what is left out, and why
     padded: tuple[str, ...]  # ids of used utterances that fill less than one segment
-    doubtful: dict  # duplicates and look-alike spellings, for results.json
+    data_issues: dict  # duplicates and look-alike spellings, for results.json
     texts: tuple[str, ...]  # what the model reads of each utterance; () if no words
     text: dict  # what is known of them, for results.json; {} if it reads no words
 
@@ -59,9 +59,9 @@ class Experiment:
         return self.corpus.utterances
 
     @property
-    def sounds(self) -> str:
+    def sound_digest(self) -> str:
         """16 hex digits that change with the samples of any used recording."""
-        digests = " ".join(self.corpus.sounds).encode()
+        digests = " ".join(self.corpus.sound_digests).encode()
         return hashlib.sha256(digests).hexdigest()[:16]
 
     @property
@@ -98,7 +98,7 @@ def prepare(config) -> Experiment:
     look_alikes = spellings.find(whole.utterances, config.data)
     utterances = spellings.merge(whole.utterances, look_alikes, config.data)
     whole = dataclasses.replace(whole, utterances=utterances)
-    groups = duplicates.find(utterances, whole.sounds)
+    groups = duplicates.find(utterances, whole.sound_digests)
     corpus, labels, classes, excluded = _usable(whole, groups, config)
     apart = groups if config.data.duplicates == "apart" else ()
     folds = protocols.make_folds(corpus.utterances, labels, config.protocol, apart)
@@ -122,7 +122,7 @@ def prepare(config) -> Experiment:
         sizes=sizes,
         constants=_constants(corpus, frames, runs, labels, sizes, config),
         excluded=excluded,
-        doubtful={
+        data_issues={
             "duplicates": groups,
             "near_duplicates": whole.near_duplicates,
             "spellings": [item._asdict() for item in look_alikes],
@@ -159,7 +159,7 @@ def new_states(config, experiment: Experiment):
 
 
 def _usable(whole: store.Store, duplicate_ids, config):
-    """What has a class, no duplicate in its way and, if short ones are dropped, a segment.
+    """What is used: of a class, not left out as a duplicate, and long enough.
 
     (Corpus, labels, classes, all that is left out.)
     """

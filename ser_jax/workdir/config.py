@@ -33,7 +33,11 @@ MAY_CHANGE = frozenset(
 _PATHS = {"cache_dir", "manifest", "root", "tfds_dir"}
 _PATHS |= {"speaker_embeddings", "word_vectors"}
 # What was done before these keys existed.
-_BEFORE = {"keep_silent": True, "duplicates": "ignore", "merge_spellings": False}
+_OLDER_DEFAULTS = {
+    "keep_silent": True,
+    "duplicates": "ignore",
+    "merge_spellings": False,
+}
 
 
 def with_absolute_paths(config: ConfigDict) -> ConfigDict:
@@ -41,7 +45,7 @@ def with_absolute_paths(config: ConfigDict) -> ConfigDict:
     config = config.copy_and_resolve_references()
     for key in _PATHS & {*config.data}:
         path = config.data[key]
-        # A package's name, else.
+        # `word_vectors` may also name a package.
         if path and (key != "word_vectors" or os.path.isfile(os.path.expanduser(path))):
             config.data[key] = _absolute(path)
             files.check_name(config.data[key], f"data.{key}")
@@ -52,14 +56,18 @@ def _absolute(path: str) -> str:
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
-def with_corpus_at(config: ConfigDict, place: str) -> ConfigDict:
-    """A copy whose corpus is at `place`, a manifest or folder; '' = where it was."""
+def with_corpus_at(config: ConfigDict, corpus_path: str) -> ConfigDict:
+    """A copy whose corpus is at `corpus_path`, a manifest or folder; '' = as it was.
+
+    Raises InputError if there is no manifest there.
+    """
     config = config.copy_and_resolve_references()
     is_manifest = config.data.corpus == "manifest"
-    if place and is_manifest and os.path.isdir(os.path.expanduser(place)):
-        place = os.path.join(place, os.path.basename(config.data.manifest))
-    if place:
-        config.data["manifest" if is_manifest else "root"] = place
+    if is_manifest and os.path.isdir(os.path.expanduser(corpus_path)):
+        name = os.path.basename(config.data.manifest)
+        corpus_path = os.path.join(corpus_path, name)
+    if corpus_path:
+        config.data["manifest" if is_manifest else "root"] = corpus_path
     config = with_absolute_paths(config)
     if is_manifest and not os.path.exists(config.data.manifest):
         raise InputError(
@@ -72,7 +80,7 @@ def with_corpus_at(config: ConfigDict, place: str) -> ConfigDict:
 def as_config(stored: dict) -> ConfigDict:
     """The locked config of a `config.to_dict()` that went through JSON."""
     stored = _tuples(stored)
-    stored["data"] = _BEFORE | stored["data"]
+    stored["data"] = _OLDER_DEFAULTS | stored["data"]
     label_map = stored["data"].pop("label_map")
     config = ConfigDict(stored)
     config.data.label_map = placeholder(object)
@@ -103,7 +111,11 @@ def differences(stored: dict, requested: dict) -> list[str]:
     Keys that did not exist when `stored` was written do not count: were others used by
     then, the splits differ.
     """
-    older = {key: requested["data"][key] for key in _BEFORE if key in requested["data"]}
+    older = {
+        key: requested["data"][key]
+        for key in _OLDER_DEFAULTS
+        if key in requested["data"]
+    }
     stored = flatten(stored | {"data": older | stored["data"]})
     requested = flatten(requested)
     for key in ("data.speaker_embeddings", "data.word_vectors"):

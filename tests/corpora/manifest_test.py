@@ -209,6 +209,9 @@ def test_one_recording_with_two_labels_is_left_out_and_both_lines_are_named(tmp_
     }
     assert len(excluded) == 3  # one for each row
     assert "line 2 (sad) and in line 4 (happy)" in excluded[0].detail
+    file = write(tmp_path, "path,emotion,speaker\nwav/a.wav,Sad,1\nwav/a.wav,sad,1\n")
+    (kept,) = manifest.read(file, excluded=excluded)  # spellings are no contradiction
+    assert kept.emotion == "Sad" and excluded[-1].reason == "duplicate id"
 
 
 def test_links_in_circles_and_names_that_no_file_has_are_missing(tmp_path):

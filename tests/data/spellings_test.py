@@ -59,6 +59,7 @@ def test_look_alikes_are_named_with_their_counts(one, other, caplog):
         ("s 1", "s1"),
         ("1.05", "1.5"),
         ("1.10", "1.1"),
+        ("-1", "1"),
     ],
 )
 def test_other_words_do_not_look_alike(one, other):
@@ -75,6 +76,8 @@ def test_merging_takes_the_spelling_of_the_label_map_or_the_most_frequent():
     assert {u.speaker for u in kept} == {"03"}
     assert [u.id for u in kept] == [u.id for u in given]
     assert all(item.merged for item in found)
+    both = data(label_map={"anger": "angry", "Anger": "angry"})
+    assert spellings.merge(given, found, both)[2].emotion == "anger"
     kept = spellings.merge(given, found, data(label_map={"anger": "angry"}))
     assert [u.emotion for u in kept] == ["anger", "anger", "anger", "sad"]
 

@@ -144,7 +144,7 @@ def test_duplicates_are_found(tree, tmp_path):
     soundfile.write(wavs[3], samples, rate_hz)
     soundfile.write(wavs[7], (samples // 2)[40:], rate_hz)  # quieter, cut by 2.5 ms
     loaded = store.load(build.ensure_built(config_for(tree, tmp_path / "tfds")))
-    same = duplicates.find(loaded.utterances, loaded.sounds)
+    same = duplicates.find(loaded.utterances, loaded.sound_digests)
     assert same == [(wavs[0].stem, wavs[3].stem)]
     assert loaded.near_duplicates == ((wavs[0].stem, wavs[7].stem),)
 

@@ -149,9 +149,10 @@ def test_a_changed_recording_cannot_resume(quick_config, tmp_path, monkeypatch):
         loop.train_and_evaluate(quick_config, str(workdir))
     splits = workdir / "splits.json"  # of a version that did not say what was heard
     content = json.loads(splits.read_text())
-    del content["sounds"]
+    sounds = content.pop("sounds")
     splits.write_text(json.dumps(content))
     loop.train_and_evaluate(quick_config, str(workdir))
+    assert json.loads(splits.read_text())["sounds"] != sounds
 
 
 def test_a_corpus_that_moved_is_found_again(quick_config, tmp_path, monkeypatch):

@@ -42,6 +42,18 @@ def test_a_workdir_of_before_a_key_existed_goes_on_with_the_same_command():
     assert line == "data.duplicates: here 'apart', asked for 'first'"
 
 
+def test_a_corpus_that_moved_is_all_that_a_resumed_config_changes(tmp_path):
+    now = json.loads(json.dumps(area_attn.get_config("demo").to_dict()))
+    old = json.loads(json.dumps(now))
+    del old["data"]["duplicates"], old["data"]["keep_silent"]
+    (tmp_path / "results.json").write_text("{}")  # something was trained
+    (tmp_path / "config.json").write_text(json.dumps({"config": old}))
+    now["data"]["root"] = "/moved"
+    Workdir(tmp_path).claim(now)
+    kept = json.loads((tmp_path / "config.json").read_text())["config"]
+    assert kept == {**old, "data": old["data"] | {"root": "/moved"}}
+
+
 def test_paths_are_found_from_everywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
