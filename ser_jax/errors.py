@@ -26,7 +26,8 @@ def writing(path, setting: str = "") -> Iterator[None]:
         if file and not os.fsdecode(file).startswith(os.path.dirname(os.fspath(path))):
             raise
         # Libraries wrap what a disk refuses in errors of their own.
-        texts = [os.strerror(x) for x in _DISK if os.strerror(x) in str(error)]
+        known = (*map(os.strerror, _DISK), "Not enough disk space")  # the last: TFDS
+        texts = [text for text in known if text in str(error)]
         if isinstance(error, OSError) and error.errno in _REFUSALS:
             texts.append(error.strerror)
         if not texts:

@@ -14,6 +14,7 @@ from ser_jax.errors import InputError
 _SEPARATORS = ",;\t|"
 # What some spreadsheets write first; saved again by others, with separators behind it.
 _SEP_LINE = re.compile(r'"?sep=(\\t|.)"?[ ,;\t|]*(?:\r\n|\r|\n)', re.IGNORECASE)
+_BINARY = (b"PK\x03\x04", b"\x1f\x8b", b"SQLite", b"PAR1")
 _START = 1 << 16  # characters among which a header ends
 csv.field_size_limit(1 << 24)  # a cell may hold all that was said
 _BYTE_ORDER_MARKS = {  # the longer one first: UTF-32's begins with UTF-16's
@@ -79,6 +80,8 @@ def read(
 
 
 def _decode(file: Path) -> str:
+    if file.exists() and not file.is_file():
+        raise InputError(f"{file}: expected a CSV file, got a folder, pipe or device.")
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -87,10 +90,10 @@ def _decode(file: Path) -> str:
         ) from error
     marks = (x for mark, x in _BYTE_ORDER_MARKS.items() if content.startswith(mark))
     encoding = next(marks, "utf-8")
-    if content.startswith(b"PK\x03\x04"):
+    if content.startswith(_BINARY):
         raise InputError(
-            f"{file}: expected a CSV file, got a workbook or archive. Save "
-            "its sheet as 'CSV UTF-8'."
+            f"{file}: expected a CSV file, got a workbook, archive or database. "
+            "Save its table as 'CSV UTF-8'."
         )
     if encoding == "utf-8" and b"\0" in content[:2]:  # the first letter is Latin
         encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"

@@ -67,7 +67,7 @@ class RecordingFolder:
 
     def hint(self, path: str) -> str:
         """What is probably wrong with a path where no file is; may be empty."""
-        if path.startswith("file:"):
+        if path.lower().startswith("file:"):
             return "; write the path alone, without file://"
         if "://" in path:
             return "; download it first"
@@ -82,6 +82,8 @@ class RecordingFolder:
         if os.path.isdir(at):
             return "; it is a folder"
         written = os.path.relpath(at, self._home)
+        if written == os.path.normpath(path):
+            return "; it is a link to nothing, a pipe or a device"
         if unicodedata.normalize("NFC", path) == unicodedata.normalize("NFC", written):
             return f"; write {written} in its own Unicode form (NFC or NFD)"
         return f"; write {written}"

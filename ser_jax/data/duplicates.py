@@ -77,15 +77,16 @@ def _described(utterance: Utterance) -> str:
     return f"{utterance.id} ({utterance.emotion}, speaker {utterance.speaker})"
 
 
-def count_split(folds, utterances: Sequence[Utterance], groups) -> int:
-    """How many groups of ids have members in two parts of any of the folds."""
+def in_two_parts(folds, utterances: Sequence[Utterance], groups) -> list[tuple]:
+    """The groups of ids that have members in two parts of any of the folds."""
     position = {utterance.id: u for u, utterance in enumerate(utterances)}
-    groups = [{position[x] for x in ids if x in position} for ids in groups]
     parts = [[{*fold.train}, {*fold.val}, {*fold.test}] for fold in folds]
-    return sum(
-        any(sum(bool(group & part) for part in three) > 1 for three in parts)
-        for group in groups
-    )
+
+    def is_split(ids) -> bool:
+        members = {position[x] for x in ids if x in position}
+        return any(sum(bool(members & part) for part in three) > 1 for three in parts)
+
+    return [ids for ids in groups if is_split(ids)]
 
 
 def keep_apart(fold, groups: Sequence[Sequence[int]]):

@@ -97,15 +97,18 @@ def check_seeds(seeds: Sequence[int]) -> None:
         )
 
 
-def promises(protocol, *, compared: bool, near: int) -> tuple[str, ...]:
+def promises(
+    protocol, *, compared: bool, near: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
     """What a reader may rely on, in the words of the report.
 
-    `compared` says whether duplicates were looked for, `near` how many groups of
-    near-duplicates are in two parts all the same.
+    `compared` says whether duplicates were looked for; `near` are the near-duplicates
+    that are in two parts all the same.
     """
     apart = " and ".join(f"no {column}" for column in kept_apart(protocol))
     shared = "speakers and sessions are SHARED by training and test"
-    split_takes = (f"BUT {near} near-duplicates, probably one take, are in two parts",)
+    takes = "; ".join(" and ".join(ids) for ids in near[:3]) + "; ..." * (len(near) > 3)
+    split_takes = (f"BUT {len(near)} takes are probably in two parts: {takes}",)
     paper_mode = ("PAPER MODE: the epoch is chosen on the test part",)
     return (
         "no utterance is in two parts; segments and copies follow their utterance",

@@ -28,6 +28,7 @@ class Checked(NamedTuple):
     resampled: int  # usable recordings at another rate than the recipe's
     sound_digests: dict[str, str]  # by id, a digest of the samples
     near_duplicates: list[tuple[str, ...]]  # ids of what is probably one take
+    lost: list[str]  # emotions and speakers of which no recording is usable
 
 
 class _Read(NamedTuple):
@@ -79,17 +80,20 @@ def check_recordings(
         near_duplicates=sketches.find_near_duplicates(
             {name: x.sketch for name, x in found.items()}
         ),
+        lost=[
+            f"{column} {value}"
+            for column in ("emotion", "speaker")
+            for value in sorted(
+                {getattr(u, column) for u in utterances}
+                - {getattr(u, column) for u in utterances if u.id in found}
+            )
+        ],
     )
-    _report(checked, excluded, {name: x.note for name, x in found.items() if x.note})
-    for column in ("emotion", "speaker"):
-        values = {getattr(u, column) for u in utterances}
-        if lost := values - {getattr(u, column) for u in checked.usable}:
-            message = "every recording of %s %s is left out"
-            _log.warning(message, column, ", ".join(sorted(lost)))
+    _report(excluded, {name: x.note for name, x in found.items() if x.note})
     return checked
 
 
-def _report(checked: Checked, excluded: list[Exclusion], notes: dict[str, str]) -> None:
+def _report(excluded: list[Exclusion], notes: dict[str, str]) -> None:
     if excluded:
         _log.warning(
             "%d recordings are left out: %s", len(excluded), _reasons(excluded)
@@ -98,10 +102,6 @@ def _report(checked: Checked, excluded: list[Exclusion], notes: dict[str, str]) 
         _log.warning(
             "%d recordings have unusual headers, first %s: %s", len(notes), name, note
         )
-    for ids in itertools.islice(checked.near_duplicates, 3):
-        _log.warning("probably one take: %s", ", ".join(ids))
-    if (more := len(checked.near_duplicates) - 3) > 0:
-        _log.warning("... and %d more such groups, see results.json", more)
 
 
 def _reasons(excluded: list[Exclusion]) -> str:

@@ -87,8 +87,9 @@ def _digest(path: str) -> str:
 
 def _read(journal: Path) -> dict[str, list]:
     try:
-        return dict(json.loads(journal.read_text()))
-    except (OSError, ValueError, TypeError):
+        known = dict(json.loads(journal.read_text()))
+        return {path: entry for path, entry in known.items() if len(entry) == 5}
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
 
 

@@ -115,6 +115,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             fingerprint=self.fingerprint(manual_dir),
             resampled=checked.resampled,
             near_duplicates=checked.near_duplicates,
+            lost=checked.lost,
             excluded=[dataclasses.asdict(e) for e in excluded],
             asr=asr,
         )

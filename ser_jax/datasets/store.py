@@ -42,6 +42,7 @@ class Store:
     asr: dict  # recognizer, versions, word error rate, ...; or {}
     sound_digests: tuple[str, ...]  # of each recording, a digest of its samples
     near_duplicates: tuple[tuple[str, ...], ...]  # ids of what is probably one take
+    lost: tuple[str, ...]  # emotions and speakers without a usable recording
 
     @functools.cached_property
     def frames(self) -> list[np.ndarray]:
@@ -115,6 +116,7 @@ def load(
         asr=dict(metadata["asr"]),
         sound_digests=tuple(row["sound"] for row in rows),
         near_duplicates=tuple(map(tuple, metadata["near_duplicates"])),
+        lost=tuple(metadata["lost"]),
     )
 
 

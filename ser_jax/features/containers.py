@@ -6,6 +6,7 @@ nothing of one whose writer left a 0 where it did not know the size.
 
 import io
 import math
+import mmap
 import os
 import re
 import struct
@@ -90,7 +91,7 @@ def locate_samples(file: BinaryIO) -> Samples | None:
     magic = file.read(8)
     if magic[:4] in _FAMILIES:
         return _find_chunk(file, _FAMILIES[magic[:4]])
-    if magic[:4] == b".snd":
+    if magic[:4] == b".snd" and _size(file) >= 24:
         file.seek(0)
         _, start, declared = struct.unpack(">4sII", file.read(12).ljust(12, b"\0"))
         return Samples(start, declared, _size(file) - start, 8, ">I")
@@ -176,7 +177,9 @@ def ogg_fault(file: BinaryIO) -> tuple[str, str] | None:
     whole = len(page) >= 27 and len(page) >= 27 + page[26] + sum(sizes)
     if not whole or not page[5] & 4:
         return "truncated audio", "expected a page marked as the last, got none"
-    if page[14:18] != first_stream:
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        begins = re.findall(rb"OggS\0[\x02\x03\x06\x07]", content)
+    if page[14:18] != first_stream or len(begins) > 1:
         return "unreadable", "expected one stream, got several in one Ogg file"
     return None
 
@@ -208,7 +211,8 @@ def repaired(path: str, file: BinaryIO, samples: Samples) -> RepairedFile | str:
     file.seek(0)
     if file.read(4) == b"BW64":
         repairs[0] = b"RF64"
-    if samples.header_misleads:
+    too_long = samples.declared > samples.present and samples.size_counts_header
+    if samples.header_misleads or (too_long and samples.size_format):
         largest = 256 ** struct.calcsize(samples.size_format) - 1
         size = min(samples.present + samples.overhead, largest)
         repairs[samples.size_at] = struct.pack(samples.size_format, size)

@@ -1,11 +1,13 @@
 """The command `predict`: recordings in, a table out."""
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 
 from tqdm import tqdm
 
+from ser_jax.errors import InputError
 from ser_jax.features.audio import AudioError
 from ser_jax.predict import label_scores, sources, timeline, writers
 from ser_jax.predict.answers import SpeechInput
@@ -49,6 +51,10 @@ def predict(
         recordings = sources.expand(names, text=text, stdin_to=folder)
         if not window_s:
             writers.check_suffix(out)  # before the model is loaded
+        if out and os.path.exists(out) and any(_is_same(out, name) for name in names):
+            raise InputError(
+                f"--out: expected another file than those given; got {out}."
+            )
         recognizer = Recognizer.from_workdir(workdir, run)
         if window_s:
             failed = timeline.write_all(
@@ -61,6 +67,10 @@ def predict(
     if failed:
         print(f"{len(failed)} of {len(recordings)} recordings failed.", file=sys.stderr)
     return int(bool(failed))
+
+
+def _is_same(out: str, name: str) -> bool:
+    return os.path.isfile(name) and os.path.samefile(out, name)
 
 
 def _answer_all(

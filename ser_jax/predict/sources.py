@@ -68,13 +68,21 @@ def expand(
         elif path.suffix.lower() == ".csv":
             recordings += _manifest(path, text)
         else:
-            recordings.append(Source(name, str(path), name, text=text))
+            recordings.append(_file(name, path, text))
     if not recordings:
         raise InputError(
             "Expected recordings, folders, manifests (.csv) or `-` for standard input; "
             "got none. For example: python run.py predict --workdir=W speech.wav"
         )
     return recordings
+
+
+def _file(name: str, path: Path, text) -> Source:
+    fault = ()
+    if "://" in name or name.lower().startswith("file:"):
+        hint = RecordingFolder(Path.cwd()).hint(name)
+        fault = "missing file", f"expected a path{hint}"
+    return Source(name, str(path), name, text=text, fault=fault)
 
 
 def _standard_input(folder: str, text) -> Source:

@@ -10,6 +10,8 @@ import tomllib
 from collections.abc import Callable, Sequence
 from importlib import resources
 
+from ser_jax.terminal import printable
+
 # The report's fixed texts, by section.
 TEXTS = tomllib.loads(
     resources.files(__package__).joinpath("texts.toml").read_text("utf-8")
@@ -79,12 +81,16 @@ class Document:
 def code(text) -> str:
     """A name as `code`, on one line whatever it holds."""
     # A backtick cannot be escaped inside of code.
-    return f"`{' '.join(str(text).replace('`', chr(39)).split())}`"
+    return f"`{_on_one_line(text).replace('`', chr(39))}`"
 
 
 def plain(text) -> str:
     """A name on one line, in which the marks of Markdown are letters."""
-    return re.sub(r"([\\`*\[\]])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([\\`*\[\]])", r"\\\1", _on_one_line(text))
+
+
+def _on_one_line(text) -> str:
+    return printable(" ".join(str(text).split()))
 
 
 def plural(number: int, noun: str) -> str:

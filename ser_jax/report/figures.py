@@ -5,9 +5,7 @@ page's; wide pages put charts side by side. There is no pyplot, so no display an
 global state. Curves differ in line style as well as in colour.
 """
 
-import io
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
@@ -64,14 +62,11 @@ def svg(figure: Figure, alt: str) -> str:
 
     `alt`, the text for those who do not see it, differs between figures of a page.
     """
-    buffer = io.StringIO()
     # The salt makes ids the same in every run and different between figures.
     options = {"svg.fonttype": "none", "svg.hashsalt": alt}
-    with rc_context(options), warnings.catch_warnings():
-        # The page's font may well have the letters that matplotlib's has not.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(buffer, format="svg", transparent=True)
-    root = ElementTree.fromstring(buffer.getvalue())
+    with rc_context(options):
+        content = figure_style.saved(figure, format="svg", transparent=True)
+    root = ElementTree.fromstring(content)
     for tag in ("metadata", "defs"):  # a date; a style that would hold for the page
         root.remove(root.find(f"{{{_SVG}}}{tag}"))
     for element in root.iter():

@@ -68,9 +68,11 @@ def _data_issues(counts: Mapping) -> list:
         title: [", ".join(map(code, ids)) for ids in counts.get(key, ())]
         for title, key in (
             ("Duplicates", "duplicates"),
+            ("Near-duplicates in two parts", "near_duplicates_in_two_parts"),
             ("Near-duplicates, probably one take", "near_duplicates"),
         )
     }
+    found["Without a usable recording"] = [*map(plain, counts.get("lost", ()))]
     found["Spellings that look alike"] = [
         f"{item['column']} "
         + ", ".join(f"{code(ascii(k))} {n}" for k, n in item["counts"].items())

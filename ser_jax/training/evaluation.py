@@ -141,11 +141,12 @@ def _about(config, experiment: Experiment) -> dict:
     if config.data.corpus == "manifest":  # words of IEMOCAP only
         del protocol["subset"], protocol["happy"]
     folds = [run.fold for run in experiment.runs]
-    near = experiment.data_issues["near_duplicates"]
+    near = duplicates.in_two_parts(
+        folds, experiment.utterances, experiment.data_issues["near_duplicates"]
+    )
+    compared = config.data.duplicates != "ignore"
     protocol["promises"] = protocols.promises(
-        config.protocol,
-        compared=config.data.duplicates != "ignore",
-        near=duplicates.count_split(folds, experiment.utterances, near),
+        config.protocol, compared=compared, near=near
     )
     repeated = float(np.mean(_repeated_sentences(experiment)))
     protocol["test_sentences_also_trained"] = repeated
@@ -161,7 +162,8 @@ def _about(config, experiment: Experiment) -> dict:
             padded_short=len(experiment.padded),
             resampled=experiment.corpus.resampled,
         )
-        | experiment.data_issues,
+        | experiment.data_issues
+        | {"near_duplicates_in_two_parts": near},
         "seconds": running.seconds(),
         # What this process did before its first step, and the programs it used.
         "start_up": {

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,8 @@ from ser_jax.training import state as state_lib
 from ser_jax.training.batch import example_batch
 from ser_jax.training.state import Constants
 
+_log = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -49,7 +52,7 @@ class Experiment:
     constants: Constants  # what each run keeps fixed, stacked [R, ...]
     excluded: tuple[Exclusion, ...]  # what is left out, and why
     padded: tuple[str, ...]  # ids of used utterances that fill less than one segment
-    data_issues: dict  # duplicates and look-alike spellings, for results.json
+    data_issues: dict  # duplicates, look-alike spellings ..., for results.json
     texts: tuple[str, ...]  # what the model reads of each utterance; () if no words
     text: dict  # what is known of them, for results.json; {} if it reads no words
 
@@ -95,6 +98,7 @@ def prepare(config) -> Experiment:
         copies=config.augment.vtlp in ("all", "one"),
         cache_dir=config.data.cache_dir,
     )
+    _warn(whole)
     look_alikes = spellings.find(whole.utterances, config.data)
     utterances = spellings.merge(whole.utterances, look_alikes, config.data)
     whole = dataclasses.replace(whole, utterances=utterances)
@@ -125,6 +129,7 @@ def prepare(config) -> Experiment:
         data_issues={
             "duplicates": groups,
             "near_duplicates": whole.near_duplicates,
+            "lost": whole.lost,
             "spellings": [item._asdict() for item in look_alikes],
         },
         padded=padded,
@@ -156,6 +161,15 @@ def new_states(config, experiment: Experiment):
     created = [create(seed) for seed in experiment.constants.seed]
     states = [jax.device_get(state) for _, state in created]
     return created[0][0], jax.tree.map(lambda *x: np.stack(x), *states)
+
+
+def _warn(whole: store.Store) -> None:
+    for name in whole.lost:
+        _log.warning("every recording of %s is left out", name)
+    for ids in whole.near_duplicates[:3]:
+        _log.warning("probably one take: %s", ", ".join(ids))
+    if (more := len(whole.near_duplicates) - 3) > 0:
+        _log.warning("... and %d more such groups, see results.json", more)
 
 
 def _usable(whole: store.Store, duplicate_ids, config):

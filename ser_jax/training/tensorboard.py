@@ -21,7 +21,7 @@ class EventLog:
     def __init__(self, folder, epochs_done: int):
         """Opens nothing yet."""
         self._folder, self._epochs_done = folder, epochs_done
-        self._writers = {}
+        self._writers, self._names = {}, set()
         self._flushed = time.monotonic()
 
     @clock.part("logs")
@@ -67,11 +67,14 @@ class EventLog:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
         from tensorboardX.record_writer import directory_check
 
-        # Fold names are a corpus's own values and may hold slashes or spaces.
-        fold = re.sub(r"[^\w.-]", "_", row["fold"])[:80]
-        run = f"{fold}-seed{row['seed']}"
+        run = row["fold"], row["seed"]
         if run not in self._writers:
-            folder = str(self._folder / run)
+            # Fold names are a corpus's own values and may hold slashes or spaces.
+            name = re.sub(r"[^\w.-]|^\.", "_", row["fold"])[:80]
+            name, number = f"{name}-seed{row['seed']}", len(self._writers)
+            name = f"{name}-{number}" if name in self._names else name
+            self._names.add(name)
+            folder = str(self._folder / name)
             directory_check(folder)
             writer = EventsWriter(os.path.join(folder, "events"))
             start, step = SessionLog(status=SessionLog.START), self._epochs_done + 1

@@ -86,7 +86,7 @@ def _is_stale(holder: dict) -> bool:
         return False
     try:
         os.kill(holder["pid"], 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return True
     except PermissionError:  # somebody else's process
         pass
@@ -109,8 +109,10 @@ def _is_ours(path: epath.Path) -> bool:
 def _read_holder(path: epath.Path) -> dict | None:
     try:
         holder = json.loads((path / _HOLDER).read_text())
-        return holder if {"host", "pid", "since", "renewed"} <= holder.keys() else None
-    except (OSError, ValueError, AttributeError):
+        time.localtime(holder["since"])
+        numbers = {"pid": int(holder["pid"]), "renewed": float(holder["renewed"])}
+        return holder | numbers | {"host": str(holder["host"])}
+    except (OSError, ValueError, TypeError, LookupError, OverflowError):
         return None
 
 

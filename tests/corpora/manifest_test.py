@@ -222,6 +222,7 @@ def test_links_in_circles_and_names_that_no_file_has_are_missing(tmp_path):
     excluded = []
     assert [u.id for u in manifest.read(file, excluded=excluded)] == ["wav/a"]
     assert [e.reason for e in excluded] == ["missing wav"] * 3
+    assert all("a link to nothing" in e.detail for e in excluded[:2])
 
 
 def test_each_folder_is_listed_once_however_many_rows_are_wrong(tmp_path, monkeypatch):

@@ -66,12 +66,12 @@ def test_groups_that_are_split_are_counted():
     turns = utterances()
     labels = np.array([int(u.emotion == "y") for u in turns])
     folds = protocols.make_folds(turns, labels, protocol(), COPIES)
-    assert duplicates.count_split(folds, turns, COPIES) == 0
+    assert duplicates.in_two_parts(folds, turns, COPIES) == []
     # Speakers are whole in every part, so what two of them share is split.
     near = [("a0", "b0"), ("a1", "a2"), ("c4", "d5", "not used")]
-    assert duplicates.count_split(folds[:1], turns, near[1:2]) == 0
+    assert duplicates.in_two_parts(folds[:1], turns, near[1:2]) == []
     plain = protocols.make_folds(turns, labels, protocol())
-    assert duplicates.count_split(plain, turns, near) == 2
+    assert duplicates.in_two_parts(plain, turns, near) == [near[0], near[2]]
 
 
 def test_only_copies_leave_a_part():

@@ -74,11 +74,13 @@ def test_what_was_written_a_moment_ago_is_not_trusted(corpus, monkeypatch):
     assert len(read) == 6
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1, 2", "[]", "[1, 2]", "null"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[1, 2", "[]", "[1, 2]", "null", '{"PATH": 3}', "[" * 10_000]
+)
 def test_a_damaged_journal_is_written_again(corpus, content):
     files, folder, read = corpus
     first = digests_of(files, folder)
-    journal_in(folder).write_text(content)
+    journal_in(folder).write_text(content.replace("PATH", files[0]))
     assert digests_of(files, folder) == first and len(read) == 6
     assert digests_of(files, folder) == first and len(read) == 6
 
@@ -116,6 +118,10 @@ def test_a_journal_that_cannot_be_written_only_costs_time(corpus):
     journal.mkdir()
     assert digests_of(files, folder) == digests_of(files, folder)
     assert len(read) == 9 and not list(journal.parent.glob("*.part"))
+    (folder / "file").touch()
+    for _ in range(2):  # nothing can lie below a file
+        file_digests.file_digests(files, folder, folder / "file")
+    assert len(read) == 15
 
 
 def test_datasets_in_a_bucket_have_their_journal_in_the_users_cache(

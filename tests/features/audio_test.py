@@ -181,6 +181,17 @@ def test_a_recorders_header_without_a_size_is_read(container, size, tmp_path):
     assert audio.header_note(path) == ""
 
 
+@pytest.mark.parametrize("container", ["CAF", "AIFF", "RF64", "AU"])
+def test_a_size_that_counts_the_header_is_read_in_every_container(container, tmp_path):
+    path = tmp_path / "x"
+    soundfile.write(path, noise(8000), 16_000, format=container, subtype="PCM_16")
+    with open(path, "rb") as file:
+        samples = containers.locate_samples(file)
+    _with_size(path, samples.declared + 44)
+    assert len(audio.load(path, 16_000)) == 8000
+    assert audio.header_note(path).startswith("its header declares 44 bytes more")
+
+
 @pytest.mark.parametrize("surplus", [36, 44])
 def test_a_size_that_counts_the_header_is_read_with_a_note(wav, surplus):
     assert audio.header_note(wav) == ""
@@ -224,9 +235,10 @@ def test_several_ogg_streams_in_one_file_are_refused(tmp_path):
         soundfile.write(tmp_path / name, noise(8000), 16_000, format="OGG")
     first, second = ((tmp_path / name).read_bytes() for name in "ab")
     assert first[14:18] != second[14:18]
-    (tmp_path / "c").write_bytes(first + second)
-    with pytest.raises(AudioError, match="unreadable: expected one stream"):
-        audio.load(tmp_path / "c", 16_000)
+    for several in (first + second, first + first, first + second + first):
+        (tmp_path / "c").write_bytes(several)
+        with pytest.raises(AudioError, match="unreadable: expected one stream"):
+            audio.load(tmp_path / "c", 16_000)
 
 
 def test_what_a_header_leaves_out_is_noted(wav, tmp_path):

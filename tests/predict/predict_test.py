@@ -89,6 +89,14 @@ def test_a_table_that_cannot_be_written_is_named(workdirs, tones, tmp_path, suff
         )
 
 
+def test_a_table_does_not_replace_what_it_answers(workdirs, tones, tmp_path):
+    table = tmp_path / "m.csv"
+    table.write_text(f"path\n{tones.parent / 's1_low_0.wav'}\n")
+    with pytest.raises(InputError, match="--out: expected another file"):
+        predict.predict(workdirs("area_attn"), [str(table)], out=str(table))
+    assert table.read_text().startswith("path\n")
+
+
 def test_names_that_no_terminal_shows_fail_alone(workdirs, tones, tmp_path, capsys):
     folder = os.fsencode(tmp_path / "in")
     os.mkdir(folder)

@@ -58,6 +58,17 @@ def test_rows_that_cannot_be_used_fail_alone(row, reason, words, tmp_path):
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("http://x.org/a.wav", "download it first"), ("FILE:///a.wav", "without file://")],
+)
+def test_addresses_come_with_a_hint(name, words):
+    (source,) = sources.expand([name])
+    assert source.name == name
+    with pytest.raises(AudioError, match=words):
+        source.checked_path()
+
+
 def test_names_that_no_file_has_fail_alone(tmp_path):
     names = ["x" * 300 + ".wav", str(tmp_path / "\0.wav")]
     for source in sources.expand(names):

@@ -36,6 +36,14 @@ def test_each_run_has_its_curves_and_hides_what_is_written_again(tmp_path):
     ]
 
 
+def test_runs_whose_names_fall_together_have_folders_of_their_own(tmp_path):
+    log = EventLog(tmp_path, epochs_done=0)
+    log.write([row(x, 1, loss=0.5) for x in ("a/b", "a_b", "..", "x" * 400)])
+    log.close()
+    names = sorted(os.listdir(tmp_path))
+    assert names == ["_.-seed3", "a_b-seed3", "a_b-seed3-1", "x" * 80 + "-seed3"]
+
+
 def test_training_goes_on_without_events(tmp_path, monkeypatch, caplog):
     def refuse(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -139,7 +139,20 @@ def test_a_long_training_renews_its_signature(tmp_path, monkeypatch):
     assert not (tmp_path / ".lock.json").exists()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"host": 1}'])
+BROKEN = '{"host": "x", "pid": %s, "since": %s, "renewed": 1e99}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"host": 1}',
+        BROKEN % ('"x"', 1),
+        BROKEN % (1, '"a"'),
+        BROKEN % (1, 1e99),
+    ],
+)
 def test_a_damaged_signature_blocks_nobody(content, hold, tmp_path):
     (tmp_path / ".lock.json").write_text(content)
     with hold(epath.Path(tmp_path)):
