@@ -14,9 +14,9 @@ from ser_jax.errors import InputError
 _SEPARATORS = ",;\t|"
 # What some spreadsheets write first; saved again by others, with separators behind it.
 _SEP_LINE = re.compile(r'"?sep=(\\t|.)"?[ ,;\t|]*(?:\r\n|\r|\n)', re.IGNORECASE)
-_BINARY = (b"PK\x03\x04", b"\x1f\x8b", b"SQLite", b"PAR1")
 _START = 1 << 16  # characters among which a header ends
-csv.field_size_limit(1 << 24)  # a cell may hold all that was said
+# Workbooks and zip files, gzip, SQLite, Parquet.
+_BINARY = (b"PK\x03\x04", b"\x1f\x8b", b"SQLite", b"PAR1")
 _BYTE_ORDER_MARKS = {  # the longer one first: UTF-32's begins with UTF-16's
     b"\xff\xfe\0\0": "utf-32",
     b"\0\0\xfe\xff": "utf-32",
@@ -31,6 +31,8 @@ _ALIASES = {
     "speaker": ("speaker_id", "speakerid", "spk", "spk_id"),
     "text": ("transcript", "transcription"),
 }
+
+csv.field_size_limit(1 << 24)  # a cell may hold all that was said
 
 
 class Row(NamedTuple):

@@ -134,9 +134,7 @@ def _speak(jobs: list[dict], file: Path) -> None:
     options = {"env": environment, "capture_output": True, "text": True}
     done = subprocess.run(command, check=False, **options)
     if done.returncode:
-        last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[
-            -1
-        ]
+        last = done.stderr.strip().rpartition("\n")[2] or f"status {done.returncode}"
         raise InputError(
             "the demo corpus could not be spoken: expected espeak NG to run, and room in "
             f"{file.parent}; got {last}. Free space there or set --config.data.tfds_dir; "

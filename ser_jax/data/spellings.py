@@ -51,13 +51,13 @@ def find(utterances: Sequence[Utterance], data) -> list[Spellings]:
         groups = collections.defaultdict(dict)
         for name, number in sorted(counts.items()):
             groups[_bare(name)][name] = number
-        found += [
-            Spellings(
-                column, group, data.merge_spellings and not missing, missing=missing
-            )
-            for bare, group in groups.items()
-            if (missing := bare in _MISSING) or len(group) > 1
-        ]
+        for bare, group in groups.items():
+            missing = bare in _MISSING
+            # Labels that the map names both stay as they are.
+            merged = data.merge_spellings and not missing
+            merged = merged and len(_named(column, group, data)) < 2
+            if missing or len(group) > 1:
+                found.append(Spellings(column, group, merged, missing))
     for item in found:
         advice = "" if item.merged or item.missing else "; see data.merge_spellings"
         logging.getLogger(__name__).warning("%s%s", item, advice)
@@ -69,14 +69,12 @@ def merge(
 ) -> tuple[Utterance, ...]:
     """The utterances, with one spelling for all that `found` says to merge.
 
-    It is the one that `data.label_map` names, or else the most frequent. Labels that
-    the map names both stay as they are.
+    It is the one that `data.label_map` names, or else the most frequent.
     """
-    wanted = read_label_map(data) if data.label_map is not None else {}
     chosen = {column: {} for column in _COLUMNS}
     for item in found:
-        named = wanted.keys() & item.counts if item.column == "emotion" else ()
-        if item.merged and len(named) < 2:
+        if item.merged:
+            named = _named(item.column, item.counts, data)
             best = max(item.counts, key=lambda x: (x in named, item.counts[x]))
             chosen[item.column] |= dict.fromkeys(item.counts, best)
     if not any(chosen.values()):
@@ -87,6 +85,13 @@ def merge(
         )
         for u in utterances
     )
+
+
+def _named(column: str, names, data) -> set[str]:
+    """Those of `names` that `data.label_map` names."""
+    if column != "emotion" or data.label_map is None:
+        return set()
+    return read_label_map(data).keys() & names
 
 
 def _bare(name: str) -> str:

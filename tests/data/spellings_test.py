@@ -76,8 +76,13 @@ def test_merging_takes_the_spelling_of_the_label_map_or_the_most_frequent():
     assert {u.speaker for u in kept} == {"03"}
     assert [u.id for u in kept] == [u.id for u in given]
     assert all(item.merged for item in found)
-    both = data(label_map={"anger": "angry", "Anger": "angry"})
-    assert spellings.merge(given, found, both)[2].emotion == "anger"
+    both = data(merge=True, label_map={"anger": "angry", "Anger": "angry"})
+    apart = spellings.find(given, both)
+    assert [(x.column, x.merged) for x in apart] == [
+        ("emotion", False),
+        ("speaker", True),
+    ]
+    assert spellings.merge(given, apart, both)[2].emotion == "anger"
     kept = spellings.merge(given, found, data(label_map={"anger": "angry"}))
     assert [u.emotion for u in kept] == ["anger", "anger", "anger", "sad"]
 
