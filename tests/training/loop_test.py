@@ -146,5 +146,5 @@ def test_a_mistake_does_not_lock_the_folder(quick_config, tmp_path):
 
 def test_unwritable_workdir(quick_config, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="folder that can be written to.*--workdir"):
+    with pytest.raises(InputError, match="cannot write .*--workdir"):
         loop.train_and_evaluate(quick_config, str(tmp_path / "file" / "w"))
