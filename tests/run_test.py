@@ -182,6 +182,8 @@ def test_sigterm_while_building_leaves_nothing(tmp_path):
     process = _start(
         CONFIG + ":demo",
         f"--config.data.tfds_dir={tmp_path / 'tfds'}",
+        "--config.data.file_format=array_record",
+        "--config.data.demo_turns=4",
         f"--workdir={tmp_path / 'w'}",
     )
     deadline = time.monotonic() + 60
