@@ -45,6 +45,7 @@ def test_separators_and_line_ends(tmp_path, separator, first, end):
         ("sep=\\t\n" + TABLE.replace(",", "\t"), 3),
         ("sep=,,,\n" + TABLE, 3),  # saved a second time
         (",,,\n  ,\n\n" + TABLE, 5),
+        ("\r\n\n" + TABLE.replace(",", ";"), 4),
         (TABLE.replace(",", ", "), 2),
         (
             'path;emotion;speaker;"what, as, they, said"\n'

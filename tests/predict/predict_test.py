@@ -31,7 +31,7 @@ def shared_recognizers(monkeypatch, from_workdir):
 
 
 def _rows(path) -> list[dict]:
-    with path.open() as file:
+    with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -105,6 +105,7 @@ def test_names_that_no_terminal_shows_fail_alone(workdirs, tones, tmp_path, caps
         (b"caf\xe9.wav", sound),
         (b"esc\x1b[31m\n.wav", b"no sound"),
         (b"good.wav", sound),
+        (b"return\r.wav", b"no sound"),
     ):
         with open(os.path.join(folder, name), "wb") as file:
             file.write(content)
@@ -116,7 +117,8 @@ def test_names_that_no_terminal_shows_fail_alone(workdirs, tones, tmp_path, caps
     assert "esc\\x1b[31m\\n.wav: unreadable" in printed.err
     assert not {"\x1b", "\udce9"} & {*printed.out, *printed.err}
     rows = _rows(out)
-    assert [bool(row["label"]) for row in rows] == [False, False, True]
+    assert [bool(row["label"]) for row in rows] == [False, False, True, False]
+    assert rows[3]["file"].endswith("return\r.wav")
     assert rows[0]["file"].endswith("caf\\udce9.wav")
 
 
