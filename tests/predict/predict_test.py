@@ -118,7 +118,7 @@ def test_names_that_no_terminal_shows_fail_alone(workdirs, tones, tmp_path, caps
     assert not {"\x1b", "\udce9"} & {*printed.out, *printed.err}
     rows = _rows(out)
     assert [bool(row["label"]) for row in rows] == [False, False, True, False]
-    assert rows[3]["file"].endswith("return\r.wav")
+    assert rows[3]["file"].endswith("return\r.wav") and b"\r\n" not in out.read_bytes()
     assert rows[0]["file"].endswith("caf\\udce9.wav")
 
 
