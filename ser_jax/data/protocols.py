@@ -107,19 +107,24 @@ def promises(
     """
     apart = " and ".join(f"no {column}" for column in kept_apart(protocol))
     shared = "speakers and sessions are SHARED by training and test"
-    takes = "; ".join(" and ".join(ids) for ids in near[:3]) + "; ..." * (len(near) > 3)
-    split_takes = (f"BUT {len(near)} takes are probably in two parts: {takes}",)
     paper_mode = ("PAPER MODE: the epoch is chosen on the test part",)
     return (
         "no utterance is in two parts; segments and copies follow their utterance",
         f"{apart} is in both training and test" if apart else shared,
         _validation_promise(protocol),
-        "no recording is in two parts, whatever its name: samples were compared"
-        if compared
-        else "recordings were NOT compared: one may be in two parts under two names",
-        *(split_takes if near else ()),
+        _duplicates_promise(compared, near),
         *(paper_mode if protocol.selection == "test" else ()),
     )
+
+
+def _duplicates_promise(compared: bool, near: Sequence[Sequence[str]]) -> str:
+    if not compared:
+        return "recordings were NOT compared: one may be in two parts under two names"
+    text = "no recording is in two parts, whatever its name: samples were compared"
+    if not near:
+        return text
+    takes = "; ".join(" and ".join(ids) for ids in near[:3]) + "; ..." * (len(near) > 3)
+    return f"{text}; BUT {len(near)} takes probably ARE: {takes}"
 
 
 def _validation_promise(protocol) -> str:
