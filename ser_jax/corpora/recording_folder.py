@@ -67,10 +67,8 @@ class RecordingFolder:
 
     def hint(self, path: str) -> str:
         """What is probably wrong with a path where no file is; may be empty."""
-        if path.lower().startswith("file:"):
-            return "; write the path alone, without file://"
-        if "://" in path:
-            return "; download it first"
+        if advice := address_hint(path):
+            return advice
         if path.startswith("~") or re.match(r"[A-Za-z]:[\\/]", path):
             return f"; write it relative to {self._home}"
         at = self._home
@@ -90,6 +88,13 @@ class RecordingFolder:
 
     def _plain_names(self, folder: str) -> dict[str, str]:
         return {_plain(name): name for name in self._listing(folder)}
+
+
+def address_hint(path: str) -> str:
+    """What to do with an address in place of a path; empty for a path."""
+    if path.lower().startswith("file:"):
+        return "; write the path alone, without file://"
+    return "; download it first" if "://" in path else ""
 
 
 def _leads_out(relative: str) -> bool:

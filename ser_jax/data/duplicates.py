@@ -25,6 +25,14 @@ def find(
     return [tuple(names) for names in groups.values() if len(names) > 1]
 
 
+def positions(
+    utterances: Sequence[Utterance], groups: Sequence[Sequence[str]]
+) -> list[list[int]]:
+    """Where the ids of each group are; those of no utterance are nowhere."""
+    position = {utterance.id: u for u, utterance in enumerate(utterances)}
+    return [[position[x] for x in ids if x in position] for ids in groups]
+
+
 def leave_out(
     utterances: Sequence[Utterance],
     labels: np.ndarray,
@@ -48,9 +56,7 @@ def leave_out(
     if choice == "ignore":
         return labels, []
     labels, excluded, shared = labels.copy(), [], []
-    position = {utterance.id: u for u, utterance in enumerate(utterances)}
-    for group in groups:
-        copies = [position[name] for name in group]
+    for copies in positions(utterances, groups):
         used = [u for u in copies if labels[u] >= 0]
         listed = ", ".join(map(_described, (utterances[u] for u in copies)))
         reason, unused = "duplicate", used[1:] if choice == "first" else []
@@ -79,14 +85,15 @@ def _described(utterance: Utterance) -> str:
 
 def in_two_parts(folds, utterances: Sequence[Utterance], groups) -> list[tuple]:
     """The groups of ids that have members in two parts of any of the folds."""
-    position = {utterance.id: u for u, utterance in enumerate(utterances)}
     parts = [[{*fold.train}, {*fold.val}, {*fold.test}] for fold in folds]
 
-    def is_split(ids) -> bool:
-        members = {position[x] for x in ids if x in position}
-        return any(sum(bool(members & part) for part in three) > 1 for three in parts)
+    def is_split(members) -> bool:
+        return any(
+            sum(not part.isdisjoint(members) for part in three) > 1 for three in parts
+        )
 
-    return [ids for ids in groups if is_split(ids)]
+    members = positions(utterances, groups)
+    return [ids for ids, at in zip(groups, members, strict=True) if is_split(at)]
 
 
 def keep_apart(fold, groups: Sequence[Sequence[int]]):

@@ -78,8 +78,7 @@ def make_folds(
         for name, *parts in RULES[protocol.split](corpus, protocol, seed):
             parts = (tuple(sorted(int(i) for i in part)) for part in parts)
             folds.append(Fold(name, seed, *parts))
-    position = {utterance.id: u for u, utterance in enumerate(utterances)}
-    groups = [[position[x] for x in ids if x in position] for ids in apart]
+    groups = duplicates.positions(utterances, apart)
     for number, whole in enumerate(folds):
         fold = folds[number] = duplicates.keep_apart(whole, groups)
         _check_usable(fold, corpus, protocol, fold != whole)

@@ -73,24 +73,21 @@ def check_recordings(
             f"({_reasons(excluded)}; first: {first.id}: {first.detail}). Check the "
             "corpus's files, data.min_duration_s and data.keep_silent."
         )
-    checked = Checked(
-        usable=[utterance for utterance in utterances if utterance.id in found],
-        resampled=sum(x.rate_hz != config.spec.sample_rate_hz for x in found.values()),
-        sound_digests={name: x.sketch.digest for name, x in found.items()},
-        near_duplicates=sketches.find_near_duplicates(
-            {name: x.sketch for name, x in found.items()}
-        ),
-        lost=[
-            f"{column} {value}"
-            for column in ("emotion", "speaker")
-            for value in sorted(
-                {getattr(u, column) for u in utterances}
-                - {getattr(u, column) for u in utterances if u.id in found}
-            )
-        ],
-    )
+    usable = [utterance for utterance in utterances if utterance.id in found]
+    sketch_of = {name: x.sketch for name, x in found.items()}
     _report(excluded, {name: x.note for name, x in found.items() if x.note})
-    return checked
+    return Checked(
+        usable=usable,
+        resampled=sum(x.rate_hz != config.spec.sample_rate_hz for x in found.values()),
+        sound_digests={name: sketch.digest for name, sketch in sketch_of.items()},
+        near_duplicates=sketches.find_near_duplicates(sketch_of),
+        lost=sorted(_labels_and_speakers(utterances) - _labels_and_speakers(usable)),
+    )
+
+
+def _labels_and_speakers(utterances: list[Utterance]) -> set[str]:
+    columns = ("emotion", "speaker")
+    return {f"{name} {getattr(u, name)}" for u in utterances for name in columns}
 
 
 def _report(excluded: list[Exclusion], notes: dict[str, str]) -> None:
@@ -98,7 +95,8 @@ def _report(excluded: list[Exclusion], notes: dict[str, str]) -> None:
         _log.warning(
             "%d recordings are left out: %s", len(excluded), _reasons(excluded)
         )
-    for name, note in itertools.islice(notes.items(), 1):
+    if notes:
+        name, note = next(iter(notes.items()))
         _log.warning(
             "%d recordings have unusual headers, first %s: %s", len(notes), name, note
         )

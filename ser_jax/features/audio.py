@@ -104,7 +104,7 @@ def header_note(path: str | os.PathLike) -> str:
         samples = containers.locate_samples(file)
         file.seek(0)
         magic = file.read(4)
-    if samples and samples.declared > samples.present and samples.size_counts_header:
+    if samples and samples.size_counts_header:
         surplus = samples.declared - samples.present
         return (
             f"its header declares {surplus} bytes more than there are, as many as a "

@@ -56,7 +56,7 @@ class Samples(NamedTuple):
     def size_counts_header(self) -> bool:
         """Whether the size is off by the header, which its writer counted, too."""
         surplus = self.declared - self.present
-        return surplus in (36, 44, self.start - 8, self.start)
+        return surplus > 0 and surplus in (36, 44, self.start - 8, self.start)
 
 
 class _Chunks(NamedTuple):
@@ -211,8 +211,8 @@ def repaired(path: str, file: BinaryIO, samples: Samples) -> RepairedFile | str:
     file.seek(0)
     if file.read(4) == b"BW64":
         repairs[0] = b"RF64"
-    too_long = samples.declared > samples.present and samples.size_counts_header
-    if samples.header_misleads or (too_long and samples.size_format):
+    counts_header = samples.size_counts_header and samples.size_format
+    if samples.header_misleads or counts_header:
         largest = 256 ** struct.calcsize(samples.size_format) - 1
         size = min(samples.present + samples.overhead, largest)
         repairs[samples.size_at] = struct.pack(samples.size_format, size)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ser_jax.corpora import csv_table
-from ser_jax.corpora.recording_folder import RecordingFolder
+from ser_jax.corpora.recording_folder import RecordingFolder, address_hint
 from ser_jax.errors import InputError, writing
 from ser_jax.features.audio import AudioError
 
@@ -78,10 +78,8 @@ def expand(
 
 
 def _file(name: str, path: Path, text) -> Source:
-    fault = ()
-    if "://" in name or name.lower().startswith("file:"):
-        hint = RecordingFolder(Path.cwd()).hint(name)
-        fault = "missing file", f"expected a path{hint}"
+    advice = address_hint(name)
+    fault = ("missing file", f"expected a path{advice}") if advice else ()
     return Source(name, str(path), name, text=text, fault=fault)
 
 

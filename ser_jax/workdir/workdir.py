@@ -73,14 +73,10 @@ class Workdir:
         """
         path = self.path / files.SPLITS
         stored = files.read_json(path) if path.exists() else splits
-        sounds = {"sounds": stored.get("sounds", splits["sounds"])}
-        if stored | sounds == splits:
+        sounds = {"sounds": splits["sounds"]}
+        if sounds | stored == splits:
             return
-        what = (
-            "recordings"
-            if stored | {"sounds": splits["sounds"]} == splits
-            else "splits and labels"
-        )
+        what = "recordings" if stored | sounds == splits else "splits and labels"
         raise InputError(
             f"Expected the {what} of {path}; the corpus now gives others, so test "
             "utterances might have been trained on. Restore the corpus (evaluate and "
