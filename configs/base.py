@@ -13,8 +13,8 @@ def get_config() -> ConfigDict:
 
     # Where the speech comes from and how it is stored. --------------------------
     config.data = data = ConfigDict()
-    data.corpus = "iemocap"  # iemocap | manifest | demo
-    data.root = ""  # IEMOCAP's folder (holds Session1 ...); '' = $IEMOCAP_ROOT
+    data.corpus = "iemocap"  # manifest | demo | a name that `run.py corpora` lists
+    data.root = ""  # the corpus's folder; '' = $IEMOCAP_ROOT, $EMODB_ROOT ...
     data.manifest = ""  # CSV with the columns path, emotion, speaker (corpus=manifest)
     data.label_map = placeholder(object)  # {label: class} or pairs; None = as it is
     data.strict = True  # full IEMOCAP must have its published counts; False warns

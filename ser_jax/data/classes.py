@@ -8,6 +8,7 @@ import numpy as np
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.errors import InputError
 
+IEMOCAP_CORPORA = ("iemocap", "demo")  # of `data.corpus`, with IEMOCAP's labels
 IEMOCAP_CLASSES = ("neutral", "happy", "sad", "angry")
 SUBSETS = ("improvised", "scripted", "all")
 HAPPY_POLICIES = ("hap", "exc", "hap+exc")
@@ -20,7 +21,7 @@ def assign_classes(
 
     IEMOCAP and the demo have the classes neutral, happy, sad, angry in this order;
     `protocol.happy` says whether `happy` holds the raw label hap, exc or both, and
-    `protocol.subset` which speaking style is used. In a manifest the classes are the
+    `protocol.subset` which speaking style is used. Elsewhere the classes are the
     values of `data.label_map`, or without a map all raw labels, sorted by name.
 
     Returns:
@@ -31,7 +32,7 @@ def assign_classes(
       InputError: A choice does not fit the corpus, a label map names an absent label,
         or a class has no utterance.
     """
-    rule = _manifest_rule if data.corpus == "manifest" else _iemocap_rule
+    rule = _iemocap_rule if data.corpus in IEMOCAP_CORPORA else _plain_rule
     classes, class_of, excluded = rule(utterances, data, protocol)
     labels = np.full(len(utterances), -1, np.int32)
     for position, u in enumerate(utterances):
@@ -59,7 +60,7 @@ def _iemocap_rule(utterances, data, protocol):
         raise InputError(
             "data.label_map: expected None for IEMOCAP and the demo, whose classes "
             f"follow protocol.happy; got {read_label_map(data)}. Use it with "
-            "data.corpus='manifest'."
+            "other corpora."
         )
     class_of = {"neu": "neutral", "sad": "sad", "ang": "angry"}
     class_of |= dict.fromkeys(protocol.happy.split("+"), "happy")
@@ -74,10 +75,10 @@ def _iemocap_rule(utterances, data, protocol):
     return IEMOCAP_CLASSES, class_of, excluded
 
 
-def _manifest_rule(utterances, data, protocol):
+def _plain_rule(utterances, data, protocol):
     if protocol.subset != "all":
         raise InputError(
-            "protocol.subset: expected 'all' for a manifest, which does not say who "
+            "protocol.subset: expected 'all' but for IEMOCAP, which says who "
             f"improvises; got {protocol.subset!r}. Set protocol.subset='all'."
         )
     present = sorted({u.emotion for u in utterances})
@@ -121,8 +122,8 @@ def read_label_map(data) -> dict[str, str]:
 
 
 def _nothing_left(utterances, data, protocol, class_of: Iterable[str]) -> str:
-    where = "the manifest and data.label_map"
-    if data.corpus != "manifest":
+    where = "the corpus and data.label_map"
+    if data.corpus in IEMOCAP_CORPORA:
         where = f"protocol.subset ({protocol.subset}) and data.root"
     return (
         f"Expected utterances with labels {', '.join(class_of) or 'none'}; got none. Of "

@@ -9,12 +9,13 @@ import shutil
 from pathlib import Path
 
 from ser_jax import clock
+from ser_jax.corpora import descriptions
 from ser_jax.datasets import locking, transcription
 from ser_jax.errors import InputError, writing
 from ser_jax.features.spec import RECIPES, VTLP_MODES
 
 CHOICES = {  # of `config.data`
-    "corpus": ("iemocap", "manifest", "demo"),
+    "corpus": ("iemocap", "manifest", "demo", *descriptions.load()),
     "recipe": tuple(RECIPES),
     "vtlp_mode": VTLP_MODES,
     "file_format": ("tfrecord", "array_record"),
@@ -47,13 +48,13 @@ def ensure_built(data, *, samples: bool = False) -> str:
             if not target.exists():  # another process may have been first
                 _build(builder, root, data)
                 return str(target)
-    if root is not None:  # a manifest's fingerprint is part of the folder's name
+    if root is not None:  # other fingerprints are part of the folder's name
         _check_unchanged(builder, root)
     return str(target)
 
 
 def _builder(data, samples: bool):
-    """(TFDS builder, folder of the corpus; None for a manifest or if it is gone.)"""
+    """(TFDS builder, IEMOCAP's folder; None for other corpora or if it is gone.)"""
     import tensorflow_datasets as tfds  # half a second
 
     from ser_jax.datasets import iemocap_builder, manifest_builder, speech_builder
@@ -77,6 +78,12 @@ def _builder(data, samples: bool):
             manifest=path, tfds_dir=folder, **features
         )
         builder = manifest_builder.Manifest(config=config, data_dir=folder, **common)
+        return builder, None
+    if data.corpus in descriptions.load():
+        config = manifest_builder.NamedConfig(
+            corpus=data.corpus, root=data.root, tfds_dir=folder, **features
+        )
+        builder = manifest_builder.Named(config=config, data_dir=folder, **common)
         return builder, None
     root = None
     if data.corpus == "demo":

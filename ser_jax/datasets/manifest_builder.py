@@ -1,4 +1,4 @@
-"""Any corpus that a CSV describes, as a TFDS dataset named `manifest`."""
+"""A corpus that a CSV describes, or one that goes by its name, as a TFDS dataset."""
 
 import dataclasses
 import hashlib
@@ -9,37 +9,62 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from ser_jax.corpora import manifest
+from ser_jax.corpora import manifest, named
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.datasets import file_digests, speech_builder
 
 
 @dataclasses.dataclass(eq=False)
-class ManifestConfig(speech_builder.SpeechConfig):
-    """Features of one manifest; another CSV or other files are another dataset."""
+class ListedConfig(speech_builder.SpeechConfig):
+    """Features of recordings that were listed before; other files, another dataset."""
 
-    manifest: str = ""  # the CSV file
     tfds_dir: str = ""  # where datasets lie, and what is known of files beside them
 
     def __post_init__(self):
-        # Read once: large manifests take seconds.
+        # Read once: large corpora take seconds.
         self.excluded: list[Exclusion] = []
-        self.utterances = list(manifest.read(self.manifest, excluded=self.excluded))
-        self.fingerprint = self._fingerprint()
-        file = Path(self.manifest)
-        # Manifests are often all called manifest.csv; their folder says more.
-        stem = file.resolve().parent.name if file.stem == "manifest" else file.stem
-        readable = re.sub(r"\W+", "_", stem) or "corpus"
+        self.utterances, corpus, seed, readable = self._list()
+        paths = [utterance.wav for utterance in self.utterances]
+        digests = file_digests.file_digests(paths, corpus, self.tfds_dir)
+        ids = [utterance.id for utterance in self.utterances]
+        items = zip(ids, digests, strict=True)
+        self.fingerprint = speech_builder.digest_of(items, seed=seed)
+        readable = re.sub(r"\W+", "_", readable) or "corpus"
         features = speech_builder.config_name(self)
         self.name = f"{readable}_{self.fingerprint[:8]}_{features}"
 
-    def _fingerprint(self) -> str:
-        """Changes with the content of the CSV or of any recording."""
-        paths = [utterance.wav for utterance in self.utterances]
-        digests = file_digests.file_digests(paths, self.manifest, self.tfds_dir)
-        ids = [utterance.id for utterance in self.utterances]
-        content = hashlib.sha256(Path(self.manifest).read_bytes()).digest()
-        return speech_builder.digest_of(zip(ids, digests, strict=True), seed=content)
+    def _list(self) -> tuple[list[Utterance], str | Path, bytes, str]:
+        """(Recordings, where they lie, what else the dataset depends on, its name)."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(eq=False)
+class ManifestConfig(ListedConfig):
+    """Features of one manifest; another CSV or other files are another dataset."""
+
+    manifest: str = ""  # the CSV file
+
+    def _list(self):
+        utterances = list(manifest.read(self.manifest, excluded=self.excluded))
+        file = Path(self.manifest)
+        # Manifests are often all called manifest.csv; their folder says more.
+        stem = file.resolve().parent.name if file.stem == "manifest" else file.stem
+        return utterances, file, hashlib.sha256(file.read_bytes()).digest(), stem
+
+
+@dataclasses.dataclass(eq=False)
+class NamedConfig(ListedConfig):
+    """Features of a public corpus; another copy of it may be another dataset."""
+
+    corpus: str = ""  # a table of `corpora.toml`
+    root: str = ""  # see `named.find_root`
+
+    def _list(self):
+        utterances = list(named.read(self.corpus, self.root, excluded=self.excluded))
+        # Labels, speakers and texts come from descriptions, which may be corrected.
+        about = [dataclasses.replace(u, wav="") for u in utterances]
+        seed = hashlib.sha256(repr(about).encode()).digest()
+        return utterances, named.find_root(self.corpus, self.root), seed, self.corpus
 
 
 class Manifest(speech_builder.SpeechBuilder):
@@ -57,3 +82,7 @@ class Manifest(speech_builder.SpeechBuilder):
 
     def fingerprint(self, manual_dir: str | None) -> str:
         return self.builder_config.fingerprint
+
+
+class Named(Manifest):
+    """A public corpus that goes by its name."""

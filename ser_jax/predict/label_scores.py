@@ -22,7 +22,7 @@ def classes_of_labels(trained: TrainedModel, pairs: str = "") -> dict[str, str]:
     """
     data = trained.config.data
     class_of = {name: name for name in trained.classes}
-    if data.corpus != "manifest":
+    if data.corpus in ("iemocap", "demo"):
         happy = trained.config.protocol.happy.split("+")
         class_of |= _IEMOCAP | dict.fromkeys(happy, "happy")
     elif data.label_map is not None:

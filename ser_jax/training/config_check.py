@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 
 from ser_jax.data import batches, duplicates, protocols, side_inputs
-from ser_jax.data.classes import read_label_map
+from ser_jax.data.classes import IEMOCAP_CORPORA, read_label_map
 from ser_jax.datasets import build
 from ser_jax.errors import InputError
 from ser_jax.features import segments
@@ -134,10 +134,11 @@ def _check_train(config, refuse) -> None:
             "train.early_stop_epochs",
             "0 with protocol.selection=last, which chooses nothing",
         )
-    if config.data.corpus == "manifest" and protocol.split == "session5_script":
+    has_scripts = config.data.corpus in IEMOCAP_CORPORA
+    if protocol.split == "session5_script" and not has_scripts:
         refuse(
             "protocol.split",
-            "group (by text, say) or another rule with data.corpus=manifest",
+            f"group (by text, say) or another rule with data.corpus={config.data.corpus}",
         )
 
 

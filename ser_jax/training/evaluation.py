@@ -9,6 +9,7 @@ import numpy as np
 
 from ser_jax import clock
 from ser_jax.data import duplicates, protocols, text_repeats
+from ser_jax.data.classes import IEMOCAP_CORPORA
 from ser_jax.scoring import summary
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.trainer import Trainer
@@ -138,7 +139,7 @@ def _run_records(experiment: Experiment, snapshot: Snapshot) -> list[dict]:
 
 def _about(config, experiment: Experiment) -> dict:
     running, protocol = clock.current(), config.protocol.to_dict()
-    if config.data.corpus == "manifest":  # words of IEMOCAP only
+    if config.data.corpus not in IEMOCAP_CORPORA:  # words of IEMOCAP only
         del protocol["subset"], protocol["happy"]
     folds = [run.fold for run in experiment.runs]
     near = duplicates.in_two_parts(

@@ -92,7 +92,7 @@ def test_a_mapping_typo_lists_the_labels_present():
 @pytest.mark.parametrize(
     ("data", "changes", "words"),
     [
-        (source("manifest"), {"subset": "improvised"}, "subset.*manifest"),
+        (source("manifest"), {"subset": "improvised"}, "subset.*IEMOCAP"),
         (source("iemocap", {"neu": "n"}), {}, "label_map"),
         (source("manifest", {}), {}, "labels none"),
         (source("manifest", "neu"), {}, "mapping"),

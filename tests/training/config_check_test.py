@@ -80,7 +80,7 @@ def test_every_preset_passes(system, preset):
         ("data.label_map", (("a", "x"), ("a", "y")), "names a label twice"),
         ("segment.dense_classes", (1,), "segment.dense_classes: expected"),
         ("model.width", 0.0, "more than 0"),
-        ("data.corpus", "emodb", "iemocap, manifest, demo"),
+        ("data.corpus", "emo", "iemocap, manifest, demo"),
         ("data.corpus", "manifest", "expected a CSV file"),
         ("data.file_format", "riegeli", "tfrecord, array_record; got 'riegeli'"),
         ("data.recognizer", "vosk", "'', whisper-tiny.en; got 'vosk'"),
