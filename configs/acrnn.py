@@ -4,7 +4,7 @@
     python run.py --config=configs/acrnn.py:paper   # the same with the paper's 5 seeds
     python run.py --config=configs/acrnn.py:code    # what the authors' code does
     python run.py --config=configs/acrnn.py:demo    # try it: needs no corpus
-    python run.py --config=configs/acrnn.py:emodb --config.data.manifest=...
+    python run.py --config=configs/acrnn.py:emodb --config.data.root=...
 
 Published: UA 64.74 +- 5.44 (ten speakers, five seeds), and 82.82 on EMO-DB. An
 independent re-run, with two convolutions, got 50.87 +- 11.41 on IEMOCAP.

@@ -6,7 +6,7 @@ ADSRNN (configs/adsrnn.py), which got UA 54.96 +- 8.96.
     python run.py --config=configs/adrnn.py         # IEMOCAP, ten speakers
     python run.py --config=configs/adrnn.py:code    # the re-run's code
     python run.py --config=configs/adrnn.py:demo    # try it: needs no corpus
-    python run.py --config=configs/adrnn.py:emodb --config.data.manifest=...
+    python run.py --config=configs/adrnn.py:emodb --config.data.root=...
 """
 
 from ml_collections import ConfigDict

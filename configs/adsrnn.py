@@ -6,7 +6,7 @@ found.
     python run.py --config=configs/adsrnn.py         # IEMOCAP, ten speakers
     python run.py --config=configs/adsrnn.py:code    # the public code's choices
     python run.py --config=configs/adsrnn.py:demo    # try it: needs no corpus
-    python run.py --config=configs/adsrnn.py:emodb --config.data.manifest=...
+    python run.py --config=configs/adsrnn.py:emodb --config.data.root=...
 
 Published: UA 62.75 +- 5.23. The code behind it runs its LSTM over the examples of a
 batch and normalizes with statistics of another scale, which include most test speakers;

@@ -3,7 +3,7 @@
     python run.py --config=configs/area_attn.py         # IEMOCAP, one session left out
     python run.py --config=configs/area_attn.py:paper   # the paper's own protocol
     python run.py --config=configs/area_attn.py:demo    # try it: needs no corpus
-    python run.py --config=configs/area_attn.py:emodb --config.data.manifest=...
+    python run.py --config=configs/area_attn.py:emodb --config.data.root=...
 
 Published: WA 79.34, UA 77.54 on IEMOCAP's improvised turns, excited as happy, random
 80/20 splits of utterances five times (speakers shared), epoch chosen on the test part.

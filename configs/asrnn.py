@@ -7,7 +7,7 @@ windows that start one step apart instead of five.
     python run.py --config=configs/asrnn.py         # IEMOCAP, ten speakers
     python run.py --config=configs/asrnn.py:code    # the re-run's code
     python run.py --config=configs/asrnn.py:demo    # try it: needs no corpus
-    python run.py --config=configs/asrnn.py:emodb --config.data.manifest=...
+    python run.py --config=configs/asrnn.py:emodb --config.data.root=...
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
     python run.py --config=configs/cnn3d_attn.py        # IEMOCAP, ten speakers
     python run.py --config=configs/cnn3d_attn.py:demo   # try it: needs no corpus
-    python run.py --config=configs/cnn3d_attn.py:emodb --config.data.manifest=...
+    python run.py --config=configs/cnn3d_attn.py:emodb --config.data.root=...
 
 Published: UA 63.93 with excited counted as happy, on one of the ten folds; the poster
 does not say which.

@@ -3,7 +3,7 @@
     python run.py --config=configs/head_fusion.py         # IEMOCAP, one session left out
     python run.py --config=configs/head_fusion.py:paper   # the paper's own protocol
     python run.py --config=configs/head_fusion.py:demo    # try it: needs no corpus
-    python run.py --config=configs/head_fusion.py:emodb --config.data.manifest=...
+    python run.py --config=configs/head_fusion.py:emodb --config.data.root=...
     python run.py --config=configs/head_fusion.py --config.model.head=acnn
 
 Published: WA 76.18, UA 76.36 on IEMOCAP's improvised turns, excited as happy (the code),

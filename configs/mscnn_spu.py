@@ -5,7 +5,7 @@
     python run.py --config=configs/mscnn_spu.py:audio   # the audio branch alone
     python run.py --config=configs/mscnn_spu.py:text    # the words alone
     python run.py --config=configs/mscnn_spu.py:demo    # try it: needs no corpus
-    python run.py --config=configs/mscnn_spu.py:emodb --config.data.manifest=...
+    python run.py --config=configs/mscnn_spu.py:emodb --config.data.root=...
 
 Words need the extra `text`. MSCNN-SPU is `--config.model.attention=none`; the paper's
 own word vectors are `--config.data.word_vectors=.../glove.6B.300d.txt`.

@@ -63,7 +63,7 @@ def demo(config: ConfigDict) -> None:
 
 def emodb(config: ConfigDict) -> None:
     """EMO-DB on a CPU: five groups of two speakers, each left out once."""
-    config.data.corpus = "manifest"
+    config.data.corpus = "emodb"
     config.protocol.split = "group"
     config.protocol.groups = 5
     config.protocol.validation = "random"  # with ten speakers, eight should train

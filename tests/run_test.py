@@ -234,6 +234,7 @@ def test_help_is_short_and_needs_no_jax():
 def _tiny(tones, datasets, workdir):
     return (
         CONFIG + ":emodb",
+        "--config.data.corpus=manifest",
         f"--config.data.manifest={tones}",
         f"--config.data.tfds_dir={datasets}",
         "--config.data.file_format=array_record",

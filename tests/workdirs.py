@@ -18,6 +18,7 @@ from tests import conftest
 
 def small(module, manifest, datasets, recipe, rule, window_s):
     config = module.get_config("emodb")
+    config.data.corpus = "manifest"
     config.data.manifest, config.data.tfds_dir = str(manifest), datasets
     config.data.recipe, config.data.file_format = recipe, "array_record"
     config.data.num_workers = 1

@@ -115,6 +115,8 @@ def _check_data(config, refuse) -> None:
         refuse("data.vtlp_low", f"more than 0 and at most {highest}")
     if data.label_map is not None:
         read_label_map(data)
+    if data.manifest and data.corpus != "manifest":
+        refuse("data.corpus", "manifest with data.manifest")
     if data.corpus == "manifest" and data.manifest == "":
         refuse("data.manifest", "a CSV file with data.corpus=manifest")
     if data.text == "asr" and data.recognizer == "":

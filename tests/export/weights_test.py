@@ -16,6 +16,7 @@ from tests.untrained import CLASSES, untrained
 @pytest.fixture(scope="module")
 def trained():
     config = cnn3d_attn.get_config("emodb")
+    config.data.corpus = "manifest"
     config.model.convs, config.model.width = 2, 0.05
     config.data.manifest = "/home/somebody/emodb/manifest.csv"
     return untrained(config)

@@ -32,6 +32,7 @@ def _model(request, monkeypatch):
 def tiny(module, tones, datasets, *, recipe):
     """A system's `:emodb` preset, shrunk, on the tones."""
     config = module.get_config("emodb")
+    config.data.corpus = "manifest"
     config.data.manifest = str(tones)
     config.data.tfds_dir = datasets
     config.data.recipe = recipe
