@@ -15,13 +15,13 @@ class Description:
     name: str
     title: str
     language: str
-    hours: float
     licence: str
     source: str
     cite: str
     pattern: re.Pattern
     emotion: Mapping[str, str]
     expected: Mapping[str, int]
+    hours: float | None = None
     id: str = ""
     speaker: str = "{speaker}"
     female: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Description:
 
     @property
     def utterances(self) -> int:
-        """How many were published, those that are known as broken left out."""
+        """How many were published, without the broken ones; 0 if that is unknown."""
         return sum(self.expected.values())
 
 
@@ -63,7 +63,11 @@ def _describe(name: str, table: dict) -> Description:
     except TypeError as error:
         raise ValueError(f"corpora.toml, [{name}]: {error}") from error
     groups = found.pattern.groupindex.keys()
-    wrong = {*found.codes} - groups or {*found.emotion.values()} ^ {*found.expected}
+    wrong = {*found.codes} - groups
+    if found.expected:  # not known of every corpus
+        wrong |= {*found.emotion.values()} ^ {*found.expected}
     if wrong or not {"emotion"} <= groups:
-        raise ValueError(f"corpora.toml, [{name}]: {sorted(wrong)} fit no group or label")
+        raise ValueError(
+            f"corpora.toml, [{name}]: {sorted(wrong)} fit no group or label"
+        )
     return found

@@ -3,6 +3,7 @@
 import collections
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,18 +115,20 @@ def _parse(about: Description, path: str, folder: Path) -> Utterance | Exclusion
     if name in about.broken:
         return Exclusion(stem, "known as broken", f"{path}: {about.broken[name]}")
     groups = {key: value or "" for key, value in match.groupdict().items()}
-    label = about.emotion.get(groups.pop("emotion"))
+    if about.pattern.flags & re.IGNORECASE:  # two spellings are one recording
+        groups = {key: value.lower() for key, value in groups.items()}
+    label = about.emotion.get(groups["emotion"])
     if label is None:
         detail = f"{path}: expected one of {', '.join(about.emotion)}"
         return Exclusion(stem, "unknown label", detail)
-    id_ = about.id.format(**groups, emotion=label) if about.id else stem
+    id_ = about.id.format(**groups) if about.id else stem
     speaker = about.speaker.format(**groups)
     values = {
         key: about.codes[key].get(value, value) if key in about.codes else value
         for key, value in groups.items()
     }
     genders = dict.fromkeys(about.female, "F") | dict.fromkeys(about.male, "M")
-    known = ("speaker", "text", "gender", "session", "part")
+    known = ("emotion", "speaker", "text", "gender", "session", "part", "language")
     return Utterance(
         id=id_,
         wav=path,
@@ -134,7 +137,7 @@ def _parse(about: Description, path: str, folder: Path) -> Utterance | Exclusion
         emotion=label,
         text=values.get("text", ""),
         gender=values.get("gender") or genders.get(speaker, ""),
-        language=about.language,
+        language=values.get("language") or about.language,
         split=values.get("part", ""),
         extra={key: value for key, value in values.items() if key not in known},
     )
