@@ -66,6 +66,7 @@ def get_config() -> ConfigDict:
     protocol.subset = "all"  # improvised | scripted | all
     protocol.happy = "hap+exc"  # hap | exc | hap+exc: what the class `happy` holds
     # session5 | session5_script | speaker10 | random_811 | random_80_20 | group
+    # | official (the corpus's own parts)
     protocol.split = "session5"
     protocol.group_by = "speaker"  # split=group: column whose values are kept together
     protocol.groups = 0  # split=group: number of folds; 0 = one per value

@@ -50,8 +50,8 @@ def make_folds(
     no other session's turn of that script trains or validates. `speaker10`: leave one
     speaker out; the other speaker of the session validates. `random_811`: 8:1:1 by
     class. `random_80_20`: a plain draw, as AACNN's code (its seeds are 111111, 123456,
-    0, 999999, 987654); `val_fraction` of all utterances validates. `group`: leave values
-    of `protocol.group_by` out, dealt to `protocol.groups` folds.
+    0, 999999, 987654); `val_fraction` of all utterances validates. `official`: the parts
+    that the corpus itself names in its column `split`. `group`: leave values of `protocol.group_by` out, dealt to `protocol.groups` folds.
 
     Elsewhere `protocol.validation` says who validates: `speaker` = one whole speaker of
     the next fold or session (number i, seed s: speaker number i + s, cyclic), `group` =
@@ -106,6 +106,8 @@ def promises(
     """
     apart = " and ".join(f"no {column}" for column in kept_apart(protocol))
     shared = "speakers and sessions are SHARED by training and test"
+    if protocol.split == "official":
+        shared = "the corpus's own parts: speakers and sessions may be SHARED by them"
     paper_mode = ("PAPER MODE: the epoch is chosen on the test part",)
     return (
         "no utterance is in two parts; segments and copies follow their utterance",
@@ -133,6 +135,8 @@ def _validation_promise(protocol) -> str:
         return "the other speaker of the test session does not train"
     if protocol.selection != "val":
         return "no validation part: it trains as well"
+    if protocol.split == "official":
+        return "validation: the corpus's own part, or if it has none cut from training"
     if not kept_apart(protocol) or protocol.validation == "random":
         return "validation: random utterances, speakers shared with training"
     next_part = "fold"

@@ -17,6 +17,9 @@ COLUMNS = (
     *("speaker", "session", "gender", "language"),
     *("dialog", "style", "split", "text"),
 )
+PARTS = ("train", "val", "test")
+_PART_OF = dict.fromkeys(("train", "training"), "train") | {"test": "test"}
+_PART_OF |= dict.fromkeys(("val", "valid", "validation", "dev", "development"), "val")
 IMPROVISED = "improvised"
 VALIDATIONS = ("speaker", "group", "random")
 _DIALOG = re.compile(r"Ses\d+[FM]_(?:(script\d+)_\w+|impro\w+)")
@@ -152,7 +155,36 @@ def leave_out(corpus: Corpus, protocol, seed: int) -> Parts:
             yield name, _without(rest, val), val, test
 
 
+def official(corpus: Corpus, protocol, seed: int) -> Parts:
+    """The corpus's own parts, from its column `split`.
+
+    Where it has none for validation, it is cut out of the training part per class, or is
+    one speaker there.
+    """
+    part = {i: _PART_OF.get(name.lower()) for i, name in corpus.values("split").items()}
+    unknown = [i for i in corpus.used if part[i] is None]
+    if unknown:
+        raise InputError(
+            f"Column 'split': expected {', '.join(_PART_OF)}; got "
+            f"{corpus.utterances[unknown[0]].split!r} for {len(unknown)} utterances. "
+            "Rename these parts, or choose another protocol.split."
+        )
+    train, val, test = ([i for i in corpus.used if part[i] == p] for p in PARTS)
+    if protocol.selection == "val" and not val:
+        if protocol.validation == "group":
+            raise InputError(
+                "protocol.validation: expected speaker or random where the corpus has no "
+                "part for validation; got 'group'."
+            )
+        rng = _rng(seed, "val official")
+        val = _validation(corpus, protocol, train, train, seed, rng)
+    # Without a choice to make, as in all rules, it trains.
+    val = val if protocol.selection == "val" else []
+    yield "official", _without(corpus.used, {*val, *test}), val, test
+
+
 RULES = {
+    "official": official,
     "session5": leave_out,
     "session5_script": leave_out,
     "speaker10": leave_out,

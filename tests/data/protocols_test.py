@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from ser_jax.corpora.utterance import Utterance
 from ser_jax.data import protocols
 from ser_jax.data.classes import assign_classes
 from ser_jax.errors import InputError
@@ -356,3 +357,60 @@ def test_promises_say_what_is_shared():
     said = protocols.promises(config(), compared=False, near=())
     assert any("NOT compared" in x for x in said)
     assert "PAPER MODE" not in text(selection="last")
+
+
+def test_official_parts_are_the_corpus_own():
+    parts = ["train"] * 12 + ["dev"] * 6 + ["test"] * 6
+    turns = [
+        Utterance(f"u{i:02d}", "", f"s{i % 4}", "session1", "xy"[i % 2], split=part)
+        for i, part in enumerate(parts)
+    ]
+    labels = np.array([i % 2 for i in range(24)])
+    (fold,) = protocols.make_folds(turns, labels, config(split="official"))
+    assert fold.train == tuple(range(12)) and fold.val == tuple(range(12, 18))
+    assert fold.test == tuple(range(18, 24)) and fold.name == "official"
+    last = config(split="official", selection="last")
+    (fold,) = protocols.make_folds(turns, labels, last)
+    assert fold.train == tuple(range(18)) and not fold.val
+    assert "may be SHARED" in "; ".join(
+        protocols.promises(last, compared=True, near=())
+    )
+
+
+@pytest.mark.parametrize("validation", ["random", "speaker"])
+def test_official_parts_without_one_for_validation(validation):
+    turns = [
+        Utterance(
+            f"u{i:02d}", "", f"s{i % 4}", "session1", "xy"[i // 4 % 2], split=part
+        )
+        for i, part in enumerate(["training"] * 32 + ["Test"] * 8)
+    ]
+    labels = np.array([i // 4 % 2 for i in range(40)])
+    protocol = config(split="official", validation=validation, val_fraction=0.25)
+    (fold,) = protocols.make_folds(turns, labels, protocol)
+    assert fold.test == tuple(range(32, 40)) and fold.val
+    assert {*fold.train} | {*fold.val} == {*range(32)}
+    if validation == "speaker":
+        assert len({turns[i].speaker for i in fold.val}) == 1
+
+
+def test_a_group_needs_a_part_of_its_own():
+    turns = [
+        Utterance(f"u{i}", "", "s", "session1", "x", split=part)
+        for i, part in enumerate(["train", "test"])
+    ]
+    protocol = config(split="official", validation="group")
+    with pytest.raises(
+        InputError, match="protocol.validation: expected speaker or ran"
+    ):
+        protocols.make_folds(turns, np.zeros(2, int), protocol)
+
+
+def test_parts_of_other_names_are_refused():
+    turns = [
+        Utterance(f"u{i}", "", "s", "session1", "x", split="eval") for i in range(4)
+    ]
+    with pytest.raises(
+        InputError, match="'split': expected train, training.* got 'eval'"
+    ):
+        protocols.make_folds(turns, np.zeros(4, int), config(split="official"))
