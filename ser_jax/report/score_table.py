@@ -38,7 +38,10 @@ def text(results: Mapping, published: Mapping) -> str:
     if REPEATED_SENTENCES in stamps(results):
         lines.append(f"warning: {protocol.repeated_sentences(results)}")
     lines += ["", *table, ""]
-    if differing := differences(results, published):
+    differing = differences(results, published)
+    if differing and not is_beside(results, published):
+        lines.append(f"The paper's scores are of {published['corpus']}.")
+    elif differing:
         lines.append("differs from the paper:")
         lines += [f"  {line}" for line in differing]
     return "\n".join(lines).rstrip()
@@ -59,10 +62,16 @@ def rows(results: Mapping, published: Mapping) -> list[tuple[str, ...]]:
     scores = [percent(pooled[key]) for key in SCORES]
     tested = str(int(np.sum(pooled["confusion"])))
     table.append(("pooled", "", *scores, tested, ""))
-    if published.get("paper"):
+    if is_beside(results, published):
         scores = [percent(published.get(key)) for key in ("ua", "wa")]
         table.append(("paper", "", *scores, "–", "", ""))
     return table
+
+
+def is_beside(results: Mapping, published: Mapping) -> bool:
+    """Whether the paper's scores may stand in a row: they are of the same corpus."""
+    same = published.get("corpus") in (None, "", results["corpus"])
+    return bool(published.get("paper")) and same
 
 
 def percent(value) -> str:

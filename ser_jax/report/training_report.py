@@ -81,7 +81,7 @@ def _results(results, published):
 
 
 def _draw_scores(results, published) -> str:
-    paper = published if published.get("paper") else {}
+    paper = published if score_table.is_beside(results, published) else {}
     rows = []
     for key in ("ua", "wa"):
         scores = [run[key] for run in results["runs"]]
@@ -110,9 +110,13 @@ def _paper(results, published: Mapping):
         return ["The config gives no published number for this system."]
     ours = [score_table.spread(results, key) for key in ("ua", "wa")]
     theirs = [percent(published.get(key)) for key in ("ua", "wa")]
-    rows = [("", "UA %", "WA %"), ("here, mean ± std", *ours), ("paper", *theirs)]
     paper = f"Paper: {plain(published['paper'])}"
-    blocks = [Table(rows, "Here and in the paper, percent"), paper]
+    if score_table.is_beside(results, published):
+        rows = [("", "UA %", "WA %"), ("here, mean ± std", *ours), ("paper", *theirs)]
+        blocks = [Table(rows, "Here and in the paper, percent"), paper]
+    else:  # in no table with scores of another corpus
+        ua, wa = theirs
+        blocks = [f"{paper}: UA {ua} %, WA {wa} % on {plain(published['corpus'])}."]
     if published.get("protocol"):
         blocks.append(f"Its protocol: {plain(published['protocol'])}")
     differences = score_table.differences(results, published)

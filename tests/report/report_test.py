@@ -89,6 +89,16 @@ def test_table_without_a_paper_has_no_paper_row():
         assert "paper" not in table.text(_results(), published)
 
 
+def test_scores_of_another_corpus_stand_in_no_table():
+    elsewhere = {**PUBLISHED, "corpus": "iemocap"}
+    text = table.text(_results(), elsewhere)
+    assert "77.54" not in text and "The paper's scores are of iemocap." in text
+    page = _markdown(_results(), elsewhere)
+    assert not [x for x in page.splitlines() if "77.54" in x and x.startswith("|")]
+    assert "UA 77.54 ± 1.20 %, WA 79.34 % on iemocap." in page
+    assert "| paper |" in _markdown(_results(), {**PUBLISHED, "corpus": "demo"})
+
+
 @pytest.mark.parametrize(
     ("options", "short", "long"),
     [
