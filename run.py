@@ -8,6 +8,8 @@ predict   answer for recordings, folders, manifests or - with a trained --workdi
 explain   show what a trained --workdir attends to in recordings, or (--corpus) in tests
 export    write a trained --workdir as one file: --format=stablehlo, onnx, tflite or
           safetensors
+corpora   list the public corpora that have a name; `corpora NAME --root=DIR`, where NAME
+          is one of them or a manifest's path, looks at one before training
 """
 
 import functools
@@ -39,7 +41,8 @@ from ml_collections import ConfigDict, config_flags
 from ser_jax import clock, command_line, huge_pages, terminal
 from ser_jax.errors import InputError
 
-TAKES_FILES = ("report", "predict", "explain")
+TAKES_FILES = ("report", "predict", "explain", "corpora")
+NEEDS_NO_JAX = ("report", "corpora")
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -58,7 +61,8 @@ def define_flags(values: flags.FlagValues) -> None:
         "out",
         "",
         "predict: table, .csv or .jsonl (with --window a folder); explain: folder; "
-        "export: file; report of several: folder.",
+        "export: file; report of several: folder; corpora: folder of the page, or "
+        "manifest, .csv.",
     )
     string("run", "", "predict, explain, export: fold,seed; '' = mean of all runs.")
     number("window", 0.0, "predict: seconds per answer; 0 = one per recording.")
@@ -67,6 +71,7 @@ def define_flags(values: flags.FlagValues) -> None:
     string("text", None, "predict, explain: what is said, for models that read words.")
     truth("corpus", False, "explain: average each run's test part, test by deletion.")
     string("data", "", "evaluate, explain --corpus: where the corpus has moved.")
+    string("root", "", "corpora: folder of the corpus; '' = its variable, NAME_ROOT.")
     string("format", "stablehlo", "export: stablehlo, onnx, tflite or safetensors.")
     number("longest", 10.0, "export: seconds that onnx and tflite can take.")
 
@@ -89,9 +94,9 @@ def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
     if files and command not in TAKES_FILES:
         raise InputError(f"`run.py {command}` takes no further arguments; got {files}.")
     names_folders = command == "report" and files
-    if not (values.workdir or command == "train" or names_folders):
+    if not (values.workdir or command in ("train", "corpora") or names_folders):
         raise InputError(f"`run.py {command}` expects --workdir=..., a trained folder.")
-    if command != "report":  # which needs no JAX
+    if command not in NEEDS_NO_JAX:
         from ser_jax.training import compilation
 
         compilation.keep_programs()
@@ -211,6 +216,19 @@ def _export(values, _) -> None:
     )
 
 
+def _corpora(values, names: list[str]) -> None:
+    from ser_jax.report import corpus_report
+
+    if not names:
+        if values.root or values.out:
+            raise InputError("--root and --out go with `run.py corpora NAME`.")
+        print(corpus_report.listing())
+        return
+    if len(names) > 1:
+        raise InputError(f"`run.py corpora` looks at one corpus; got {names}.")
+    print(corpus_report.look(names[0], values.root, values.out))
+
+
 COMMANDS = {
     "train": _train,
     "evaluate": _evaluate,
@@ -218,6 +236,7 @@ COMMANDS = {
     "predict": _predict,
     "explain": _explain,
     "export": _export,
+    "corpora": _corpora,
 }
 
 

@@ -37,7 +37,7 @@ _SESSIONS = tuple(f"Session{n}" for n in range(1, 6))
 
 # style -> session -> turns of the five emotions that published systems use, as EmoBox
 # lists them: 5531 turns, 7.5 h.
-_COUNTED = LABELS[:5]
+COUNTED = LABELS[:5]
 COUNTS = {
     "improvised": {
         "session1": (223, 33, 99, 104, 62),
@@ -268,7 +268,7 @@ def check_counts(utterances: Iterable[Utterance], *, strict: bool) -> None:
         f"got {got[style, session, emotion]}"
         for style, sessions in COUNTS.items()
         for session, row in sessions.items()
-        for emotion, expected in zip(_COUNTED, row, strict=True)
+        for emotion, expected in zip(COUNTED, row, strict=True)
         if got[style, session, emotion] != expected
     ]
     if not differences:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator
 import numpy as np
 
 from ser_jax.features.audio import AudioError
-from ser_jax.predict.signal_quality import SignalQuality
+from ser_jax.features.signal_quality import SignalQuality
 from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.scoring import voting
 

@@ -12,6 +12,7 @@ import numpy as np
 from ser_jax.errors import InputError
 from ser_jax.features import audio, online_segments
 from ser_jax.features.audio import AudioError
+from ser_jax.features.signal_quality import SignalQuality
 from ser_jax.predict import forward, segment_reader, trained_model
 from ser_jax.predict.answers import (
     Answer,
@@ -20,7 +21,6 @@ from ser_jax.predict.answers import (
     sliding_windows,
 )
 from ser_jax.predict.segment_reader import Segment, SegmentReader
-from ser_jax.predict.signal_quality import SignalQuality
 from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.predict.word_embedder import WordEmbedder
 

@@ -51,7 +51,7 @@ PAGE_COLOURS = {
 }
 LONGEST_NAME = 46  # letters of 12 points that surely fit the width
 _SVG = "http://www.w3.org/2000/svg"
-_TIP = "tip: "  # an artist's id that starts so is what pointing at the mark shows
+TIP = "tip: "  # an artist's id that starts so is what pointing at the mark shows
 _DOTTED, _DASHED = (0, (1, 1)), (0, (4, 1.5))
 ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
@@ -77,9 +77,9 @@ def svg(figure: Figure, alt: str) -> str:
             element.set("d", re.sub(r"(\.\d\d)\d+", r"\1", path))
         if element.tag == f"{{{_SVG}}}g":
             tip = element.attrib.pop("id", "")  # the others are alike in all figures
-            if tip.startswith(_TIP):
+            if tip.startswith(TIP):
                 title = ElementTree.Element(f"{{{_SVG}}}title")
-                title.text = tip.removeprefix(_TIP)
+                title.text = tip.removeprefix(TIP)
                 element.insert(0, title)
     view = root.get("viewBox")
     root.attrib.clear()
@@ -274,7 +274,7 @@ def _plot(axes, x, y, tip="", **style):
     """A line or mark that stays whole on the frame, and what pointing at it shows."""
     if np.size(x) == 1:  # a line of one point would be nothing
         style.setdefault("marker", ".")
-    axes.plot(x, y, clip_on=False, gid=_TIP + tip if tip else None, **style)
+    axes.plot(x, y, clip_on=False, gid=TIP + tip if tip else None, **style)
 
 
 def _finish(figure, axes, percent_axis):

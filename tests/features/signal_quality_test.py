@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ser_jax.predict.signal_quality import SignalQuality
+from ser_jax.features.signal_quality import SignalQuality
 
 RATE_HZ = 8_000
 RNG = np.random.default_rng(0)

@@ -1,0 +1,120 @@
+"""Which corpus is meant, and what its labels say before a recording is opened."""
+
+import collections
+import dataclasses
+import difflib
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+from ser_jax.corpora import descriptions, iemocap, manifest, named
+from ser_jax.corpora.utterance import Exclusion, Utterance
+from ser_jax.errors import InputError
+from ser_jax.terminal import printable
+
+IEMOCAP = "iemocap"
+_IEMOCAP_TERMS = "USC SAIL, on request, for research. https://sail.usc.edu/iemocap/."
+_SYNTHETIC = "Synthetic speech: what is counted here is no human emotion."
+_SUFFIXES = (".csv", ".tsv", ".txt")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A corpus as its reader returns it."""
+
+    name: str  # for files and folders, e.g. `ravdess`
+    title: str
+    place: str  # the folder or manifest that was read
+    utterances: tuple[Utterance, ...]
+    excluded: tuple[Exclusion, ...]  # by the reader
+    published: Mapping[str, int]  # class -> how many were published; {} = unknown
+    terms: str = ""  # licence, where to ask for it, what to cite
+    warning: str = ""  # what a score on this corpus means
+
+
+def find(name: str, root: str) -> Source:
+    """Reads the labels of a corpus.
+
+    Args:
+      name: A table of `corpora.toml`, `iemocap`, or the path of a manifest.
+      root: Folder of a corpus with a name; empty = what its environment variable says.
+
+    Raises:
+      InputError: Nothing is called so, or its reader refuses what is there.
+    """
+    called = re.sub("[- ]", "_", name.lower())  # CREMA-D
+    reader = {IEMOCAP: _iemocap, **dict.fromkeys(descriptions.load(), _named)}
+    if called in reader:
+        try:
+            return reader[called](called, root)
+        except InputError as error:  # readers speak of training's setting
+            text = re.sub("(--config[.])?data[.]root", "--root", str(error))
+            raise InputError(text) from error
+    # A name with a typing error has neither a suffix nor a file.
+    if name.lower().endswith(_SUFFIXES) or Path(name).expanduser().is_file():
+        if root:
+            raise InputError(
+                "--root goes with the name of a corpus; the recordings of a manifest "
+                f"lie beside it. Leave --root={root} out."
+            )
+        return _manifest(name)
+    near = difflib.get_close_matches(called, reader, n=3, cutoff=0.6)
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise InputError(
+        f"Expected the name of a corpus, or the path of a manifest, .csv; got {name!r}."
+        f"{meant} `python run.py corpora` lists the names."
+    )
+
+
+def _named(name: str, root: str) -> Source:
+    about, excluded = descriptions.load()[name], []
+    utterances = tuple(named.read(name, root, excluded=excluded))
+    return Source(
+        name=name,
+        title=about.title,
+        place=str(named.find_root(name, root)),
+        utterances=utterances,
+        excluded=tuple(excluded),
+        published=about.expected,
+        terms=f"{about.licence}. {about.source}. {about.cite}.",
+        warning=about.warning,
+    )
+
+
+def _iemocap(name: str, root: str) -> Source:
+    folder, excluded = iemocap.find_root(root), []
+    with warnings.catch_warnings():
+        # Of counts that differ, which are a table of their own here.
+        warnings.simplefilter("ignore", UserWarning)
+        read = iemocap.read(folder, strict=False, excluded=excluded)
+        utterances = tuple(read)
+    is_synthetic = iemocap.is_synthetic(folder)
+    published = collections.Counter()
+    for sessions in iemocap.COUNTS.values():
+        for row in sessions.values():
+            published.update(dict(zip(iemocap.COUNTED, row, strict=True)))
+    return Source(
+        name=name,
+        title="IEMOCAP, synthetic" if is_synthetic else "IEMOCAP",
+        place=str(folder),
+        utterances=utterances,
+        excluded=tuple(excluded),
+        published={} if is_synthetic else dict(published),
+        terms="" if is_synthetic else _IEMOCAP_TERMS,
+        warning=_SYNTHETIC if is_synthetic else "",
+    )
+
+
+def _manifest(path: str) -> Source:
+    excluded: list[Exclusion] = []
+    utterances = tuple(manifest.read(path, excluded=excluded))
+    file = Path(path).expanduser().absolute()
+    return Source(
+        name=f"{file.parent.name}-{file.stem}".strip("-"),
+        title=printable(f"{file.parent.name}/{file.name}"),
+        place=str(file),
+        utterances=utterances,
+        excluded=tuple(excluded),
+        published={},
+    )
