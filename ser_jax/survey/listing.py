@@ -37,3 +37,39 @@ def terms() -> list[tuple[str, ...]]:
     rows = [_IEMOCAP_TERMS]
     rows += [(x.name, x.licence, x.source) for x in descriptions.load().values()]
     return [TERMS_HEADER, *sorted(rows)]
+
+
+def page() -> str:
+    """docs/corpora.md: all that the descriptions say, for people."""
+    lines = [_INTRODUCTION, ""]
+    for row in (rows := corpora()):
+        lines.append("| " + " | ".join(map(str, row)) + " |")
+        if row is rows[0]:
+            lines.append("|---|---|---|--:|--:|--:|--:|")
+    for about in descriptions.load().values():
+        labels = ", ".join(
+            f"{label} {number}" for label, number in about.expected.items()
+        )
+        labels = labels or ", ".join(dict.fromkeys(about.emotion.values()))
+        lines += [
+            "",
+            f"**{about.title}** (`{about.name}`, `{about.variable}`): {labels}.",
+        ]
+        lines += [f"{about.cite}. {about.licence}; <{about.source}>."]
+        lines += [f"Left out: `{x}`, {why}." for x, why in about.broken.items()]
+        lines += [f"**Mind:** {about.warning}."] if about.warning else []
+    return "\n".join(lines) + "\n"
+
+
+_INTRODUCTION = """\
+# Public corpora by name
+
+`--config.data.corpus=NAME --config.data.root=FOLDER` trains on a corpus as it was unpacked; NAME_ROOT in the environment
+takes the place of the second. `python run.py corpora NAME --root=FOLDER` shows what is in it before that. Folders may be
+nested as archives leave them; a recording that is there twice counts once.
+
+This page is made from the descriptions in [corpora.toml](../ser_jax/corpora/corpora.toml):
+`python -m ser_jax.survey.listing > docs/corpora.md`. A corpus more is a table more there."""
+
+if __name__ == "__main__":
+    print(page(), end="")
