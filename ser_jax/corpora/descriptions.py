@@ -9,6 +9,17 @@ from importlib import resources
 
 
 @dataclasses.dataclass(frozen=True)
+class Table:
+    """A table to join the recordings with; the fields are explained in `corpora.toml`."""
+
+    file: re.Pattern
+    key: str
+    match: str
+    fields: Mapping[str, str]
+    format: str = "csv"
+
+
+@dataclasses.dataclass(frozen=True)
 class Description:
     """What is known of a corpus; the fields are explained in `corpora.toml`."""
 
@@ -28,12 +39,20 @@ class Description:
     male: tuple[str, ...] = ()
     codes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     broken: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
     warning: str = ""
 
     @property
     def variable(self) -> str:
         """The environment variable that names its folder."""
         return f"{self.name.upper()}_ROOT"
+
+    @property
+    def label_table(self) -> Table | None:
+        """The table that has the labels, if the file names do not."""
+        if "emotion" in self.pattern.groupindex:
+            return None
+        return next(table for table in self.tables if "emotion" in table.fields)
 
     @property
     def utterances(self) -> int:
@@ -59,10 +78,14 @@ def _describe(name: str, table: dict) -> Description:
     for key in ("female", "male"):
         values[key] = tuple(table.get(key, ()))
     try:
+        values["tables"] = tuple(
+            Table(**x | {"file": re.compile(x["file"])})
+            for x in table.get("tables", ())
+        )
         found = Description(name=name, **values)
     except TypeError as error:
         raise ValueError(f"corpora.toml, [{name}]: {error}") from error
-    groups = found.pattern.groupindex.keys()
+    groups = {*found.pattern.groupindex}.union(*(x.fields for x in found.tables))
     wrong = {*found.codes} - groups
     if found.expected:  # not known of every corpus
         wrong |= {*found.emotion.values()} ^ {*found.expected}

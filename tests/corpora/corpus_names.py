@@ -13,8 +13,13 @@ TOTALS = {
     "emodb2": 0,
     "emov_db": 6893,
     "emovo": 588,
+    "emozionalmente": 6902,
     "esd": 35_000,
     "jl_corpus": 2400,
+    "meld": 13_706,
+    "msp_improv": 8438,
+    "msp_podcast": 0,
+    "nemo": 4481,
     "oreau": 434,
     "ravdess": 1440,
     "savee": 480,
@@ -35,6 +40,7 @@ SPEAKERS = dict.fromkeys(TOTALS, (0, 0)) | {
     "emovo": (3, 3),
     "esd": (10, 10),
     "jl_corpus": (2, 2),
+    "nemo": (4, 5),
     "ravdess": (12, 12),
     "savee": (0, 4),
     "tess": (2, 0),
@@ -179,5 +185,33 @@ def _oreau():
     return [f"m/sess{x[5].lower()}/{x}" for x in names]
 
 
+def _meld():
+    folders = ("train_splits", "dev_splits_complete", "output_repeated_splits_test")
+    return _product("{}/dia{}_utt{}.{}", folders, (0, 1038), (0, 23), "mp4 wav")
+
+
+def _msp_improv():
+    return [
+        f"session{s}/S{n:02}{t}/{k}/MSP-IMPROV-S{n:02}{t}-{a}{s:02}-{k}-{p}{turn:02}.wav"
+        for s, n, t, k in itertools.product((1, 6), (1, 20), "AHNS", "PRST")
+        for a, p, turn in (("F", "FM", 1), ("M", "FM", 12), ("M", "MF", 2))
+    ]
+
+
+def _msp_podcast():
+    names = _product("Audios/MSP-PODCAST_{:04}_{:04}.wav", (1, 5000), (1, 9999))
+    return [*names, "Audios/MSP-PODCAST_test3_0007.wav", _PODCAST_LONG]
+
+
+def _nemo():
+    labels = "anger fear happiness sadness surprised neutral"
+    return _product("samples/{}_{}_{}.wav", "EB0 MP0 WR0", labels, (1, 90))
+
+
+def _emozionalmente():
+    return _product("audio/{}.wav", (1596188473217, 1612345678901))
+
+
+_PODCAST_LONG = "Audios/MSP-PODCAST_0002_0033_0001.wav"
 _NAMES = {name: globals()[f"_{name}"] for name in TOTALS if name != "emodb2"}
 _NAMES["emodb2"] = _emodb

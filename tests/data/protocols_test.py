@@ -394,6 +394,19 @@ def test_official_parts_without_one_for_validation(validation):
         assert len({turns[i].speaker for i in fold.val}) == 1
 
 
+def test_further_official_tests_are_left_out():
+    parts = ["train", "val", "test", "test2", "test3"] * 2
+    turns = [
+        Utterance(f"u{i}", "", "", "session1", "xy"[i // 5], split=part)
+        for i, part in enumerate(parts)
+    ]
+    labels = np.array([i // 5 for i in range(10)])
+    for selection, train in (("val", (0, 5)), ("last", (0, 1, 5, 6))):
+        protocol = config(split="official", selection=selection)
+        (fold,) = protocols.make_folds(turns, labels, protocol)
+        assert (fold.train, fold.test) == (train, (2, 7))
+
+
 def test_a_group_needs_a_part_of_its_own():
     turns = [
         Utterance(f"u{i}", "", "s", "session1", "x", split=part)
