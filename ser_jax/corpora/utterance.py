@@ -14,8 +14,8 @@ class Utterance:
     """
 
     id: str  # unique in the corpus, e.g. `Ses01F_impro01_F000`
-    wav: str  # absolute path; WAV or FLAC, any rate, any channels
-    speaker: str  # e.g. `1F` (IEMOCAP) or the manifest's column
+    wav: str  # absolute path; what `features.audio` reads, any rate, any channels
+    speaker: str  # e.g. `1F` (IEMOCAP) or the manifest's column; empty if unknown
     session: str  # recording session, a TFDS split; `session1` ... in IEMOCAP
     emotion: str  # the corpus's own label, unmapped (`hap`, `exc`, `xxx`, ...)
     text: str = ""  # transcript

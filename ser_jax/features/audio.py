@@ -1,5 +1,6 @@
 """Reads one recording, whole or block by block, or says why it cannot be used."""
 
+import io
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -8,7 +9,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from ser_jax.features import containers
+from ser_jax.features import containers, videos
 
 BLOCK_S = 30.0  # of `AudioStream`
 
@@ -38,7 +39,7 @@ class AudioError(ValueError):
 
 
 def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
-    """Opens a recording.
+    """Opens a recording; of a video its sound, see `videos.sound`.
 
     Raises AudioError if it is unreadable, empty or truncated, or if its sample rate is
     not in `RATES_HZ`.
@@ -50,6 +51,8 @@ def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
         file = soundfile.SoundFile(_checked(path))
     except AudioError:
         raise
+    except videos.Fault as fault:
+        raise AudioError(*fault.args) from fault
     except OSError as error:
         raise AudioError("unreadable", f"{path}: {error.strerror}") from error
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless
@@ -68,8 +71,8 @@ def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
     raise AudioError("empty audio", "expected samples, got a file without any")
 
 
-def _checked(path: str) -> str | containers.RepairedFile:
-    """The path, or the file with a header that says how long it is."""
+def _checked(path: str) -> str | containers.RepairedFile | io.BytesIO:
+    """The path, or the file with a header that says how long it is, or its sound."""
     if os.path.exists(path) and not os.path.isfile(path):
         detail = "expected a file, got a folder, pipe or device"
         raise AudioError("unreadable", detail)
@@ -82,6 +85,8 @@ def _checked(path: str) -> str | containers.RepairedFile:
             return containers.flac_with_length(path, file)
         if magic == b"OggS" and (fault := containers.ogg_fault(file)):
             raise AudioError(*fault)
+        if videos.is_video(magic + file.read(4)):
+            return videos.sound(path)
         file.seek(0)
         samples = containers.locate_samples(file)
         if samples is None:
@@ -103,7 +108,7 @@ def header_note(path: str | os.PathLike) -> str:
     with open(path, "rb") as file:
         samples = containers.locate_samples(file)
         file.seek(0)
-        magic = file.read(4)
+        magic = file.read(8)
     if samples and samples.size_counts_header:
         surplus = samples.declared - samples.present
         return (
@@ -114,7 +119,8 @@ def header_note(path: str | os.PathLike) -> str:
         return (
             f"its header leaves out the last {samples.unread} bytes; they are not read"
         )
-    checked = magic in (b"fLaC", b"OggS") or magic[:3] == b"ID3" or magic[:1] == b"\xff"
+    checked = magic[:4] in (b"fLaC", b"OggS") or videos.is_video(magic)
+    checked |= magic[:3] == b"ID3" or magic[:1] == b"\xff"
     if samples is None and not checked:
         return "of a format that does not tell whether something is missing"
     return ""

@@ -40,6 +40,7 @@ SPEAKERS = dict.fromkeys(TOTALS, (0, 0)) | {
     "emovo": (3, 3),
     "esd": (10, 10),
     "jl_corpus": (2, 2),
+    "msp_improv": (6, 6),
     "nemo": (4, 5),
     "ravdess": (12, 12),
     "savee": (0, 4),
