@@ -28,7 +28,7 @@ def look(name: str, root: str = "", out: str = "") -> str:
     """Reads a corpus, writes its page and, on request, a manifest; returns the text.
 
     Args:
-      name: See `survey.source.find`.
+      name: See `corpora.source.find`.
       root: Folder of the corpus.
       out: Folder of the page, `runs/corpora/<name>` if empty; or a manifest to write,
         `.csv`, which leaves the page there.
@@ -37,7 +37,8 @@ def look(name: str, root: str = "", out: str = "") -> str:
       InputError: There is no such corpus, none of its recordings can be used, or a
         place cannot be written to.
     """
-    from ser_jax.survey import manifest_file, source, survey
+    from ser_jax.corpora import source
+    from ser_jax.survey import manifest_file, survey
 
     check_name(out, "--out")
     is_manifest = out.lower().endswith(".csv")

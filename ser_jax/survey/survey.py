@@ -10,13 +10,13 @@ from typing import NamedTuple
 import joblib
 from tqdm import tqdm
 
+from ser_jax.corpora.source import Source
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.data import duplicates, spellings
 from ser_jax.datasets import sketches
 from ser_jax.errors import InputError
 from ser_jax.features import audio
 from ser_jax.features.signal_quality import SignalQuality
-from ser_jax.survey.source import Source
 
 MIN_DURATION_S = 0.1  # the default of `data.min_duration_s`
 # Of `spellings.find`: what training says unless it is told otherwise.

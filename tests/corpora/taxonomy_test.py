@@ -42,3 +42,29 @@ def test_neutral_has_no_valence_and_anger_is_awake():
     assert "neutral" not in taxonomy.class_of_labels(LABELS, "valence2")
     got = taxonomy.class_of_labels(LABELS, "arousal2")
     assert (got["anger"], got["sad"], got["neutral"]) == ("high", "low", "low")
+
+
+def test_words_for_one_emotion_meet():
+    """RAVDESS's labels, and what a system trained on IEMOCAP or EMO-DB calls them."""
+    labels = ["angry", "calm", "disgust", "fearful", "happy", "neutral", "sad"]
+    iemocap = taxonomy.classes_named_alike(labels, ("neutral", "happy", "sad", "angry"))
+    assert iemocap == {x: (x,) for x in ("angry", "happy", "neutral", "sad")}
+    emodb = taxonomy.classes_named_alike(
+        labels, ("anger", "boredom", "disgust", "fear", "happiness", "sadness")
+    )
+    assert emodb["fearful"] == ("fear",) and emodb["happy"] == ("happiness",)
+    assert "neutral" not in emodb and "calm" not in emodb
+
+
+def test_several_classes_may_name_an_emotion_and_others_none():
+    got = taxonomy.classes_named_alike(
+        ["exc", "hap", "Sleepiness", "oth", "fru"],
+        ("excited", "happy", "sleepiness", "other"),
+    )
+    both = ("excited", "happy")
+    assert got == {"exc": both, "hap": both, "Sleepiness": ("sleepiness",)}
+
+
+def test_classes_of_a_set_take_all_its_labels():
+    got = taxonomy.classes_named_alike(["fear", "calm", "disgust"], ("high", "low"))
+    assert got == {"fear": ("high",), "calm": ("low",)}

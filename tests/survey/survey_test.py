@@ -4,9 +4,9 @@ import collections
 
 import pytest
 
-from ser_jax.corpora import iemocap
+from ser_jax.corpora import iemocap, source
 from ser_jax.errors import InputError
-from ser_jax.survey import source, survey
+from ser_jax.survey import survey
 from tests.corpora import iemocap_tree
 from tests.survey import tree
 
