@@ -1,7 +1,8 @@
 """The only entry: python run.py [COMMAND] [--config=configs/NAME.py[:PRESET]] [--workdir=W] [...].
 
 train     build features, train every fold x seed, evaluate, report (the default)
-evaluate  repeat the evaluation of a trained --workdir, without training
+evaluate  repeat the evaluation of a trained --workdir, without training; with
+          --corpus=NAME --root=DIR, or --manifest=M, test it on that other corpus
 report    rewrite report.html, report.md and the figures of a --workdir from its files;
           `report W W2 ...` compares several in comparison.html and comparison.md
 predict   answer for recordings, folders, manifests or - with a trained --workdir
@@ -49,7 +50,6 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the command line in `flags.FLAGS` or, for tests, in a set of its own."""
     string = functools.partial(flags.DEFINE_string, flag_values=values)
     number = functools.partial(flags.DEFINE_float, flag_values=values)
-    truth = functools.partial(flags.DEFINE_bool, flag_values=values)
     config_flags.DEFINE_config_file(
         "config",
         None,
@@ -67,11 +67,32 @@ def define_flags(values: flags.FlagValues) -> None:
     string("run", "", "predict, explain, export: fold,seed; '' = mean of all runs.")
     number("window", 0.0, "predict: seconds per answer; 0 = one per recording.")
     number("hop", 0.5, "predict: seconds from one window to the next.")
-    string("labels", "", "predict: classes of a manifest's labels, raw=class,raw=...")
+    string(
+        "labels",
+        "",
+        "predict, evaluate: classes of another corpus's labels, raw=class,raw=...",
+    )
     string("text", None, "predict, explain: what is said, for models that read words.")
-    truth("corpus", False, "explain: average each run's test part, test by deletion.")
-    string("data", "", "evaluate, explain --corpus: where the corpus has moved.")
-    string("root", "", "corpora: folder of the corpus; '' = its variable, NAME_ROOT.")
+    string(
+        "corpus",
+        "",
+        "explain --corpus: average each run's test part, test by deletion; evaluate "
+        "--corpus=NAME: the other corpus to test on.",
+    )
+    values["corpus"].boolean = True  # so that it may stand without a value
+    string(
+        "manifest", "", "evaluate: the other corpus to test on, as a manifest, .csv."
+    )
+    string("name", "", "evaluate: what to call the other corpus; '' = as it is called.")
+    string(
+        "data", "", "evaluate, explain --corpus: where the trained corpus has moved."
+    )
+    string(
+        "root",
+        "",
+        "corpora, evaluate --corpus=NAME: folder of the corpus; '' = its variable, "
+        "NAME_ROOT.",
+    )
     string("format", "stablehlo", "export: stablehlo, onnx, tflite or safetensors.")
     number("longest", 10.0, "export: seconds that onnx and tflite can take.")
 
@@ -92,7 +113,10 @@ def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
             f"Expected one of the commands {', '.join(COMMANDS)}; got {command!r}."
         )
     if files and command not in TAKES_FILES:
-        raise InputError(f"`run.py {command}` takes no further arguments; got {files}.")
+        hint = " Write --corpus=NAME." if values.corpus == "true" else ""
+        raise InputError(
+            f"`run.py {command}` takes no further arguments; got {files}.{hint}"
+        )
     names_folders = command == "report" and files
     if not (values.workdir or command in ("train", "corpora") or names_folders):
         raise InputError(f"`run.py {command}` expects --workdir=..., a trained folder.")
@@ -140,10 +164,33 @@ def _default_workdir(values) -> str:
 
 
 def _evaluate(values, _) -> None:
+    if values.corpus or values.manifest:
+        return _evaluate_elsewhere(values)
+    if given := [f"--{x}" for x in ("root", "name", "labels") if values[x].value]:
+        raise InputError(
+            f"{' and '.join(given)}: expected --corpus=NAME or --manifest=M beside it, "
+            "another corpus to test on; --data=... says where the trained one has moved."
+        )
     from ser_jax.training import loop
 
     loop.evaluate(values.workdir, values.data)
     _report_one(values.workdir)
+
+
+def _evaluate_elsewhere(values) -> None:
+    corpus, manifest = values.corpus, values.manifest
+    if bool(corpus) == bool(manifest) or corpus in ("true", "false") or values.data:
+        given = (x for x in ("corpus", "manifest", "data") if values[x].value)
+        raise InputError(
+            "evaluate: expected --corpus=NAME with --root=DIR, or --manifest=M, without "
+            f"--data; got {' '.join(f'--{x}={values[x].value}' for x in given)}."
+        )
+    from ser_jax.predict import cross_corpus
+    from ser_jax.report import report
+
+    options = {name: values[name].value for name in ("root", "name", "labels")}
+    scores = cross_corpus.evaluate(values.workdir, corpus or manifest, **options)
+    print(report.write_cross_corpus(values.workdir, scores["name"]))
 
 
 def _report(values, folders: list[str]) -> None:
@@ -190,7 +237,12 @@ def _explain(values, files: list[str]) -> int:
     from ser_jax.explain import explain
 
     workdir, where = values.workdir, {"run": values.run, "out": values.out}
-    if values.corpus:
+    if values.corpus not in ("", "true", "false"):
+        raise InputError(
+            "`explain --corpus` takes no name: it explains tests of the corpus trained "
+            f"on; got {values.corpus!r}."
+        )
+    if values.corpus == "true":
         if files:
             raise InputError(f"`explain --corpus` takes no recordings; got {files}.")
         print(explain.explain_corpus(workdir, data=values.data, **where))

@@ -88,6 +88,18 @@ CONFIG = "--config=configs/area_attn.py"
             ["--labels", "--window"],
         ),
         (("explain", "--workdir=w", "--corpus", "x.wav"), ["takes no recordings"]),
+        (("explain", "--workdir=w", "--corpus=emodb"), ["takes no name", "'emodb'"]),
+        (("evaluate", "--workdir=w", "--corpus"), ["--corpus=NAME", "--corpus=true"]),
+        (("evaluate", "--workdir=w", "--corpus", "tess"), ["'tess'", "--corpus=NAME"]),
+        (("evaluate", "--workdir=w", "--root=x"), ["--root", "--corpus=NAME"]),
+        (
+            ("evaluate", "--workdir=w", "--corpus=tess", "--manifest=m.csv"),
+            ["--corpus=tess --manifest=m.csv"],
+        ),
+        (
+            ("evaluate", "--workdir=w", "--corpus=tess", "--data=x"),
+            ["--corpus=tess --data=x"],
+        ),
         (("report", "w", "--out=x"), ["several workdirs"]),
         (("export", "--workdir=w", "--format=pt"), ["onnx", "'pt'"]),
     ],
@@ -102,6 +114,41 @@ def test_mistakes_end_with_one_message(
     assert code == 2, output
     for word in words:
         assert word in output
+
+
+def test_a_corpus_has_a_value_for_evaluate_and_none_for_explain(command, monkeypatch):
+    from ser_jax.explain import explain
+    from ser_jax.predict import cross_corpus
+    from ser_jax.report import report
+    from ser_jax.training import loop
+
+    calls = []
+
+    def record(name, returned=""):
+        return lambda *args, **options: calls.append((name, args, options)) or returned
+
+    monkeypatch.setattr(explain, "explain_corpus", record("explain"))
+    monkeypatch.setattr(cross_corpus, "evaluate", record("evaluate", {"name": "n"}))
+    monkeypatch.setattr(report, "write_cross_corpus", record("write"))
+    monkeypatch.setattr(loop, "evaluate", record("repeat"))
+    monkeypatch.setattr(run, "_report_one", record("report"))
+    for arguments in (
+        ("explain", "--corpus", "--workdir=w", "--data=d"),
+        ("evaluate", "--workdir=w", "--corpus=tess", "--root=r", "--name=n"),
+        ("evaluate", "--workdir=w", "--manifest=m.csv", "--labels=a=b"),
+        ("evaluate", "--workdir=w", "--data=d"),
+    ):
+        assert command(*arguments)[0] == 0
+    empty = {"root": "", "name": "", "labels": ""}
+    assert calls == [
+        ("explain", ("w",), {"data": "d", "run": "", "out": ""}),
+        ("evaluate", ("w", "tess"), empty | {"root": "r", "name": "n"}),
+        ("write", ("w", "n"), {}),
+        ("evaluate", ("w", "m.csv"), empty | {"labels": "a=b"}),
+        ("write", ("w", "n"), {}),
+        ("repeat", ("w", "d"), {}),
+        ("report", ("w",), {}),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """WA and UA of answers against a corpus's own labels, and what they are worth."""
 
 import collections
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ser_jax.errors import InputError
 from ser_jax.predict.sources import Source
@@ -27,12 +27,22 @@ def classes_of_labels(trained: TrainedModel, pairs: str = "") -> dict[str, str]:
         class_of |= _IEMOCAP | dict.fromkeys(happy, "happy")
     elif data.label_map is not None:
         class_of |= dict(data.label_map)
+    return class_of | parse_pairs(trained.classes, pairs)
+
+
+def parse_pairs(classes: Sequence[str], pairs: str) -> dict[str, str]:
+    """`raw=class,raw=class` as a dictionary.
+
+    Raises:
+      InputError: It has another form or names none of `classes`.
+    """
+    class_of = {}
     for pair in filter(None, pairs.split(",")):
         raw, _, name = (part.strip() for part in pair.partition("="))
-        if name not in trained.classes:
+        if name not in classes:
             raise InputError(
                 "--labels: expected raw=class,raw=class with the classes "
-                f"{', '.join(trained.classes)}; got {pair!r}."
+                f"{', '.join(classes)}; got {pair!r}."
             )
         class_of[raw] = name
     return class_of

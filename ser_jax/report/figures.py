@@ -162,6 +162,39 @@ def scores(rows: Sequence[tuple], axis: str, reference: str = "") -> Figure:
 
 
 @rc_context(RC)
+def intervals(rows: Sequence[tuple[str, float, tuple, float, float]]) -> Figure:
+    """A bar per corpus with the interval around its end, and marks beside it.
+
+    `rows`, from the top: name, UA, its interval (low, high), UA adjusted for priors, UA
+    of guessing; fractions.
+    """
+    height_in = (40 * len(rows) + 120) / 72  # points: rows; axis and legend
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    axes = figure.add_subplot()
+    ring = {"marker": "o", "ms": 8, "mfc": "white", "mec": INK, "mew": 1.6, "zorder": 4}
+    tick = {"marker": "|", "ms": 20, "mew": 3, "color": VERMILION, "zorder": 3}
+    bar, line = {"lw": 12, "color": BLUE}, {"lw": 2, "color": INK}
+    for label, style in (("UA", bar | {"lw": 8}), ("95 % interval", line)):
+        axes.plot([], [], label=label, **style)
+    axes.plot([], [], ls="", label="UA, adjusted", **ring)
+    axes.plot([], [], ls="", label="chance", **tick | {"ms": 12})
+    for number, (name, ua, ends, adjusted, chance) in enumerate(rows):
+        y, name = -number, one_line(name)
+        place = {"transform": axes.get_yaxis_transform(), "va": "center"}
+        axes.text(0.0, y + 0.5, name, color=INK, **place)
+        span = f"{name}: UA {ua:.1%}, {ends[0]:.1%} to {ends[1]:.1%}"
+        _plot(axes, (0, ua), (y, y), span, solid_capstyle="butt", **bar)
+        _plot(axes, ends, (y, y), span, **line)
+        _plot(axes, chance, y, f"{name}: chance {chance:.1%}", **tick)
+        _plot(axes, adjusted, y, f"{name}: adjusted {adjusted:.1%}", **ring)
+    axes.set(xlabel="UA, %", xlim=(0, 1), ylim=(0.4 - len(rows), 0.85))
+    axes.yaxis.set_visible(False)
+    axes.grid(axis="x")
+    _finish(figure, axes, axes.xaxis)
+    return figure
+
+
+@rc_context(RC)
 def durations(bins: Sequence[tuple[float, float, float, float]]) -> Figure:
     """UA and WA by duration; `bins`: shortest and longest in seconds, UA, WA."""
     figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")

@@ -17,7 +17,7 @@ def render(document: Document) -> str:
     parts.append(_bare(document.headline))
     for section in document.sections:
         parts.append(section.title.upper())
-        parts += filter(None, map(_block, section.blocks))
+        parts += filter(None, map(block, section.blocks))
     return "\n\n".join(parts)
 
 
@@ -35,23 +35,24 @@ def table(rows, words: int = 1) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _block(block) -> str:
-    match block:
+def block(value) -> str:
+    """A block of a section; empty for a figure."""
+    match value:
         case str():
-            return _bare(block)
+            return _bare(value)
         case list():
-            return "\n".join(_items(block, ""))
+            return "\n".join(_items(value, ""))
         case Table(rows=rows):
             # One row more takes no more room than saying so.
             cut = rows[: MOST_ROWS + 1] if len(rows) > MOST_ROWS + 2 else rows
             more = len(rows) - len(cut)
             note = f"\n... and {plural(more, 'row')} more" if more else ""
-            return f"{_bare(block.caption)}:\n{table(cut, block.words)}{note}"
+            return f"{_bare(value.caption)}:\n{table(cut, value.words)}{note}"
         case Listing(text):
             return text
         case Figure():
             return ""
-    raise TypeError(f"expected a block of ser_jax.report.document, got {block!r}")
+    raise TypeError(f"expected a block of ser_jax.report.document, got {value!r}")
 
 
 def _items(items, indent):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ser_jax.report.document import TEXTS, code, plain
 
-LISTED = 3  # exclusions written out per reason; results.json has them all
+LISTED = 3  # exclusions written out per reason; a JSON file has them all
 _PARTS = {"n_train": "train", "n_val": "validate", "n_test": "are tested"}
 # The other splits have a validation part of their own.
 _USE_VALIDATION = ("session5", "session5_script", "group")
@@ -43,23 +43,28 @@ def summary(results: Mapping) -> list[str]:
 
 def utterances(counts: Mapping) -> list:
     """How many were used, what was left out and why; `utterances` of results.json."""
-    reasons = []
-    for reason, count in counts["skipped"].items():
-        excluded = [item for item in counts["excluded"] if item["reason"] == reason]
-        below = [
-            code(item["id"]) + (f": {plain(item['detail'])}" if item["detail"] else "")
-            for item in excluded[:LISTED]
-        ]
-        if len(excluded) > LISTED:
-            below.append(f"... and {len(excluded) - LISTED} more in results.json")
-        reasons.append((f"{plain(reason)}: {count}", below))
     return [
         f"Used: {counts['used']}",
         f"Padded to a window: {counts['padded_short']}",
         f"Resampled: {counts['resampled']}",
-        (f"Excluded: {sum(counts['skipped'].values())}", reasons),
+        excluded(counts, "results.json"),
         *_data_issues(counts),
     ]
+
+
+def excluded(counts: Mapping, file: str) -> tuple[str, list]:
+    """What was left out, and why, as an item of a list; `file` has all of it."""
+    reasons = []
+    for reason, count in counts["skipped"].items():
+        listed = [item for item in counts["excluded"] if item["reason"] == reason]
+        below = [
+            code(item["id"]) + (f": {plain(item['detail'])}" if item["detail"] else "")
+            for item in listed[:LISTED]
+        ]
+        if len(listed) > LISTED:
+            below.append(f"... and {len(listed) - LISTED} more in {file}")
+        reasons.append((f"{plain(reason)}: {count}", below))
+    return f"Excluded: {sum(counts['skipped'].values())}", reasons
 
 
 def _data_issues(counts: Mapping) -> list:

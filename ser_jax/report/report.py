@@ -10,6 +10,7 @@ from ser_jax.errors import InputError, writing
 from ser_jax.report import (
     analysis,
     comparison,
+    cross_corpus,
     figures,
     html,
     markdown,
@@ -52,6 +53,18 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
     _write(training_report.document(training), workdir, "report")
     table = score_table.text(results, training.published)
     return f"{table}\n\n{timing.summary(results)}"
+
+
+def write_cross_corpus(workdir, name: str) -> str:
+    """Rewrites the report; returns the scores on the corpus of that name as text."""
+    write_report(workdir)
+    (scores,) = (x for x in contents.read(workdir).cross_corpus if x["name"] == name)
+    folder = files.resolve(workdir)
+    written = folder / files.CROSS_CORPUS / name
+    return (
+        f"{cross_corpus.text(scores)}\n\n"
+        f"Written: {written}.json, .csv; {folder / 'report.html'}, .md"
+    )
 
 
 def write_comparison(workdirs: Sequence, out: str = "") -> str:

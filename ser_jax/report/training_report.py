@@ -5,7 +5,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ser_jax.report import diagnostics, figures, protocol, score_table, timing
+from ser_jax.report import (
+    cross_corpus,
+    diagnostics,
+    figures,
+    protocol,
+    score_table,
+    timing,
+)
 from ser_jax.report.document import (
     TEXTS,
     Cell,
@@ -39,6 +46,7 @@ def document(training: WorkdirContents) -> Document:
             Section("run", "What was run", [protocol.summary(results)]),
             Section("results", "Results", _results(results, published)),
             Section("paper", "Next to the paper", _paper(results, published)),
+            *cross_corpus.sections(training.cross_corpus),
             Section("confusion", "Confusion", _confusion(results)),
             Section("groups", "Speakers and sessions", diagnostics.groups(training)),
             Section("curves", "Learning curves", diagnostics.curves(training)),

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from ser_jax.workdir import files, metrics_log, predictions
+from ser_jax.workdir import cross_corpus, files, metrics_log, predictions
 from ser_jax.workdir.predictions import Prediction, Recording
 
 
@@ -17,6 +17,7 @@ class WorkdirContents:
     metrics: Sequence[Mapping] = ()  # lines of metrics.jsonl
     # By utterance.
     recordings: Mapping[str, Recording] = dataclasses.field(default_factory=dict)
+    cross_corpus: Sequence[Mapping] = ()  # scores there, see `cross_corpus.CONTENT`
     # What the config says a paper reports.
     published: Mapping = dataclasses.field(default_factory=dict)
     config: Mapping = dataclasses.field(default_factory=dict)
@@ -46,6 +47,7 @@ def read(workdir) -> WorkdirContents:
         predictions=lines,
         metrics=metrics_log.read(workdir / files.METRICS),
         recordings=predictions.read_recordings(workdir / files.RECORDINGS),
+        cross_corpus=cross_corpus.read(workdir),
         published=origin.get("published") or {},
         config=origin.get("config") or {},
         command=origin.get("command") or "",

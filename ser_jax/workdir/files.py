@@ -28,6 +28,7 @@ TENSORBOARD = "tensorboard"
 PROFILE = "profile"
 PREDICTIONS = "predictions.csv"
 RECORDINGS = "recordings.csv"
+CROSS_CORPUS = "cross_corpus"
 RESULTS = "results.json"  # written last: where it is, the training is complete
 
 

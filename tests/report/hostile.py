@@ -4,7 +4,8 @@ import numpy as np
 import soundfile
 
 from ser_jax.corpora.utterance import Exclusion
-from ser_jax.workdir import files, results
+from ser_jax.scoring import transfer
+from ser_jax.workdir import cross_corpus, files, results
 from ser_jax.workdir.predictions import Prediction, Recording, write_recordings
 from tests.report import workdirs
 
@@ -77,7 +78,32 @@ def workdir(folder):
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"torn')
     _record(folder, tested)
+    _test_elsewhere(folder)
     return folder
+
+
+def _test_elsewhere(folder):
+    (folder / files.CROSS_CORPUS).mkdir()
+    names = (SCRIPT, "long-" * 30, "x|`y`**z**")
+    posteriors, labels = np.eye(3)[[0, 1, 2, 0]], [0, 1, 2, 1]
+    texts = dict.fromkeys(cross_corpus.CONTENT, f"<b>{SCRIPT}</b>")
+    scores = transfer.score(posteriors, labels, names, [1, 2, 3], [""] * 4)
+    excluded = [Exclusion(SCRIPT, "<i>", SCRIPT)]
+    lists = {
+        "classes": names,
+        "labels": {SCRIPT: SCRIPT, "|": names[1]},
+        "dropped_labels": {f"label {n} {SCRIPT}": n for n in range(30)},
+        "dropped_classes": CLASSES,
+        "runs": [["<", 0]],
+        "stamps": [SCRIPT],
+        "notes": [SCRIPT],
+        "warnings": {SCRIPT: 3},
+        "speakers": 0,
+        "utterances": results.count_utterances(4, excluded),
+    }
+    files.write_json(
+        folder / files.CROSS_CORPUS / "x.json", {**texts, **scores, **lists}
+    )
 
 
 def _record(folder, tested):

@@ -98,7 +98,7 @@ def _seen(text):
 def test_both_reports_hold_the_same_tables_and_words(page, folder):
     text = (folder / "report.md").read_text()
     tables = list(_markdown_tables(text))
-    played = [row for row in page.tables[7] if row[3] == ""]  # heard, not read
+    played = [row for row in page.tables[9] if row[3] == ""]  # heard, not read
     assert len(played) == len(page.named("audio")) > 3
     for row in played:
         row[3] = "in report.html"
@@ -119,7 +119,7 @@ def test_numbers_are_those_of_the_results(page, folder):
         cells = [f"{run['fold']}*", "0", ua, f"{100 * run['wa']:.2f}"]
         assert row[:4] == cells and row[5] == str(run["n_test"])
     assert ["mean ± std", "", "– ± –"] == scores[11][:3]
-    confusion = page.tables[2]
+    confusion = page.tables[4]
     for counts, row in zip(results["pooled"]["confusion"], confusion[1:], strict=True):
         assert [int(cell.split()[0]) for cell in row[1:-2]] == counts
         assert row[-2] == str(sum(counts))
@@ -127,9 +127,9 @@ def test_numbers_are_those_of_the_results(page, folder):
 
 
 def test_report_counts_forty_speakers_and_three_sessions(page):
-    assert [len(table) - 1 for table in page.tables[3:5]] == [hostile.SPEAKERS, 3]
-    assert sum(int(row[1]) for row in page.tables[3][1:]) == 360
-    assert "<b>speaker 2</b>" == page.tables[3][3][0]  # 2 before 10
+    assert [len(table) - 1 for table in page.tables[5:7]] == [hostile.SPEAKERS, 3]
+    assert sum(int(row[1]) for row in page.tables[5][1:]) == 360
+    assert "<b>speaker 2</b>" == page.tables[5][3][0]  # 2 before 10
 
 
 def test_stamps_are_on_the_page(page):
@@ -148,7 +148,7 @@ def test_a_corpus_of_many_speakers_keeps_its_table_short(monkeypatch, folder):
     monkeypatch.setattr("ser_jax.report.diagnostics.MOST_GROUPS", 7)
     page = Page(html.render(training_report.document(contents.read(folder))))
     assert "the 7 with the most decisions of 40" in page.text
-    assert len(page.tables[3]) == 1 + 7
+    assert len(page.tables[5]) == 1 + 7
 
 
 def test_a_workdir_without_recordings_says_so(page, folder):
@@ -158,5 +158,5 @@ def test_a_workdir_without_recordings_says_so(page, folder):
     for text in (older.text, markdown.render(document)):
         assert "the workdir has no recordings.csv" in text
     assert not older.named("audio")
-    assert {row[6] for row in older.tables[6][1:]} == {"–"}
-    assert older.tables[:6] == page.tables[:6]
+    assert {row[6] for row in older.tables[8][1:]} == {"–"}
+    assert older.tables[:8] == page.tables[:8]
