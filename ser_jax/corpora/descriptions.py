@@ -30,6 +30,8 @@ class Description:
     source: str
     cite: str
     pattern: re.Pattern
+    example: str
+    speakers: int
     emotion: Mapping[str, str]
     expected: Mapping[str, int]
     hours: float | None = None
@@ -77,6 +79,7 @@ def _describe(name: str, table: dict) -> Description:
     values = table | {"pattern": re.compile(table["pattern"])}
     for key in ("female", "male"):
         values[key] = tuple(table.get(key, ()))
+    values.setdefault("speakers", len(values["female"] + values["male"]))
     try:
         values["tables"] = tuple(
             Table(**x | {"file": re.compile(x["file"])})

@@ -56,30 +56,32 @@ COUNTS = {
 }
 
 
-def find_root(root: str) -> Path:
+def find_root(root: str, setting: str = "--config.data.root") -> Path:
     """`root` (if empty, `$IEMOCAP_ROOT`) or the `IEMOCAP_full_release` in it.
 
-    Raises InputError if neither holds a session.
+    Raises InputError, which names the `setting` that `root` comes from, if neither
+    holds a session.
     """
     root = root or os.environ.get("IEMOCAP_ROOT", "")
     if not root:
-        raise InputError(_how_to_get("nowhere: data.root and IEMOCAP_ROOT are empty"))
+        nowhere = f"nowhere: {setting} and IEMOCAP_ROOT are empty"
+        raise InputError(_how_to_get(nowhere, setting))
     folder = Path(root).expanduser().absolute()
     for candidate in (folder, folder / "IEMOCAP_full_release"):
         if any((candidate / name).is_dir() for name in _SESSIONS):
             return candidate
     kind = "" if folder.is_dir() else ", which is not a folder"
     where = f"in {folder} (and its sub-folder IEMOCAP_full_release){kind}"
-    raise InputError(_how_to_get(where))
+    raise InputError(_how_to_get(where, setting))
 
 
-def _how_to_get(looked: str) -> str:
+def _how_to_get(looked: str, setting: str) -> str:
     return (
         "IEMOCAP was not found.\n"
         f"  looked for: the folders Session1 ... Session5; looked {looked}\n"
         "  obtain it: the corpus is licensed, free for research; fill in the release "
         "form on https://sail.usc.edu/iemocap/ (USC SAIL lab)\n"
-        "  point to it: --config.data.root=/path/to/IEMOCAP_full_release or the "
+        f"  point to it: {setting}=/path/to/IEMOCAP_full_release or the "
         "environment variable IEMOCAP_ROOT\n"
         "  or try synthetic speech: python run.py --config=configs/area_attn.py:demo"
     )

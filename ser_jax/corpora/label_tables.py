@@ -1,7 +1,6 @@
 """The tables in which a corpus keeps what its file names do not say. Pure Python."""
 
 import logging
-import os
 import re
 import string
 from collections.abc import Mapping, Sequence
@@ -23,14 +22,16 @@ _EVALUATION = re.compile(
 )
 
 
-def read(about: Description, paths: Sequence[str], folder: Path) -> list[Rows]:
+def read(
+    about: Description, files: Sequence[tuple[str, str]], folder: Path
+) -> list[Rows]:
     """Rows of each of the corpus's tables, {} for a table that is not there.
 
     Of two rows with one key the first counts: copies of a table are the rule.
 
     Args:
       about: The corpus.
-      paths: All files below `folder`.
+      files: (Name below `folder`, path) of all files in it.
       folder: The corpus's root.
 
     Raises:
@@ -40,8 +41,7 @@ def read(about: Description, paths: Sequence[str], folder: Path) -> list[Rows]:
     found = []
     for table in about.tables:
         rows: dict[str, Mapping[str, str]] = {}
-        for path in paths:
-            relative = os.path.relpath(path, folder).replace(os.sep, "/")
+        for relative, path in files:
             if not (match := table.file.search(relative)):
                 continue
             try:

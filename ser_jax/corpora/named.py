@@ -4,7 +4,7 @@ import collections
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ser_jax.corpora import label_tables
@@ -12,64 +12,74 @@ from ser_jax.corpora.descriptions import Description, load
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.errors import InputError
 
+SETTING = "--config.data.root"
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
-_VIDEOS = (".mp4",)
+_POINTER = b"version https://git-lfs"
+_POINTER_BYTES = 1024  # that a pointer is shorter than, by its own specification
 _log = logging.getLogger(__name__)
 
 
-def find_root(name: str, root: str) -> Path:
+def find_root(name: str, root: str, setting: str = SETTING) -> Path:
     """`root`, or if it is empty what the corpus's environment variable names.
 
-    Raises InputError if neither is a folder.
+    Raises InputError, which names the `setting` that `root` comes from, if neither is a
+    folder.
     """
     about = load()[name]
     root = root or os.environ.get(about.variable, "")
     folder = Path(root).expanduser().absolute()
     if root and folder.is_dir():
         return folder
-    looked = f"no folder at {folder}" if root else "neither data.root nor "
-    looked += "" if root else about.variable
+    looked = f"no folder at {folder}"
+    if not root:
+        looked = f"{setting} and {about.variable} are empty"
     raise InputError(
         f"{about.title} was not found: {looked}. Get it at {about.source} "
-        f"({about.licence}), unpack it, and set --config.data.root=/path/to/it or "
+        f"({about.licence}), unpack it, and set {setting}=/path/to/it or "
         f"{about.variable}."
     )
 
 
 def read(
-    name: str, root: str, *, excluded: list[Exclusion] | None = None
+    name: str,
+    root: str,
+    *,
+    setting: str = SETTING,
+    excluded: list[Exclusion] | None = None,
 ) -> Iterator[Utterance]:
     """Reads all recordings below `root`, sorted by id, before the first is handed out.
 
     Folders are searched through links, none twice. A recording that is there twice
     counts once; those known as broken are left out. Both are appended to `excluded`,
-    and class counts that differ from the published ones are logged.
+    and numbers of classes and speakers that differ from the published ones are logged.
 
     Args:
       name: A table of `corpora.toml`.
       root: See `find_root`.
+      setting: See `find_root`.
       excluded: Gets one entry per recording left out: `second copy`, `known as broken`,
         `unknown label`, `no label` (the corpus's table has no row for it), `missing wav`
-        (a row without a recording).
+        (a row without a recording, or a link to nothing), `Git LFS pointer`.
 
     Raises:
       InputError: No folder, or no recording of this corpus in it.
     """
-    about, folder = load()[name], find_root(name, root)
+    about, folder = load()[name], find_root(name, root, setting)
     utterances: dict[str, Utterance] = {}
     left_out: list[Exclusion] = []
     archives = []
-    # Clips that were turned into WAVs come before the videos beside them.
-    paths = sorted(_files(folder), key=lambda x: x.endswith(_VIDEOS))
-    tables = label_tables.read(about, paths, folder)
-    for path in paths:
-        item = _parse(about, path, folder, tables)
+    # Of a recording in several formats the WAV counts, not the video or the AIFF.
+    files = sorted(_files(folder), key=lambda file: not file[0].endswith(".wav"))
+    tables = label_tables.read(about, files, folder)
+    for relative, path in files:
+        item = _parse(about, relative, path, tables)
         if item is None:
-            archives += [path] if path.endswith(_ARCHIVES) else []
+            archives += [path] if relative.endswith(_ARCHIVES) else []
         elif isinstance(item, Exclusion):
             left_out.append(item)
         elif item.id in utterances:
-            detail = f"{path}, beside {utterances[item.id].wav}"
+            first = os.path.relpath(utterances[item.id].wav, folder)
+            detail = f"{relative}, beside {first}"
             left_out.append(Exclusion(item.id, "second copy", detail))
         else:
             utterances[item.id] = item
@@ -83,7 +93,7 @@ def read(
         packed = f"; unpack {archives[0]} first" if archives else ""
         raise InputError(
             f"{folder} holds no recording of {about.title}: expected names such as "
-            f"`{about.pattern.pattern}`, got none{packed}. Get it at {about.source}."
+            f"{about.example}, got none{packed}. Get it at {about.source}."
         )
     left_out += _missing(about, tables, [*utterances, *(x.id for x in left_out)])
     for line in differences(about, utterances.values()):
@@ -95,18 +105,24 @@ def read(
     return iter([utterances[key] for key in sorted(utterances)])
 
 
-def differences(about: Description, utterances) -> list[str]:
-    """A line per label whose number is not the published one."""
+def differences(about: Description, utterances: Iterable[Utterance]) -> list[str]:
+    """A line per number of labels or speakers that is not the published one."""
+    utterances = list(utterances)
+    expected = {**about.expected, "speakers": about.speakers}
     counts = collections.Counter(u.emotion for u in utterances)
+    counts["speakers"] = len({u.speaker for u in utterances} - {""})
     return [
-        f"{label}: {number} published, {counts[label]} here"
-        for label, number in about.expected.items()
-        if counts[label] != number
+        f"{what}: {number} published, {counts[what]} here"
+        for what, number in expected.items()
+        if number and counts[what] != number
     ]
 
 
-def _files(folder: Path) -> Iterator[str]:
-    """Paths of all files, sorted within their folders; no folder twice."""
+def _files(folder: Path) -> Iterator[tuple[str, str]]:
+    """(Name below the folder, path) of all files, sorted in their folders; none twice.
+
+    In names `/` is between folders, and the suffix is in lower case.
+    """
     visited = set()
     for at, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(at)
@@ -115,33 +131,52 @@ def _files(folder: Path) -> Iterator[str]:
             continue
         visited.add(real)
         folders[:] = sorted(x for x in folders if x != "__MACOSX")
-        yield from (os.path.join(at, x) for x in sorted(files) if x[:1] != ".")
+        below = os.path.relpath(at, folder).replace(os.sep, "/")
+        for name in sorted(files):
+            if name[:1] != ".":
+                stem, suffix = os.path.splitext(name)
+                relative = f"{below}/{stem}{suffix.lower()}".removeprefix("./")
+                yield relative, os.path.join(at, name)
 
 
 def _parse(
-    about: Description, path: str, folder: Path, tables: Sequence[label_tables.Rows]
+    about: Description, relative: str, path: str, tables: Sequence[label_tables.Rows]
 ) -> Utterance | Exclusion | None:
     """None for a file that is none of the corpus's."""
-    relative = os.path.relpath(path, folder).replace(os.sep, "/")
     match = about.pattern.search(relative)
     if not match:
         return None
-    stem, name = Path(path).stem, Path(path).name
+    name = relative.rpartition("/")[2]
     groups = {key: value or "" for key, value in match.groupdict().items()}
     if about.pattern.flags & re.IGNORECASE:  # two spellings are one recording
         groups = {key: value.lower() for key, value in groups.items()}
-    id_ = about.id.format(**groups) if about.id else stem
+    id_ = about.id.format(**groups) if about.id else os.path.splitext(name)[0]
     if fault := about.broken.get(name) or about.broken.get(id_):
-        return Exclusion(id_, "known as broken", f"{path}: {fault}")
+        return Exclusion(id_, "known as broken", f"{relative}: {fault}")
+    if fault := _fault(path):
+        reason, detail = fault
+        return Exclusion(id_, reason, f"{relative}: {detail}")
     for table, rows in zip(about.tables, tables, strict=True):
         key = table.match.format(**groups, file_name=name) if rows else ""
         if key in rows:
             groups |= rows[key]
         elif about.label_table is table:
-            return Exclusion(id_, "no label", f"{path}: no row {key} in the table")
+            return Exclusion(id_, "no label", f"{relative}: no row {key} in the table")
         elif rows:
             groups = dict.fromkeys(table.fields, "") | groups
     return _utterance(about, path, id_, groups)
+
+
+def _fault(path: str) -> tuple[str, str] | None:
+    """Why a file stands in for a recording that may lie elsewhere: (reason, detail)."""
+    try:
+        if os.path.getsize(path) < _POINTER_BYTES:
+            with open(path, "rb") as file:
+                if file.read(len(_POINTER)) == _POINTER:
+                    return "Git LFS pointer", "run `git lfs pull` in its repository"
+    except OSError as error:
+        return "missing wav", error.strerror
+    return None
 
 
 def _utterance(
@@ -150,7 +185,8 @@ def _utterance(
     """What the groups of its name and its rows in the tables say of a recording."""
     label = about.emotion.get(groups["emotion"])
     if label is None:
-        detail = f"{path}: expected one of {', '.join(about.emotion)}"
+        got = f"{os.path.basename(path)}: got {groups['emotion']!r}"
+        detail = f"{got}, expected one of {', '.join(about.emotion)}"
         return Exclusion(id_, "unknown label", detail)
     speaker = about.speaker.format(**groups)
     values = {

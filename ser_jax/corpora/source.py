@@ -14,7 +14,10 @@ from ser_jax.errors import InputError
 from ser_jax.terminal import printable
 
 IEMOCAP = "iemocap"
-_IEMOCAP_TERMS = "USC SAIL, on request, for research. https://sail.usc.edu/iemocap/."
+_SETTING = "--root"
+_IEMOCAP_TERMS = (
+    "Licence: on request, for research. Source: https://sail.usc.edu/iemocap/"
+)
 _SYNTHETIC = "Synthetic speech: what is counted here is no human emotion."
 _SUFFIXES = (".csv", ".tsv", ".txt")
 
@@ -29,6 +32,7 @@ class Source:
     utterances: tuple[Utterance, ...]
     excluded: tuple[Exclusion, ...]  # by the reader
     published: Mapping[str, int]  # class -> how many were published; {} = unknown
+    published_speakers: int = 0  # 0 = unknown
     terms: str = ""  # licence, where to ask for it, what to cite
     warning: str = ""  # what a score on this corpus means
 
@@ -46,11 +50,7 @@ def find(name: str, root: str) -> Source:
     called = re.sub("[- ]", "_", name.lower())  # CREMA-D
     reader = {IEMOCAP: _iemocap, **dict.fromkeys(descriptions.load(), _named)}
     if called in reader:
-        try:
-            return reader[called](called, root)
-        except InputError as error:  # readers speak of training's setting
-            text = re.sub("(--config[.])?data[.]root", "--root", str(error))
-            raise InputError(text) from error
+        return reader[called](called, root)
     # A name with a typing error has neither a suffix nor a file.
     if name.lower().endswith(_SUFFIXES) or Path(name).expanduser().is_file():
         if root:
@@ -69,21 +69,23 @@ def find(name: str, root: str) -> Source:
 
 def _named(name: str, root: str) -> Source:
     about, excluded = descriptions.load()[name], []
-    utterances = tuple(named.read(name, root, excluded=excluded))
+    read = named.read(name, root, setting=_SETTING, excluded=excluded)
+    utterances = tuple(read)
     return Source(
         name=name,
         title=about.title,
-        place=str(named.find_root(name, root)),
+        place=str(named.find_root(name, root, _SETTING)),
         utterances=utterances,
         excluded=tuple(excluded),
         published=about.expected,
-        terms=f"{about.licence}. {about.source}. {about.cite}.",
+        published_speakers=about.speakers,
+        terms=f"Licence: {about.licence}. Source: {about.source} Cite: {about.cite}.",
         warning=about.warning,
     )
 
 
 def _iemocap(name: str, root: str) -> Source:
-    folder, excluded = iemocap.find_root(root), []
+    folder, excluded = iemocap.find_root(root, _SETTING), []
     with warnings.catch_warnings():
         # Of counts that differ, which are a table of their own here.
         warnings.simplefilter("ignore", UserWarning)
@@ -101,6 +103,7 @@ def _iemocap(name: str, root: str) -> Source:
         utterances=utterances,
         excluded=tuple(excluded),
         published={} if is_synthetic else dict(published),
+        published_speakers=0 if is_synthetic else 10,
         terms="" if is_synthetic else _IEMOCAP_TERMS,
         warning=_SYNTHETIC if is_synthetic else "",
     )

@@ -69,11 +69,12 @@ def peaks_db(survey: Survey) -> list[float]:
 
 def _headline(survey: Survey) -> str:
     hours = sum(survey.seconds()) / 3600
-    speakers = len({u.speaker for u in survey.utterances})
+    speakers, published = len(survey.speakers()), survey.source.published_speakers
+    known = f" ({published} published)" if published not in (0, speakers) else ""
     classes = len({u.emotion for u in survey.utterances})
     return (
         f"**{plural(len(survey.utterances), 'recording')}**, {hours:.2f} h, "
-        f"{plural(speakers, 'speaker')}, {classes} class{'es' * (classes != 1)}; "
+        f"{plural(speakers, 'speaker')}{known}, {classes} class{'es' * (classes != 1)}; "
         f"{len(survey.excluded)} left out."
     )
 
@@ -81,15 +82,20 @@ def _headline(survey: Survey) -> str:
 def _tiles(survey: Survey) -> list[tuple[str, str, str]]:
     seconds = survey.seconds()
     number = len(survey.utterances)
-    speakers = collections.Counter(u.speaker for u in survey.utterances)
-    each = f"{min(speakers.values())} to {max(speakers.values())} recordings each"
     least = min(collections.Counter(u.emotion for u in survey.utterances).values())
     return [
         ("Recordings", str(number), f"{len(survey.excluded)} left out"),
         ("Hours", f"{sum(seconds) / 3600:.2f}", f"median {np.median(seconds):.2f} s"),
-        ("Speakers", str(len(speakers)), each),
+        ("Speakers", str(len(survey.speakers())), _about_speakers(survey)),
         ("Smallest class", str(least), f"{least / number:.1%} of the recordings"),
     ]
+
+
+def _about_speakers(survey: Survey) -> str:
+    numbers = survey.speakers().values()
+    if not numbers:
+        return "of no recording known"
+    return f"{min(numbers)} to {max(numbers)} recordings each"
 
 
 def _classes(survey: Survey) -> list:
@@ -126,7 +132,7 @@ def _speakers(survey: Survey) -> list:
     for speaker, gender in shown:
         row = [counts[speaker, gender][name] for name in classes]
         cells = [Cell(str(n), n / most) for n in row]
-        rows.append((speaker, gender or "–", *cells, sum(row)))
+        rows.append((speaker or "unknown", gender or "–", *cells, sum(row)))
     caption = "Recordings by speaker and class"
     if len(kept) < len(counts):
         caption += f"; the {len(kept)} speakers with the most of {len(counts)}"
@@ -222,7 +228,8 @@ def _copies(ids, by_id) -> str:
     """Names, and what they disagree about, which is what matters."""
     text = ", ".join(map(code, ids))
     for field, noun in (("emotion", "labels"), ("speaker", "speakers")):
-        values = list(dict.fromkeys(getattr(by_id[name], field) for name in ids))
+        values = [getattr(by_id[name], field) or "unknown" for name in ids]
+        values = list(dict.fromkeys(values))
         if len(values) > 1:
             text += f"; **different {noun}** {', '.join(map(plain, values))}"
     return text

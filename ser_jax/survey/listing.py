@@ -5,8 +5,7 @@ from ser_jax.corpora import descriptions, iemocap
 HEADER = ("name", "title", "language", "hours", "recordings", "speakers", "classes")
 TERMS_HEADER = ("name", "licence", "where to get or ask for it")
 _UNKNOWN = "–"
-# 12 hours in 10,039 turns, by the release's own README.
-_IEMOCAP = ("iemocap", "IEMOCAP", "en", "12.00", 10_039, 10, len(iemocap.LABELS))
+_IEMOCAP = ("iemocap", "IEMOCAP", "en", "12", 10_039, 10, len(iemocap.LABELS))
 _IEMOCAP_TERMS = (
     "iemocap",
     "on request, for research",
@@ -25,7 +24,7 @@ def corpora() -> list[tuple]:
                 about.language,
                 f"{about.hours:.2f}" if about.hours else _UNKNOWN,
                 about.utterances or _UNKNOWN,
-                len({*about.female, *about.male}) or _UNKNOWN,
+                about.speakers or _UNKNOWN,
                 len({*about.emotion.values()}),
             )
         )
@@ -51,11 +50,14 @@ def page() -> str:
             f"{label} {number}" for label, number in about.expected.items()
         )
         labels = labels or ", ".join(dict.fromkeys(about.emotion.values()))
+        source = about.source
+        source = f"<{source}>" if source.startswith("http") else source
         lines += [
             "",
             f"**{about.title}** (`{about.name}`, `{about.variable}`): {labels}.",
+            f"Files such as `{about.example}`. {about.cite}.",
+            f"Licence: {about.licence}. Source: {source}.",
         ]
-        lines += [f"{about.cite}. {about.licence}; <{about.source}>."]
         lines += [f"Left out: `{x}`, {why}." for x, why in about.broken.items()]
         lines += [f"**Mind:** {about.warning}."] if about.warning else []
     return "\n".join(lines) + "\n"

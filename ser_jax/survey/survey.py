@@ -53,6 +53,10 @@ class Survey:
             table[u.speaker, u.gender][u.emotion] += 1
         return dict(sorted(table.items(), key=lambda item: _natural(item[0])))
 
+    def speakers(self) -> collections.Counter:
+        """Speaker -> number; recordings of unknown speakers are not counted."""
+        return collections.Counter(u.speaker for u in self.utterances if u.speaker)
+
     def classes(self) -> list[str]:
         """All labels, in the published order where there is one, then by name."""
         found = {u.emotion for u in self.utterances}

@@ -19,6 +19,7 @@ class Row:
     """
 
     corpus: str
+    published: tuple[int, int, int, int]  # recordings, listed women and men, speakers
     layouts: tuple[tuple[str, ...], ...]
     read: Mapping[str, tuple[str, str, str, Mapping[str, str]]]
     more: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
@@ -34,6 +35,7 @@ def beside(folders, names):
 ROWS = (
     Row(
         "emodb",
+        (535, 5, 5, 10),
         (
             beside(["wav/"], ["08a04Ab.wav", "15b10Wa.wav"]),
             beside(["emodb/wav_corpus/", ""], ["08a04Ab.wav", "15b10Wa.wav"]),
@@ -43,10 +45,14 @@ ROWS = (
             "15b10Wa": ("anger", "15", "M", {"take": "a"}),
         },
         {"08a04Ab": {"text": "Heute abend könnte ich es ihm sagen."}},
-        ignored=("lablaut/08a04Ab.lablaut", "laryngo/03a01Fa.wav", "erkennung.txt"),
+        ignored=(
+            *("lablaut/08a04Ab.lablaut", "laryngo/03a01Fa.wav", "erkennung.txt"),
+            "wav_laryng/03a01Fa.wav",  # speech on one of its two channels
+        ),
     ),
     Row(
         "emodb2",
+        (0, 5, 5, 10),
         (
             ("wav/08a04Ab.wav", "wav/15b10Wa.wav"),
             ("08a04Ab.wav", "15b10Waxx.wav"),  # the root is the folder `wav`
@@ -60,6 +66,7 @@ ROWS = (
     ),
     Row(
         "ravdess",
+        (1440, 12, 12, 24),
         tuple(
             beside(
                 [f"{x}Actor_02/" for x in roots],
@@ -82,14 +89,18 @@ ROWS = (
             ),
         },
         {"03-01-01-01-02-01-02": {"text": "Dogs are sitting by the door."}},
-        # Song, and the sound of a video.
-        ignored=("Actor_02/03-02-01-01-02-01-02.wav", "02-01-06-02-01-02-02.wav"),
+        # Song, the sound of a video, and a copy into which TESS was merged.
+        ignored=(
+            *("Actor_02/03-02-01-01-02-01-02.wav", "02-01-06-02-01-02-02.wav"),
+            "Actor_25/03-01-05-01-01-01-25.wav",
+        ),
     ),
     Row(
         "crema_d",
+        (7441, 43, 48, 91),
         (
             ("AudioWAV/1040_ITH_SAD_XX.wav", "AudioWAV/1091_IEO_HAP_HI.wav"),
-            ("1040_ITH_SAD_X.wav", "AudioWAV/1091_IEO_HAP_HI.wav"),
+            ("1040_ITH_SAD_X.wav", "AudioWAV/1091_IEO_HAP_HI.WAV"),
         ),
         {
             "1040_ITH_SAD_XX": ("sad", "1040", "M", {"intensity": "unspecified"}),
@@ -101,9 +112,15 @@ ROWS = (
     ),
     Row(
         "savee",
+        (480, 0, 4, 4),
         (
             ("AudioData/DC/a01.wav", "AudioData/JK/a01.wav", "AudioData/KL/su15.wav"),
             ("ALL/DC_a01.wav", "ALL/JK_a01.wav", "ALL/KL_su15.wav"),
+            (
+                "ALL/DC_a01.wav",
+                *beside(["JK/", "AudioData/JK/"], ["a01.wav"]),
+                "KL/su15.wav",
+            ),
         ),
         {
             "DC_a01": ("anger", "DC", "M", {"sentence": "01"}),
@@ -116,6 +133,7 @@ ROWS = (
     ),
     Row(
         "tess",
+        (2800, 2, 0, 2),
         (
             ("OAF_bite_neutral.wav", "OAF_back_ps.wav", "YAF_germ_angry.wav"),
             beside(
@@ -136,22 +154,25 @@ ROWS = (
     ),
     Row(
         "esd",
+        (35_000, 10, 10, 20),
         (
             ("0004/Angry/0004_000351.wav", "0020/Surprise/0020_001401.wav"),
             beside(
                 ["Emotional Speech Dataset (ESD)/Emotion Speech Dataset/"],
                 ["0004/Angry/0004_000351.wav", "0020/Surprise/0020_001401.wav"],
             ),
+            ("angry/0004_000351.wav", "0020/surprise/0020_001401.wav"),
         ),
         {
             "0004_000351": ("angry", "0004", "M", {"number": "000351"}),
             "0020_001401": ("surprise", "0020", "M", {"number": "001401"}),
         },
         {"0004_000351": {"language": "zh"}, "0020_001401": {"language": "en"}},
-        ignored=("0004/0004.txt", "0004/Angry/0005_000351.wav"),
+        ignored=("0004/0004.txt",),
     ),
     Row(
         "esd",
+        (35_000, 10, 10, 20),
         (("0001/Sad/evaluation/0001_001051.wav", "0015/Happy/train/0015_000751.wav"),),
         {
             "0001_001051": ("sad", "0001", "F", {"number": "001051"}),
@@ -161,6 +182,7 @@ ROWS = (
     ),
     Row(
         "emovo",
+        (588, 3, 3, 6),
         (("EMOVO/f1/dis-f1-b1.wav", "EMOVO/m3/gio-m3-d2.wav"),),
         {
             "dis-f1-b1": ("disgust", "f1", "F", {}),
@@ -171,6 +193,7 @@ ROWS = (
     ),
     Row(
         "shemo",
+        (3000, 0, 0, 87),
         (("male/M12A03.wav", "female/F07W170.wav"), ("M12A03.wav", "F07W170.wav")),
         {
             "M12A03": ("anger", "M12", "M", {"number": "03"}),
@@ -180,6 +203,7 @@ ROWS = (
     ),
     Row(
         "aesdd",
+        (604, 0, 0, 6),
         (
             beside(["anger/"], ["a01 (1).wav", "a01 (5)b.wav", "a02 (1).wav"]),
             beside(["x/anger/"], ["a01 (01).wav", "a01 (5)b.wav", "a02 (01).wav"]),
@@ -193,10 +217,12 @@ ROWS = (
     ),
     Row(
         "cafe",
+        (936, 6, 6, 12),
         (
             ("CaFE_48k/Neutre/01-N-1-6.wav", "CaFE_48k/Colère/Fort/12-C-2-1.wav"),
             ("CaFE_48k/Neutre/01-N-1-6.wav", "CaFE_48k/ColŠre/Fort/12-C-2-1.wav"),
-            ("CaFE_192k/Neutre/01-N-1-6.aiff", "CaFE_192k/Colère/Fort/12-C-2-1.aiff"),
+            ("CaFE_192k/Neutre/01-N-1-6.aiff", "CaFE_192k/Colère/Fort/12-C-2-1.aif"),
+            ("192k/Fort/12-C-2-1.aiff", "48k/Fort/12-C-2-1.wav", "48k/01-N-1-6.wav"),
         ),
         {
             "01-N-1-6": ("neutral", "01", "M", {"intensity": "mild"}),
@@ -206,6 +232,7 @@ ROWS = (
     ),
     Row(
         "subesco",
+        (7000, 0, 0, 20),
         (
             ("F_02_MONIKA_S_2_SURPRISE_3.wav", "M_02_X_S_10_ANGRY_5.wav"),
             ("SUBESCO/F_02_MONIKA_S_2_SURPRISE_3].wav", "M_02_X_S_10_ANGRY_5.wav"),
@@ -223,6 +250,7 @@ ROWS = (
     ),
     Row(
         "urdu",
+        (400, 0, 0, 29),
         (("Angry/SM1_F1_A001.wav", "URDU-Dataset-master/Sad/SF11_F9_S100.wav"),),
         {
             "SM1_F1_A001": ("angry", "SM1", "M", {"file": "1", "number": "001"}),
@@ -231,6 +259,7 @@ ROWS = (
     ),
     Row(
         "jl_corpus",
+        (2400, 2, 2, 4),
         (
             beside(
                 ["Raw JL corpus (unchecked and unannotated)/JL(wav+txt)/"],
@@ -246,6 +275,7 @@ ROWS = (
     ),
     Row(
         "emov_db",
+        (6893, 2, 2, 4),
         (
             (
                 *("bea/Amused/Amused_1-28_0007.wav", "bea/Amused/amused_1-15_0007.wav"),
@@ -254,6 +284,10 @@ ROWS = (
             (
                 *("bea_Amused/amused_1_28_0007.wav", "bea_Amused/Amused_1-15_0007.wav"),
                 "sam_Sleepy/Sleepiness_113-140_0114.wav",
+            ),
+            (
+                *("bea/amused_1-28_0007.wav", "bea/amused_1-15_0007.wav"),
+                "sam/sleepiness_113-140_0114.wav",
             ),
         ),
         {
@@ -270,6 +304,7 @@ ROWS = (
     ),
     Row(
         "turev_db",
+        (1735, 0, 0, 6),
         (("Sound Source/Angry/1157_kz_acik.wav", "Sound Source/Calm/1358_sk_su.wav"),),
         {
             "1157_kz_acik": ("angry", "1157", "", {"word": "acik"}),
@@ -278,6 +313,7 @@ ROWS = (
     ),
     Row(
         "nemo",
+        (4481, 4, 5, 9),
         (
             ("samples/SM0_anger_1.wav", "samples/EB0_surprised_90.wav"),
             ("nEMO-main/samples/SM0_anger_1.wav", "EB0_surprised_90.wav"),
@@ -290,6 +326,7 @@ ROWS = (
     ),
     Row(
         "oreau",
+        (434, 0, 0, 32),
         tuple(
             (f"{root}f/sessj/10a02Ja.wav", f"{root}m/sessp/03c11Pb.wav")
             # é composed, decomposed; the root is the folder itself.
@@ -302,9 +339,14 @@ ROWS = (
     ),
     Row(
         "casia",
+        (1200, 0, 0, 4),
         (
             ("wangzhe/angry/201.wav", "liuchanhg/angry/201.wav"),
             ("CASIA database/WangZhe/Angry/201.WAV", "Liuchanhg/ANGRY/201.wav"),
+            (
+                "CASIA/angry/201-angry-WangZhe.wav",
+                "CASIA/angry/201-angry-liuchanhg.wav",
+            ),
         ),
         {
             "wangzhe_angry_201": ("angry", "wangzhe", "", {"sentence": "201"}),
@@ -332,6 +374,12 @@ def test_every_layout_gives_the_same_recordings(row, layout, tmp_path):
     finder = [name.rpartition("/") for name in layout]  # what macOS leaves in archives
     finder = [f"{folder}/._{name}".lstrip("/") for folder, _, name in finder]
     root = write(tmp_path, [*layout, *finder, *row.ignored, *row.broken, ".DS_Store"])
+    names = [f"x/{name[:-4]}{name[-4:].lower()}" for name in layout]
+    matched = {
+        x for x, about in load().items() if any(map(about.pattern.search, names))
+    }
+    same = {"emodb", "emodb2"}  # the second holds the first
+    assert matched - same == {row.corpus} - same
     left_out = []
     got = {u.id: u for u in named.read(row.corpus, root, excluded=left_out)}
     assert {
@@ -346,19 +394,32 @@ def test_every_layout_gives_the_same_recordings(row, layout, tmp_path):
     assert len(reasons) == len(layout) - len(row.read) + len(row.broken)
 
 
+@pytest.mark.parametrize("row", ROWS, ids=[row.corpus for row in ROWS])
+def test_published_numbers(row):
+    about = load()[row.corpus]
+    listed = len(about.female), len(about.male)
+    assert (about.utterances, *listed, about.speakers) == row.published
+    assert not {*about.female} & {*about.male}
+
+
 def test_every_corpus_has_a_row():
     """Those whose labels stand in a table are in `label_tables_test`."""
     named_by_files = {name for name, x in load().items() if x.label_table is None}
     assert {row.corpus for row in ROWS} == named_by_files
 
 
-def test_a_git_lfs_pointer_is_read_by_its_name(tmp_path):
-    """What is in a file is the features' matter; they name the pointer unreadable."""
-    pointer = tmp_path / "AudioWAV/1001_DFA_ANG_XX.wav"
-    pointer.parent.mkdir()
-    pointer.write_text("version https://git-lfs.github.com/spec/v1\n")
-    (utterance,) = named.read("crema_d", str(tmp_path))
-    assert (utterance.wav, utterance.gender) == (str(pointer), "M")
+def test_git_lfs_pointers_and_dangling_links_stand_back(tmp_path):
+    write(tmp_path, ["b/1002_DFA_ANG_XX.wav", "b/1001_DFA_ANG_XX.wav"])
+    (tmp_path / "a").mkdir()
+    pointer = tmp_path / "a/1001_DFA_ANG_XX.wav"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    (tmp_path / "a/1002_DFA_ANG_XX.wav").symlink_to("nowhere")
+    left_out = []
+    got = [u.wav for u in named.read("crema_d", str(tmp_path), excluded=left_out)]
+    assert got == [f"{tmp_path}/b/100{n}_DFA_ANG_XX.wav" for n in (1, 2)]
+    assert [x.reason for x in left_out] == ["Git LFS pointer", "missing wav"]
+    with pytest.raises(InputError, match="'Git LFS pointer': 1.* run `git lfs pull`"):
+        named.read("crema_d", str(tmp_path / "a"))
 
 
 def test_unknown_label_is_left_out_and_listed(tmp_path):
@@ -384,13 +445,16 @@ def test_numbers_that_differ_and_warnings_are_logged(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         list(named.read("tess", root))
     assert "TESS: sad: 400 published, 0 here" in caplog.messages
+    assert "TESS: speakers: 2 published, 1 here" in caplog.messages
     assert any(x.startswith("TESS: two speakers") for x in caplog.messages)
 
 
 def test_unknown_numbers_are_not_compared(tmp_path):
     root = write(tmp_path, ["wav/08a04Ab.wav"])
     utterances = list(named.read("emodb2", root))
-    assert named.differences(load()["emodb2"], utterances) == []
+    assert named.differences(load()["emodb2"], utterances) == [
+        "speakers: 10 published, 1 here"
+    ]
 
 
 def test_packed_corpus_is_told_to_be_unpacked(tmp_path):
@@ -404,5 +468,5 @@ def test_root_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("TESS_ROOT", str(tmp_path))
     assert [u.id for u in named.read("tess", "")] == ["YAF_germ_angry"]
     monkeypatch.delenv("TESS_ROOT")
-    with pytest.raises(InputError, match="TESS_ROOT"):
-        named.find_root("tess", "")
+    with pytest.raises(InputError, match="--root and TESS_ROOT are empty"):
+        named.find_root("tess", "", "--root")

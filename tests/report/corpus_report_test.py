@@ -42,7 +42,7 @@ def _rows(text, name):
 
 def test_terminal_says_the_numbers(looked):
     folder, text = looked
-    assert "6 recordings, 0.00 h, 2 speakers, 3 classes; 3 left out." in text
+    assert "2 speakers (10 published), 3 classes; 3 left out." in text
     # class, recordings, share, female, male, published, difference; then seconds:
     # recordings, shortest, median, longest, hours.
     neutral = ["neutral", "3", "50.0", "2", "1", "79", "-76"]
