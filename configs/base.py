@@ -13,10 +13,18 @@ def get_config() -> ConfigDict:
 
     # Where the speech comes from and how it is stored. --------------------------
     config.data = data = ConfigDict()
-    data.corpus = "iemocap"  # manifest | demo | a name that `run.py corpora` lists
+    # manifest | demo | multi | a name that `run.py corpora` lists
+    data.corpus = "iemocap"
     data.root = ""  # the corpus's folder; '' = $IEMOCAP_ROOT, $EMODB_ROOT ...
     data.manifest = ""  # CSV with the columns path, emotion, speaker (corpus=manifest)
+    # Corpora of corpus=multi: {name: folder or manifest}; '' = $EMODB_ROOT, ..., demo
+    data.corpora = placeholder(object)
     data.label_map = placeholder(object)  # {label: class} or pairs; None = as it is
+    # Classes that corpora have in common: basic4 | basic6 | arousal2 | valence2; '' = the
+    # labels as they are (corpora/taxonomy.py)
+    data.taxonomy = ""
+    # corpus=multi: {corpus: {label: class}}, wins over the taxonomy; '' = leave out
+    data.label_maps = placeholder(object)
     data.strict = True  # full IEMOCAP must have its published counts; False warns
     data.tfds_dir = ""  # where built datasets live; '' = TFDS's own default folder
     data.recipe = "logmel128"  # a key of ser_jax.features.spec.RECIPES
@@ -36,7 +44,9 @@ def get_config() -> ConfigDict:
     data.demo_turns = 12  # corpus=demo: labelled turns per dialog
     data.demo_seed = 0  # corpus=demo: another seed makes another corpus
     data.channels = 1  # channels the model sees: 1 static, 2 + delta, 3 + delta-delta
-    data.normalize = "none"  # none | fold (z-score per band, training part of the fold)
+    # none | z-score per band with the mean of the fold's training part: fold | or of the
+    # recording's own corpus or speaker, tested ones too, which is stamped
+    data.normalize = "none"
     data.pad = "after_norm"  # after_norm, masked | before_norm: zeros count as speech
     data.text = "none"  # none | transcript | asr: the words a model with text reads
     data.recognizer = ""  # whisper-tiny.en (extra `asr`) fills asr_text when building
@@ -66,7 +76,8 @@ def get_config() -> ConfigDict:
     protocol.subset = "all"  # improvised | scripted | all
     protocol.happy = "hap+exc"  # hap | exc | hap+exc: what the class `happy` holds
     # session5 | session5_script | speaker10 | random_811 | random_80_20 | group
-    # | official (the corpus's own parts)
+    # | official (the corpus's own parts) | corpus (leave one out) | pairs (train on
+    # each, test on all others)
     protocol.split = "session5"
     protocol.group_by = "speaker"  # split=group: column whose values are kept together
     protocol.groups = 0  # split=group: number of folds; 0 = one per value
@@ -95,8 +106,10 @@ def get_config() -> ConfigDict:
     train.epochs = 100
     train.batch_size = 32  # segments
     train.eval_batch_size = 64  # segments
-    train.sampling = "all"  # all segments an epoch | balanced: as many of every class
-    train.per_class = 0  # balanced: segments per class and epoch; 0 = the mean
+    # all segments an epoch | as many of every class: balanced | of every corpus: corpus
+    # | of every class of every corpus: corpus_class
+    train.sampling = "all"
+    train.per_class = 0  # but for all: segments of each per epoch; 0 = the mean
     train.learning_rate = 1e-4
     train.beta1 = 0.9  # Adam's decay rates
     train.beta2 = 0.999

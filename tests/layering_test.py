@@ -40,7 +40,7 @@ ARROWS = {
     "ser_jax.models": ("ser_jax.layers",),
     "ser_jax.datasets": ("ser_jax.corpora", "ser_jax.features"),
     "ser_jax.data": (
-        "ser_jax.corpora.utterance",
+        "ser_jax.corpora",
         "ser_jax.datasets",
         "ser_jax.features",
     ),
@@ -48,7 +48,7 @@ ARROWS = {
     # The one file that training shares with all that uses a trained model.
     "ser_jax.predict.forward": ("ser_jax.features", "ser_jax.scoring"),
     "ser_jax.training": (
-        "ser_jax.corpora.utterance",
+        "ser_jax.corpora",
         "ser_jax.data",
         "ser_jax.datasets",
         "ser_jax.features",

@@ -20,7 +20,7 @@ from ser_jax.data.protocols import Fold
 from ser_jax.data.segment_tables import FrameTable
 from ser_jax.features.segments import Segments
 
-SAMPLING = ("all", "balanced")
+SAMPLING = ("all", "balanced", "corpus", "corpus_class")
 
 
 class Index(NamedTuple):
@@ -46,6 +46,10 @@ class Tables(NamedTuple):
     speaker_embeddings: Any = None  # float32 [U, X]
     samples: Any = None  # int16 [M, 1, hop], see `SampleTable`
     recordings: Any = None  # where each utterance lies in `samples`: `Recordings`
+    # Whose own mean and std scale an utterance (`data.normalize=corpus|speaker`).
+    owner: Any = None  # int32 [U], row of the next two
+    owner_mean: Any = None  # float32 [G, F, C]
+    owner_std: Any = None  # float32 [G, F, C]
 
     def side_inputs(self, utterance) -> dict[str, Any]:
         """What a model reads of utterances [B] beside frames; also inside jit."""
@@ -66,6 +70,8 @@ class Run:
     train: Segments  # at the training step
     select: Segments  # of the part that chooses the epoch; empty if none does
     test: Segments  # at the test step
+    # int per training segment, the stratum it is of; None = all train once an epoch
+    strata: np.ndarray | None = None
 
     @property
     def key(self) -> int:
@@ -98,7 +104,9 @@ def training_order(
       sizes: Frames of the buckets, ascending; the last holds every segment.
     """
     rng = np.random.default_rng([run.fold.seed, run.key, epoch])
-    segment = _sample(labels[run.train.utterance], config.train, rng)
+    segment = np.arange(len(run.train.utterance))
+    if run.strata is not None:
+        segment = _sample(run.strata, config.train.per_class, rng)
     num, copies = len(segment), len(table.offset)
     copy = np.zeros(num, int)
     if config.augment.vtlp == "all":
@@ -110,22 +118,36 @@ def training_order(
     return _batches(index, sizes, config.train.batch_size)
 
 
-def _sample(labels: np.ndarray, train, rng: np.random.Generator) -> np.ndarray:
-    """Numbers of the segments that take part in an epoch.
+def strata_of(
+    sampling: str, labels: np.ndarray, corpora: Sequence[str]
+) -> np.ndarray | None:
+    """Which of the strata that train equally often an utterance is of, int [U].
 
-    `balanced` draws `per_class` of every class, each segment as often as any other of
-    its class (give or take one); the ACRNN's code draws 300 per class, once.
+    Classes if `sampling` is `balanced`, corpora, or the classes of each corpus; None if
+    it is `all`. `labels` and `corpora` are those of the U utterances.
     """
-    if train.sampling == "all":
-        return np.arange(len(labels))
-    classes = np.unique(labels)
-    per_class = train.per_class or round(len(labels) / len(classes))
+    if sampling == "all":
+        return None
+    if sampling == "balanced":
+        return labels
+    corpus = np.unique(np.asarray(corpora), return_inverse=True)[1]
+    return corpus if sampling == "corpus" else corpus * (labels.max() + 1) + labels
+
+
+def _sample(strata: np.ndarray, per_stratum: int, rng: np.random.Generator):
+    """Numbers of the segments that take part in an epoch, as many of every stratum.
+
+    0 = the mean. A segment is drawn as often as any other of its stratum (give or take
+    one); the ACRNN's code draws 300 per class, once.
+    """
+    present = np.unique(strata)
+    count = per_stratum or round(len(strata) / len(present))
     drawn = []
-    for label in classes:
-        members = np.flatnonzero(labels == label)
-        repeats = -(-per_class // len(members))
+    for stratum in present:
+        members = np.flatnonzero(strata == stratum)
+        repeats = -(-count // len(members))
         shuffled = [rng.permutation(members) for _ in range(repeats)]
-        drawn.append(np.concatenate(shuffled)[:per_class])
+        drawn.append(np.concatenate(shuffled)[:count])
     return np.concatenate(drawn)
 
 

@@ -2,7 +2,8 @@
 
 Only real frames of the originals count, neither padding nor augmented copies. The
 ACRNN's code pads with zeros first and counts them (`data.pad=before_norm`):
-`padded_statistics`.
+`padded_statistics`. `owner_statistics` are those of whole corpora or speakers, tested
+ones too: they use the target without its labels.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser_jax.features.segments import Segments
+
+BY_OWNER = ("corpus", "speaker")  # of `data.normalize`, see `owner_statistics`
 
 
 def fold_statistics(
@@ -61,3 +64,13 @@ def padded_statistics(
     )
     cut = [frames[u][start : start + num] for u, start, num in places]
     return fold_statistics(cut, [range(len(cut))], full)[0]
+
+
+def owner_statistics(
+    frames: Sequence[np.ndarray], owners: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and std [G, F, C] of each owner's utterances, and int32 [U], whose are whose."""
+    names, owner = np.unique(np.asarray(owners), return_inverse=True)
+    members = [np.flatnonzero(owner == number) for number in range(len(names))]
+    mean, std = zip(*fold_statistics(frames, members), strict=True)
+    return np.stack(mean), np.stack(std), owner.astype(np.int32)

@@ -12,9 +12,23 @@ import numpy as np
 from ser_jax.corpora.utterance import Utterance
 from ser_jax.data import duplicates
 from ser_jax.data.classes import HAPPY_POLICIES, SUBSETS
-from ser_jax.data.split_rules import IMPROVISED, RULES, VALIDATIONS, Corpus, kept_apart
+from ser_jax.data.labelled_corpus import IMPROVISED, Corpus
+from ser_jax.data.normalize import BY_OWNER
+from ser_jax.data.split_rules import RULES, VALIDATIONS, kept_apart
 from ser_jax.errors import InputError
 
+_OWN_CORPUS = (
+    "corpora that a run did not train on are tested whole; its own, with speakers apart, "
+    "is in no mean"
+)
+_TRANSFER_VALIDATION = {
+    ("corpus", "speaker"): "validation: one whole speaker of every corpus that trains",
+    ("corpus", "group"): "validation: one whole corpus of those that would train",
+    ("corpus", "random"): "validation: random utterances of the corpora that train",
+    ("pairs", "speaker"): "validation: one whole speaker of the corpus that trains",
+    ("pairs", "group"): "validation: a fifth of the speakers of the corpus that trains",
+    ("pairs", "random"): "validation: random utterances of the corpus that trains",
+}
 CHOICES = {  # of `config.protocol`
     "subset": SUBSETS,
     "happy": HAPPY_POLICIES,
@@ -51,7 +65,10 @@ def make_folds(
     speaker out; the other speaker of the session validates. `random_811`: 8:1:1 by
     class. `random_80_20`: a plain draw, as AACNN's code (its seeds are 111111, 123456,
     0, 999999, 987654); `val_fraction` of all utterances validates. `official`: the parts
-    that the corpus itself names in its column `split`. `group`: leave values of `protocol.group_by` out, dealt to `protocol.groups` folds.
+    that the corpus itself names in its column `split`. `group`: leave values of
+    `protocol.group_by` out, dealt to `protocol.groups` folds. `corpus`: leave one corpus
+    out. `pairs`: train on each corpus, test on all others, and on a fifth of its own
+    speakers.
 
     Elsewhere `protocol.validation` says who validates: `speaker` = one whole speaker of
     the next fold or session (number i, seed s: speaker number i + s, cyclic), `group` =
@@ -96,6 +113,27 @@ def check_seeds(seeds: Sequence[int]) -> None:
         )
 
 
+def target_use(protocol, normalize: str, *, several: bool) -> str:
+    """What a training used of the corpora or speakers that it is tested on.
+
+    `labelled`: their labels trained or chose the epoch. `unlabelled`: they are scaled by
+    their own statistics. `none`. Empty where there is only one corpus, whose speakers
+    are told apart by the promises.
+
+    Args:
+      protocol: `config.protocol`.
+      normalize: `data.normalize`.
+      several: Whether there are several corpora.
+    """
+    if several and (
+        protocol.selection == "test" or protocol.split not in ("corpus", "pairs")
+    ):
+        return "labelled"
+    if normalize in BY_OWNER:
+        return "unlabelled"
+    return "none" if several else ""
+
+
 def promises(
     protocol, *, compared: bool, near: Sequence[Sequence[str]]
 ) -> tuple[str, ...]:
@@ -112,6 +150,7 @@ def promises(
     return (
         "no utterance is in two parts; segments and copies follow their utterance",
         f"{apart} is in both training and test" if apart else shared,
+        *([_OWN_CORPUS] if protocol.split == "pairs" else []),
         _validation_promise(protocol),
         _duplicates_promise(compared, near),
         *(paper_mode if protocol.selection == "test" else ()),
@@ -135,6 +174,8 @@ def _validation_promise(protocol) -> str:
         return "the other speaker of the test session does not train"
     if protocol.selection != "val":
         return "no validation part: it trains as well"
+    if protocol.split in ("corpus", "pairs"):
+        return _TRANSFER_VALIDATION[protocol.split, protocol.validation]
     if protocol.split == "official":
         return "validation: the corpus's own part, or if it has none cut from training"
     if not kept_apart(protocol) or protocol.validation == "random":

@@ -46,7 +46,9 @@ def find(utterances: Sequence[Utterance], data) -> list[Spellings]:
     blanks, `-` and `_`, leading zeros or a decimal point behind which there are zeros.
     """
     found = []
-    for column in _COLUMNS:
+    # Corpora spell labels each in their own way.
+    columns = _COLUMNS[1:] if data.corpus == "multi" else _COLUMNS
+    for column in columns:
         counts = collections.Counter(getattr(u, column) for u in utterances)
         groups = collections.defaultdict(dict)
         for name, number in sorted(counts.items()):
@@ -91,7 +93,7 @@ def _named(column: str, names, data) -> set[str]:
     """Those of `names` that `data.label_map` names."""
     if column != "emotion" or data.label_map is None:
         return set()
-    return read_label_map(data).keys() & names
+    return read_label_map(data.label_map, may_drop=True).keys() & names
 
 
 def _bare(name: str) -> str:

@@ -4,90 +4,23 @@ A rule yields (name, train, val, test) for one seed, as positions in any order.
 """
 
 import collections
-import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ser_jax.corpora.utterance import Utterance
+from ser_jax.corpora.several import COLUMN as CORPUS
+from ser_jax.corpora.several import corpus_of
+from ser_jax.data.labelled_corpus import IMPROVISED, Corpus
 from ser_jax.errors import InputError
 
-COLUMNS = (
-    *("speaker", "session", "gender", "language"),
-    *("dialog", "style", "split", "text"),
-)
 PARTS = ("train", "val", "test")
 _PART_OF = dict.fromkeys(("train", "training"), "train") | {"test": "test"}
 _PART_OF |= dict.fromkeys(("val", "valid", "validation", "dev", "development"), "val")
 # MSP-Podcast's further tests: scores are published on each by itself, mostly the first.
 _PART_OF |= {"test1": "test", "test2": "", "test3": ""}
-IMPROVISED = "improvised"
 VALIDATIONS = ("speaker", "group", "random")
-_DIALOG = re.compile(r"Ses\d+[FM]_(?:(script\d+)_\w+|impro\w+)")
 Parts = Iterator[tuple[str, list[int], list[int], list[int]]]
-
-
-class Corpus:
-    """The used utterances in id order, so that the input's order plays no part."""
-
-    def __init__(self, utterances: Sequence[Utterance], labels: np.ndarray):
-        self.utterances = utterances
-        self.labels = np.asarray(labels)
-        by_id = sorted(range(len(utterances)), key=lambda i: utterances[i].id)
-        self.used = [i for i in by_id if self.labels[i] >= 0]
-
-    def values(self, name: str) -> dict[int, str]:
-        """A column of the used utterances by position; InputError if one is empty."""
-        value = self._cells(name)
-        empty = [self.utterances[i].id for i in self.used if not value[i]]
-        if empty:
-            extra = {n for i in self.used for n in self.utterances[i].extra}
-            names = [*sorted(extra - set(COLUMNS)), *COLUMNS]
-            full = [n for n in names if all(self._cells(n).values())]
-            raise InputError(
-                f"Column {name!r}: expected a value for every used utterance; got none "
-                f"for {len(empty)} of {len(value)}, first {empty[0]}. Columns that can "
-                f"be split by: {', '.join(full) or 'none'}."
-            )
-        return value
-
-    def _cells(self, name: str) -> dict[int, str]:
-        if name in COLUMNS:
-            return {i: getattr(self.utterances[i], name) for i in self.used}
-        return {i: self.utterances[i].extra.get(name, "") for i in self.used}
-
-    def scripts(self) -> dict[int, str]:
-        """`script` of the used utterances; InputError if one has no IEMOCAP dialog."""
-        value = {i: script(self.utterances[i].dialog) for i in self.used}
-        unknown = [self.utterances[i] for i in self.used if not value[i]]
-        if unknown:
-            raise InputError(
-                "protocol.split='session5_script': expected IEMOCAP's dialog names, "
-                "such as Ses01F_script01_1 or Ses01F_impro01; got "
-                f"{unknown[0].dialog!r} for {unknown[0].id}. To keep sentences apart in "
-                "another corpus use split='group' with group_by='text' (or 'dialog') "
-                "and groups=5."
-            )
-        return value
-
-    def stratified(self, part, fraction: float, rng) -> list[int]:
-        """Draws a fraction of each class; at least one of two or more, never all."""
-        drawn = []
-        for label in sorted({int(self.labels[i]) for i in part}):
-            members = [i for i in part if self.labels[i] == label]
-            count = min(max(1, round(fraction * len(members))), len(members) - 1)
-            drawn.extend(members[j] for j in rng.permutation(len(members))[:count])
-        return drawn
-
-
-def script(dialog: str) -> str:
-    """Which play an IEMOCAP dialog acts: `script01` of `Ses05M_script01_1b`.
-
-    `improvised` if it was improvised, empty for a name that is not IEMOCAP's.
-    """
-    match = _DIALOG.fullmatch(dialog)
-    return (match[1] or IMPROVISED) if match else ""
 
 
 def _rng(seed: int, name: str) -> np.random.Generator:
@@ -186,7 +119,62 @@ def official(corpus: Corpus, protocol, seed: int) -> Parts:
     yield "official", _without(rest, {*val, *test}), val, test
 
 
+def leave_corpus_out(corpus: Corpus, protocol, seed: int) -> Parts:
+    """Each corpus is tested once by a training on all others, who validate as well."""
+    corpora = list(_corpora(corpus, protocol).items())
+    speaker = corpus.values("speaker")
+    for number, (name, test) in enumerate(corpora):
+        rest, rng = _without(corpus.used, test), _rng(seed, f"val {name}")
+        _, next_corpus = corpora[(number + 1) % len(corpora)]
+        sources = [next_corpus]
+        if protocol.validation == "speaker":  # one of each that can spare one
+            others = (part for other, part in corpora if other != name)
+            sources = [x for x in others if len({speaker[i] for i in x}) > 1]
+        val = set()
+        for part in sources:
+            val.update(_validation(corpus, protocol, rest, part, seed, rng))
+        yield name, _without(rest, val), list(val), test
+
+
+def pairs(corpus: Corpus, protocol, seed: int) -> Parts:
+    """Each corpus trains once and is tested on all others whole.
+
+    Of its own speakers a fifth, balanced by size and gender, neither trains nor
+    validates and is tested, too: what is lost on the way to another corpus shows beside
+    it. With fewer than three speakers nobody is.
+    """
+    speaker, kinds = corpus.values("speaker"), _speaker_kinds(corpus)
+    for name, own in _corpora(corpus, protocol).items():
+        groups, names = [[]], {speaker[i] for i in own}
+        if len(names) > 2:
+            dealt = _deal([speaker[i] for i in own], kinds, min(5, len(names)))
+            numbers = sorted({*dealt.values()})
+            groups = [[i for i in own if dealt[speaker[i]] == n] for n in numbers]
+        test = groups[seed % len(groups)]
+        rest = _without(own, test)
+        among = groups[(seed + 1) % len(groups)]
+        among = rest if protocol.validation == "speaker" else among
+        rng = _rng(seed, f"val {name}")
+        val = _validation(corpus, protocol, rest, among, seed, rng)
+        yield name, _without(rest, val), val, [*_without(corpus.used, own), *test]
+
+
+def _corpora(corpus: Corpus, protocol) -> dict[str, list[int]]:
+    """Utterances by corpus, two or more."""
+    value = corpus.values(CORPUS)
+    names = sorted(set(value.values()))
+    if len(names) < 2:
+        raise InputError(
+            f"protocol.split={protocol.split!r}: expected two or more corpora; got "
+            f"{', '.join(names)}. Use data.corpus=multi with data.corpora, or a "
+            f"manifest with a column {CORPUS!r}."
+        )
+    return {name: [i for i in corpus.used if value[i] == name] for name in names}
+
+
 RULES = {
+    "corpus": leave_corpus_out,
+    "pairs": pairs,
     "official": official,
     "session5": leave_out,
     "session5_script": leave_out,
@@ -204,6 +192,8 @@ def kept_apart(protocol) -> tuple[str, ...]:
         "session5_script": ("speaker", "session", "script"),
         "speaker10": ("speaker", "session"),
         "group": (protocol.group_by,),
+        "corpus": (CORPUS,),
+        "pairs": ("speaker",),
     }.get(protocol.split, ())
 
 
@@ -236,8 +226,8 @@ def _groups(corpus, protocol) -> dict[str, list[int]]:
     if protocol.split == "speaker10":
         _check_pairs(corpus)
     if protocol.split == "group" and protocol.groups:
-        gender = _speaker_genders(corpus) if column == "speaker" else {}
-        number = _deal(list(value.values()), gender, protocol.groups)
+        kinds = _speaker_kinds(corpus) if column == "speaker" else {}
+        number = _deal(list(value.values()), kinds, protocol.groups)
         width = len(str(protocol.groups))
         value = {i: f"group{number[v] + 1:0{width}d}" for i, v in value.items()}
         names = sorted(set(value.values()))
@@ -256,20 +246,20 @@ def _check_pairs(corpus) -> None:
             )
 
 
-def _speaker_genders(corpus) -> dict[str, str]:
-    """Gender by speaker, or empty unless each speaker has exactly one."""
+def _speaker_kinds(corpus) -> dict[str, tuple[str, str]]:
+    """Corpus and gender by speaker, or empty unless each speaker has exactly one."""
     used = (corpus.utterances[i] for i in corpus.used)
-    pairs = {(u.speaker, u.gender) for u in used}
-    genders = dict(pairs)
-    unambiguous = len(genders) == len(pairs) and all(genders.values())
-    return genders if unambiguous else {}
+    pairs = {(u.speaker, (corpus_of(u), u.gender)) for u in used}
+    kinds = dict(pairs)
+    unambiguous = len(kinds) == len(pairs) and all(map(any, kinds.values()))
+    return kinds if unambiguous else {}
 
 
-def _deal(values: Sequence[str], gender: Mapping[str, str], groups: int):
+def _deal(values: Sequence[str], kinds: Mapping[str, Hashable], groups: int):
     """The number in [0, groups) by value; groups have about equally many utterances.
 
-    Largest value first, each to the group with the fewest values of its gender, then
-    with the fewest utterances, then with the lowest number.
+    Largest value first, each to the group with the fewest values of its kind (corpus
+    and gender), then with the fewest utterances, then with the lowest number.
     """
     size = collections.Counter(values)
     if not 2 <= groups <= len(size):
@@ -279,9 +269,9 @@ def _deal(values: Sequence[str], gender: Mapping[str, str], groups: int):
         )
     dealt, total = [collections.Counter() for _ in range(groups)], [0] * groups
     number = {}
-    for value in sorted(size, key=lambda v: (gender.get(v, ""), -size[v], v)):
-        # Without genders every value is a kind of its own: size alone decides.
-        kind = gender.get(value, value)
+    for value in sorted(size, key=lambda v: (kinds.get(v, ()), -size[v], v)):
+        # Without kinds every value is one of its own: size alone decides.
+        kind = kinds.get(value, value)
         best = min(range(groups), key=lambda g: (dealt[g][kind], total[g], g))
         number[value] = best
         dealt[best][kind] += 1

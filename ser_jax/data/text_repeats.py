@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from ser_jax.corpora.utterance import Utterance
+from ser_jax.data.labelled_corpus import IMPROVISED, script
 from ser_jax.data.protocols import Fold
-from ser_jax.data.split_rules import IMPROVISED, script
 from ser_jax.features.words import plain
 
 

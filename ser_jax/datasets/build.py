@@ -9,13 +9,14 @@ import shutil
 from pathlib import Path
 
 from ser_jax import clock
-from ser_jax.corpora import descriptions
+from ser_jax.corpora import descriptions, several, taxonomy
 from ser_jax.datasets import locking, transcription
 from ser_jax.errors import InputError, writing
 from ser_jax.features.spec import RECIPES, VTLP_MODES
 
 CHOICES = {  # of `config.data`
-    "corpus": ("iemocap", "manifest", "demo", *descriptions.load()),
+    "corpus": ("iemocap", "manifest", "demo", "multi", *descriptions.load()),
+    "taxonomy": ("", *taxonomy.SETS),
     "recipe": tuple(RECIPES),
     "vtlp_mode": VTLP_MODES,
     "file_format": ("tfrecord", "array_record"),
@@ -57,7 +58,7 @@ def _builder(data, samples: bool):
     """(TFDS builder, IEMOCAP's folder; None for other corpora or if it is gone.)"""
     import tensorflow_datasets as tfds  # half a second
 
-    from ser_jax.datasets import iemocap_builder, manifest_builder, speech_builder
+    from ser_jax.datasets import iemocap_builder, speech_builder
 
     features = {
         "recipe": data.recipe,
@@ -72,31 +73,44 @@ def _builder(data, samples: bool):
     }
     folder = os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
     common = {"num_workers": data.num_workers, "strict": data.strict}
-    if data.corpus == "manifest":
-        path = os.path.abspath(os.path.expanduser(data.manifest))
-        config = manifest_builder.ManifestConfig(
-            manifest=path, tfds_dir=folder, **features
-        )
-        builder = manifest_builder.Manifest(config=config, data_dir=folder, **common)
-        return builder, None
-    if data.corpus in descriptions.load():
-        config = manifest_builder.NamedConfig(
-            corpus=data.corpus, root=data.root, tfds_dir=folder, **features
-        )
-        builder = manifest_builder.Named(config=config, data_dir=folder, **common)
-        return builder, None
+    if data.corpus not in several.IEMOCAP_CORPORA:
+        kind, config = _listed(data, folder, features)
+        return kind(config=config, data_dir=folder, **common), None
     root = None
     if data.corpus == "demo":
-        from ser_jax.corpora import demo
-
-        turns, seed = data.demo_turns, data.demo_seed
-        folder = os.path.join(folder, "demo", f"turns{turns}_seed{seed}")
-        corpus = Path(folder) / "corpus"
-        with locking.lock(corpus, _SETTING):
-            root = str(demo.make(corpus, turns=turns, seed=seed))
+        root = _demo(data, folder)
+        folder = str(root.parent)
     config = speech_builder.SpeechConfig(**features)
     builder = iemocap_builder.Iemocap(config=config, data_dir=folder, **common)
-    return builder, root or _iemocap_root(data, builder)
+    return builder, str(root) if root else _iemocap_root(data, builder)
+
+
+def _listed(data, folder: str, features: dict):
+    """The builder and its config of all corpora but IEMOCAP and the demo alone."""
+    from ser_jax.datasets import manifest_builder as builders
+
+    features = {"tfds_dir": folder, **features}
+    if data.corpus == "multi":
+        corpora = several.parse(data.corpora)
+        if "demo" in corpora:
+            corpora["demo"] = str(_demo(data, folder))
+        config = builders.SeveralConfig(corpora=corpora, strict=data.strict, **features)
+        return builders.Several, config
+    if data.corpus == "manifest":
+        path = os.path.abspath(os.path.expanduser(data.manifest))
+        return builders.Manifest, builders.ManifestConfig(manifest=path, **features)
+    config = builders.NamedConfig(corpus=data.corpus, root=data.root, **features)
+    return builders.Named, config
+
+
+def _demo(data, folder: str) -> Path:
+    """The synthetic corpus, made below the folder of datasets unless it is there."""
+    from ser_jax.corpora import demo
+
+    turns, seed = data.demo_turns, data.demo_seed
+    corpus = Path(folder, "demo", f"turns{turns}_seed{seed}", "corpus")
+    with locking.lock(corpus, _SETTING):
+        return demo.make(corpus, turns=turns, seed=seed)
 
 
 def _iemocap_root(data, builder) -> str | None:

@@ -1,17 +1,19 @@
-"""A corpus that a CSV describes, or one that goes by its name, as a TFDS dataset."""
+"""Corpora that a CSV describes or that go by their names as TFDS datasets."""
 
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from ser_jax.corpora import manifest, named
+from ser_jax.corpora import manifest, named, several
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.datasets import file_digests, speech_builder
+
+_LONGEST = 60  # letters of a dataset's name that name its corpora
 
 
 @dataclasses.dataclass(eq=False)
@@ -61,10 +63,32 @@ class NamedConfig(ListedConfig):
 
     def _list(self):
         utterances = list(named.read(self.corpus, self.root, excluded=self.excluded))
-        # Labels, speakers and texts come from descriptions, which may be corrected.
-        about = [dataclasses.replace(u, wav="") for u in utterances]
-        seed = hashlib.sha256(repr(about).encode()).digest()
-        return utterances, named.find_root(self.corpus, self.root), seed, self.corpus
+        root = named.find_root(self.corpus, self.root)
+        return utterances, root, _digest_of_labels(utterances), self.corpus
+
+
+@dataclasses.dataclass(eq=False)
+class SeveralConfig(ListedConfig):
+    """Features of several corpora in one dataset."""
+
+    corpora: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    strict: bool = True  # see `several.read`
+
+    def _list(self):
+        utterances = several.read(
+            self.corpora, strict=self.strict, excluded=self.excluded
+        )
+        # Its files have a journal of their own: they lie in many places.
+        places = "+".join(f"{name}={place}" for name, place in self.corpora.items())
+        name = "_".join(sorted(self.corpora))[:_LONGEST]
+        return utterances, places, _digest_of_labels(utterances), name
+
+
+def _digest_of_labels(utterances: list[Utterance]) -> bytes:
+    """Changes with all that is known of them but the place."""
+    # Labels, speakers and texts come from descriptions, which may be corrected.
+    about = [dataclasses.replace(u, wav="") for u in utterances]
+    return hashlib.sha256(repr(about).encode()).digest()
 
 
 class Manifest(speech_builder.SpeechBuilder):
@@ -86,3 +110,7 @@ class Manifest(speech_builder.SpeechBuilder):
 
 class Named(Manifest):
     """A public corpus that goes by its name."""
+
+
+class Several(Manifest):
+    """Several corpora, `extra["corpus"]` says which."""

@@ -7,6 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ser_jax.data.batches import evaluation_order
+from ser_jax.data.normalize import BY_OWNER
 from ser_jax.errors import InputError
 from ser_jax.explain.deletion import Case, RunScores, hidden_cells, utterance_ua
 from ser_jax.explain.explainer import Explainer, SegmentBatch
@@ -32,6 +33,12 @@ class CorpusSegments:
           InputError: The corpus is not there or has changed since.
         """
         self._trained = trained
+        if trained.config.data.normalize in BY_OWNER:
+            # The Explainer scales all that it reads as a new recording.
+            raise InputError(
+                "explain --corpus: expected data.normalize=none or fold; got a training "
+                f"with {trained.config.data.normalize}. Explain single recordings."
+            )
         config = with_corpus_at(trained.config, data)
         check_config(config, trained.provenance["workdir"])
         self._experiment = experiment.prepare(config)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ser_jax.scoring import voting
 
-Statistic = Float[Array, "F C"] | Float[np.ndarray, "F C"]
+Statistic = Float[Array, "F C"] | Float[np.ndarray, "F C"] | Float[Array, "B 1 F C"]
 
 EPSILON = 1e-5  # keeps a constant band finite
 
@@ -26,8 +26,9 @@ def zscore(frames, mean, std):
     return (frames - mean) / (std + EPSILON)
 
 
-# By `data.normalize`. `none` stores mean 0 and std 1.
-NORMALIZERS = {"fold": zscore, "none": zscore}
+# By `data.normalize`. `none` stores mean 0 and std 1. In training `corpus` and `speaker`
+# take those of the recording's own; a new recording has the training part's.
+NORMALIZERS = dict.fromkeys(("none", "fold", "corpus", "speaker"), zscore)
 
 
 def model_inputs(
@@ -42,7 +43,7 @@ def model_inputs(
     Args:
       frames: Segments; behind a recording's end they may hold anything.
       num_frames: Real frames of each.
-      mean: Of the run's training part.
+      mean: Of the run's training part, or each segment's own.
       std: Likewise.
       data: `config.data`; `normalize` and `pad` are read. `pad` is `after_norm` (zeros
         after normalising, masked) or `before_norm` (zeros are normalised too and count

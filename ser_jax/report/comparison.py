@@ -184,7 +184,11 @@ def _pairs(trainings):
 
 def _scores_by_run(training):
     runs = training.results["runs"]
-    return {(r["fold"], r["seed"]): r["ua"] for r in runs if r["ua"] is not None}
+    return {
+        (run["fold"], run["seed"], run.get("tested")): run["ua"]
+        for run in runs
+        if run["ua"] is not None
+    }
 
 
 def _recalls(trainings):

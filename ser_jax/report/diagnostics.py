@@ -131,7 +131,9 @@ def _epochs(training, panels) -> Table:
     keys = [series.key for panel in panels.values() for series in panel]
     names = [key.replace("_ua", "_UA %").replace("_", " ") for key in keys]
     rows = [("fold", "seed", "epochs", "epoch scored", *names)]
-    for run in training.results["runs"]:
+    # One row per run, on however many corpora it is tested.
+    runs = {(run["fold"], run["seed"]): run for run in training.results["runs"]}
+    for run in runs.values():
         # Without selection the last epoch is scored.
         scored = run["best_epoch"] or run["epochs"]
         line = measured.get((run["seed"], run["fold"], scored), {})

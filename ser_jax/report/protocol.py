@@ -96,7 +96,8 @@ def runs(results: Mapping) -> str:
     folds = {run["fold"] for run in results["runs"]}
     # In the order of the table, which a set would lose.
     seeds = list(dict.fromkeys(str(run["seed"]) for run in results["runs"]))
-    return f"{len(results['runs'])} ({len(folds)} folds; seeds {', '.join(seeds)})"
+    number = len({(run["fold"], run["seed"]) for run in results["runs"]})
+    return f"{number} ({len(folds)} folds; seeds {', '.join(seeds)})"
 
 
 def repeated_sentences(results: Mapping) -> str:

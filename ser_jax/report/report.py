@@ -10,6 +10,7 @@ from ser_jax.errors import InputError, writing
 from ser_jax.report import (
     analysis,
     comparison,
+    corpus_matrix,
     cross_corpus,
     figures,
     html,
@@ -20,7 +21,7 @@ from ser_jax.report import (
 )
 from ser_jax.report.diagnostics import CURVES_PNG
 from ser_jax.report.training_report import CONFUSION_PNG
-from ser_jax.scoring.summary import summarise
+from ser_jax.scoring.summary import counted, summarise
 from ser_jax.workdir import contents, files
 from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.files import write_atomically
@@ -44,6 +45,9 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
     (workdir / "figures").mkdir(parents=True, exist_ok=True)
     matrix = figures.confusion(results)
     write_atomically(workdir / CONFUSION_PNG, figure_style.png(matrix))
+    if results.get("corpora"):
+        matrix = corpus_matrix.matrix(results)
+        write_atomically(workdir / corpus_matrix.MATRIX_PNG, figure_style.png(matrix))
     if panels := analysis.curves(results, training.metrics):
         curves = figures.learning_curves(panels, results, titled=True)
         write_atomically(workdir / CURVES_PNG, figure_style.png(curves))
@@ -114,7 +118,8 @@ def _read(workdir) -> WorkdirContents:
             f"expected predictions.csv and results.json of one training in {workdir}, "
             f"got files that do not match ({error}); repeat `run.py evaluate`"
         ) from error
-    return training
+    counts = counted(training.predictions, results["runs"])
+    return dataclasses.replace(training, predictions=counts)
 
 
 def _write(document, folder, name):

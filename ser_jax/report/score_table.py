@@ -52,7 +52,8 @@ def rows(results: Mapping, published: Mapping) -> list[tuple[str, ...]]:
     table = []
     for run in results["runs"]:
         # UA leaves absent classes out, so that such a fold is easier than it looks.
-        name = str(run["fold"]) + ("*" if run.get("absent_classes") else "")
+        name = " → ".join(filter(None, [str(run["fold"]), run.get("tested")]))
+        name += "*" if run.get("absent_classes") else ""
         scores = [percent(run[key]) for key in SCORES]
         epoch = "–" if run["best_epoch"] is None else str(run["best_epoch"])
         table.append((name, str(run["seed"]), *scores, str(run["n_test"]), epoch))
@@ -91,12 +92,18 @@ def spread(results: Mapping, key: str) -> str:
     return f"{percent(results[key]['mean'])} ± {percent(results[key]['std'])}"
 
 
+def count(results: Mapping) -> str:
+    """`5 runs`; `6 tests` where runs are tested on several corpora one by one."""
+    runs = results["runs"]
+    return plural(len(runs), "test" if any("tested" in x for x in runs) else "run")
+
+
 def headline(results: Mapping) -> str:
     """The scores in a sentence."""
     pooled = results["pooled"]
     return (
         f"UA **{spread(results, 'ua')} %**, WA {spread(results, 'wa')} % (mean ± std "
-        f"of {plural(len(results['runs']), 'run')}); pooled UA "
+        f"of {count(results)}); pooled UA "
         f"{percent(pooled['ua'])} %, WA {percent(pooled['wa'])} %."
     )
 

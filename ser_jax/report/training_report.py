@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ser_jax.report import (
+    corpus_matrix,
     cross_corpus,
     diagnostics,
     figures,
@@ -22,7 +23,6 @@ from ser_jax.report.document import (
     Section,
     Table,
     plain,
-    plural,
 )
 from ser_jax.report.score_table import percent
 from ser_jax.scoring import metrics
@@ -48,19 +48,27 @@ def document(training: WorkdirContents) -> Document:
             Section("paper", "Next to the paper", _paper(results, published)),
             *cross_corpus.sections(training.cross_corpus),
             Section("confusion", "Confusion", _confusion(results)),
+            *_corpus_matrix(results),
             Section("groups", "Speakers and sessions", diagnostics.groups(training)),
             Section("curves", "Learning curves", diagnostics.curves(training)),
             Section("duration", "Duration", diagnostics.durations(training)),
             Section("mistakes", "Most confident mistakes", mistakes),
-            Section("utterances", "Utterances", [protocol.utterances(counts)]),
+            Section("utterances", "Utterances", _utterances(counts)),
             Section("time", "Time and memory", _time(results)),
             Section("versions", "Versions", _origin(results, training.command)),
         ],
     )
 
 
+def _corpus_matrix(results) -> list[Section]:
+    if not results.get("corpora"):
+        return []
+    blocks = corpus_matrix.blocks(results)
+    return [Section("corpora", "From corpus to corpus", blocks)]
+
+
 def _tiles(results):
-    runs = plural(len(results["runs"]), "run")
+    runs = score_table.count(results)
     tested = int(np.sum(results["pooled"]["confusion"]))
     pooled = [percent(results["pooled"][key]) for key in ("ua", "wa")]
     return [
@@ -153,6 +161,13 @@ def _confusion(results):
     caption = "Decisions of all runs: count and share of the true class (row)"
     # In HTML the table is the picture: its cells are coloured.
     return [Table(rows, caption), Figure("Confusion matrix", png=CONFUSION_PNG)]
+
+
+def _utterances(counts) -> list:
+    listed = protocol.utterances(counts)
+    # Of one corpus the excluded utterances say it.
+    named = [row for row in counts.get("labels", ()) if row["corpus"]]
+    return [listed, corpus_matrix.labels(named)] if named else [listed]
 
 
 def _time(results):

@@ -23,11 +23,15 @@ def summarise(
     deviation (divisor n - 1), 0.0 for one run. `pooled` scores the sum of all runs'
     confusion matrices: an utterance counts once per run that tested it.
 
+    Where runs are tested on other corpora than they train on (protocol `pairs`), each
+    corpus scores by itself, and the trained one's own does not count.
+
     Args:
       predictions: Every tested utterance of every run, any order; objects with
-        `utterance, fold, seed, label, prediction`.
+        `utterance, fold, seed, label, prediction` and, for `tested`, `corpus`.
       runs: Per run, in the order of the table: `fold`, `seed`, `best_epoch` and
-        `epochs` (None if unknown); further keys are kept.
+        `epochs` (None if unknown); further keys are kept. With `tested`, the corpus that
+        is scored, there is one entry per run and corpus.
       classes: K class names.
 
     Returns:
@@ -41,7 +45,7 @@ def summarise(
     by_run = _group(predictions, runs)
     scored, pooled = [], np.zeros((len(classes), len(classes)), np.int64)
     for meta in runs:
-        tested = by_run[meta["fold"], meta["seed"]]
+        tested = by_run[_key(meta)]
         confusion = count_decisions(tested.values(), classes)
         pooled += confusion
         scored.append(_score_run(meta, confusion, classes))
@@ -53,24 +57,36 @@ def summarise(
     }
 
 
+def counted(predictions: Iterable, runs: Sequence[Mapping]) -> list:
+    """The predictions that count: but for those on the corpus a run was trained on."""
+    by_corpus = any("tested" in meta for meta in runs)
+    return [x for x in predictions if not (by_corpus and x.corpus == x.fold)]
+
+
 def _group(predictions, runs) -> dict:
-    """{(fold, seed): {utterance: prediction}} of exactly the runs of `runs`."""
+    """{(fold, seed, tested): {utterance: prediction}} of exactly those of `runs`."""
     by_run = collections.defaultdict(dict)
-    for line in predictions:
-        tested = by_run[line.fold, line.seed]
+    by_corpus = any("tested" in meta for meta in runs)
+    for line in counted(predictions, runs):
+        key = (line.fold, line.seed, line.corpus if by_corpus else "")
+        tested = by_run[key]
         if line.utterance in tested:
             raise ValueError(
                 f"expected {line.utterance} once in fold {line.fold}, seed "
                 f"{line.seed}, got it twice; test every utterance once per run"
             )
         tested[line.utterance] = line
-    named = [(meta["fold"], meta["seed"]) for meta in runs]
+    named = [_key(meta) for meta in runs]
     if len(set(named)) != len(named) or set(named) != set(by_run):
         raise ValueError(
             f"expected predictions of the runs {named}, got those of {list(by_run)}; "
             "each run needs at least one tested utterance and one entry"
         )
     return by_run
+
+
+def _key(meta: Mapping) -> tuple:
+    return meta["fold"], meta["seed"], meta.get("tested", "")
 
 
 def count_decisions(predictions: Iterable, classes: Sequence[str]) -> np.ndarray:

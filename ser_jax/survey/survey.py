@@ -20,7 +20,7 @@ from ser_jax.features.signal_quality import SignalQuality
 
 MIN_DURATION_S = 0.1  # the default of `data.min_duration_s`
 # Of `spellings.find`: what training says unless it is told otherwise.
-_SPELLINGS = SimpleNamespace(merge_spellings=False, label_map=None)
+_SPELLINGS = SimpleNamespace(merge_spellings=False, label_map=None, corpus="")
 
 
 class Recording(NamedTuple):

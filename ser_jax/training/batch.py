@@ -43,6 +43,9 @@ def make_batch(
     """
     frames = _frames(tables, index, key, config, window_frames)
     mean, std = constants.mean, constants.std
+    if tables.owner is not None:
+        owner = tables.owner[index.utterance]
+        mean, std = tables.owner_mean[owner, None], tables.owner_std[owner, None]
     batch = forward.model_inputs(frames, index.num_frames, mean, std, config.data)
     batch |= tables.side_inputs(index.utterance)
     if key is None:

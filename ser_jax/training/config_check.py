@@ -6,8 +6,10 @@ from typing import NoReturn
 import jax
 from flax import nnx
 
-from ser_jax.data import batches, duplicates, protocols, side_inputs
-from ser_jax.data.classes import IEMOCAP_CORPORA, read_label_map
+from ser_jax.corpora import several
+from ser_jax.corpora.several import IEMOCAP_CORPORA
+from ser_jax.data import batches, duplicates, normalize, protocols, side_inputs
+from ser_jax.data.classes import read_label_map, read_label_maps
 from ser_jax.datasets import build
 from ser_jax.errors import InputError
 from ser_jax.features import segments
@@ -114,7 +116,8 @@ def _check_data(config, refuse) -> None:
         highest = f"data.vtlp_high ({data.vtlp_high})"
         refuse("data.vtlp_low", f"more than 0 and at most {highest}")
     if data.label_map is not None:
-        read_label_map(data)
+        read_label_map(data.label_map, may_drop=bool(data.taxonomy))
+    _check_corpora(data, refuse)
     if data.manifest and data.corpus != "manifest":
         refuse("data.corpus", "manifest with data.manifest")
     if data.corpus == "manifest" and data.manifest == "":
@@ -124,6 +127,24 @@ def _check_data(config, refuse) -> None:
         refuse(
             "data.recognizer", f"{recognizers} with data.text=asr, or transcript there"
         )
+
+
+def _check_corpora(data, refuse) -> None:
+    if data.corpus != "multi":
+        for key in ("corpora", "label_maps"):
+            if data[key] is not None:
+                refuse("data.corpus", f"multi with data.{key}")
+        if data.taxonomy and data.corpus in IEMOCAP_CORPORA:
+            refuse("data.taxonomy", "'' for IEMOCAP and the demo alone")
+        return
+    corpora, maps = several.parse(data.corpora), read_label_maps(data)
+    if not {*maps} <= {*corpora}:
+        refuse("data.label_maps", f"maps of corpora in data.corpora ({_join(corpora)})")
+    if data.label_map is not None:
+        refuse("data.label_map", "None with data.corpus=multi; see data.label_maps")
+    if not data.taxonomy and not {*corpora} <= {*maps}:
+        sets = _join(build.CHOICES["taxonomy"][1:])
+        refuse("data.taxonomy", f"{sets}, or a map for every corpus in data.label_maps")
 
 
 def _check_train(config, refuse) -> None:
@@ -152,9 +173,11 @@ def _check_segment(config, refuse) -> None:
         if segment.rule == "tile" and not segment[key] <= segment.window_s:
             window = f"segment.window_s ({segment.window_s})"
             refuse(f"segment.{key}", f"at most {window} with segment.rule=tile")
+    if config.data.pad == "before_norm" and config.data.normalize in normalize.BY_OWNER:
+        refuse("data.normalize", "none or fold with data.pad=before_norm")
     if whole and config.data.pad == "before_norm":
         refuse("data.pad", "after_norm with segment.rule=whole, whose padding varies")
-    if whole and config.train.sampling == "balanced":
+    if whole and config.train.sampling != "all":
         refuse(
             "train.sampling",
             "all with segment.rule=whole (train.class_weights=balanced weighs classes)",

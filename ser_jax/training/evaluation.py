@@ -8,9 +8,10 @@ import jax
 import numpy as np
 
 from ser_jax import clock
+from ser_jax.corpora.several import IEMOCAP_CORPORA, corpus_of
 from ser_jax.data import duplicates, protocols, text_repeats
-from ser_jax.data.classes import IEMOCAP_CORPORA
 from ser_jax.scoring import summary
+from ser_jax.training import corpus_matrix
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files, predictions, provenance, results
@@ -30,10 +31,17 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
     weights = trainer.placement.scatter(snapshot.best)
     posteriors = trainer.posteriors(weights, [run.test for run in experiment.runs])
     lines = list(_predictions(experiment, posteriors))
-    records = _run_records(experiment, snapshot)
+    records = _run_records(
+        experiment, snapshot, by_corpus=config.protocol.split == "pairs"
+    )
     scores = summary.summarise(lines, records, experiment.classes)
     about = _about(config, experiment)
     about["frames"] = dataclasses.asdict(trainer.feeder.storage)
+    if len({line.corpus for line in lines}) > 1:
+        about["corpora"] = {
+            "cells": corpus_matrix.cells(experiment, lines, config.protocol.split),
+            "probe": corpus_matrix.probe(trainer, weights),
+        }
     content = results.assemble(scores, about)
     predictions.write(workdir.path / files.PREDICTIONS, lines, experiment.classes)
     tested = _recordings(experiment)
@@ -94,6 +102,7 @@ def _predictions(
                 label=experiment.classes[experiment.labels[u]],
                 prediction=experiment.classes[int(row.argmax())],
                 posteriors=tuple(float(p) for p in row),
+                corpus=corpus_of(utterance),
             )
 
 
@@ -123,9 +132,13 @@ def _memory() -> dict:
     }
 
 
-def _run_records(experiment: Experiment, snapshot: Snapshot) -> list[dict]:
-    return [
-        {
+def _run_records(
+    experiment: Experiment, snapshot: Snapshot, *, by_corpus: bool
+) -> list[dict]:
+    """What `summarise` is told of every run, or of every other corpus that it tests."""
+    records = []
+    for run, record in zip(experiment.runs, snapshot.records, strict=True):
+        about = {
             "fold": run.fold.name,
             "seed": run.fold.seed,
             "best_epoch": record.best_epoch,
@@ -133,8 +146,10 @@ def _run_records(experiment: Experiment, snapshot: Snapshot) -> list[dict]:
             "n_train": len(run.fold.train),
             "n_val": len(run.fold.val),
         }
-        for run, record in zip(experiment.runs, snapshot.records, strict=True)
-    ]
+        tested = {corpus_of(experiment.utterances[u]) for u in run.fold.test}
+        others = sorted(tested - {run.fold.name})
+        records += [about | {"tested": x} for x in others] if by_corpus else [about]
+    return records
 
 
 def _about(config, experiment: Experiment) -> dict:
@@ -149,11 +164,15 @@ def _about(config, experiment: Experiment) -> dict:
     protocol["promises"] = protocols.promises(
         config.protocol, compared=compared, near=near
     )
+    several = len({corpus_of(u) for u in experiment.utterances}) > 1
+    protocol["target_use"] = protocols.target_use(
+        config.protocol, config.data.normalize, several=several
+    )
     repeated = float(np.mean(_repeated_sentences(experiment)))
     protocol["test_sentences_also_trained"] = repeated
     return {
         "corpus": provenance.corpus_name(config.data),
-        "corpus_is_synthetic": config.data.corpus == "demo",
+        "corpus_is_synthetic": provenance.is_synthetic(config.data),
         "protocol": protocol,
         "model": config.model.name,
         "text": text_read(experiment) if config.data.text != "none" else {},

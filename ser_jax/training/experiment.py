@@ -1,5 +1,6 @@
 """Everything a training needs, made from a config: data, folds, segments, model."""
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -11,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from ser_jax import clock
+from ser_jax.corpora.several import corpus_of
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.data import (
     batches,
@@ -21,7 +23,7 @@ from ser_jax.data import (
     spellings,
 )
 from ser_jax.data.batches import Run, Tables
-from ser_jax.data.classes import assign_classes
+from ser_jax.data.classes import assign_classes, count_labels
 from ser_jax.data.segment_tables import BlockTable, FrameTable, SampleTable
 from ser_jax.datasets import build, store
 from ser_jax.errors import InputError
@@ -43,6 +45,7 @@ class Experiment:
     labels: np.ndarray  # int32 [U], class of each used utterance
     corpus: store.Store  # the used utterances, sorted by id
     runs: tuple[Run, ...]  # segments of every fold x seed
+    test_segments: segments.Segments  # of all utterances, at the test step
     # What segments are cut from, by their field of `Tables`: `frames` of the utterances
     # and their copies; `samples` if `augment.vtlp` is `online`.
     segment_tables: dict[str, BlockTable]
@@ -51,7 +54,6 @@ class Experiment:
     sizes: tuple[int, ...]
     constants: Constants  # what each run keeps fixed, stacked [R, ...]
     excluded: tuple[Exclusion, ...]  # what is left out, and why
-    padded: tuple[str, ...]  # ids of used utterances that fill less than one segment
     data_issues: dict  # duplicates, look-alike spellings ..., for results.json
     texts: tuple[str, ...]  # what the model reads of each utterance; () if no words
     text: dict  # what is known of them, for results.json; {} if it reads no words
@@ -60,6 +62,11 @@ class Experiment:
     def utterances(self) -> tuple[Utterance, ...]:
         """The used utterances, sorted by id."""
         return self.corpus.utterances
+
+    @property
+    def padded(self) -> tuple[str, ...]:
+        """Ids of used utterances that fill less than one segment."""
+        return tuple(self.utterances[u].id for u in self.test_segments.padded)
 
     @property
     def sound_digest(self) -> str:
@@ -99,19 +106,18 @@ def prepare(config) -> Experiment:
         cache_dir=config.data.cache_dir,
     )
     _warn(whole)
-    look_alikes = spellings.find(whole.utterances, config.data)
-    utterances = spellings.merge(whole.utterances, look_alikes, config.data)
-    whole = dataclasses.replace(whole, utterances=utterances)
-    groups = duplicates.find(utterances, whole.sound_digests)
-    corpus, labels, classes, excluded = _usable(whole, groups, config)
+    whole, look_alikes = _merge_spellings(whole, config.data)
+    groups = duplicates.find(whole.utterances, whole.sound_digests)
+    corpus, labels, classes, excluded, label_counts = _usable(whole, groups, config)
     apart = groups if config.data.duplicates == "apart" else ()
     folds = protocols.make_folds(corpus.utterances, labels, config.protocol, apart)
-    runs, padded = _cut_runs(corpus, labels, classes, folds, config)
+    runs, test_segments = _cut_runs(corpus, labels, classes, folds, config)
     sizes = _sizes(corpus, config.segment)
     frames = FrameTable.from_store(corpus, sizes[-1])
     segment_tables = {"frames": frames}
     texts = side_inputs.texts(corpus, config.data)
     tables, text = side_inputs.tables(corpus, texts, config.data)
+    tables = tables._replace(**_own_statistics(corpus, config.data.normalize))
     if online:
         samples = SampleTable.open(corpus, frames, config.data, sizes[-1])
         segment_tables["samples"] = samples
@@ -121,6 +127,7 @@ def prepare(config) -> Experiment:
         labels=labels,
         corpus=corpus,
         runs=runs,
+        test_segments=test_segments,
         segment_tables=segment_tables,
         tables=tables,
         sizes=sizes,
@@ -130,9 +137,9 @@ def prepare(config) -> Experiment:
             "duplicates": groups,
             "near_duplicates": whole.near_duplicates,
             "lost": whole.lost,
+            "labels": label_counts,
             "spellings": [item._asdict() for item in look_alikes],
         },
-        padded=padded,
         texts=texts,
         text=text,
     )
@@ -172,13 +179,32 @@ def _warn(whole: store.Store) -> None:
         _log.warning("... and %d more such groups, see results.json", more)
 
 
+def _merge_spellings(whole: store.Store, data):
+    found = spellings.find(whole.utterances, data)
+    utterances = spellings.merge(whole.utterances, found, data)
+    return dataclasses.replace(whole, utterances=utterances), found
+
+
+def _warn_of_dropped(counts: list[dict]) -> None:
+    """Says which labels are left out, corpus by corpus."""
+    used = {(row["corpus"], row["label"]) for row in counts if row["used_as"]}
+    dropped = collections.defaultdict(list)
+    for row in counts:
+        if (row["corpus"], row["label"]) not in used:
+            dropped[row["corpus"]].append(f"{row['label']} {row['count']}")
+    for name, labels in dropped.items():
+        _log.info("Labels left out%s: %s", name and f" of {name}", ", ".join(labels))
+
+
 def _usable(whole: store.Store, duplicate_ids, config):
     """What is used: of a class, not left out as a duplicate, and long enough.
 
-    (Corpus, labels, classes, all that is left out.)
+    (Corpus, labels, classes, all that is left out, which label became which class.)
     """
     utterances, data = whole.utterances, config.data
     classes, labels, unused = assign_classes(utterances, data, config.protocol)
+    counts = count_labels(utterances, classes, labels)
+    _warn_of_dropped(counts)
     labels, repeated = duplicates.leave_out(
         utterances, labels, duplicate_ids, data.duplicates
     )
@@ -191,7 +217,7 @@ def _usable(whole: store.Store, duplicate_ids, config):
         )
     corpus = whole.take(np.flatnonzero(keep))
     excluded = (*whole.excluded, *unused, *repeated, *dropped)
-    return corpus, labels[keep].astype(np.int32), classes, excluded
+    return corpus, labels[keep].astype(np.int32), classes, excluded, counts
 
 
 def _long_enough(whole: store.Store, labels: np.ndarray, config):
@@ -227,6 +253,8 @@ def _cut_runs(corpus: store.Store, labels, classes, folds, config):
         corpus.num_samples, spec, segment, step_s=segment.train_step_s, dense=dense
     )
     test = segments.cut(corpus.num_samples, spec, segment, step_s=segment.test_step_s)
+    corpora = [corpus_of(utterance) for utterance in corpus.utterances]
+    strata = batches.strata_of(config.train.sampling, labels, corpora)
     chooses = {"val": "val", "last": "val", "test": "test"}[config.protocol.selection]
     runs = tuple(
         Run(
@@ -234,10 +262,11 @@ def _cut_runs(corpus: store.Store, labels, classes, folds, config):
             train=train.take(fold.train),
             select=test.take(getattr(fold, chooses)),
             test=test.take(fold.test),
+            strata=None if strata is None else strata[train.take(fold.train).utterance],
         )
         for fold in folds
     )
-    return runs, tuple(corpus.utterances[u].id for u in test.padded)
+    return runs, test
 
 
 def _sizes(corpus: store.Store, segment) -> tuple[int, ...]:
@@ -247,6 +276,16 @@ def _sizes(corpus: store.Store, segment) -> tuple[int, ...]:
         return (full,)
     lengths = np.minimum(full, corpus.num_frames)
     return segments.bucket_sizes(lengths, full, segment.buckets)
+
+
+def _own_statistics(corpus: store.Store, normalize_by: str) -> dict:
+    """The fields of `Tables` for `data.normalize`; {} where it is by the fold."""
+    if normalize_by not in normalize.BY_OWNER:
+        return {}
+    by_corpus = normalize_by == "corpus"
+    owners = [corpus_of(u) if by_corpus else u.speaker for u in corpus.utterances]
+    mean, std, owner = normalize.owner_statistics(corpus.frames, owners)
+    return {"owner": owner, "owner_mean": mean, "owner_std": std}
 
 
 def _constants(corpus, frames, runs, labels, sizes, config) -> Constants:

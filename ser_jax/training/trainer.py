@@ -1,5 +1,7 @@
 """The compiled functions of a training and the device arrays: what `loop` drives."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -132,6 +134,17 @@ class Trainer:
         Raises:
           InputError: A posterior is not finite.
         """
+        vote = functools.partial(voting.vote, rule=self.config.segment.vote)
+        return self._by_utterance(self._predict, weights, segments, vote)
+
+    def embeddings(self, weights: list, segments: list) -> list[np.ndarray]:
+        """As `posteriors`, what the models' last layer reads, mean of segments [U, D]."""
+        compile_, answer = self.placement.compile, lambda model, x: model.embed(x)
+        sizes = self.experiment.sizes
+        embed = {x: compile_(self._prediction_steps(x, answer)) for x in sizes}
+        return self._by_utterance(embed, weights, segments, _means)
+
+    def _by_utterance(self, programs, weights, segments, join) -> list[np.ndarray]:
         data, size = self.experiment, self.config.train.eval_batch_size
         common = {"batch_size": size, "sizes": data.sizes}
         orders = [
@@ -141,7 +154,7 @@ class Trainer:
         planned = epoch_plan.make_plan(orders, data.sizes)
         collected = []
         for call in self.feeder.calls(planned, 0, self.steps_per_call, training=False):
-            predict = self._predict[call.window_frames]
+            predict = programs[call.window_frames]
             rounds = zip(weights, call.rounds, self._constants, strict=True)
             parts = [predict(self.feeder.tables, *arguments) for arguments in rounds]
             collected.append(self.placement.collect(parts))
@@ -152,13 +165,12 @@ class Trainer:
                 "train.grad_clip_norm; the checkpoint before this epoch is kept."
             )
         scores = np.concatenate(collected, axis=1)[:, : planned.steps]
-        real, voted = planned.index.weight > 0, []
+        real, joined = planned.index.weight > 0, []
         for run in range(len(segments)):
             utterance = planned.index.utterance[run][real[run]]
             utterances, position = np.unique(utterance, return_inverse=True)
-            segment_scores, rule = scores[run][real[run]], self.config.segment.vote
-            voted.append(voting.vote(segment_scores, position, len(utterances), rule))
-        return voted
+            joined.append(join(scores[run][real[run]], position, len(utterances)))
+        return joined
 
     def _bind_make_batch(self, window_frames: int):
         options = {"config": self.config, "window_frames": window_frames}
@@ -188,16 +200,23 @@ class Trainer:
 
         return steps
 
-    def _prediction_steps(self, window_frames: int):
+    def _prediction_steps(self, window_frames: int, answer=forward.posteriors):
         make = self._bind_make_batch(window_frames)
 
         def steps(tables, weights, index, constants):
             def one(index):
                 model = forward.merge(self._graphdef, **weights)
-                return forward.posteriors(model, make(tables, index, constants))
+                return answer(model, make(tables, index, constants))
 
             if self.steps_per_call == 1:
                 return one(jax.tree.map(lambda x: x[0], index))[None]
             return jax.lax.map(one, index)
 
         return steps
+
+
+def _means(rows: np.ndarray, utterance: np.ndarray, num_utterances: int) -> np.ndarray:
+    """The mean of each utterance's rows [S, D], float64 [U, D]."""
+    total = np.zeros((num_utterances, rows.shape[1]))
+    np.add.at(total, utterance, rows)
+    return total / np.bincount(utterance, minlength=num_utterances)[:, None]

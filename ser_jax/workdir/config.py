@@ -37,7 +37,12 @@ _OLDER_DEFAULTS = {
     "keep_silent": True,
     "duplicates": "ignore",
     "merge_spellings": False,
+    "taxonomy": "",
+    "corpora": None,
+    "label_maps": None,
 }
+# Their keys are names, which ConfigDict would read as its own.
+_MAPS = ("label_map", "label_maps", "corpora")
 
 
 def with_absolute_paths(config: ConfigDict) -> ConfigDict:
@@ -49,7 +54,17 @@ def with_absolute_paths(config: ConfigDict) -> ConfigDict:
         if path and (key != "word_vectors" or os.path.isfile(os.path.expanduser(path))):
             config.data[key] = _absolute(path)
             files.check_name(config.data[key], f"data.{key}")
+    if config.data.corpora:
+        places = {x: place and _absolute(place) for x, place in corpora(config.data)}
+        with config.data.ignore_type():  # a dictionary or pairs
+            config.data.corpora = tuple(places.items())
     return config.lock()
+
+
+def corpora(data) -> tuple[tuple[str, str], ...]:
+    """`data.corpora` as (name, folder or manifest); () if there is one corpus only."""
+    given = data.corpora or ()
+    return tuple(given.items() if hasattr(given, "items") else given)
 
 
 def _absolute(path: str) -> str:
@@ -59,9 +74,15 @@ def _absolute(path: str) -> str:
 def with_corpus_at(config: ConfigDict, corpus_path: str) -> ConfigDict:
     """A copy whose corpus is at `corpus_path`, a manifest or folder; '' = as it was.
 
+    Of several corpora it is `name=path,name=path`, of those that have moved.
+
     Raises InputError if there is no manifest there.
     """
     config = config.copy_and_resolve_references()
+    if corpus_path and config.data.corpora:
+        with config.data.ignore_type():
+            config.data.corpora = _moved(corpora(config.data), corpus_path)
+        return with_absolute_paths(config)
     is_manifest = config.data.corpus == "manifest"
     if is_manifest and os.path.isdir(os.path.expanduser(corpus_path)):
         name = os.path.basename(config.data.manifest)
@@ -77,15 +98,29 @@ def with_corpus_at(config: ConfigDict, corpus_path: str) -> ConfigDict:
     return config
 
 
+def _moved(places, moved: str) -> tuple[tuple[str, str], ...]:
+    places = dict(places)
+    for pair in moved.split(","):
+        name, _, path = pair.partition("=")
+        if name.strip() not in places or not path.strip():
+            raise InputError(
+                f"--data: expected name=path,name=path with names of {', '.join(places)}"
+                f"; got {pair!r}."
+            )
+        places[name.strip()] = path.strip()
+    return tuple(places.items())
+
+
 def as_config(stored: dict) -> ConfigDict:
     """The locked config of a `config.to_dict()` that went through JSON."""
     stored = _tuples(stored)
     stored["data"] = _OLDER_DEFAULTS | stored["data"]
-    label_map = stored["data"].pop("label_map")
+    maps = {key: stored["data"].pop(key) for key in _MAPS}
     config = ConfigDict(stored)
-    config.data.label_map = placeholder(object)
-    if label_map is not None:  # its keys are a corpus's words, dots and all
-        config.data.label_map = tuple(dict(label_map).items())
+    for key, value in maps.items():
+        config.data[key] = placeholder(object)
+        if value is not None:
+            config.data[key] = tuple(dict(value).items())
     if "weights" in config.model:  # whatever training started from, it is over
         config.model.weights = ""
     # Another machine may have other cores and accelerators.
@@ -122,6 +157,9 @@ def differences(stored: dict, requested: dict) -> list[str]:
         path = stored.get(key)  # once stored as it was typed
         if path and requested.get(key) == _absolute(path):
             stored[key] = requested[key]
+    for tree in (stored, requested):  # corpora may move
+        if places := tree.get("data.corpora"):
+            tree["data.corpora"] = sorted(name for name, _ in places)
     return [
         f"{key}: here {stored.get(key)!r}, asked for {requested.get(key)!r}"
         for key in sorted(stored.keys() | requested.keys())

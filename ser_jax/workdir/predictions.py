@@ -11,6 +11,7 @@ from ser_jax.errors import InputError
 from ser_jax.workdir import files
 
 COLUMNS = ("utterance", "fold", "seed", "speaker", "session", "label", "prediction")
+CORPUS = "corpus"  # a column where several corpora are tested
 POSTERIOR = "p_"  # prefix of a class's posterior column
 
 
@@ -26,6 +27,7 @@ class Prediction:
     label: str  # true class, by name
     prediction: str  # predicted class, by name
     posteriors: tuple[float, ...]  # K probabilities, in the order of the classes
+    corpus: str = ""  # that the utterance comes from; empty if there is one only
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +45,13 @@ def write(path, predictions: Iterable[Prediction], classes: Sequence[str]) -> No
     Raises:
       ValueError: A line has another number of posteriors or an unknown class.
     """
-    rows = []
-    for line in predictions:
+    rows, lines = [], list(predictions)
+    columns = [*COLUMNS, *([CORPUS] if any(line.corpus for line in lines) else [])]
+    for line in lines:
         _check(line, classes)
         digits = (f"{float(value):.9g}" for value in line.posteriors)
-        rows.append([*(getattr(line, name) for name in COLUMNS), *digits])
-    files.write_csv(path, [*COLUMNS, *(POSTERIOR + name for name in classes)], rows)
+        rows.append([*(getattr(line, name) for name in columns), *digits])
+    files.write_csv(path, [*columns, *(POSTERIOR + name for name in classes)], rows)
 
 
 def read(path) -> tuple[list[Prediction], tuple[str, ...]]:
@@ -70,6 +73,7 @@ def read(path) -> tuple[list[Prediction], tuple[str, ...]]:
 
     def parse(row: dict) -> Prediction:
         fields = {name: row[name] for name in COLUMNS} | {"seed": int(row["seed"])}
+        fields[CORPUS] = row.get(CORPUS) or ""
         values = tuple(float(row[name]) for name in posteriors)
         line = Prediction(**fields, posteriors=values)
         _check(line, classes)

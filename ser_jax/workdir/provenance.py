@@ -1,19 +1,22 @@
 """Where numbers come from: corpus, code, machine, and what must be said of them."""
 
+import collections
 import importlib.metadata
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ser_jax.workdir import files
+from ser_jax.workdir.config import corpora
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "librosa")
 
 SYNTHETIC = "synthetic corpus"
 PAPER_MODE = "paper mode: epoch chosen on test data"
 REPEATED_SENTENCES = "test sentences also in training"
+TARGET_USE = "target use: "  # what training had of the tested corpora
 # Short answers (`Yeah.`) repeat everywhere; more than this is a corpus that repeats.
 REPEATED_SHARE = 0.05
 
@@ -46,18 +49,29 @@ def git_commit() -> str:
 
 
 def corpus_name(data) -> str:
-    """The corpus of `config.data`: a manifest goes by the name of its folder."""
+    """The corpus of `config.data`: a manifest goes by the name of its folder.
+
+    Several are joined by +.
+    """
+    if data.corpus == "multi":
+        return "+".join(sorted(name for name, _ in corpora(data)))
     if data.corpus == "manifest":
         return Path(os.path.abspath(data.manifest)).parent.name
     return data.corpus
+
+
+def is_synthetic(data) -> bool:
+    """Whether some of the speech is synthetic."""
+    return "demo" in (data.corpus, *(name for name, _ in corpora(data)))
 
 
 def stamps(results: Mapping) -> list[str]:
     """What every artefact must say of itself; often nothing.
 
     `results` is the content of results.json, or of it `corpus_is_synthetic`,
-    `paper_mode` and, for a model that reads words, `text`.
+    `paper_mode` and, where they apply, `text` and `protocol`.
     """
+    target_use = results.get("protocol", {}).get("target_use")
     text = results.get("text") or {}
     shares = text.get("sentences_also_in_training") or {"mean": 0.0}
     repeats = shares["mean"] > REPEATED_SHARE or text.get("scripts_also_in_training")
@@ -65,13 +79,14 @@ def stamps(results: Mapping) -> list[str]:
         SYNTHETIC: results["corpus_is_synthetic"],
         PAPER_MODE: results["paper_mode"],
         REPEATED_SENTENCES: repeats,
+        f"{TARGET_USE}{target_use}": target_use,
     }
     return [stamp for stamp, holds in applies.items() if holds]
 
 
 def describe(path, config, meta: Mapping) -> dict:
     """`TrainedModel.provenance`, of a workdir or of a file of weights and its meta."""
-    synthetic = config.data.corpus == "demo"
+    synthetic = is_synthetic(config.data)
     paper_mode = config.protocol.selection == "test"
     description = {
         "workdir": str(path),
@@ -95,11 +110,19 @@ def describe(path, config, meta: Mapping) -> dict:
             "stamps": stamps(scores),
             "ua": scores["ua"],
             "pooled_ua": scores["pooled"]["ua"],
-            "run_ua": {(run["fold"], run["seed"]): run["ua"] for run in scores["runs"]},
+            "run_ua": _run_ua(scores["runs"]),
         }
     if unfinished := _unfinished(config, meta):
         description["stamps"] = [*description["stamps"], unfinished]
     return description
+
+
+def _run_ua(runs: Sequence[Mapping]) -> dict[tuple[str, int], float]:
+    """UA by run; of one that is tested on several corpora the mean."""
+    scores = collections.defaultdict(list)
+    for run in runs:
+        scores[run["fold"], run["seed"]].append(run["ua"])
+    return {run: sum(values) / len(values) for run, values in scores.items()}
 
 
 def _unfinished(config, meta: Mapping) -> str:

@@ -68,6 +68,7 @@ def run():
 
 
 LABELS = np.array([2, 0, 1])
+CORPORA = ("a", "b", "a")
 
 
 @pytest.fixture
@@ -113,6 +114,9 @@ def test_more_frames_than_an_index_counts_are_refused():
 def _order(run, table, epoch=0, vtlp="all", sizes=(WINDOW,), **train):
     recipe = {"batch_size": 4, "sampling": "all", "per_class": 0, **train}
     config = ConfigDict({"augment": {"vtlp": vtlp}, "train": recipe})
+    strata = batches.strata_of(recipe["sampling"], LABELS, CORPORA)
+    if strata is not None:
+        run = dataclasses.replace(run, strata=strata[run.train.utterance])
     parts = batches.training_order(run, table, LABELS, config, epoch=epoch, sizes=sizes)
     return parts[0] if len(sizes) == 1 else parts
 

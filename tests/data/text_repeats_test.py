@@ -5,8 +5,8 @@ import pytest
 
 from ser_jax.corpora import demo_script
 from ser_jax.data import protocols
+from ser_jax.data.labelled_corpus import script
 from ser_jax.data.protocols import Fold
-from ser_jax.data.split_rules import script
 from ser_jax.data.text_repeats import scripts_shared, sentence_shares
 from tests.data.turns import config, turn
 

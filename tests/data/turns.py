@@ -36,8 +36,10 @@ def config(**changes):
     return types.SimpleNamespace(**(keys | changes))
 
 
-def source(corpus="iemocap", label_map=None):
-    return types.SimpleNamespace(corpus=corpus, label_map=label_map)
+def source(corpus="iemocap", label_map=None, taxonomy="", label_maps=None):
+    return types.SimpleNamespace(
+        corpus=corpus, label_map=label_map, taxonomy=taxonomy, label_maps=label_maps
+    )
 
 
 def turn(name, speaker, emotion, style="improvised", **more):

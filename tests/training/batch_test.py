@@ -68,3 +68,19 @@ def test_a_key_adds_targets_and_draws_and_none_changes_nothing(tiny_config, inpu
     assert not np.array_equal(first["frames"], without_key["frames"])
     assert not np.array_equal(first["frames"], other["frames"])
     np.testing.assert_allclose(jnp.sum(first["targets"], axis=1), 1.0, rtol=1e-6)
+
+
+def test_an_owner_scales_its_own_utterances(tiny_config, inputs):
+    """`data.normalize=speaker`: utterances 0 and 2 are the first's, 1 the second's."""
+    frames, index, constants = inputs
+    tiny_config.data.normalize = "speaker"
+    owner = np.array([0, 1, 0], np.int32)
+    mean = np.stack([constants.mean, 3 + constants.mean])
+    std = np.stack([constants.std, 2 * constants.std])
+    own = {"owner": owner, "owner_mean": mean, "owner_std": std}
+    batch = compiled(tiny_config)(Tables(frames, **own), index, constants)
+    for row, utterance in enumerate(index.utterance):
+        whose = owner[utterance]
+        alone = constants._replace(mean=mean[whose], std=std[whose])
+        expected = compiled(tiny_config)(Tables(frames), index, alone)["frames"][row]
+        np.testing.assert_allclose(batch["frames"][row], expected, rtol=1e-6)

@@ -59,7 +59,7 @@ def test_every_preset_passes(system, preset):
         ("data.channels", 5, "1, 2, 3; got 5"),
         ("data.device_share", 1.5, "at most 1; got 1.5"),
         ("data.frames_on", "gpu", "auto, device, host; got 'gpu'"),
-        ("data.normalize", "zscore", "fold, none; got 'zscore'"),
+        ("data.normalize", "zscore", "none, fold, corpus, speaker; got 'zscore'"),
         ("data.num_workers", -1, "0 or more"),
         ("data.recipe", "logmel7", "logmel128"),
         ("model.attention_dropout", 1.0, "dropout"),
