@@ -37,9 +37,12 @@ def text(test: Mapping) -> str:
         f"target use: {test['target_use']}"
     )
     stamps = [f"[{stamp}]" for stamp in test["stamps"]]
-    tables = [plain_text.table([_SCORES, _scores(test)], words=0)]
+    # What the interval is over has a line of its own: a terminal has 80 columns.
+    scores = [_SCORES[:-1], _scores(test)[:-1]]
+    tables = [plain_text.table(scores, words=0)]
     tables.append(plain_text.table([x[1:] for x in _class_rows([test])]))
-    facts = plain_text.block(_facts(test))
+    interval = f"95 % interval: resamples of {test['interval_over']}"
+    facts = plain_text.block([interval, *_facts(test)])
     return "\n\n".join(["\n".join([head, *stamps]), *tables, facts])
 
 

@@ -68,7 +68,8 @@ _INTRODUCTION = """\
 
 `--config.data.corpus=NAME --config.data.root=FOLDER` trains on a corpus as it was unpacked; NAME_ROOT in the environment
 takes the place of the second. `python run.py corpora NAME --root=FOLDER` shows what is in it before that. Folders may be
-nested as archives leave them; a recording that is there twice counts once.
+nested as archives leave them; a recording that is there twice counts once. `python run.py evaluate --workdir=W --corpus=NAME
+--root=FOLDER` [tests a trained system](other_corpora.md) on one.
 
 This page is made from the descriptions in [corpora.toml](../ser_jax/corpora/corpora.toml):
 `python -m ser_jax.survey.listing > docs/corpora.md`. A corpus more is a table more there."""

@@ -18,7 +18,7 @@ def test(name="ravdess", classes=("anger", "joy", "neutral"), **more) -> dict:
     """Anger: one hit of two; joy: one of one; neutral: never, and nobody says it."""
     posteriors = [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.8, 0.1]]
     speakers = ["a", "b", "b"]
-    scores = transfer.score(posteriors, [0, 0, 1], classes, [6, 1, 1], speakers)
+    scores = transfer.score(posteriors, [0, 0, 1], classes, [9, 1, 1], speakers)
     values = dict.fromkeys(cross_corpus_files.CONTENT, "")
     return (
         values
@@ -71,17 +71,17 @@ def test_pages_say_the_scores_and_what_they_are_worth(workdir):
     ]
     assert [row[0] for row in rows] == ["casia", "casia-2", "ravdess"]
     low, high = (f"{100 * x:.2f}" for x in test()["ua_interval"])
-    # Recalls 1/2 and 1; adjusted 0.8 / 6 is more than 0.1, 0.3 / 6 less than 0.6.
+    # Recalls 1/2 and 1; adjusted, 0.8 / 9 is less than 0.1, and all are joy.
     assert rows[2][1:] == [
-        *("75.00", f"{low} to {high}", "50.00", "75.00", "66.67"),
+        *("75.00", f"{low} to {high}", "50.00", "50.00", "66.67"),
         *("3", "3", "2", "utterances"),
     ]
     head, *rows = page.tables[at + 1]
     assert head == ["corpus", "what", "anger", "joy", "neutral"]
     assert rows[:4] == [
         ["casia", "recall", "50.00", "100.00", "–"],
-        ["casia", "recall, adjusted", "50.00", "100.00", "–"],
-        ["casia", "share of the training", "75.00", "12.50", "12.50"],
+        ["casia", "recall, adjusted", "0.00", "100.00", "–"],
+        ["casia", "share of the training", "81.82", "9.09", "9.09"],
         ["casia", "share of the corpus", "66.67", "33.33", "0.00"],
     ]
     for words in (
@@ -103,7 +103,7 @@ def test_classes_of_two_corpora_share_a_table():
     (section,) = cross_corpus.sections([test(), test("x", ("anger", "joy", "calm"))])
     tables = [x for x in section.blocks if hasattr(x, "rows")]
     assert tables[1].rows[0] == ("corpus", "what", "anger", "joy", "neutral", "calm")
-    assert [str(x) for x in tables[1].rows[3][2:]] == ["75.00", "12.50", "12.50", "–"]
+    assert [str(x) for x in tables[1].rows[3][2:]] == ["81.82", "9.09", "9.09", "–"]
 
 
 def test_a_balanced_training_is_said():
@@ -121,7 +121,9 @@ def test_a_terminal_is_told_the_same():
     )
     assert lines[1] == "[synthetic corpus]"
     assert any(line.split()[0] == "75.00" for line in lines[3:] if line)
-    assert max(map(len, lines)) <= 110
+    assert "95 % interval: resamples of utterances" in lines
+    table = [line for line in lines if line[:1] in (" ", "-")]
+    assert len(table) >= 3 and max(map(len, table)) <= 80
 
 
 def test_damaged_files_are_named(workdir):

@@ -227,3 +227,20 @@ def test_an_svg_has_the_page_s_colours_texts_and_nothing_from_outside():
 def test_long_names_are_cut():
     assert figures.one_line("a" * 46) == "a" * 46
     assert figures.one_line("a" * 47) == "a" * 45 + "…"
+
+
+def test_other_corpora_have_an_interval_chance_and_what_priors_cost():
+    rows = [("a", 0.5, (0.4, 0.65), 0.55, 0.25), ("b", 0.2, (0.1, 0.3), 0.2, 0.5)]
+    figure = figures.intervals(rows)
+    _check_png(figure, least=(200, 500))
+    (axes,) = figure.axes
+    assert _texts(axes) == ["a", "b"]
+    tips = [line.get_gid().removeprefix(figures.TIP) for line in axes.lines[4:]]
+    assert tips[:4] == [
+        *("a: UA 50.0%, 40.0% to 65.0%", "a: UA 50.0%, 40.0% to 65.0%"),
+        *("a: chance 25.0%", "a: adjusted 55.0%"),
+    ]
+    bar, interval, chance, _ = axes.lines[4:8]
+    assert [*bar.get_xdata()] == [0, 0.5] and [*interval.get_xdata()] == [0.4, 0.65]
+    assert [*chance.get_xdata()] == [0.25] and axes.get_xlim() == (0, 1)
+    assert _legend(figure) == ["UA", "95 % interval", "UA, adjusted", "chance"]
