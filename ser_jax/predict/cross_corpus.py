@@ -80,7 +80,7 @@ def evaluate(
             len(answered), [*found.excluded, *excluded, *failed]
         ),
         "warnings": dict(warnings.most_common()),
-        "notes": notes,
+        "notes": [*notes, *_differing_counts(found)],
         **_score(common, common.source_counts(path), answered),
     }
     cross_corpus.write(path, content, _rows(common, answered), trained.classes)
@@ -103,6 +103,17 @@ def _find(trained: TrainedModel, corpus: str, root: str) -> Source:
         folder = user_cache.folder(_DEMO) / f"turns{data.demo_turns}_{data.demo_seed}"
         root = str(demo.make(folder, turns=data.demo_turns, seed=data.demo_seed))
     return dataclasses.replace(source.find(source.IEMOCAP, root), name=_DEMO)
+
+
+def _differing_counts(found: Source) -> list[str]:
+    counts = collections.Counter(u.emotion for u in found.utterances)
+    differing = [
+        f"{label} {counts[label]} of {number}"
+        for label, number in found.published.items()
+        if counts[label] != number
+    ]
+    text = f"Not as many recordings as were published: {', '.join(differing)}."
+    return [text] if differing else []
 
 
 def _file_name(name: str, found: Source) -> str:

@@ -1,6 +1,7 @@
 """A trained workdir on another corpus: what is scored, what is left out, what is kept."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import types
@@ -263,6 +264,14 @@ def test_names_are_compared_where_files_are_gone(tmp_path):
     others, excluded, (note,) = known_recordings.leave_out(_trained(), tmp_path, found)
     assert [*others] == [*said] and not excluded
     assert "1 of 2 recordings of T are called as some that W was trained on" in note
+
+
+def test_half_a_corpus_is_said_to_be_one():
+    found = Source("t", "T", "here", tuple(_said("joy", "joy", "fear")), (), {})
+    assert cross_corpus._differing_counts(found) == []
+    found = dataclasses.replace(found, published={"joy": 4, "fear": 1, "anger": 2})
+    (note,) = cross_corpus._differing_counts(found)
+    assert note.endswith("were published: joy 2 of 4, anger 0 of 2.")
 
 
 def test_the_corpus_of_the_same_name_is_refused():
