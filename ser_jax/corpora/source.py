@@ -79,7 +79,7 @@ def _named(name: str, root: str) -> Source:
         excluded=tuple(excluded),
         published=about.expected,
         published_speakers=about.speakers,
-        terms=f"Licence: {about.licence}. Source: {about.source} Cite: {about.cite}.",
+        terms=f"Licence: {about.licence}. Cite: {about.cite}. Source: {about.source}",
         warning=about.warning,
     )
 

@@ -72,6 +72,8 @@ def _histogram(values, axis: str, unit: str, narrow: float) -> Figure:
         bars, edges[:-1], edges[1:], numbers, strict=True
     ):
         bar.set_gid(f"{figures.TIP}{left:.2f} to {right:.2f} {unit}: {number}")
+    axes.locator_params(axis="x", nbins=5)
+    axes.locator_params(axis="y", integer=True)  # half a recording is none
     if is_long:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -69,8 +69,9 @@ def peaks_db(survey: Survey) -> list[float]:
 
 def _headline(survey: Survey) -> str:
     hours = sum(survey.seconds()) / 3600
-    speakers, published = len(survey.speakers()), survey.source.published_speakers
-    known = f" ({published} published)" if published not in (0, speakers) else ""
+    speakers = len(survey.speakers())
+    known = _published_speakers(survey)
+    known = f" ({known})" if known else ""
     classes = len({u.emotion for u in survey.utterances})
     return (
         f"**{plural(len(survey.utterances), 'recording')}**, {hours:.2f} h, "
@@ -95,7 +96,14 @@ def _about_speakers(survey: Survey) -> str:
     numbers = survey.speakers().values()
     if not numbers:
         return "of no recording known"
-    return f"{min(numbers)} to {max(numbers)} recordings each"
+    each = f"{min(numbers)} to {max(numbers)} recordings each"
+    return "; ".join(filter(None, (_published_speakers(survey), each)))
+
+
+def _published_speakers(survey: Survey) -> str:
+    """Their number, if it is another one than here."""
+    published = survey.source.published_speakers
+    return f"{published} published" * (published not in (0, len(survey.speakers())))
 
 
 def _classes(survey: Survey) -> list:
