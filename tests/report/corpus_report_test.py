@@ -129,7 +129,8 @@ def test_mistakes_are_one_message(arguments, words):
         _run(*arguments)
 
 
-def test_an_unwritable_place_is_one_message(tmp_path):
+def test_an_unwritable_place_is_one_message(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a manifest's page goes
     root = tree.write(tmp_path / "emodb")
     (tmp_path / "file").touch()
     for out in ("file", "file/m.csv"):
