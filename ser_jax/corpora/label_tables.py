@@ -31,7 +31,7 @@ def read(
 
     Args:
       about: The corpus.
-      files: (Name below `folder`, path) of all files in it.
+      files: (Name, path) of all files below `folder`.
       folder: The corpus's root.
 
     Raises:

@@ -27,7 +27,7 @@ def find_root(name: str, root: str, setting: str = SETTING) -> Path:
     """
     about = load()[name]
     root = root or os.environ.get(about.variable, "")
-    folder = Path(root).expanduser().absolute()
+    folder = Path(os.path.abspath(os.path.expanduser(root)))
     if root and folder.is_dir():
         return folder
     looked = f"no folder at {folder}"
@@ -78,7 +78,7 @@ def read(
         elif isinstance(item, Exclusion):
             left_out.append(item)
         elif item.id in utterances:
-            first = os.path.relpath(utterances[item.id].wav, folder)
+            first = os.path.relpath(utterances[item.id].wav, folder.parent)
             detail = f"{relative}, beside {first}"
             left_out.append(Exclusion(item.id, "second copy", detail))
         else:
@@ -119,24 +119,25 @@ def differences(about: Description, utterances: Iterable[Utterance]) -> list[str
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
-    """(Name below the folder, path) of all files, sorted in their folders; none twice.
+    """(Name, path) of all files, sorted within their folders; no folder twice.
 
-    In names `/` is between folders, and the suffix is in lower case.
+    A name begins with that of the folder, which may be one that tells the speaker, has
+    `/` between folders, and its suffix is in lower case.
     """
     visited = set()
-    for at, folders, files in os.walk(folder, followlinks=True):
+    walk = os.walk(folder, followlinks=True, onerror=_log.warning)
+    for at, folders, files in walk:
         real = os.path.realpath(at)
         if real in visited:
             folders.clear()
             continue
         visited.add(real)
         folders[:] = sorted(x for x in folders if x != "__MACOSX")
-        below = os.path.relpath(at, folder).replace(os.sep, "/")
+        below = os.path.relpath(at, folder.parent).replace(os.sep, "/")
         for name in sorted(files):
             if name[:1] != ".":
                 stem, suffix = os.path.splitext(name)
-                relative = f"{below}/{stem}{suffix.lower()}".removeprefix("./")
-                yield relative, os.path.join(at, name)
+                yield f"{below}/{stem}{suffix.lower()}", os.path.join(at, name)
 
 
 def _parse(

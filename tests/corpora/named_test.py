@@ -422,6 +422,21 @@ def test_git_lfs_pointers_and_dangling_links_stand_back(tmp_path):
         named.read("crema_d", str(tmp_path / "a"))
 
 
+@pytest.mark.parametrize(
+    ("corpus", "root", "name"),
+    [
+        ("savee", "DC", "a01.wav"),
+        ("emov_db", "sam", "Angry/anger_1-28_0001.wav"),
+        ("oreau", "f", "sessj/10a02Ja.wav"),
+        ("casia", "wangzhe", "angry/201.wav"),
+    ],
+)
+def test_the_root_may_be_one_speakers_folder(corpus, root, name, tmp_path):
+    write(tmp_path, [f"{root}/{name}"])
+    (utterance,) = named.read(corpus, f"{tmp_path}/x/../{root}/")
+    assert utterance.speaker == {"f": "10"}.get(root, root)
+
+
 def test_unknown_label_is_left_out_and_listed(tmp_path):
     root = write(tmp_path, ["male1_angry_1a_1.wav", "male1_bored_1a_1.wav"])
     left_out = []

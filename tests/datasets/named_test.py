@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from configs import area_attn
+from ser_jax.corpora import named
+from ser_jax.data import protocols
 from ser_jax.datasets import build, store
 from ser_jax.training import loop
 from tests import quick_model
+from tests.corpora import corpus_names
 
 EMODB = Path(__file__).parents[3] / "shared/data/emodb"
 FIELDS = ("id", "emotion", "speaker", "gender", "text")
@@ -71,3 +74,37 @@ def predictions(file):
         rows = list(csv.DictReader(opened))
     known = [(row["utterance"], row["fold"], row["label"]) for row in rows]
     return known, [[float(row[x]) for x in row if x.startswith("p_")] for row in rows]
+
+
+def folds_of(corpus, root, names, **changes):
+    """(Utterances, folds) of a corpus of which only the names are there."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    utterances = list(named.read(corpus, str(root)))
+    config = area_attn.get_config("emodb")
+    config.protocol.update(changes)
+    classes = sorted({u.emotion for u in utterances})
+    labels = np.array([classes.index(u.emotion) for u in utterances])
+    return utterances, protocols.make_folds(utterances, labels, config.protocol)
+
+
+def test_groups_hold_as_many_women_as_men(tmp_path):
+    names = corpus_names.RULES["ravdess"]()
+    utterances, folds = folds_of("ravdess", tmp_path, names, groups=6)
+    for fold in folds:
+        tested = {(utterances[i].speaker, utterances[i].gender) for i in fold.test}
+        assert sorted(gender for _, gender in tested) == ["F", "F", "M", "M"]
+        assert len(fold.test) == 240
+
+
+def test_official_parts_are_the_corpus_own(tmp_path):
+    parts = {"train": 60, "evaluation": 5, "test": 10}
+    names = [
+        f"0011/{label}/{part}/0011_{number:06}.wav"
+        for start, label in enumerate(("Neutral", "Angry"))
+        for part, many in parts.items()
+        for number in range(500 * start + many, 500 * start + 2 * many)
+    ]
+    _, (fold,) = folds_of("esd", tmp_path, names, split="official")
+    assert [len(x) for x in (fold.train, fold.val, fold.test)] == [120, 10, 20]
