@@ -12,9 +12,7 @@ from ser_jax.corpora.utterance import Utterance
 from ser_jax.errors import InputError
 from ser_jax.predict import label_scores
 from ser_jax.predict.trained_model import TrainedModel
-from ser_jax.workdir import files
-
-_BALANCED_SAMPLING = ("balanced", "corpus_class")
+from ser_jax.workdir import files, provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +71,6 @@ class CommonClasses:
         """Of the classes, in the model's order; `a+b` where two of its are one here."""
         return ["+".join(group) for group in self._distinct]
 
-    @property
-    def is_balanced(self) -> bool:
-        """Whether the training saw, or weighed, as much of every class."""
-        train = self.trained.config.train
-        weighted = train.class_weights != "none"
-        return weighted or train.sampling in _BALANCED_SAMPLING
-
     def index(self, label: str) -> int:
         """The class of a label of `groups`."""
         return self._distinct.index(self.groups[label])
@@ -111,5 +102,7 @@ class CommonClasses:
             "labels": {label: "+".join(x) for label, x in self.groups.items()},
             "dropped_labels": {x: n for x, n in counts if x not in self.groups},
             "dropped_classes": [x for x in self.trained.classes if x not in used],
-            "balanced_training": self.is_balanced,
+            "balanced_training": provenance.weighs_classes_equally(
+                self.trained.config.train
+            ),
         }

@@ -22,6 +22,7 @@ from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.trained_model import TrainedModel
 from ser_jax.scoring import transfer
 from ser_jax.workdir import cross_corpus, files, provenance, results
+from ser_jax.workdir.config import corpus_names
 
 _log = logging.getLogger(__name__)
 _DEMO = "demo"
@@ -91,7 +92,7 @@ def _find(trained: TrainedModel, corpus: str, root: str) -> Source:
     """The corpus; InputError if it is the one trained on."""
     data = trained.config.data
     called = re.sub("[- ]", "_", corpus.lower())
-    if called == data.corpus != "manifest":
+    if called in corpus_names(data):
         raise InputError(
             f"--corpus: expected another corpus than {corpus}, which "
             f"{trained.provenance['workdir']} was trained on; `run.py evaluate` without "
@@ -166,12 +167,14 @@ def _open_all(
 def _score(common: CommonClasses, counts: np.ndarray, answered) -> dict:
     posteriors = np.array([common.restrict(x.probabilities) for _, x in answered])
     labels = np.array([common.index(u.emotion) for u, _ in answered])
-    # Where training saw as much of every class, its prior is equal already.
-    seen = np.ones_like(counts) if common.is_balanced else counts
-    speakers = [u.speaker for u, _ in answered]
-    scores = transfer.score(posteriors, labels, common.names, seen, speakers)
-    shares = dict(zip(common.names, (counts / counts.sum()).tolist(), strict=True))
-    return scores | {"prior_source": shares}
+    return transfer.score(
+        posteriors,
+        labels,
+        common.names,
+        counts,
+        [u.speaker for u, _ in answered],
+        balanced=provenance.weighs_classes_equally(common.trained.config.train),
+    )
 
 
 def _rows(common: CommonClasses, answered) -> Iterator[list]:

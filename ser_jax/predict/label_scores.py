@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Iterable, Mapping, Sequence
 
+from ser_jax.corpora import taxonomy
 from ser_jax.errors import InputError
 from ser_jax.predict.sources import Source
 from ser_jax.predict.trained_model import TrainedModel
@@ -25,7 +26,9 @@ def classes_of_labels(trained: TrainedModel, pairs: str = "") -> dict[str, str]:
     if data.corpus in ("iemocap", "demo"):
         happy = trained.config.protocol.happy.split("+")
         class_of |= _IEMOCAP | dict.fromkeys(happy, "happy")
-    elif data.label_map is not None:
+    if data.taxonomy:
+        class_of |= taxonomy.class_of_words(data.taxonomy)
+    if data.label_map is not None:
         class_of |= dict(data.label_map)
     return class_of | parse_pairs(trained.classes, pairs)
 

@@ -20,6 +20,7 @@ def score(
     source_counts,
     speakers: Sequence[str],
     *,
+    balanced: bool = False,
     seed: int = 0,
 ) -> dict:
     """Scores a corpus over the classes it has in common with the training.
@@ -36,6 +37,8 @@ def score(
       classes: K names.
       source_counts: [K], how many utterances of each class were trained on, above 0.
       speakers: [N] names; "" where unknown.
+      balanced: Whether the training saw, or weighed, as much of every class, so that
+        there is nothing to adjust.
       seed: Of the resampling.
 
     Returns:
@@ -55,7 +58,8 @@ def score(
     _check(posteriors, labels, len(classes), counts, speakers)
     clustered = np.all(speakers != "") and len(np.unique(speakers)) >= MIN_SPEAKERS
     groups = np.unique(speakers, return_inverse=True)[1] if clustered else None
-    decisions, adjusted = posteriors.argmax(1), (posteriors / counts).argmax(1)
+    seen = np.ones_like(counts) if balanced else counts
+    decisions, adjusted = posteriors.argmax(1), (posteriors / seen).argmax(1)
     confusion = metrics.confusion_matrix(labels, decisions, len(classes))
     support = confusion.sum(axis=1)
     return {

@@ -8,21 +8,20 @@ import numpy as np
 from ser_jax.corpora.several import corpus_of
 from ser_jax.scoring import corpus_probe, transfer
 from ser_jax.training.experiment import Experiment
+from ser_jax.workdir import provenance
 from ser_jax.workdir.predictions import Prediction
 
 PROBED = 200  # utterances of each corpus that the probe reads, at most
 
 
-def cells(
-    experiment: Experiment, lines: Sequence[Prediction], split: str
-) -> list[dict]:
+def cells(experiment: Experiment, lines: Sequence[Prediction], config) -> list[dict]:
     """Scores by trained and tested corpora, seeds averaged first.
 
     `train` (names), `test`, `own` (whether the tested one is the only one that trained;
     its speakers did not) and what `transfer.score` returns. Of splits that have every
     corpus in training, all folds make a cell.
     """
-    names = sorted({line.corpus for line in lines})
+    names, split = sorted({line.corpus for line in lines}), config.protocol.split
     trained = {fold.name: fold for fold in (run.fold for run in experiment.runs)}
 
     def sources(fold: str) -> tuple[str, ...]:
@@ -44,6 +43,7 @@ def cells(
             experiment.classes,
             counts,
             [line.speaker for line in first],
+            balanced=provenance.weighs_classes_equally(config.train),
         )
         own = source == (target,)
         table.append({"train": list(source), "test": target, "own": own, **score})

@@ -39,7 +39,7 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
     about["frames"] = dataclasses.asdict(trainer.feeder.storage)
     if len({line.corpus for line in lines}) > 1:
         about["corpora"] = {
-            "cells": corpus_matrix.cells(experiment, lines, config.protocol.split),
+            "cells": corpus_matrix.cells(experiment, lines, config),
             "probe": corpus_matrix.probe(trainer, weights),
         }
     content = results.assemble(scores, about)

@@ -71,6 +71,13 @@ def _absolute(path: str) -> str:
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
+def corpus_names(data) -> tuple[str, ...]:
+    """The names of all corpora of `config.data`; () for a manifest alone."""
+    if data.corpus == "multi":
+        return tuple(name for name, _ in corpora(data))
+    return () if data.corpus == "manifest" else (data.corpus,)
+
+
 def with_corpus_at(config: ConfigDict, corpus_path: str) -> ConfigDict:
     """A copy whose corpus is at `corpus_path`, a manifest or folder; '' = as it was.
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ser_jax.workdir import files
-from ser_jax.workdir.config import corpora
+from ser_jax.workdir.config import corpus_names
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "librosa")
 
@@ -54,7 +54,7 @@ def corpus_name(data) -> str:
     Several are joined by +.
     """
     if data.corpus == "multi":
-        return "+".join(sorted(name for name, _ in corpora(data)))
+        return "+".join(sorted(corpus_names(data)))
     if data.corpus == "manifest":
         return Path(os.path.abspath(data.manifest)).parent.name
     return data.corpus
@@ -62,7 +62,13 @@ def corpus_name(data) -> str:
 
 def is_synthetic(data) -> bool:
     """Whether some of the speech is synthetic."""
-    return "demo" in (data.corpus, *(name for name, _ in corpora(data)))
+    return "demo" in corpus_names(data)
+
+
+def weighs_classes_equally(train) -> bool:
+    """Whether a training saw, or weighed, as much of every class; of `config.train`."""
+    sampled = train.sampling in ("balanced", "corpus_class")
+    return sampled or train.class_weights != "none"
 
 
 def stamps(results: Mapping) -> list[str]:
@@ -82,6 +88,11 @@ def stamps(results: Mapping) -> list[str]:
         f"{TARGET_USE}{target_use}": target_use,
     }
     return [stamp for stamp, holds in applies.items() if holds]
+
+
+def _stamps_of_answers(results: Mapping) -> list[str]:
+    """Those that hold for new recordings, too: what was tested is not among them."""
+    return [x for x in stamps(results) if not x.startswith(TARGET_USE)]
 
 
 def describe(path, config, meta: Mapping) -> dict:
@@ -107,7 +118,7 @@ def describe(path, config, meta: Mapping) -> dict:
         scores = files.read_json(path / files.RESULTS)
         description |= {
             "corpus": scores["corpus"],
-            "stamps": stamps(scores),
+            "stamps": _stamps_of_answers(scores),
             "ua": scores["ua"],
             "pooled_ua": scores["pooled"]["ua"],
             "run_ua": _run_ua(scores["runs"]),

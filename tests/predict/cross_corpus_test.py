@@ -207,10 +207,11 @@ def test_counts_of_the_training(tmp_path):
     trained = _trained("angry", "excited", "happy")
     common = CommonClasses.of(trained, "T", _said("anger", "joy"))
     assert common.source_counts(tmp_path).tolist() == [1, 2]
-    assert not common.is_balanced
+    said = _said("anger", "joy")
+    assert not common.describe(said)["balanced_training"]
     for option in ({"sampling": "balanced"}, {"class_weights": "balanced"}):
-        trained = _trained("angry", "happy", **option)
-        assert CommonClasses.of(trained, "T", _said("anger", "joy")).is_balanced
+        common = CommonClasses.of(_trained("angry", "happy", **option), "T", said)
+        assert common.describe(said)["balanced_training"]
 
 
 def _answers(*probabilities):

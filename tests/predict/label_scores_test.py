@@ -12,8 +12,11 @@ from ser_jax.predict.sources import Source
 CLASSES = ("neutral", "happy", "sad", "angry")
 
 
-def _trained(corpus="demo", happy="hap+exc", label_map=None, classes=CLASSES):
-    config = ConfigDict({"data": {"corpus": corpus}, "protocol": {"happy": happy}})
+def _trained(
+    corpus="demo", happy="hap+exc", label_map=None, classes=CLASSES, taxonomy=""
+):
+    data = {"corpus": corpus, "taxonomy": taxonomy}
+    config = ConfigDict({"data": data, "protocol": {"happy": happy}})
     config.data.label_map = label_map
     folds = ({"train": ["a", "b"], "val": ["c"], "test": ["d"]},)
     return types.SimpleNamespace(config=config, classes=classes, folds=folds)
@@ -59,6 +62,13 @@ def test_whose_labels_are_which_classes():
     class_of = label_scores.classes_of_labels(mapped, "Freude=happy, Wut = sad")
     assert class_of["Freude"] == "happy" and class_of["Wut"] == "sad"
     assert "exc" not in class_of
+    several = _trained("multi", taxonomy="arousal2", classes=("high", "low"))
+    class_of = label_scores.classes_of_labels(several, "Wut=high")
+    assert (class_of["ang"], class_of["bored"], class_of["Wut"]) == (
+        "high",
+        "low",
+        "high",
+    )
     for wrong in ("Freude", "Freude=joy"):
         with pytest.raises(InputError, match="--labels: expected raw=class"):
             label_scores.classes_of_labels(mapped, wrong)

@@ -1,7 +1,6 @@
 """Scores on another corpus: numbers by hand, intervals by the binomial distribution."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -87,11 +86,12 @@ def test_order_plays_no_part_and_the_seed_little():
     np.testing.assert_allclose(gaps, 0, atol=0.01)
 
 
-def test_a_corpus_takes_less_than_two_seconds():
-    posteriors, labels, speakers = _random(10_000)
-    begin = time.process_time()
-    transfer.score(posteriors, labels, tuple("abcdef"), np.ones(6), speakers)
-    assert time.process_time() - begin < 2
+def test_a_balanced_training_has_nothing_to_adjust():
+    arguments = (POSTERIORS, LABELS, CLASSES, COUNTS, [""] * 4)
+    score = transfer.score(*arguments, balanced=True)
+    assert score["logit_adjusted"]["recalls"] == score["recalls"]
+    plain = transfer.score(*arguments)
+    assert score["prior_source"] == plain["prior_source"]
 
 
 @pytest.mark.parametrize(

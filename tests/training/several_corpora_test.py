@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ser_jax.errors import InputError
+from ser_jax.predict import cross_corpus
 from ser_jax.report import report
 from ser_jax.training import loop
 from ser_jax.workdir.config import as_config
@@ -137,6 +138,12 @@ def test_evaluating_again_and_from_elsewhere_gives_the_same(
     assert again["corpora"] == pairs[1]["corpora"]
     with pytest.raises(InputError, match="--data: expected name=path.*of one, two"):
         loop.evaluate(str(folder), str(moved))
+
+
+def test_a_corpus_that_trained_is_no_other_one(pairs, monkeypatch):
+    quick_model.replace(monkeypatch, "area_attn")
+    with pytest.raises(InputError, match="--corpus: expected another corpus than two"):
+        cross_corpus.evaluate(str(pairs[0]), "two")
 
 
 def test_other_corpora_are_another_experiment(pairs, places, tones, datasets):
