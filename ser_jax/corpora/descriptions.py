@@ -34,7 +34,7 @@ class Description:
     speakers: int
     emotion: Mapping[str, str]
     expected: Mapping[str, int]
-    hours: float | None = None
+    hours: float = 0.0
     id: str = ""
     speaker: str = "{speaker}"
     female: tuple[str, ...] = ()
@@ -72,10 +72,12 @@ def load() -> dict[str, Description]:
     """
     text = resources.files(__package__).joinpath("corpora.toml").read_text("utf-8")
     tables = tomllib.loads(text)
-    return {name: _describe(name, tables[name]) for name in sorted(tables)}
+    return {name: _describe(name, tables) for name in sorted(tables)}
 
 
-def _describe(name: str, table: dict) -> Description:
+def _describe(name: str, tables: dict[str, dict]) -> Description:
+    table = tables[name]
+    table = tables.get(table.pop("like", ""), {}) | table
     values = table | {"pattern": re.compile(table["pattern"])}
     for key in ("female", "male"):
         values[key] = tuple(table.get(key, ()))

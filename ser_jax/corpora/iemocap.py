@@ -29,6 +29,7 @@ from ser_jax.errors import InputError
 
 # `xxx`: the raters found no majority. Kept, so that dropping it is the user's choice.
 LABELS = ("neu", "hap", "exc", "sad", "ang", "fru", "sur", "fea", "dis", "oth", "xxx")
+LICENCE, ADDRESS = "on request, for research", "https://sail.usc.edu/iemocap/"
 SYNTHETIC_MARKER = "DEMO.json"  # at the root of a tree that is not the real corpus
 
 _UTTERANCE = re.compile(r"(Ses0([1-5])([FM])_(impro|script)\w*)_([FM])\d+")
@@ -80,7 +81,7 @@ def _how_to_get(looked: str, setting: str) -> str:
         "IEMOCAP was not found.\n"
         f"  looked for: the folders Session1 ... Session5; looked {looked}\n"
         "  obtain it: the corpus is licensed, free for research; fill in the release "
-        "form on https://sail.usc.edu/iemocap/ (USC SAIL lab)\n"
+        f"form on {ADDRESS} (USC SAIL lab)\n"
         f"  point to it: {setting}=/path/to/IEMOCAP_full_release or the "
         "environment variable IEMOCAP_ROOT\n"
         "  or try synthetic speech: python run.py --config=configs/area_attn.py:demo"

@@ -96,10 +96,11 @@ def read(
             f"{about.example}, got none{packed}. Get it at {about.source}."
         )
     left_out += _missing(about, tables, [*utterances, *(x.id for x in left_out)])
-    for line in differences(about, utterances.values()):
+    warnings = differences(about, utterances.values())
+    if warnings and archives:
+        warnings.append(f"perhaps still packed: {', '.join(archives[:3])}")
+    for line in filter(None, (*warnings, about.warning)):
         _log.warning("%s: %s", about.title, line)
-    if about.warning:
-        _log.warning("%s: %s", about.title, about.warning)
     if excluded is not None:
         excluded.extend(left_out)
     return iter([utterances[key] for key in sorted(utterances)])
@@ -132,7 +133,7 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
             folders.clear()
             continue
         visited.add(real)
-        folders[:] = sorted(x for x in folders if x != "__MACOSX")
+        folders[:] = sorted(x for x in folders if x[0] != "." and x != "__MACOSX")
         below = os.path.relpath(at, folder.parent).replace(os.sep, "/")
         for name in sorted(files):
             if name[:1] != ".":

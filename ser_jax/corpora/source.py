@@ -15,9 +15,6 @@ from ser_jax.terminal import printable
 
 IEMOCAP = "iemocap"
 _SETTING = "--root"
-_IEMOCAP_TERMS = (
-    "Licence: on request, for research. Source: https://sail.usc.edu/iemocap/"
-)
 _SYNTHETIC = "Synthetic speech: what is counted here is no human emotion."
 _SUFFIXES = (".csv", ".tsv", ".txt")
 
@@ -92,6 +89,7 @@ def _iemocap(name: str, root: str) -> Source:
         read = iemocap.read(folder, strict=False, excluded=excluded)
         utterances = tuple(read)
     is_synthetic = iemocap.is_synthetic(folder)
+    terms = f"Licence: {iemocap.LICENCE}. Source: {iemocap.ADDRESS}"
     published = collections.Counter()
     for sessions in iemocap.COUNTS.values():
         for row in sessions.values():
@@ -104,7 +102,7 @@ def _iemocap(name: str, root: str) -> Source:
         excluded=tuple(excluded),
         published={} if is_synthetic else dict(published),
         published_speakers=0 if is_synthetic else 10,
-        terms="" if is_synthetic else _IEMOCAP_TERMS,
+        terms="" if is_synthetic else terms,
         warning=_SYNTHETIC if is_synthetic else "",
     )
 

@@ -6,11 +6,7 @@ HEADER = ("name", "title", "language", "hours", "recordings", "speakers", "class
 TERMS_HEADER = ("name", "licence", "where to get or ask for it")
 _UNKNOWN = "–"
 _IEMOCAP = ("iemocap", "IEMOCAP", "en", "12", 10_039, 10, len(iemocap.LABELS))
-_IEMOCAP_TERMS = (
-    "iemocap",
-    "on request, for research",
-    "https://sail.usc.edu/iemocap/",
-)
+_IEMOCAP_TERMS = ("iemocap", iemocap.LICENCE, iemocap.ADDRESS)
 
 
 def corpora() -> list[tuple]:

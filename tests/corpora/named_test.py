@@ -373,6 +373,9 @@ def write(root, names):
 def test_every_layout_gives_the_same_recordings(row, layout, tmp_path):
     finder = [name.rpartition("/") for name in layout]  # what macOS leaves in archives
     finder = [f"{folder}/._{name}".lstrip("/") for folder, _, name in finder]
+    finder += [
+        f"{folder}/{name}" for folder in (".Trash", "__MACOSX") for name in layout
+    ]
     root = write(tmp_path, [*layout, *finder, *row.ignored, *row.broken, ".DS_Store"])
     names = [f"x/{name[:-4]}{name[-4:].lower()}" for name in layout]
     matched = {
@@ -456,11 +459,12 @@ def test_linked_folder_is_read_once(tmp_path):
 
 
 def test_numbers_that_differ_and_warnings_are_logged(tmp_path, caplog):
-    root = write(tmp_path, ["YAF_germ_angry.wav"])
+    root = write(tmp_path, ["YAF_germ_angry.wav", "more.zip"])
     with caplog.at_level(logging.WARNING):
         list(named.read("tess", root))
     assert "TESS: sad: 400 published, 0 here" in caplog.messages
     assert "TESS: speakers: 2 published, 1 here" in caplog.messages
+    assert f"TESS: perhaps still packed: {root}/more.zip" in caplog.messages
     assert any(x.startswith("TESS: two speakers") for x in caplog.messages)
 
 
