@@ -65,8 +65,8 @@ def probe(trainer, weights: list) -> dict:
     chosen = []
     for name in np.unique(corpora):
         members = np.flatnonzero(corpora == name)
-        step = max(1, len(members) // PROBED)
-        chosen += members[::step][:PROBED].tolist()
+        evenly = np.linspace(0, len(members) - 1, min(len(members), PROBED))
+        chosen += members[evenly.astype(int)].tolist()
     chosen = sorted(chosen)
     segments = experiment.test_segments.take(chosen)
     embeddings = trainer.embeddings(weights, [segments] * len(experiment.runs))
