@@ -16,6 +16,7 @@ class Table:
     key: str
     match: str
     fields: Mapping[str, str]
+    example: str = ""
     format: str = "csv"
 
 

@@ -53,9 +53,9 @@ def read(
                 _log.warning("%s: left unread: %s", about.title, error)
         if about.label_table is table and not rows:
             raise InputError(
-                f"{folder} lacks the labels of {about.title}: expected a table with a "
-                f"name such as `{table.file.pattern}`, got none with rows. It comes with "
-                f"the corpus: {about.source}."
+                f"{folder} lacks the labels of {about.title}: expected a table such as "
+                f"{table.example}, got none with rows. It comes with the corpus: "
+                f"{about.source}."
             )
         found.append(rows)
     return found

@@ -65,45 +65,55 @@ def read(
       InputError: No folder, or no recording of this corpus in it.
     """
     about, folder = load()[name], find_root(name, root, setting)
-    utterances: dict[str, Utterance] = {}
-    left_out: list[Exclusion] = []
-    archives = []
     # Of a recording in several formats the WAV counts, not the video or the AIFF.
     files = sorted(_files(folder), key=lambda file: not file[0].endswith(".wav"))
+    packed = [path for below, path in files if below.endswith(_ARCHIVES)]
+    found = [(about.pattern.search(below), path) for below, path in files]
+    found = [(match, path) for match, path in found if match]
+    if not found:
+        unpack = f"; unpack {packed[0]} first" if packed else ""
+        raise InputError(
+            f"{folder} holds no recording of {about.title}: expected names such as "
+            f"{about.example}, got none{unpack}. Get it at {about.source}."
+        )
     tables = label_tables.read(about, files, folder)
-    for relative, path in files:
-        item = _parse(about, relative, path, tables)
-        if item is None:
-            archives += [path] if relative.endswith(_ARCHIVES) else []
-        elif isinstance(item, Exclusion):
-            left_out.append(item)
-        elif item.id in utterances:
-            first = os.path.relpath(utterances[item.id].wav, folder.parent)
-            detail = f"{relative}, beside {first}"
-            left_out.append(Exclusion(item.id, "second copy", detail))
-        else:
-            utterances[item.id] = item
-    if not utterances and left_out:
+    utterances, left_out = _once_each(about, found, tables, folder.parent)
+    if not utterances:
         raise InputError(
             f"{folder} holds no usable recording of {about.title}: "
             f"{dict(collections.Counter(x.reason for x in left_out))}; first: "
             f"{left_out[0].detail}."
         )
-    if not utterances:
-        packed = f"; unpack {archives[0]} first" if archives else ""
-        raise InputError(
-            f"{folder} holds no recording of {about.title}: expected names such as "
-            f"{about.example}, got none{packed}. Get it at {about.source}."
-        )
     left_out += _missing(about, tables, [*utterances, *(x.id for x in left_out)])
     warnings = differences(about, utterances.values())
-    if warnings and archives:
-        warnings.append(f"perhaps still packed: {', '.join(archives[:3])}")
+    if warnings and packed:
+        warnings.append(f"perhaps still packed: {', '.join(packed[:3])}")
     for line in filter(None, (*warnings, about.warning)):
         _log.warning("%s: %s", about.title, line)
     if excluded is not None:
         excluded.extend(left_out)
     return iter([utterances[key] for key in sorted(utterances)])
+
+
+def _once_each(
+    about: Description,
+    found: Sequence[tuple[re.Match, str]],
+    tables: Sequence[label_tables.Rows],
+    home: Path,
+) -> tuple[dict[str, Utterance], list[Exclusion]]:
+    """Recordings by id, and what is left out; `home` is where matched names begin."""
+    utterances: dict[str, Utterance] = {}
+    left_out: list[Exclusion] = []
+    for match, path in found:
+        item = _parse(about, match, path, tables)
+        if isinstance(item, Utterance) and item.id in utterances:
+            first = os.path.relpath(utterances[item.id].wav, home)
+            item = Exclusion(item.id, "second copy", f"{match.string}, beside {first}")
+        if isinstance(item, Exclusion):
+            left_out.append(item)
+        else:
+            utterances[item.id] = item
+    return utterances, left_out
 
 
 def differences(about: Description, utterances: Iterable[Utterance]) -> list[str]:
@@ -142,28 +152,26 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _parse(
-    about: Description, relative: str, path: str, tables: Sequence[label_tables.Rows]
-) -> Utterance | Exclusion | None:
-    """None for a file that is none of the corpus's."""
-    match = about.pattern.search(relative)
-    if not match:
-        return None
-    name = relative.rpartition("/")[2]
+    about: Description, match: re.Match, path: str, tables: Sequence[label_tables.Rows]
+) -> Utterance | Exclusion:
+    """The recording whose name was matched."""
+    below = match.string
+    name = below.rpartition("/")[2]
     groups = {key: value or "" for key, value in match.groupdict().items()}
     if about.pattern.flags & re.IGNORECASE:  # two spellings are one recording
         groups = {key: value.lower() for key, value in groups.items()}
     id_ = about.id.format(**groups) if about.id else os.path.splitext(name)[0]
     if fault := about.broken.get(name) or about.broken.get(id_):
-        return Exclusion(id_, "known as broken", f"{relative}: {fault}")
+        return Exclusion(id_, "known as broken", f"{below}: {fault}")
     if fault := _fault(path):
         reason, detail = fault
-        return Exclusion(id_, reason, f"{relative}: {detail}")
+        return Exclusion(id_, reason, f"{below}: {detail}")
     for table, rows in zip(about.tables, tables, strict=True):
         key = table.match.format(**groups, file_name=name) if rows else ""
         if key in rows:
             groups |= rows[key]
         elif about.label_table is table:
-            return Exclusion(id_, "no label", f"{relative}: no row {key} in the table")
+            return Exclusion(id_, "no label", f"{below}: no row {key} in the table")
         elif rows:
             groups = dict.fromkeys(table.fields, "") | groups
     return _utterance(about, path, id_, groups)

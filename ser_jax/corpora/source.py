@@ -44,10 +44,10 @@ def find(name: str, root: str) -> Source:
     Raises:
       InputError: Nothing is called so, or its reader refuses what is there.
     """
-    called = re.sub("[- ]", "_", name.lower())  # CREMA-D
     reader = {IEMOCAP: _iemocap, **dict.fromkeys(descriptions.load(), _named)}
-    if called in reader:
-        return reader[called](called, root)
+    for known, read in reader.items():
+        if _letters(known) == _letters(name):  # CREMA-D
+            return read(known, root)
     # A name with a typing error has neither a suffix nor a file.
     if name.lower().endswith(_SUFFIXES) or Path(name).expanduser().is_file():
         if root:
@@ -56,12 +56,16 @@ def find(name: str, root: str) -> Source:
                 f"lie beside it. Leave --root={root} out."
             )
         return _manifest(name)
-    near = difflib.get_close_matches(called, reader, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), reader, n=3, cutoff=0.6)
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
     raise InputError(
         f"Expected the name of a corpus, or the path of a manifest, .csv; got {name!r}."
         f"{meant} `python run.py corpora` lists the names."
     )
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 def _named(name: str, root: str) -> Source:

@@ -269,8 +269,12 @@ def test_a_table_that_is_not_needed_may_be_unreadable(tmp_path, caplog):
 
 def test_missing_labels_are_named(tmp_path):
     root = write(tmp_path, {"train_splits/dia0_utt0.mp4": None})
-    with pytest.raises(InputError, match=r"lacks the labels of MELD.*_sent_emo"):
+    with pytest.raises(
+        InputError, match=r"lacks the labels of MELD.*train_sent_emo.csv"
+    ):
         named.read("meld", root)
+    with pytest.raises(InputError, match="no recording of MSP-Podcast"):
+        named.read("msp_podcast", root)
     write(tmp_path, {"train_sent_emo.csv": "Utterance,Speaker\n"})
     with pytest.raises(InputError, match="lacks the column Dialogue_ID, Emotion"):
         named.read("meld", root)

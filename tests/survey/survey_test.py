@@ -97,7 +97,7 @@ def test_iemocap_is_compared_with_its_published_counts(tmp_path):
         ("none.csv", "", "none.csv: No such file"),
         ("none.csv", "x", "--root goes with the name of a corpus"),
         ("emodb", "/no/such", "no folder at /no/such"),
-        ("EmoDB", "", "--root and EMODB_ROOT are empty"),
+        ("EMO-DB", "", "--root and EMODB_ROOT are empty"),
         ("iemocap", "", "--root and IEMOCAP_ROOT are empty"),
     ],
 )
