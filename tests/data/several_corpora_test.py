@@ -195,6 +195,27 @@ def test_pooled_groups_have_speakers_of_every_corpus_and_gender():
         assert {("a", "F"), ("a", "M"), ("c", "F"), ("c", "M")} == set(kinds)
 
 
+def test_groups_have_every_corpus_though_size_alone_would_part_them():
+    sizes = {"a/1": 30, "c/1": 29, "c/2": 28, "a/2": 2}
+    given = [
+        Utterance(
+            f"{who}_{n}",
+            "",
+            who,
+            "x",
+            "ab"[n % 2],
+            gender="F",
+            extra={"corpus": who[0]},
+        )
+        for who, size in sizes.items()
+        for n in range(size)
+    ]
+    labels = np.array([ord(u.emotion) - ord("a") for u in given])
+    protocol = config(split="group", groups=2, validation="random")
+    for fold in protocols.make_folds(given, labels, protocol):
+        assert _of(given, fold.test, "corpus") == {"a", "c"}
+
+
 @pytest.mark.parametrize(
     ("changes", "scaled_by", "several", "use"),
     [

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ser_jax.errors import InputError
-from ser_jax.predict import cross_corpus
+from ser_jax.predict import cross_corpus, trained_model
 from ser_jax.report import report
-from ser_jax.training import loop
+from ser_jax.training import experiment, loop
 from ser_jax.workdir.config import as_config
 from tests import quick_model
 from tests.conftest import make_tiny_config, write_tones
@@ -144,6 +144,9 @@ def test_a_corpus_that_trained_is_no_other_one(pairs, monkeypatch):
     quick_model.replace(monkeypatch, "area_attn")
     with pytest.raises(InputError, match="--corpus: expected another corpus than two"):
         cross_corpus.evaluate(str(pairs[0]), "two")
+    trained = trained_model.load(pairs[0])
+    # Of what was tested; a new recording has no part in it.
+    assert trained.provenance["stamps"] == []
 
 
 def test_other_corpora_are_another_experiment(pairs, places, tones, datasets):
@@ -175,6 +178,26 @@ def test_the_other_splits_score_each_corpus(
     use = "unlabelled" if split == "corpus" else "labelled"
     assert results["protocol"]["target_use"] == use
     report.write_report(tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    ("scaled_by", "owners", "sampling", "strata"),
+    [("corpus", 2, "corpus", 2), ("speaker", 10, "corpus_class", 6)],
+)
+def test_what_is_scaled_and_drawn_together(
+    places, tones, datasets, scaled_by, owners, sampling, strata
+):
+    changes = {"data__normalize": scaled_by, "train__sampling": sampling}
+    prepared = experiment.prepare(_config(places, tones, datasets, "group", **changes))
+    assert len(prepared.tables.owner_mean) == owners
+    names = [
+        u.speaker if scaled_by == "speaker" else u.speaker.partition("/")[0]
+        for u in prepared.utterances
+    ]
+    assert len({*zip(prepared.tables.owner.tolist(), names, strict=True)}) == owners
+    for run in prepared.runs:
+        assert len(run.strata) == len(run.train.utterance)
+        assert len(np.unique(run.strata)) == strata
 
 
 @pytest.mark.parametrize(
