@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 
 
@@ -74,6 +74,12 @@ def load() -> dict[str, Description]:
     text = resources.files(__package__).joinpath("corpora.toml").read_text("utf-8")
     tables = tomllib.loads(text)
     return {name: _describe(name, tables) for name in sorted(tables)}
+
+
+def warnings(names: Iterable[str]) -> list[str]:
+    """What scores on these corpora mean, of those that have a warning."""
+    found = [about for name, about in load().items() if name in names]
+    return [f"{about.title}: {about.warning}." for about in found if about.warning]
 
 
 def _describe(name: str, tables: dict[str, dict]) -> Description:

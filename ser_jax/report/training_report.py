@@ -39,7 +39,10 @@ def document(training: WorkdirContents) -> Document:
     synthetic = " (synthetic)" if results["corpus_is_synthetic"] else ""
     return Document(
         title=f"{results['model']} on {results['corpus']}{synthetic}",
-        banners=[TEXTS["banners"][stamp] for stamp in stamps(results)],
+        banners=[
+            *(TEXTS["banners"][stamp] for stamp in stamps(results)),
+            *map(plain, results.get("corpus_warnings", ())),
+        ],
         headline=score_table.headline(results),
         tiles=_tiles(results),
         sections=[

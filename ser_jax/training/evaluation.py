@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ser_jax import clock
+from ser_jax.corpora import descriptions
 from ser_jax.corpora.several import IEMOCAP_CORPORA, corpus_of
 from ser_jax.data import duplicates, protocols, text_repeats
 from ser_jax.scoring import summary
@@ -16,6 +17,7 @@ from ser_jax.training.experiment import Experiment
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files, predictions, provenance, results
 from ser_jax.workdir.checkpoint import Snapshot
+from ser_jax.workdir.config import corpus_names
 from ser_jax.workdir.workdir import Workdir
 
 try:
@@ -173,6 +175,7 @@ def _about(config, experiment: Experiment) -> dict:
     return {
         "corpus": provenance.corpus_name(config.data),
         "corpus_is_synthetic": provenance.is_synthetic(config.data),
+        "corpus_warnings": descriptions.warnings(corpus_names(config.data)),
         "protocol": protocol,
         "model": config.model.name,
         "text": text_read(experiment) if config.data.text != "none" else {},

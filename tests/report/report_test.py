@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from ser_jax.corpora import descriptions
 from ser_jax.corpora.utterance import Exclusion
 from ser_jax.errors import InputError
 from ser_jax.report import markdown, report, timing, training_report
@@ -116,6 +117,12 @@ def test_banners_are_there_exactly_when_they_apply(options, short, long):
     assert f"> {long}" in _markdown(summary)
     assert short not in table.text(honest, {})
     assert long not in _markdown(honest)
+
+
+def test_the_corpus_warning_stands_above_its_scores():
+    (warning,) = descriptions.warnings(["emodb", "tess"])
+    assert warning.startswith("TESS: two speakers: a test on an unseen one")
+    assert f"> {warning}" in _markdown(_results() | {"corpus_warnings": [warning]})
 
 
 def test_differences_from_the_paper_are_listed_one_by_one():
