@@ -60,7 +60,7 @@ def open_recording(path: str | os.PathLike) -> soundfile.SoundFile:
         detail = f"expected WAV, FLAC, Ogg, MP3, AIFF ..., got: {reply}"
         raise AudioError("unreadable", detail) from error
     except UnicodeError as error:
-        detail = "expected a name in UTF-8, got other bytes; rename the file"
+        detail = "expected a name in UTF-8, got other bytes; rename file or folder"
         raise AudioError("unreadable", detail) from error
     except ValueError as error:  # a name that no file can have
         raise AudioError("unreadable", f"{path!r}: {error}") from error
