@@ -221,7 +221,7 @@ ROWS = (
         (
             ("CaFE_48k/Neutre/01-N-1-6.wav", "CaFE_48k/Colère/Fort/12-C-2-1.wav"),
             ("CaFE_48k/Neutre/01-N-1-6.wav", "CaFE_48k/ColŠre/Fort/12-C-2-1.wav"),
-            ("CaFE_192k/Neutre/01-N-1-6.aiff", "CaFE_192k/Colère/Fort/12-C-2-1.aif"),
+            ("CaFE_192k_1/Neutre/01-N-6.aiff", "CaFE_192k/Colère/Fort/12-C-2-1.aif"),
             ("192k/Fort/12-C-2-1.aiff", "48k/Fort/12-C-2-1.wav", "48k/01-N-1-6.wav"),
         ),
         {
