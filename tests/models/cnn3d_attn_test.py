@@ -76,7 +76,10 @@ def test_lambda_zero_is_the_mean_over_the_steps():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"conv_norm": "batch", "conv_activation": "relu", "dtype": "bfloat16"},
+        pytest.param(
+            {"conv_norm": "batch", "conv_activation": "relu", "dtype": "bfloat16"},
+            marks=pytest.mark.slow,
+        ),
         {"linear_norm": "batch", "linear_activation": "leaky_relu", "dropout": 0.4},
     ],
 )
