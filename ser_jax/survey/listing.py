@@ -68,7 +68,10 @@ nested as archives leave them; a recording that is there twice counts once. `pyt
 --root=FOLDER` [tests a trained system](other_corpora.md) on one.
 
 This page is made from the descriptions in [corpora.toml](../ser_jax/corpora/corpora.toml):
-`python -m ser_jax.survey.listing > docs/corpora.md`. A corpus more is a table more there."""
+`python -m ser_jax.survey.listing > docs/corpora.md`. A corpus more is a table more there.
+
+Not known, and so not said: genders in AESDD, CASIA, MELD and TurEV-DB, numbers per class of EmoDB 2 and MSP-Podcast. Any other
+corpus goes with a [manifest](../README.md#your-own-data)."""
 
 if __name__ == "__main__":
     print(page(), end="")
