@@ -27,7 +27,7 @@ def find_root(name: str, root: str, setting: str = SETTING) -> Path:
     """
     about = load()[name]
     root = root or os.environ.get(about.variable, "")
-    folder = Path(os.path.abspath(os.path.expanduser(root)))
+    folder = Path(root).expanduser().absolute()
     if root and folder.is_dir():
         return folder
     looked = f"no folder at {folder}"
