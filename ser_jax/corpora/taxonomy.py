@@ -14,7 +14,7 @@ _WORDS = {
     "calm": ("calm",),
     "contempt": ("contempt",),
     "disgust": ("disgust", "disgusted", "dis"),
-    "fear": ("fear", "fearful", "fea", "afraid", "anxious"),
+    "fear": ("fear", "fearful", "fea", "afraid"),
     "happiness": ("happiness", "happy", "hap", "joy", "amused", "excited", "exc"),
     "neutral": ("neutral", "neutrality", "neu"),
     "sadness": ("sadness", "sad"),

@@ -24,6 +24,7 @@ def test_happy_means_one_thing_and_calm_is_not_neutral():
     }
     left_out = {"calm", "boredom", "surprise", "fru", "xxx", "other", "no agreement"}
     assert not left_out & {*got}
+    assert "anxious" not in taxonomy.class_of_labels(LABELS, "basic6")  # is it fear?
 
 
 def test_cases_do_not_count():
