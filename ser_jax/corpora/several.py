@@ -85,14 +85,15 @@ def read(
 
 
 def _read(name: str, place: str, strict: bool, excluded: list[Exclusion]):
+    setting = f"data.corpora[{name!r}]"
     try:
         if place.lower().endswith(_TABLES) or os.path.isfile(place):
             return manifest.read(place, excluded=excluded)
         if name in IEMOCAP_CORPORA:
-            folder = iemocap.find_root(place)
+            folder = iemocap.find_root(place, setting)
             return iemocap.read(folder, strict=strict, excluded=excluded)
         if name in descriptions.load():
-            return named.read(name, place, excluded=excluded)
+            return named.read(name, place, setting=setting, excluded=excluded)
         return manifest.read(place, excluded=excluded)
     except InputError as error:
         raise InputError(f"data.corpora, {name}: {error}") from error

@@ -47,13 +47,16 @@ def find(utterances: Sequence[Utterance], data) -> list[Spellings]:
     """
     found = []
     # Corpora spell labels each in their own way.
-    columns = _COLUMNS[1:] if data.corpus == "multi" else _COLUMNS
+    several = data.corpus == "multi"
+    columns = _COLUMNS[1:] if several else _COLUMNS
     for column in columns:
         counts = collections.Counter(getattr(u, column) for u in utterances)
         groups = collections.defaultdict(dict)
         for name, number in sorted(counts.items()):
-            groups[_bare(name)][name] = number
-        for bare, group in groups.items():
+            # `several` puts the corpus before a speaker: no two of them have one.
+            corpus, own = name.split("/", 1) if several else ("", name)
+            groups[corpus, _bare(own)][name] = number
+        for (_, bare), group in groups.items():
             missing = bare in _MISSING
             # Labels that the map names both stay as they are.
             merged = data.merge_spellings and not missing

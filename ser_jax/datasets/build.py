@@ -92,7 +92,7 @@ def _listed(data, folder: str, features: dict):
     features = {"tfds_dir": folder, **features}
     if data.corpus == "multi":
         corpora = several.parse(data.corpora)
-        if "demo" in corpora:
+        if corpora.get("demo") == "":  # else a copy of it
             corpora["demo"] = str(_demo(data, folder))
         config = builders.SeveralConfig(corpora=corpora, strict=data.strict, **features)
         return builders.Several, config

@@ -137,6 +137,8 @@ def _check_corpora(data, refuse) -> None:
         if data.taxonomy and data.corpus in IEMOCAP_CORPORA:
             refuse("data.taxonomy", "'' for IEMOCAP and the demo alone")
         return
+    if data.root:
+        refuse("data.root", "'' with data.corpus=multi; see data.corpora")
     corpora, maps = several.parse(data.corpora), read_label_maps(data)
     if not {*maps} <= {*corpora}:
         refuse("data.label_maps", f"maps of corpora in data.corpora ({_join(corpora)})")

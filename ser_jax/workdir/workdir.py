@@ -51,7 +51,7 @@ class Workdir:
                 + "\nRestore these values, or choose another --workdir."
             )
         data = stored["config"]["data"]
-        moved = {key: config["data"][key] for key in ("manifest", "root")}
+        moved = {key: config["data"][key] for key in ("manifest", "root", "corpora")}
         if data != data | moved:
             data.update(moved)
             files.write_json(self.path / files.CONFIG, stored)

@@ -67,6 +67,16 @@ def test_what_is_missing_names_its_corpus(places, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "variable"), [("emodb", "EMODB_ROOT"), ("iemocap", "IEMOCAP_ROOT")]
+)
+def test_a_place_that_nothing_says_is_asked_for(places, monkeypatch, name, variable):
+    monkeypatch.delenv(variable, raising=False)
+    nowhere = rf"data\.corpora\['{name}'\] and {variable} are empty"
+    with pytest.raises(InputError, match=nowhere):
+        several.read(places | {name: ""}, strict=True, excluded=[])
+
+
+@pytest.mark.parametrize(
     "given", [{"a": "x.csv", "emodb": ""}, (("a", "b"), ("c", "d"))]
 )
 def test_a_mapping_or_pairs(given):

@@ -96,3 +96,16 @@ def test_what_reads_like_a_missing_value_is_named(name):
     assert spellings.merge(given, [item], data(merge=True)) == tuple(given)
     assert (item.column, item.merged) == ("speaker", False)
     assert str(item) == f"speaker {name!r} 1: reads like a missing value"
+
+
+def test_speakers_of_several_corpora_are_compared_within_each():
+    names = ["a/1", "a/01", "b/1", "B/1", "b/nan", "a/s/nan"]
+    given = utterances(["sad"] * len(names), names)
+    several = data(corpus="multi", merge=True)
+    found = spellings.find(given, several)
+    assert [({*x.counts}, x.missing) for x in found] == [
+        ({"a/01", "a/1"}, False),
+        ({"b/nan"}, True),
+    ]
+    merged = [u.speaker for u in spellings.merge(given, found, several)]
+    assert merged[2:] == names[2:] and len({*merged[:2]}) == 1

@@ -54,6 +54,21 @@ def test_a_corpus_that_moved_is_all_that_a_resumed_config_changes(tmp_path):
     assert kept == {**old, "data": old["data"] | {"root": "/moved"}}
 
 
+def test_several_corpora_may_move_and_change_places_but_not_names(tmp_path):
+    now = json.loads(json.dumps(area_attn.get_config("demo").to_dict()))
+    now["data"] |= {"corpus": "multi", "corpora": [["a", "/a.csv"], ["b", "/b.csv"]]}
+    old = json.loads(json.dumps(now))
+    (tmp_path / "results.json").write_text("{}")  # something was trained
+    (tmp_path / "config.json").write_text(json.dumps({"config": old}))
+    now["data"]["corpora"] = [["b", "/moved.csv"], ["a", "/a.csv"]]
+    Workdir(tmp_path).claim(now)
+    # What reads the corpora again finds them where they are now.
+    assert json.loads((tmp_path / "config.json").read_text())["config"] == now
+    now["data"]["corpora"] = [["c", "/b.csv"], ["a", "/a.csv"]]
+    with pytest.raises(InputError, match="data.corpora: here"):
+        Workdir(tmp_path).claim(now)
+
+
 def test_paths_are_found_from_everywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
