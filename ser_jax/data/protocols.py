@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ser_jax.corpora.several import corpus_of
 from ser_jax.corpora.utterance import Utterance
 from ser_jax.data import duplicates
 from ser_jax.data.classes import HAPPY_POLICIES, SUBSETS
@@ -113,7 +114,9 @@ def check_seeds(seeds: Sequence[int]) -> None:
         )
 
 
-def target_use(protocol, normalize: str, *, several: bool) -> str:
+def target_use(
+    folds: Sequence[Fold], utterances: Sequence[Utterance], protocol, normalize: str
+) -> str:
     """What a training used of the corpora or speakers that it is tested on.
 
     `labelled`: their labels trained or chose the epoch. `unlabelled`: they are scaled by
@@ -121,17 +124,27 @@ def target_use(protocol, normalize: str, *, several: bool) -> str:
     are told apart by the promises.
 
     Args:
+      folds: Of `make_folds`; what they share decides, not the name of the rule.
+      utterances: Those that `make_folds` took.
       protocol: `config.protocol`.
       normalize: `data.normalize`.
-      several: Whether there are several corpora.
     """
+    corpora = [corpus_of(utterance) for utterance in utterances]
+    several = len({*corpora}) > 1
     if several and (
-        protocol.selection == "test" or protocol.split not in ("corpus", "pairs")
+        protocol.selection == "test"
+        or any(_knows_its_target(fold, corpora, protocol) for fold in folds)
     ):
         return "labelled"
     if normalize in BY_OWNER:
         return "unlabelled"
     return "none" if several else ""
+
+
+def _knows_its_target(fold: Fold, corpora: Sequence[str], protocol) -> bool:
+    own = {fold.name} if protocol.split == "pairs" else set()  # is in no mean
+    tested = {corpora[i] for i in fold.test} - own
+    return not tested.isdisjoint(corpora[i] for i in (*fold.train, *fold.val))
 
 
 def promises(

@@ -21,7 +21,8 @@ _TEXTS = TEXTS["corpus_matrix"]
 
 def blocks(results: Mapping) -> list:
     """What the section says; `results` is the content of results.json."""
-    cells, rows = results["corpora"]["cells"], list(_rows(results))
+    cells, probe = results["corpora"]["cells"], results["corpora"]["probe"]
+    rows = list(_rows(results))
     header = ("trained on", "tested on", "n", "chance %", "UA %", "95 % interval")
     header += ("UA adjusted %", "WA %", *(f"{x} %" for x in results["classes"]))
     return [
@@ -34,7 +35,7 @@ def blocks(results: Mapping) -> list:
         Table([header, *rows], "Scores by trained and tested corpora", words=2),
         _TEXTS["table"],
         _priors(cells, results["classes"]),
-        _probe(results["corpora"]["probe"]),
+        *([_probe(probe)] if probe else []),
     ]
 
 

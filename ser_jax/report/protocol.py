@@ -27,7 +27,7 @@ def summary(results: Mapping) -> list[str]:
         ("Model", f"{code(results['model'])}, classes: {classes}"),
         ("Corpus", plain(results["corpus"]) + synthetic),
         ("Subset", subset and f"{code(subset)}, {_explain('subsets', subset)}"),
-        ("Happy policy", happy and f"{code(happy)} (what `happy` holds)"),
+        ("Happy policy", happy and f"{code(happy)} (labels of IEMOCAP that are happy)"),
         ("Split", _split(rules)),
         ("Validation", validates and _validation(rules)),
         ("Epoch", _explain("selections", selection)),

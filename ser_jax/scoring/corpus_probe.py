@@ -37,10 +37,20 @@ def accuracy(
             "expected two corpora or more, of two utterances or more; got "
             f"{dict(zip(names.tolist(), sizes.tolist(), strict=True))}"
         )
-    groups, fewest = speakers, min(len({*speakers[corpora == x]}) for x in names)
+    groups, fewest = speakers, _fewest_speakers(corpora, speakers)
     if fewest < 2:
         groups, fewest = np.arange(len(corpora)), int(sizes.min())
     folds = StratifiedGroupKFold(min(PARTS, fewest), shuffle=True, random_state=0)
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     guessed = cross_val_predict(classifier, vectors, corpora, groups=groups, cv=folds)
     return float(balanced_accuracy_score(corpora, guessed))
+
+
+def unknown(corpora: Sequence[str], speakers: Sequence[str]) -> str:
+    """What `accuracy` keeps for its tests: `speakers` or `utterances`."""
+    fewest = _fewest_speakers(np.asarray(corpora), np.asarray(speakers))
+    return "utterances" if fewest < 2 else "speakers"
+
+
+def _fewest_speakers(corpora: np.ndarray, speakers: np.ndarray) -> int:
+    return min(len({*speakers[corpora == name]}) for name in np.unique(corpora))

@@ -17,28 +17,32 @@ PROBED = 200  # utterances of each corpus that the probe reads, at most
 def cells(experiment: Experiment, lines: Sequence[Prediction], config) -> list[dict]:
     """Scores by trained and tested corpora, seeds averaged first.
 
-    `train` (names), `test`, `own` (whether the tested one is the only one that trained;
-    its speakers did not) and what `transfer.score` returns. Of splits that have every
-    corpus in training, all folds make a cell.
+    `train` (names of those in the training part), `test`, `own` (whether the tested one
+    is the only one that trained; its speakers did not) and what `transfer.score` returns.
+    Folds that train on the same corpora make a cell.
     """
-    names, split = sorted({line.corpus for line in lines}), config.protocol.split
-    trained = {fold.name: fold for fold in (run.fold for run in experiment.runs)}
-
-    def sources(fold: str) -> tuple[str, ...]:
-        if split == "pairs":
-            return (fold,)
-        return tuple(x for x in names if split != "corpus" or x != fold)
-
-    grouped = collections.defaultdict(lambda: collections.defaultdict(list))
+    folds = {(run.fold.name, run.fold.seed): run.fold for run in experiment.runs}
+    corpora = [corpus_of(utterance) for utterance in experiment.utterances]
+    sources = {
+        key: tuple(sorted({corpora[i] for i in fold.train}))
+        for key, fold in folds.items()
+    }
+    grouped = collections.defaultdict(list)
     for line in lines:
-        grouped[sources(line.fold), line.corpus][line.fold, line.utterance].append(line)
+        grouped[sources[line.fold, line.seed], line.corpus].append(line)
     table = []
     for (source, target), tested in sorted(grouped.items()):
-        folds = {fold for fold, _ in tested}
-        counts = sum(_class_counts(experiment, trained[fold].train) for fold in folds)
-        first = [same[0] for same in tested.values()]
+        trained = {(line.fold, line.seed): None for line in tested}
+        counts = sum(_class_counts(experiment, folds[key].train) for key in trained)
+        by_seed = collections.defaultdict(list)
+        for line in tested:
+            by_seed[line.fold, line.utterance].append(line)
+        first = [same[0] for same in by_seed.values()]
         score = transfer.score(
-            [np.mean([x.posteriors for x in same], axis=0) for same in tested.values()],
+            [
+                np.mean([x.posteriors for x in same], axis=0)
+                for same in by_seed.values()
+            ],
             [experiment.classes.index(line.label) for line in first],
             experiment.classes,
             counts,
@@ -54,11 +58,12 @@ def _class_counts(experiment: Experiment, part: Sequence[int]) -> np.ndarray:
     return np.bincount(experiment.labels[list(part)], minlength=len(experiment.classes))
 
 
-def probe(trainer, weights: list) -> dict:
+def probe(trainer, weights: list) -> dict | None:
     """How well what the output layer reads tells the corpora apart, mean of all runs.
 
-    `accuracy` and `chance`; see `corpus_probe.accuracy`. At most `PROBED` utterances of
-    each corpus are read, evenly over its ids.
+    `accuracy`, `chance`, the number of `utterances` and what of them is `unknown`; see
+    `corpus_probe`. At most `PROBED` utterances of each corpus are read, evenly over its
+    ids. None if a corpus has only one, which cannot be learnt and asked for.
     """
     experiment = trainer.experiment
     corpora = np.array([corpus_of(u) for u in experiment.utterances])
@@ -68,6 +73,8 @@ def probe(trainer, weights: list) -> dict:
         evenly = np.linspace(0, len(members) - 1, min(len(members), PROBED))
         chosen += members[evenly.astype(int)].tolist()
     chosen = sorted(chosen)
+    if np.unique(corpora[chosen], return_counts=True)[1].min() < 2:
+        return None
     segments = experiment.test_segments.take(chosen)
     embeddings = trainer.embeddings(weights, [segments] * len(experiment.runs))
     speakers = [experiment.utterances[u].speaker for u in chosen]
@@ -76,4 +83,5 @@ def probe(trainer, weights: list) -> dict:
         "accuracy": float(np.mean(scores)),
         "chance": 1 / len(np.unique(corpora)),
         "utterances": len(chosen),
+        "unknown": corpus_probe.unknown(corpora[chosen], speakers),
     }

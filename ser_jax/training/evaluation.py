@@ -65,6 +65,16 @@ def splits(experiment: Experiment) -> dict:
     }
 
 
+def rules(config) -> dict:
+    """`config.protocol` as plain values, without what only IEMOCAP knows elsewhere."""
+    known = config.protocol.to_dict()
+    if config.data.corpus not in IEMOCAP_CORPORA:
+        del known["subset"]
+    if {*corpus_names(config.data)}.isdisjoint(IEMOCAP_CORPORA):
+        del known["happy"]
+    return known
+
+
 def text_read(experiment: Experiment) -> dict:
     """The part `text` of results.json: what is read, and how much of it is a leak.
 
@@ -155,9 +165,7 @@ def _run_records(
 
 
 def _about(config, experiment: Experiment) -> dict:
-    running, protocol = clock.current(), config.protocol.to_dict()
-    if config.data.corpus not in IEMOCAP_CORPORA:  # words of IEMOCAP only
-        del protocol["subset"], protocol["happy"]
+    running, protocol = clock.current(), rules(config)
     folds = [run.fold for run in experiment.runs]
     near = duplicates.in_two_parts(
         folds, experiment.utterances, experiment.data_issues["near_duplicates"]
@@ -166,9 +174,8 @@ def _about(config, experiment: Experiment) -> dict:
     protocol["promises"] = protocols.promises(
         config.protocol, compared=compared, near=near
     )
-    several = len({corpus_of(u) for u in experiment.utterances}) > 1
     protocol["target_use"] = protocols.target_use(
-        config.protocol, config.data.normalize, several=several
+        folds, experiment.utterances, config.protocol, config.data.normalize
     )
     repeated = float(np.mean(_repeated_sentences(experiment)))
     protocol["test_sentences_also_trained"] = repeated

@@ -217,20 +217,31 @@ def test_groups_have_every_corpus_though_size_alone_would_part_them():
 
 
 @pytest.mark.parametrize(
-    ("changes", "scaled_by", "several", "use"),
+    ("changes", "scaled_by", "use"),
     [
-        ({"split": "pairs"}, "fold", True, "none"),
-        ({"split": "corpus"}, "none", True, "none"),
-        ({"split": "corpus"}, "corpus", True, "unlabelled"),
-        ({"split": "pairs"}, "speaker", True, "unlabelled"),
-        ({"split": "pairs", "selection": "test"}, "fold", True, "labelled"),
-        ({"split": "group"}, "speaker", True, "labelled"),
-        ({"split": "group"}, "speaker", False, "unlabelled"),
-        ({"split": "group"}, "fold", False, ""),
+        ({"split": "pairs"}, "fold", "none"),
+        ({"split": "corpus"}, "none", "none"),
+        ({"split": "corpus"}, "corpus", "unlabelled"),
+        ({"split": "pairs"}, "speaker", "unlabelled"),
+        ({"split": "pairs", "selection": "test"}, "fold", "labelled"),
+        ({"split": "group"}, "speaker", "labelled"),
+        # Another rule's name, but no corpus is in two parts.
+        ({"split": "group", "group_by": "corpus"}, "fold", "none"),
     ],
 )
-def test_what_was_used_of_the_target_is_said(changes, scaled_by, several, use):
-    assert protocols.target_use(config(**changes), scaled_by, several=several) == use
+def test_what_was_used_of_the_target_is_said(changes, scaled_by, use):
+    given, made = folds(**changes)
+    rules = config(**changes)
+    assert protocols.target_use([*made.values()], given, rules, scaled_by) == use
+
+
+@pytest.mark.parametrize(
+    ("scaled_by", "use"), [("speaker", "unlabelled"), ("fold", "")]
+)
+def test_of_one_corpus_only_what_scales_it_is_said(scaled_by, use):
+    given = [u for u in turns() if u.extra["corpus"] == "a"]
+    fold = protocols.Fold("a/0", 0, (0, 1), (2,), (3,))
+    assert protocols.target_use([fold], given, config(split="group"), scaled_by) == use
 
 
 def test_strata_are_classes_corpora_or_both():

@@ -33,7 +33,9 @@ def test_a_speaker_who_is_known_gives_no_corpus_away():
 
 def test_a_corpus_of_one_speaker_is_split_by_utterance():
     vectors, corpora, speakers = _three(np.random.default_rng(2), 12.0)
+    assert corpus_probe.unknown(corpora, speakers) == "speakers"
     speakers[corpora == "a"] = "a0"
+    assert corpus_probe.unknown(corpora, speakers) == "utterances"
     assert corpus_probe.accuracy(vectors, corpora, speakers) > 0.98
 
 

@@ -4,15 +4,20 @@ import collections
 import csv
 import json
 import shutil
+import types
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from ser_jax.corpora.utterance import Utterance
+from ser_jax.data.protocols import Fold
 from ser_jax.errors import InputError
 from ser_jax.predict import cross_corpus, trained_model
 from ser_jax.report import report
-from ser_jax.training import experiment, loop
+from ser_jax.training import corpus_matrix, evaluation, experiment, loop
 from ser_jax.workdir.config import as_config
+from ser_jax.workdir.predictions import Prediction
 from tests import quick_model
 from tests.conftest import make_tiny_config, write_tones
 
@@ -102,6 +107,49 @@ def test_every_score_follows_from_the_predictions(pairs):
     )
 
 
+def test_a_corpus_that_only_validates_is_not_said_to_train():
+    utterances = [
+        Utterance(id=f"{name}/{k}", wav="", speaker=f"{name}/{k}", session="s",
+                  emotion="", extra={"corpus": name})
+        for name in "abc"
+        for k in range(2)
+    ]  # fmt: skip
+    fold = Fold("a", 0, train=(4, 5), val=(2, 3), test=(0, 1))
+    made = mock.Mock(
+        spec=experiment.Experiment,
+        runs=[types.SimpleNamespace(fold=fold)],
+        utterances=utterances,
+        labels=np.array([0, 1] * 3),
+        classes=("x", "y"),
+    )
+    lines = [
+        Prediction(u.id, "a", 0, u.speaker, "s", "xy"[k], "x", (0.6, 0.4), "a")
+        for k, u in enumerate(utterances[:2])
+    ]
+    train = types.SimpleNamespace(sampling="all", class_weights="none")
+    config = types.SimpleNamespace(train=train)
+    (cell,) = corpus_matrix.cells(made, lines, config)
+    assert (cell["train"], cell["test"]) == (["c"], "a")
+    assert cell["prior_source"] == {"x": 0.5, "y": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("other", "known"), [("demo", {"happy"}), ("iemocap", {"happy"}), ("emodb", set())]
+)
+def test_the_happy_policy_is_said_where_it_decides(
+    places, tones, datasets, other, known
+):
+    config = _config({"one": places["one"], other: ""}, tones, datasets)
+    assert evaluation.rules(config).keys() & {"happy", "subset"} == known
+
+
+def test_a_corpus_of_one_utterance_is_scored_without_a_probe():
+    utterances = [types.SimpleNamespace(extra={"corpus": x}, speaker=x) for x in "aab"]
+    made = types.SimpleNamespace(utterances=utterances)
+    trainer = types.SimpleNamespace(experiment=made)
+    assert corpus_matrix.probe(trainer, []) is None
+
+
 def test_it_says_what_it_is(pairs):
     _, results, _ = pairs
     assert (
@@ -114,6 +162,7 @@ def test_it_says_what_it_is(pairs):
     assert labels["two", "joy"] == "happiness" and labels["one", "low"] == "sadness"
     probe = results["corpora"]["probe"]
     assert 0 <= probe["accuracy"] <= 1 and probe["chance"] == 0.5
+    assert probe["unknown"] == "speakers"
 
 
 def test_the_report_has_the_matrix_with_its_diagonal_apart(pairs, tmp_path):
@@ -203,6 +252,7 @@ def test_what_is_scaled_and_drawn_together(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"data__root": "/data"}, "data.root: expected '' with data.corpus=multi"),
         ({"data__corpora": None}, "data.corpora: expected two or more"),
         ({"data__taxonomy": "", "data__label_maps": None}, "data.taxonomy: expected"),
         ({"data__taxonomy": "basic5"}, "data.taxonomy: expected.*basic4"),
