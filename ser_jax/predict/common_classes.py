@@ -12,7 +12,8 @@ from ser_jax.corpora.utterance import Utterance
 from ser_jax.errors import InputError
 from ser_jax.predict import label_scores
 from ser_jax.predict.trained_model import TrainedModel
-from ser_jax.workdir import files, provenance
+from ser_jax.scoring import transfer
+from ser_jax.workdir import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,17 +82,32 @@ class CommonClasses:
         sums = [sum(values[place(name)] for name in group) for group in self._distinct]
         return np.array(sums) / (sum(sums) or 1.0)
 
-    def source_counts(self, workdir) -> np.ndarray:
-        """How many training utterances of all runs each class had.
+    def source_counts(self, workdir) -> tuple[np.ndarray, np.ndarray]:
+        """How many training utterances of all runs each class had, and how much it saw.
+
+        The second is as in `transfer.seen_counts`.
 
         Raises:
           InputError: splits.json is missing or damaged.
         """
         labels = files.read_json(workdir / files.SPLITS)["labels"]
-        counts = collections.Counter(
-            labels[name] for fold in self.trained.folds for name in fold["train"]
+        place, config = self.trained.classes.index, self.trained.config
+        several, size = config.data.corpus == "multi", len(self.trained.classes)
+        counts, seen = np.zeros(size, int), np.zeros(size)
+        for fold in self.trained.folds:
+            classes = [place(labels[name]) for name in fold["train"]]
+            counts += np.bincount(classes, None, size)
+            seen += transfer.seen_counts(
+                classes,
+                [x.partition("/")[0] if several else "" for x in fold["train"]],
+                size,
+                sampling=config.train.sampling,
+                weights=config.train.class_weights,
+            )
+        groups = [[place(x) for x in group] for group in self._distinct]
+        return tuple(
+            np.array([x[group].sum() for group in groups]) for x in (counts, seen)
         )
-        return np.array([sum(counts[x] for x in group) for group in self._distinct])
 
     def describe(self, utterances: Sequence[Utterance]) -> dict:
         """What is scored and what is dropped, for `workdir.cross_corpus`."""
@@ -102,7 +118,4 @@ class CommonClasses:
             "labels": {label: "+".join(x) for label, x in self.groups.items()},
             "dropped_labels": {x: n for x, n in counts if x not in self.groups},
             "dropped_classes": [x for x in self.trained.classes if x not in used],
-            "balanced_training": provenance.weighs_classes_equally(
-                self.trained.config.train
-            ),
         }

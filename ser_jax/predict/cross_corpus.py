@@ -82,7 +82,7 @@ def evaluate(
         ),
         "warnings": dict(warnings.most_common()),
         "notes": [*notes, *_differing_counts(found)],
-        **_score(common, common.source_counts(path), answered),
+        **_score(common, *common.source_counts(path), answered),
     }
     cross_corpus.write(path, content, _rows(common, answered), trained.classes)
     return files.plain(content)
@@ -164,17 +164,18 @@ def _open_all(
             yield u, error
 
 
-def _score(common: CommonClasses, counts: np.ndarray, answered) -> dict:
+def _score(common: CommonClasses, counts, seen, answered) -> dict:
     posteriors = np.array([common.restrict(x.probabilities) for _, x in answered])
     labels = np.array([common.index(u.emotion) for u, _ in answered])
-    return transfer.score(
+    score = transfer.score(
         posteriors,
         labels,
         common.names,
         counts,
         [u.speaker for u, _ in answered],
-        balanced=provenance.weighs_classes_equally(common.trained.config.train),
+        seen=seen,
     )
+    return {"balanced_training": bool(np.allclose(seen, seen[0])), **score}
 
 
 def _rows(common: CommonClasses, answered) -> Iterator[list]:

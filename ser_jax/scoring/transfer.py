@@ -20,7 +20,7 @@ def score(
     source_counts,
     speakers: Sequence[str],
     *,
-    balanced: bool = False,
+    seen=None,
     seed: int = 0,
 ) -> dict:
     """Scores a corpus over the classes it has in common with the training.
@@ -37,8 +37,8 @@ def score(
       classes: K names.
       source_counts: [K], how many utterances of each class were trained on, above 0.
       speakers: [N] names; "" where unknown.
-      balanced: Whether the training saw, or weighed, as much of every class, so that
-        there is nothing to adjust.
+      seen: [K], how much of each class the training saw, if it did not draw and weigh
+        all utterances alike: `seen_counts`.
       seed: Of the resampling.
 
     Returns:
@@ -46,7 +46,7 @@ def score(
       where it has labels}, `interval_over` (`speakers` or `utterances`), `chance` (UA of
       guessing), `confusion` (rows true), `absent_classes`, `prior_source` and
       `prior_target` {class: share}, and in `logit_adjusted` the same `wa, ua,
-      ua_interval, recalls` of decisions by posterior / source prior, as if the training
+      ua_interval, recalls` of decisions by posterior / what was seen, as if the training
       had had as much of every class.
 
     Raises:
@@ -58,7 +58,7 @@ def score(
     _check(posteriors, labels, len(classes), counts, speakers)
     clustered = np.all(speakers != "") and len(np.unique(speakers)) >= MIN_SPEAKERS
     groups = np.unique(speakers, return_inverse=True)[1] if clustered else None
-    seen = np.ones_like(counts) if balanced else counts
+    seen = counts if seen is None else seen
     decisions, adjusted = posteriors.argmax(1), (posteriors / seen).argmax(1)
     confusion = metrics.confusion_matrix(labels, decisions, len(classes))
     support = confusion.sum(axis=1)
@@ -73,6 +73,32 @@ def score(
         "prior_target": _shares(classes, support),
         "logit_adjusted": _scores(labels, adjusted, classes, groups, seed),
     }
+
+
+def seen_counts(
+    labels, corpora: Sequence[str], num_classes: int, *, sampling: str, weights: str
+) -> np.ndarray:
+    """How much of each class a training saw, or weighed, [K] up to a factor.
+
+    Args:
+      labels: Integers [N] in [0, K), of its utterances.
+      corpora: N names.
+      num_classes: K.
+      sampling: `train.sampling`.
+      weights: `train.class_weights`.
+    """
+    labels = np.asarray(labels)
+    corpus = np.unique(np.asarray(corpora), return_inverse=True)[1]
+    strata = {
+        "all": np.zeros_like(labels),
+        "balanced": labels,
+        "corpus": corpus,
+        "corpus_class": corpus * num_classes + labels,
+    }[sampling]
+    _, stratum, size = np.unique(strata, return_inverse=True, return_counts=True)
+    seen = np.bincount(labels, 1 / size[stratum], num_classes)
+    # Weights follow how many utterances there are, not how many are drawn.
+    return seen if weights == "none" else seen / np.bincount(labels, None, num_classes)
 
 
 def _check(posteriors, labels, num_classes, counts, speakers) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 from ser_jax.corpora.several import corpus_of
 from ser_jax.scoring import corpus_probe, transfer
 from ser_jax.training.experiment import Experiment
-from ser_jax.workdir import provenance
 from ser_jax.workdir.predictions import Prediction
 
 PROBED = 200  # utterances of each corpus that the probe reads, at most
@@ -32,8 +31,9 @@ def cells(experiment: Experiment, lines: Sequence[Prediction], config) -> list[d
         grouped[sources[line.fold, line.seed], line.corpus].append(line)
     table = []
     for (source, target), tested in sorted(grouped.items()):
-        trained = {(line.fold, line.seed): None for line in tested}
-        counts = sum(_class_counts(experiment, folds[key].train) for key in trained)
+        trained = dict.fromkeys((line.fold, line.seed) for line in tested)
+        parts = [list(folds[key].train) for key in trained]
+        counts, seen = _trained_on(experiment, parts, corpora, config.train)
         by_seed = collections.defaultdict(list)
         for line in tested:
             by_seed[line.fold, line.utterance].append(line)
@@ -47,15 +47,27 @@ def cells(experiment: Experiment, lines: Sequence[Prediction], config) -> list[d
             experiment.classes,
             counts,
             [line.speaker for line in first],
-            balanced=provenance.weighs_classes_equally(config.train),
+            seen=seen,
         )
         own = source == (target,)
         table.append({"train": list(source), "test": target, "own": own, **score})
     return table
 
 
-def _class_counts(experiment: Experiment, part: Sequence[int]) -> np.ndarray:
-    return np.bincount(experiment.labels[list(part)], minlength=len(experiment.classes))
+def _trained_on(experiment, parts, corpora: Sequence[str], train):
+    """Utterances of each class [K] in all parts, and how much of each was seen [K]."""
+    size, labels = len(experiment.classes), experiment.labels
+    counts, seen = np.zeros(size, int), np.zeros(size)
+    for part in parts:
+        counts += np.bincount(labels[part], None, size)
+        seen += transfer.seen_counts(
+            labels[part],
+            [corpora[i] for i in part],
+            size,
+            sampling=train.sampling,
+            weights=train.class_weights,
+        )
+    return counts, seen
 
 
 def probe(trainer, weights: list) -> dict | None:

@@ -65,12 +65,6 @@ def is_synthetic(data) -> bool:
     return "demo" in corpus_names(data)
 
 
-def weighs_classes_equally(train) -> bool:
-    """Whether a training saw, or weighed, as much of every class; of `config.train`."""
-    sampled = train.sampling in ("balanced", "corpus_class")
-    return sampled or train.class_weights != "none"
-
-
 def stamps(results: Mapping) -> list[str]:
     """What every artefact must say of itself; often nothing.
 

@@ -206,12 +206,19 @@ def test_counts_of_the_training(tmp_path):
     files.write_json(tmp_path / files.SPLITS, {"labels": labels})
     trained = _trained("angry", "excited", "happy")
     common = CommonClasses.of(trained, "T", _said("anger", "joy"))
-    assert common.source_counts(tmp_path).tolist() == [1, 2]
-    said = _said("anger", "joy")
-    assert not common.describe(said)["balanced_training"]
-    for option in ({"sampling": "balanced"}, {"class_weights": "balanced"}):
-        common = CommonClasses.of(_trained("angry", "happy", **option), "T", said)
-        assert common.describe(said)["balanced_training"]
+    counts, seen = common.source_counts(tmp_path)
+    assert counts.tolist() == [1, 2] and seen[1] == 2 * seen[0]
+
+
+def test_ids_say_of_which_corpus_as_much_was_seen(tmp_path):
+    labels = {"a/1": "angry", "a/2": "angry", "a/3": "happy", "b/1": "angry"}
+    files.write_json(tmp_path / files.SPLITS, {"labels": labels})
+    trained = _trained("angry", "happy", corpus="multi", sampling="corpus")
+    trained.folds = ({"train": [*labels]},)
+    common = CommonClasses.of(trained, "T", _said("anger", "joy"))
+    counts, seen = common.source_counts(tmp_path)
+    assert counts.tolist() == [3, 1]
+    np.testing.assert_allclose(seen, [2 / 3 + 1, 1 / 3])
 
 
 def _answers(*probabilities):
@@ -226,12 +233,12 @@ def test_a_balanced_training_has_nothing_to_adjust():
     answered = _answers([0.6, 0.4], [0.6, 0.4])
     counts = np.array([3.0, 1.0])
     common = CommonClasses.of(_trained("anger", "joy"), "T", _said("anger", "joy"))
-    scores = cross_corpus._score(common, counts, answered)
+    scores = cross_corpus._score(common, counts, counts, answered)
+    assert not scores["balanced_training"]
     assert scores["recalls"] == {"anger": 1.0, "joy": 0.0}
     assert scores["logit_adjusted"]["recalls"] == {"anger": 0.0, "joy": 1.0}
-    balanced = _trained("anger", "joy", sampling="balanced")
-    common = CommonClasses.of(balanced, "T", _said("anger", "joy"))
-    scores = cross_corpus._score(common, counts, answered)
+    scores = cross_corpus._score(common, counts, np.ones(2), answered)
+    assert scores["balanced_training"]
     assert scores["logit_adjusted"]["recalls"] == scores["recalls"]
     assert scores["prior_source"] == {"anger": 0.75, "joy": 0.25}
 

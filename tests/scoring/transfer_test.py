@@ -88,10 +88,28 @@ def test_order_plays_no_part_and_the_seed_little():
 
 def test_a_balanced_training_has_nothing_to_adjust():
     arguments = (POSTERIORS, LABELS, CLASSES, COUNTS, [""] * 4)
-    score = transfer.score(*arguments, balanced=True)
+    score = transfer.score(*arguments, seen=[2, 2, 2][: len(CLASSES)])
     assert score["logit_adjusted"]["recalls"] == score["recalls"]
     plain = transfer.score(*arguments)
     assert score["prior_source"] == plain["prior_source"]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "weights", "seen"),
+    [
+        ("all", "none", [2, 3, 1]),
+        ("balanced", "none", [1, 1, 1]),
+        ("all", "balanced", [1, 1, 1]),
+        ("corpus", "none", [1 / 2, 1 / 2 + 1 / 2, 1 / 2]),
+        # Only one of the two corpora has the last class, and only one the first.
+        ("corpus_class", "none", [1, 2, 1]),
+        ("balanced", "balanced", [1 / 2, 1 / 3, 1]),  # twice is too much
+    ],
+)
+def test_what_a_training_saw_of_each_class(sampling, weights, seen):
+    labels, corpora = [0, 0, 1, 1, 1, 2], ["a", "a", "a", "a", "b", "b"]
+    got = transfer.seen_counts(labels, corpora, 3, sampling=sampling, weights=weights)
+    np.testing.assert_allclose(got / got.sum(), np.array(seen) / np.sum(seen))
 
 
 @pytest.mark.parametrize(
