@@ -117,8 +117,8 @@ def describe(path, config, meta: Mapping) -> dict:
             "pooled_ua": scores["pooled"]["ua"],
             "run_ua": _run_ua(scores["runs"]),
         }
-    if unfinished := _unfinished(config, meta):
-        description["stamps"] = [*description["stamps"], unfinished]
+    more = filter(None, (_unfinished(config, meta), _scaled_otherwise(config.data)))
+    description["stamps"] = list(dict.fromkeys([*description["stamps"], *more]))
     return description
 
 
@@ -128,6 +128,13 @@ def _run_ua(runs: Sequence[Mapping]) -> dict[tuple[str, int], float]:
     for run in runs:
         scores[run["fold"], run["seed"]].append(run["ua"])
     return {run: sum(values) / len(values) for run, values in scores.items()}
+
+
+def _scaled_otherwise(data) -> str:
+    """The stamp of answers that no score tells of: a new recording comes alone."""
+    if data.normalize in ("none", "fold"):
+        return ""
+    return f"scaled by the training, tests by their own {data.normalize}"
 
 
 def _unfinished(config, meta: Mapping) -> str:

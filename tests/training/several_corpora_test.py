@@ -224,6 +224,8 @@ def test_the_other_splits_score_each_corpus(
     assert [
         (x["test"], x["train"]) for x in sorted(cells, key=lambda x: x["test"])
     ] == [*zip(("one", "two"), trained, strict=True)]
+    (stamp,) = trained_model.load(tmp_path / "w").provenance["stamps"]
+    assert stamp == f"scaled by the training, tests by their own {scaled_by}"
     use = "unlabelled" if split == "corpus" else "labelled"
     assert results["protocol"]["target_use"] == use
     report.write_report(tmp_path / "w")
