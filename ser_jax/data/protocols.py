@@ -220,7 +220,7 @@ def _check_usable(fold: Fold, corpus: Corpus, protocol, lost_some: bool) -> None
         raise InputError(
             f"{where}: expected every class in the training part ({len(fold.train)} "
             f"utterances); got none of the class with label {labels}. Use another "
-            f"split or protocol.validation, or leave the class out.{cause}"
+            f"split or protocol.validation, or leave the class out by a label map.{cause}"
         )
     needed = {"test": fold.test}
     if protocol.selection == "val" or protocol.split == "speaker10":
@@ -229,7 +229,8 @@ def _check_usable(fold: Fold, corpus: Corpus, protocol, lost_some: bool) -> None
         if not part:
             raise InputError(
                 f"{where}: expected utterances in the {name} part; got none of "
-                f"{len(corpus.used)}. Use more speech or another split.{cause}"
+                f"{len(corpus.used)}. Use more speech, another split or, for val, "
+                f"protocol.validation=random.{cause}"
             )
 
 

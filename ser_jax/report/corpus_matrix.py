@@ -49,18 +49,24 @@ def labels(counts: Sequence[Mapping]) -> Table:
     return Table(rows, "Labels and their classes; – is left out", words=3)
 
 
-def _trained(cell: Mapping) -> str:
-    return " + ".join(cell["train"])
+def _trained(cell: Mapping, cells: Sequence[Mapping]) -> str:
+    """Names of the corpora; those that are missing where these are fewer."""
+    known = {x for other in cells for x in (*other["train"], other["test"])}
+    missing = sorted(known.difference(cell["train"]))
+    if len(cell["train"]) < 3 or len(missing) > 1:
+        return " + ".join(cell["train"])
+    return f"all but {missing[0]}" if missing else "all"
 
 
 def _rows(results: Mapping):
-    for cell in results["corpora"]["cells"]:
+    cells = results["corpora"]["cells"]
+    for cell in cells:
         low, high = cell["ua_interval"]
         recalls = [cell["recalls"].get(x, float("nan")) for x in results["classes"]]
         adjusted = cell["logit_adjusted"]["ua"]
         over = "" if cell["interval_over"] == "speakers" else "*"
         yield (
-            plain(_trained(cell)),
+            plain(_trained(cell, cells)),
             plain(cell["test"]) + (_TEXTS["own"] if cell["own"] else ""),
             cell["n"],
             percent(cell["chance"]),
@@ -77,7 +83,7 @@ def _priors(cells: Sequence[Mapping], classes: Sequence[str]) -> Table:
             f"{percent(cell['prior_source'][x])} / {percent(cell['prior_target'][x])}"
             for x in classes
         ]
-        rows.append((plain(_trained(cell)), plain(cell["test"]), *shares))
+        rows.append((plain(_trained(cell, cells)), plain(cell["test"]), *shares))
     return Table(rows, "Shares of the classes, trained / tested, percent", words=2)
 
 
@@ -94,16 +100,16 @@ def matrix(results: Mapping) -> Figure:
     counts in no mean.
     """
     cells = results["corpora"]["cells"]
-    rows = list(dict.fromkeys(map(_trained, cells)))
+    rows = list(dict.fromkeys(_trained(cell, cells) for cell in cells))
     columns = sorted({cell["test"] for cell in cells})
     shares = np.full((len(rows), len(columns)), np.nan)
     own = np.zeros(shares.shape, bool)
     for cell in cells:
-        at = rows.index(_trained(cell)), columns.index(cell["test"])
+        at = rows.index(_trained(cell, cells)), columns.index(cell["test"])
         shares[at], own[at] = cell["ua"], cell["own"]
     width_in = max(figures.WIDTH_IN, 2.2 + 0.75 * (len(columns) + 1))
-    height_in = 1.5 + 0.5 * len(rows)
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    size = width_in, 1.5 + 0.5 * len(rows)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     style = {"ha": "center", "va": "center"}
@@ -114,11 +120,10 @@ def matrix(results: Mapping) -> Figure:
         colour = "white" if share > 0.55 else INK
         axes.text(column, row, f"{share:.1%}", color=colour, **style)
         if own[row, column]:
-            frame = {"fill": False, "ls": "--", "lw": 1.5, "ec": colour}
-            axes.add_patch(Rectangle((column - 0.46, row - 0.44), 0.92, 0.88, **frame))
+            _frame(axes, column, row, colour)
     names = [figures.one_line(name)[:16] for name in columns]
     elsewhere = np.where(own, np.nan, shares)
-    if len(columns) > 2 or len(rows) == 1:
+    if (~np.isnan(elsewhere)).sum(axis=1).max() > 1:
         names.append("mean of others" if own.any() else "mean")
         for row in range(len(rows)):
             if not np.isnan(elsewhere[row]).all():
@@ -129,7 +134,13 @@ def matrix(results: Mapping) -> Figure:
     axes.set_yticks(range(len(rows)), [figures.one_line(x)[:32] for x in rows])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    chance = 1 / len(results["classes"])
-    axes.set(xlabel="tested on", ylabel="trained on", title=f"UA; chance {chance:.1%}")
+    chances = sorted({cell["chance"] for cell in cells})  # higher where a class lacks
+    chance = " to ".join(f"{x:.1%}" for x in dict.fromkeys((chances[0], chances[-1])))
+    axes.set(xlabel="tested on", ylabel="trained on", title=f"UA; chance {chance}")
     axes.title.set(size=10, color=GREY)
     return figure
+
+
+def _frame(axes, column: int, row: int, colour: str) -> None:
+    style = {"fill": False, "ls": "--", "lw": 1.5, "ec": colour}
+    axes.add_patch(Rectangle((column - 0.46, row - 0.44), 0.92, 0.88, **style))
