@@ -18,6 +18,7 @@ import numpy as np
 
 from ser_jax.data.protocols import Fold
 from ser_jax.data.segment_tables import FrameTable
+from ser_jax.errors import InputError
 from ser_jax.features.segments import Segments
 
 SAMPLING = ("all", "balanced", "corpus", "corpus_class")
@@ -125,12 +126,20 @@ def strata_of(
 
     Classes if `sampling` is `balanced`, corpora, or the classes of each corpus; None if
     it is `all`. `labels` and `corpora` are those of the U utterances.
+
+    Raises:
+      InputError: Corpora are to train equally often, and there is one.
     """
     if sampling == "all":
         return None
     if sampling == "balanced":
         return labels
-    corpus = np.unique(np.asarray(corpora), return_inverse=True)[1]
+    names, corpus = np.unique(np.asarray(corpora), return_inverse=True)
+    if len(names) < 2:
+        raise InputError(
+            f"train.sampling={sampling}: expected two or more corpora; got one. Set "
+            "--config.train.sampling=all or balanced."
+        )
     return corpus if sampling == "corpus" else corpus * (labels.max() + 1) + labels
 
 

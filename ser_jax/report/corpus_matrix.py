@@ -129,8 +129,18 @@ def matrix(results: Mapping) -> Figure:
             if not np.isnan(elsewhere[row]).all():
                 mean = np.nanmean(elsewhere[row])
                 axes.text(len(columns), row, f"{mean:.1%}", color=INK, **style)
-    axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    _describe(axes, names, rows, cells)
+    return figure
+
+
+def _frame(axes, column: int, row: int, colour: str) -> None:
+    style = {"fill": False, "ls": "--", "lw": 1.5, "ec": colour}
+    axes.add_patch(Rectangle((column - 0.46, row - 0.44), 0.92, 0.88, **style))
+
+
+def _describe(axes, columns, rows, cells) -> None:
+    axes.set_xlim(-0.5, len(columns) - 0.5)
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     axes.set_yticks(range(len(rows)), [figures.one_line(x)[:32] for x in rows])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -138,9 +148,3 @@ def matrix(results: Mapping) -> Figure:
     chance = " to ".join(f"{x:.1%}" for x in dict.fromkeys((chances[0], chances[-1])))
     axes.set(xlabel="tested on", ylabel="trained on", title=f"UA; chance {chance}")
     axes.title.set(size=10, color=GREY)
-    return figure
-
-
-def _frame(axes, column: int, row: int, colour: str) -> None:
-    style = {"fill": False, "ls": "--", "lw": 1.5, "ec": colour}
-    axes.add_patch(Rectangle((column - 0.46, row - 0.44), 0.92, 0.88, **style))

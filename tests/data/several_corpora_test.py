@@ -244,6 +244,12 @@ def test_of_one_corpus_only_what_scales_it_is_said(scaled_by, use):
     assert protocols.target_use([fold], given, config(split="group"), scaled_by) == use
 
 
+@pytest.mark.parametrize("sampling", ["corpus", "corpus_class"])
+def test_one_corpus_is_no_choice_of_corpora(sampling):
+    with pytest.raises(InputError, match=f"train.sampling={sampling}: .* got one"):
+        batches.strata_of(sampling, np.array([0, 1]), ["", ""])
+
+
 def test_strata_are_classes_corpora_or_both():
     labels, corpora = np.array([0, 1, 1, 0, 1]), ["x", "x", "y", "y", "y"]
     assert batches.strata_of("all", labels, corpora) is None

@@ -49,7 +49,9 @@ def test_means_are_over_other_corpora():
     assert texts[-2:] == ["50.0%", "30.0%"]
 
 
-@pytest.mark.parametrize(("chance", "said"), [(0.25, "25.0%"), (0.5, "25.0% to 50.0%")])
-def test_a_corpus_without_some_classes_has_another_chance(chance, said):
-    cells = [_cell(["a"], "b"), _cell(["b"], "a", chance=chance)]
-    assert _drawn(cells)[-1] == f"UA; chance {said}"
+@pytest.mark.parametrize(
+    ("chances", "said"), [((0.25, 0.25), "25.0%"), ((0.5, 1 / 3), "25.0% to 50.0%")]
+)
+def test_a_corpus_without_some_classes_has_another_chance(chances, said):
+    cells = [_cell(["b"], x, chance=p) for x, p in zip("ac", chances, strict=True)]
+    assert _drawn([_cell(["a"], "b"), *cells])[-1] == f"UA; chance {said}"
