@@ -1,6 +1,7 @@
 """The folder of one training: who it belongs to, and how far it has come."""
 
 import json
+import shlex
 import sys
 
 from ser_jax.errors import InputError, writing
@@ -37,7 +38,7 @@ class Workdir:
             content = {
                 "config": config,
                 "published": config["published"],
-                "command": " ".join(["python", *sys.argv]),  # as the user gave it
+                "command": shlex.join(["python", *sys.argv]),  # as the user gave it
                 "versions": provenance.versions(),
                 "git_commit": provenance.git_commit(),
             }

@@ -1,6 +1,7 @@
 """Configs that come back from a workdir."""
 
 import json
+import shlex
 
 import pytest
 
@@ -67,6 +68,19 @@ def test_several_corpora_may_move_and_change_places_but_not_names(tmp_path):
     now["data"]["corpora"] = [["c", "/b.csv"], ["a", "/a.csv"]]
     with pytest.raises(InputError, match="data.corpora: here"):
         Workdir(tmp_path).claim(now)
+
+
+def test_the_command_can_be_given_again(tmp_path, monkeypatch):
+    given = [
+        "run.py",
+        "--config.data.corpora={'a': '/my corpora/a.csv'}",
+        "--workdir=w",
+    ]
+    monkeypatch.setattr("sys.argv", given)
+    Workdir(tmp_path).claim(json.loads(json.dumps(area_attn.get_config().to_dict())))
+    stored_command = json.loads((tmp_path / "config.json").read_text())["command"]
+    assert shlex.split(stored_command) == ["python", *given]
+    assert stored_command.endswith(" --workdir=w")
 
 
 def test_paths_are_found_from_everywhere(tmp_path, monkeypatch):
