@@ -14,7 +14,7 @@ _IEMOCAP = {"neu": "neutral", "sad": "sad", "ang": "angry"}
 
 
 def classes_of_labels(trained: TrainedModel, pairs: str = "") -> dict[str, str]:
-    """The class of each raw label that the model's config or `pairs` names.
+    """The class of each raw label that the model's config or `pairs` names, or ''.
 
     `pairs` has the form `raw=class,raw=class` and wins over the config.
 
@@ -30,6 +30,12 @@ def classes_of_labels(trained: TrainedModel, pairs: str = "") -> dict[str, str]:
         class_of |= taxonomy.class_of_words(data.taxonomy)
     if data.label_map is not None:
         class_of |= dict(data.label_map)
+    told = collections.defaultdict(set)  # by the maps of several corpora
+    for _, own in data.label_maps or ():
+        for raw, name in dict(own).items():
+            told[raw].add(name)
+    # Whose labels are scored nobody knows: where corpora differ, none is right.
+    class_of |= {x: "" if len(names) > 1 else min(names) for x, names in told.items()}
     return class_of | parse_pairs(trained.classes, pairs)
 
 
@@ -68,7 +74,7 @@ def summarise(
     for source, prediction in predictions:
         if not source.label:
             continue
-        if name := class_of.get(source.label):
+        if name := class_of.get(source.label, class_of.get(source.label.lower())):
             scored.append((source, name, prediction))
         else:
             unknown[source.label] += 1
@@ -98,10 +104,13 @@ def _score(trained: TrainedModel, scored: list[tuple[Source, str, str]]) -> list
         score += f" (no recording of {', '.join(missing)})"
     # Validation utterances chose the epochs, so they are no test either.
     parts = [fold[part] for fold in trained.folds for part in ("train", "val")]
-    trained_on = set().union(*parts)
+    trained_on, did = set().union(*parts), "trained or chose a run that answers"
+    if trained.config.data.corpus == "multi":  # its ids begin with their corpus
+        trained_on = {name.partition("/")[2] for name in trained_on}
+        did = f"are called as some that {did}"
     if seen := sum(source.id in trained_on for source, *_ in scored):
         caveat = (
-            f"Not a test result: {seen} of them trained or chose a run that answers. "
+            f"Not a test result: {seen} of them {did}. "
             "predictions.csv of the workdir holds the honest ones."
         )
     else:

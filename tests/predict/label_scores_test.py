@@ -13,11 +13,16 @@ CLASSES = ("neutral", "happy", "sad", "angry")
 
 
 def _trained(
-    corpus="demo", happy="hap+exc", label_map=None, classes=CLASSES, taxonomy=""
+    corpus="demo",
+    happy="hap+exc",
+    label_map=None,
+    classes=CLASSES,
+    taxonomy="",
+    label_maps=None,
 ):
     data = {"corpus": corpus, "taxonomy": taxonomy}
     config = ConfigDict({"data": data, "protocol": {"happy": happy}})
-    config.data.label_map = label_map
+    config.data.label_map, config.data.label_maps = label_map, label_maps
     folds = ({"train": ["a", "b"], "val": ["c"], "test": ["d"]},)
     return types.SimpleNamespace(config=config, classes=classes, folds=folds)
 
@@ -49,6 +54,33 @@ def test_scores_by_hand():
 def test_recordings_that_trained_are_no_test():
     text = _summary(_trained(), *((name, "sad", "sad") for name in "abcd"))
     assert "Not a test result: 3 of them" in text
+
+
+def test_recordings_of_several_corpora_are_known_without_their_corpus():
+    trained = _trained("multi", taxonomy="basic4", classes=("anger", "sadness"))
+    trained.folds = ({"train": ["x/a", "y/s/b"], "val": [], "test": ["x/d"]},)
+    rows = [(name, "Sad", "sadness") for name in ("a", "s/b", "d", "x/a")]
+    text = _summary(trained, *rows)
+    assert "Against 4 labels: UA 100.00%" in text  # in any case, as in training
+    assert "Not a test result: 2 of them are called as some that trained" in text
+
+
+def test_maps_of_several_corpora_count_where_they_agree():
+    maps = (
+        ("x", {"calm": "low", "mad": "high", "fear": ""}),
+        ("y", {"calm": "low", "mad": "low"}),
+    )
+    trained = _trained("multi", classes=("high", "low"), taxonomy="arousal2")
+    trained.config.data.label_maps = maps
+    class_of = label_scores.classes_of_labels(trained, "sad=high")
+    asked = {x: class_of[x] for x in ("calm", "mad", "fear", "anger", "sad")}
+    assert asked == {
+        "calm": "low",
+        "mad": "",
+        "fear": "",
+        "anger": "high",
+        "sad": "high",
+    }
 
 
 def test_without_labels_nothing_is_said():
