@@ -15,6 +15,7 @@ from ser_jax.data.classes import assign_classes
 from ser_jax.datasets import build, store
 from tests.corpora import iemocap_tree
 
+pytestmark = pytest.mark.slow  # ten seconds to write and build the tree
 SESSION_TOTALS = {  # subset, happy policy -> turns of sessions 1 ... 5
     ("improvised", "hap"): (422, 393, 538, 370, 557),
     ("improvised", "hap+exc"): (521, 530, 627, 534, 731),

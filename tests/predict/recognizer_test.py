@@ -81,7 +81,13 @@ def test_all_runs_are_averaged(workdirs, recognizers, tones):
     assert answer.end_s == pytest.approx(len(samples) / rate_hz)
 
 
-@pytest.mark.parametrize("name", ["area_attn", "afcn", "head_fusion"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "area_attn",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("afcn", "head_fusion")),
+    ],
+)
 def test_what_else_is_in_the_batch_changes_nothing(name, recognizers, tones):
     recognizer = recognizers(name)
     files = sorted(tones.parent.glob("s1_*.wav")) + sorted(tones.parent.glob("s2_*"))
