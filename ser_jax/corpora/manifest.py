@@ -19,6 +19,8 @@ from ser_jax.errors import InputError
 REQUIRED = ("path", "emotion", "speaker")
 OPTIONAL = ("id", "session", "text", "language", "gender", "split")
 
+SUFFIXES = (".csv", ".tsv", ".txt")  # of names that can be nothing but a manifest
+
 _LONGEST = 64  # characters of a session's name
 _CONTRADICTED = "two labels for one recording"
 _GENDERS = {"f": "F", "female": "F", "m": "M", "male": "M"}

@@ -12,7 +12,6 @@ from ser_jax.errors import InputError
 # Corpora in IEMOCAP's layout, with its labels.
 IEMOCAP_CORPORA = ("iemocap", "demo")
 COLUMN = "corpus"  # of `Utterance.extra`; a manifest may have it, too
-_TABLES = (".csv", ".tsv", ".txt")
 
 
 def corpus_of(utterance: Utterance) -> str:
@@ -87,7 +86,7 @@ def read(
 def _read(name: str, place: str, strict: bool, excluded: list[Exclusion]):
     setting = f"data.corpora[{name!r}]"
     try:
-        if place.lower().endswith(_TABLES) or os.path.isfile(place):
+        if place.lower().endswith(manifest.SUFFIXES) or os.path.isfile(place):
             return manifest.read(place, excluded=excluded)
         if name in IEMOCAP_CORPORA:
             folder = iemocap.find_root(place, setting)

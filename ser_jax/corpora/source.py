@@ -16,7 +16,6 @@ from ser_jax.terminal import printable
 IEMOCAP = "iemocap"
 _SETTING = "--root"
 _SYNTHETIC = "Synthetic speech: what is counted here is no human emotion."
-_SUFFIXES = (".csv", ".tsv", ".txt")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +48,7 @@ def find(name: str, root: str) -> Source:
         if _letters(known) == _letters(name):  # CREMA-D
             return read(known, root)
     # A name with a typing error has neither a suffix nor a file.
-    if name.lower().endswith(_SUFFIXES) or Path(name).expanduser().is_file():
+    if name.lower().endswith(manifest.SUFFIXES) or Path(name).expanduser().is_file():
         if root:
             raise InputError(
                 "--root goes with the name of a corpus; the recordings of a manifest "

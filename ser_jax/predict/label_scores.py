@@ -4,6 +4,7 @@ import collections
 from collections.abc import Iterable, Mapping, Sequence
 
 from ser_jax.corpora import taxonomy
+from ser_jax.corpora.several import IEMOCAP_CORPORA
 from ser_jax.errors import InputError
 from ser_jax.predict.sources import Source
 from ser_jax.predict.trained_model import TrainedModel
@@ -23,7 +24,7 @@ def classes_of_labels(trained: TrainedModel, pairs: str = "") -> dict[str, str]:
     """
     data = trained.config.data
     class_of = {name: name for name in trained.classes}
-    if data.corpus in ("iemocap", "demo"):
+    if data.corpus in IEMOCAP_CORPORA:
         happy = trained.config.protocol.happy.split("+")
         class_of |= _IEMOCAP | dict.fromkeys(happy, "happy")
     if data.taxonomy:
