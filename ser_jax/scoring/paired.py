@@ -1,0 +1,105 @@
+"""Whether two systems differ on the same utterances, speaker by speaker. NumPy only.
+
+Utterances of a speaker are alike, so speakers are what is drawn: the interval of a
+difference resamples them, the test flips the sign of each one's difference.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ser_jax.scoring.transfer import LEVEL, RESAMPLES
+
+FLIPS = 10_000  # drawn where there are too many to go through them all
+_EXACT = 14  # speakers, up to which they are
+
+
+class Difference(NamedTuple):
+    """UA of the first system less that of the second, as fractions."""
+
+    ua: float
+    interval: tuple[float, float]  # 95 %
+    p: float  # two-sided, of the sign-flip test
+    speakers: int
+
+
+def compare(
+    labels: Sequence[int],
+    first: Sequence[int],
+    second: Sequence[int],
+    speakers: Sequence[str],
+    *,
+    seed: int = 0,
+) -> Difference:
+    """Compares decisions of two systems.
+
+    The test is exact up to 14 speakers; of ten, no p is below 2 / 1024. The interval
+    resamples speakers, and the utterances of each.
+
+    Args:
+      labels: Integers [N].
+      first: Decisions [N] of the one; `second`: of the other, on the same utterances.
+      second: See there.
+      speakers: [N] names.
+      seed: Of what is drawn.
+
+    Raises:
+      ValueError: The lengths differ, or there are fewer than two speakers.
+    """
+    labels, speakers = np.asarray(labels), np.asarray(speakers)
+    hits = [np.asarray(x) == labels for x in (first, second)]
+    if not len(labels) == len(hits[0]) == len(hits[1]) == len(speakers):
+        raise ValueError("expected labels, decisions and speakers of the same length")
+    _, speaker = np.unique(speakers, return_inverse=True)
+    if not len(speaker) or speaker.max() < 1:
+        raise ValueError("expected two speakers or more")
+    _, classes = np.unique(labels, return_inverse=True)
+    gain = hits[0].astype(int) - hits[1]  # -1, 0, 1
+    table = np.zeros((speaker.max() + 1, classes.max() + 1, 3), np.int64)
+    np.add.at(table, (speaker, classes, gain + 1), 1)
+    rng = np.random.default_rng(seed)
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(_resampled(table, rng), (tail, 100 - tail))
+    ua = float(_ua_gain(table.sum(axis=0)))
+    interval = float(low), float(high)
+    return Difference(ua, interval, _sign_flip(table, rng), len(table))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusts p values of several tests (Holm 1979), in their order."""
+    order = np.argsort(p_values, kind="stable")
+    left = len(p_values) - np.arange(len(p_values))
+    raised = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values)[order] * left))
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = raised
+    return adjusted.tolist()
+
+
+def _ua_gain(table: np.ndarray) -> np.ndarray:
+    """From counts [..., C, 3]: the mean over classes of the mean gain."""
+    total = table.sum(axis=-1)
+    gain = table[..., 2] - table[..., 0]
+    mean = np.divide(gain, total, out=np.zeros(gain.shape), where=total > 0)
+    return mean.sum(axis=-1) / (total > 0).sum(axis=-1)
+
+
+def _resampled(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    chosen = rng.integers(len(table), size=(RESAMPLES, len(table)))
+    flat = table.reshape(len(table), -1)
+    totals = flat.sum(axis=1)
+    drawn = rng.multinomial(totals[chosen], (flat / totals[:, None])[chosen])
+    return _ua_gain(drawn.sum(axis=1).reshape(RESAMPLES, *table.shape[1:]))
+
+
+def _sign_flip(table: np.ndarray, rng: np.random.Generator) -> float:
+    """Share of the signs that give a difference at least as large as the one seen."""
+    weight = 1 / table.sum(axis=(0, 2)) / table.shape[1]
+    gain = ((table[..., 2] - table[..., 0]) * weight).sum(axis=1)  # [speakers]
+    seen = abs(gain.sum()) - 1e-12
+    if len(gain) <= _EXACT:
+        signs = np.array(list(itertools.product((1, -1), repeat=len(gain))))
+        return float((abs(signs @ gain) >= seen).mean())
+    signs = rng.choice((1, -1), size=(FLIPS, len(gain)))
+    return float((1 + (abs(signs @ gain) >= seen).sum()) / (1 + FLIPS))
