@@ -18,6 +18,7 @@ from configs import base, presets
 def get_config(preset: str = "") -> ConfigDict:
     config = base.get_config()
     presets.log_mel_3d(config, paper="Chen et al. 2018, 3-D ACRNN", ua=0.6474)
+    config.data.level = "unit"
     config.train.nesterov = True
     return presets.finish(config, "acrnn", _model, PRESETS, preset)
 
@@ -50,6 +51,7 @@ def _code(config: ConfigDict) -> None:
     Its single fold tests speaker 5M; it votes by the maximum of logits, not posteriors.
     """
     presets.log_mel_3d_code(config)
+    config.data.level = "as_is"
     config.model.pool = (4, 2)
     config.model.linear_norm = "batch"
     config.model.linear_activation = "leaky_relu"

@@ -34,6 +34,9 @@ def get_config() -> ConfigDict:
     data.vtlp_low = 0.8  # smallest warp factor
     data.vtlp_high = 1.2  # largest warp factor
     data.min_duration_s = 0.1  # shorter recordings are excluded and listed
+    # as_is | unit: each recording is scaled to zero mean and unit variance, as the ACRNN
+    # paper does; how loud a voice is, is then gone
+    data.level = "as_is"
     data.keep_silent = False  # use silent and constant recordings; else excluded, too
     # Recordings with the same samples: apart = no fold learns from a copy of what it
     # tests | first = the first one is used | ignore; but for ignore, copies under
@@ -61,7 +64,7 @@ def get_config() -> ConfigDict:
 
     # Utterances are cut into segments; the utterance is the unit that is scored. ---
     config.segment = segment = ConfigDict()
-    # slide | tile | first_last | first | whole (features/segments.py)
+    # slide | tile | tile_padded | first_last | first | whole (features/segments.py)
     segment.rule = "slide"
     segment.window_s = 2.0  # rule=whole: longer utterances are cut here
     segment.buckets = 4  # rule=whole: lengths are rounded up to this many sizes

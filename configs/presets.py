@@ -109,8 +109,6 @@ def log_mel_3d(config: ConfigDict, *, paper: str, ua: float, happy: str = "hap")
     without_vtlp(config)
     config.data.recipe = "logmel40_3d"
     config.data.channels = 3
-    # The paper scales every recording to zero mean and unit variance; the z-score per
-    # band of the training part stands in for it.
     config.data.normalize = "fold"
     config.segment.rule = "tile"
     config.segment.window_s = 3.015  # 300 frames; 3 s are 299

@@ -52,7 +52,7 @@ def _afcn(tones, datasets):
 
 def _head_fusion(tones, datasets):
     config = small(head_fusion, tones, datasets, "mfcc26", "tile", 0.4)
-    config.segment.vote = "max"
+    config.segment.vote, config.data.level = "max", "unit"
     return config
 
 

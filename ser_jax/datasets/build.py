@@ -19,6 +19,7 @@ CHOICES = {  # of `config.data`
     "taxonomy": ("", *taxonomy.SETS),
     "recipe": tuple(RECIPES),
     "vtlp_mode": VTLP_MODES,
+    "level": ("as_is", "unit"),
     "file_format": ("tfrecord", "array_record"),
     "text": ("none", "transcript", "asr"),
     "recognizer": ("", *transcription.SPEECH_RECOGNIZERS),
@@ -69,6 +70,7 @@ def _builder(data, samples: bool):
         "vtlp_high": data.vtlp_high,
         "min_duration_s": data.min_duration_s,
         "keep_silent": data.keep_silent,
+        "level": data.level,
         "recognizer": data.recognizer,
     }
     folder = os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))

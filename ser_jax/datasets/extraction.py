@@ -128,6 +128,7 @@ def extract(
             config.vtlp_mode,
             config.min_duration_s,
             config.samples,
+            config.level == "unit",
         )
 
     num_workers = num_workers or joblib.cpu_count()

@@ -30,6 +30,7 @@ class SpeechConfig(tfds.core.BuilderConfig):
     vtlp_high: float = 1.2  # largest warp factor
     min_duration_s: float = 0.1  # shorter recordings are excluded and listed
     keep_silent: bool = False  # whether silent and constant recordings are used
+    level: str = "as_is"  # or `unit`: each recording to zero mean and unit variance
     recognizer: str = ""  # key of `transcription.SPEECH_RECOGNIZERS`; empty = none
     samples: bool = False  # store the samples, too, int16 at the recipe's rate
 
@@ -53,6 +54,8 @@ def config_name(config: SpeechConfig) -> str:
         parts.append(f"min{config.min_duration_s:g}s")
     if config.keep_silent:
         parts.append("silent")
+    if config.level != "as_is":
+        parts.append(config.level)
     if config.recognizer:
         parts.append(config.recognizer)
     if config.samples:

@@ -105,12 +105,23 @@ def _segments(trained: TrainedModel) -> tuple[str, segments.Rule, segments.Layou
 
 def _features(trained: TrainedModel, samples, length, layout, *, fft: bool):
     """Frames [T + a segment, F, C] of a recording, zeros at the end; how many it has."""
+    if trained.config.data.level == "unit":
+        samples = _to_unit_level(samples, length)
     spec, length = trained.spec, length[None]
     frames, _ = online.features(samples[None], length, spec, fft=fft)
     frames = frames[0, ..., : trained.config.data.channels]
     # `dynamic_slice` would move a slice that passes the end.
     frames = jnp.pad(frames, ((0, layout.frames), (0, 0), (0, 0)))
     return frames, spec.num_frames(length)[0]
+
+
+def _to_unit_level(samples, length):
+    """Zero mean and unit variance of the first `length` samples, zeros behind."""
+    is_real = jnp.arange(samples.shape[0]) < length
+    mean = jnp.where(is_real, samples, 0.0).sum() / length
+    centred = jnp.where(is_real, samples - mean, 0.0)
+    std = jnp.sqrt(jnp.square(centred).sum() / length)
+    return centred / jnp.where(std > 0, std, 1.0)
 
 
 def _posteriors(

@@ -103,6 +103,18 @@ def _checked(path: str) -> str | containers.RepairedFile | io.BytesIO:
     raise AudioError("truncated audio", detail)
 
 
+def level(blocks: Iterable[np.ndarray]) -> tuple[float, float]:
+    """Mean and standard deviation of samples; the second is 1 where nothing varies."""
+    count, total, squares = 0, 0.0, 0.0
+    for block in blocks:
+        exact = np.asarray(block, np.float64)
+        count, total = count + exact.size, total + exact.sum()
+        squares += np.square(exact).sum()
+    mean = total / max(count, 1)
+    std = np.sqrt(max(squares / max(count, 1) - mean**2, 0.0))
+    return float(mean), float(std) or 1.0
+
+
 def header_note(path: str | os.PathLike) -> str:
     """What is odd about the header of a recording that can be read; mostly empty."""
     with open(path, "rb") as file:

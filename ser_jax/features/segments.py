@@ -68,6 +68,11 @@ def _tile_count(_, num_frames, layout: Layout):
     return (rest <= 0) * (1 - rest // _tile_step(layout))
 
 
+def _tile_start(number, num_frames, layout: Layout):
+    start, last = number * _tile_step(layout), (num_frames - layout.frames).clip(0)
+    return start - (start - last).clip(0)  # the lesser, of NumPy's and JAX's arrays
+
+
 def _first_last_count(_, num_frames, layout: Layout):
     return 1 * (num_frames >= layout.frames) + (num_frames > layout.frames)
 
@@ -80,9 +85,14 @@ RULES = {
     # AACNN's released code: a segment that starts at sample k * step is valid while
     # start + window is strictly less than the length; what is behind stays unread.
     "slide": Rule(_slide_count, _by_step),
-    # Every step until the utterance is covered, the last one padded: the 3 s segments
-    # with zero padding of the ACRNN paper, with step = window.
-    "tile": Rule(_tile_count, lambda number, _, layout: number * _tile_step(layout)),
+    # Every step until the utterance is covered; the last segment ends with it, so that
+    # none but those of short utterances is padded: the ACRNN paper's, which has equal
+    # lengths of 3 s and zeros "for the utterances whose duration is less".
+    "tile": Rule(_tile_count, _tile_start),
+    # As workdirs of before have it: the last one is padded, however little it holds.
+    "tile_padded": Rule(
+        _tile_count, lambda number, _, layout: number * _tile_step(layout)
+    ),
     # ACRNN's code: the first and the last window, if the utterance is longer than one.
     "first_last": Rule(
         _first_last_count,

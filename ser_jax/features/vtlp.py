@@ -123,6 +123,7 @@ def recording_features(
     mode: str,
     min_duration_s: float,
     with_samples: bool = False,
+    unit_level: bool = False,
 ) -> dict[str, np.ndarray]:
     """Everything a builder stores of one recording; runs in worker processes.
 
@@ -132,9 +133,13 @@ def recording_features(
       `log_mel` [T, F, C], whatever the recipe's kind, and `num_samples`; if V > 0
       `vtlp` [V, T, F, C] and `warp_factors` [V]; `with_samples`, for online VTLP, also
       `samples` int16 [n], rounded and clipped, and `log_peak`, the largest logarithm of
-      the recording before `top_db`.
+      the recording before `top_db`. With `unit_level` the recording is scaled to zero
+      mean and unit variance first.
     """
     samples = audio.load(path, spec.sample_rate_hz, min_duration_s)
+    if unit_level:
+        mean, std = audio.level([samples])
+        samples = ((samples - mean) / std).astype(np.float32)
     log = log_energies(samples, spec, factors, mode)
     own, *copies = offline.features_of_log(log, spec)
     values = {"log_mel": own, "num_samples": samples.size}

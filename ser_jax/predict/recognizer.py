@@ -231,9 +231,14 @@ class Recognizer:
         """The segments of a recording as (T, segment); `blocks` are its own."""
         side_inputs = self.words.embed(recording.text) if self.words else {}
         peak = 0.0
-        # Recipes that cut below the largest log energy need a reading of its own first.
+        # What depends on the whole recording needs a reading of its own first.
+        mean, std = 0.0, 1.0
+        if self.trained.config.data.level == "unit":
+            mean, std = audio.level(recording.blocks)
+        scaled = functools.partial(_scaled, mean=mean, std=std)
+        blocks = scaled(blocks)
         if self.trained.spec.top_db:
-            tiles = self._reader.tiles(recording.blocks, recording.num_samples)
+            tiles = self._reader.tiles(scaled(recording.blocks), recording.num_samples)
             peak = max(
                 float(np.max(self._log_peaks(segment_reader.stack(batch).cut, size)))
                 for size, batch in segment_reader.group(tiles)
@@ -263,6 +268,10 @@ class Recognizer:
         distance = jnp.square(static).sum(axis=(1, 2)) / (num_frames * frames.shape[2])
         model = self.trained.merge(weights)
         return forward.posteriors(model, inputs | side_inputs), distance
+
+
+def _scaled(blocks: Iterable[np.ndarray], mean: float, std: float):
+    return ((block - mean) / std for block in blocks)
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:

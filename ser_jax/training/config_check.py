@@ -172,7 +172,10 @@ def _check_segment(config, refuse) -> None:
     if segment.dense_classes and segment.rule != "first_last":
         refuse("segment.dense_classes", "() unless segment.rule=first_last")
     for key in ("train_step_s", "test_step_s"):
-        if segment.rule == "tile" and not segment[key] <= segment.window_s:
+        if (
+            segment.rule in ("tile", "tile_padded")
+            and not segment[key] <= segment.window_s
+        ):
             window = f"segment.window_s ({segment.window_s})"
             refuse(f"segment.{key}", f"at most {window} with segment.rule=tile")
     if config.data.pad == "before_norm" and config.data.normalize in normalize.BY_OWNER:
@@ -188,6 +191,8 @@ def _check_segment(config, refuse) -> None:
 
 def _check_augment(config, refuse) -> None:
     augment, data = config.augment, config.data
+    if augment.vtlp == "online" and data.level != "as_is":  # int16 samples are stored
+        refuse("data.level", "as_is with augment.vtlp=online")
     # nlpaug's way goes through another waveform.
     if augment.vtlp == "online" and data.vtlp_mode != "textbook":
         refuse(

@@ -37,6 +37,7 @@ _OLDER_DEFAULTS = {
     "keep_silent": True,
     "duplicates": "ignore",
     "merge_spellings": False,
+    "level": "as_is",
     "taxonomy": "",
     "corpora": None,
     "label_maps": None,
@@ -121,6 +122,8 @@ def _moved(places, moved: str) -> tuple[tuple[str, str], ...]:
 def as_config(stored: dict) -> ConfigDict:
     """The locked config of a `config.to_dict()` that went through JSON."""
     stored = _tuples(stored)
+    if "level" not in stored["data"] and stored["segment"]["rule"] == "tile":
+        stored["segment"] |= {"rule": "tile_padded"}
     stored["data"] = _OLDER_DEFAULTS | stored["data"]
     maps = {key: stored["data"].pop(key) for key in _MAPS}
     config = ConfigDict(stored)

@@ -87,6 +87,20 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_gain_and_an_offset_change_nothing_at_unit_level(config, plain):
+    config.data.level, config.segment.rule = "unit", "tile"
+    trained = untrained(config)
+    answer = jax.jit(wave_model.make(trained, plain=plain))
+    samples, lengths = padded(recordings(), 21_003)
+    changed = np.where(np.arange(21_003) < lengths[:, None], 0.3 * samples + 0.2, 0)
+    expected = answer(samples, lengths)
+    assert np.ptp(expected, axis=0).max() > 0.02
+    np.testing.assert_allclose(
+        answer(changed.astype(np.float32), lengths), expected, atol=2e-4
+    )
+
+
 @pytest.mark.parametrize(("plain", "rule", "vote", "pad"), CASES)
 def test_answers_as_the_evaluation(config, plain, rule, vote, pad):
     config.segment.rule, config.segment.vote, config.data.pad = rule, vote, pad

@@ -102,8 +102,17 @@ def places(samples, name, *, step_s=3.0, **more):
     return list(zip(*(c.tolist() for c in columns), strict=True)), got.padded.tolist()
 
 
-def test_tiles_cover_the_utterance():
+def test_tiles_cover_the_utterance_and_the_last_ends_with_it():
     got, padded = places(of_frames(299, 300, 301, 640), "tile")
+    assert got == [
+        *((0, 0, 299), (1, 0, 300), (2, 0, 300), (2, 1, 300)),
+        *((3, 0, 300), (3, 300, 300), (3, 340, 300)),
+    ]
+    assert padded == [0]
+
+
+def test_tiles_of_older_workdirs_pad_the_last():
+    got, padded = places(of_frames(299, 300, 301, 640), "tile_padded")
     assert got == [
         *((0, 0, 299), (1, 0, 300), (2, 0, 300), (2, 300, 1)),
         *((3, 0, 300), (3, 300, 300), (3, 600, 40)),
@@ -114,12 +123,19 @@ def test_tiles_cover_the_utterance():
 def test_tiles_leave_no_gap_and_hold_speech():
     """A window of 3 s has 299 frames, a step of 3 s would be 300."""
     samples = of_frames(*range(290, 1200))
-    segment = rule(rule="tile", window_s=3.0)
+    segment = rule(rule="tile_padded", window_s=3.0)
     got = segments.cut(samples, ACRNN, segment, step_s=3.0)
     assert got.num_frames.min() > 0
     assert set(np.unique(got.start_frame) % 299) == {0}
     total = np.bincount(got.utterance, got.num_frames)
     np.testing.assert_array_equal(total, range(290, 1200))
+    anchored = segments.cut(samples, ACRNN, rule(rule="tile", window_s=3.0), step_s=3.0)
+    ends = anchored.start_frame + anchored.num_frames
+    last = np.flatnonzero(np.diff(anchored.utterance, append=-1))
+    np.testing.assert_array_equal(ends[last], range(290, 1200))
+    assert set(anchored.num_frames) == {*range(290, 300)}
+    gaps = anchored.start_frame[1:] - ends[:-1]
+    assert gaps[np.diff(anchored.utterance) == 0].max() <= 0
 
 
 def test_first_and_last_windows_of_the_acrnn_code():

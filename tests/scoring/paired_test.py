@@ -53,9 +53,7 @@ def test_size_of_the_test_and_coverage_of_the_interval():
     covered = np.mean([x.interval[0] <= 0 <= x.interval[1] for x in found])
     # Binomial, 300 draws: 0.05 within 0.025 and 0.95 within 0.04 (three deviations).
     assert 0.02 <= rejected <= 0.09 and covered >= 0.91
-    power = np.mean(
-        [paired.compare(*_systems(rng, 0.2)).p <= 0.05 for _ in range(100)]
-    )
+    power = np.mean([paired.compare(*_systems(rng, 0.2)).p <= 0.05 for _ in range(100)])
     assert power > 0.7
 
 
