@@ -38,6 +38,7 @@ def text(results: Mapping, published: Mapping) -> str:
     if REPEATED_SENTENCES in stamps(results):
         lines.append(f"warning: {protocol.repeated_sentences(results)}")
     lines += ["", *table, ""]
+    lines += [*sureness(results), ""] if "averaged" in results else []
     differing = differences(results, published)
     if differing and not is_beside(results, published):
         lines.append(f"The paper's scores are of {published['corpus']}.")
@@ -63,10 +64,34 @@ def rows(results: Mapping, published: Mapping) -> list[tuple[str, ...]]:
     scores = [percent(pooled[key]) for key in SCORES]
     tested = str(int(np.sum(pooled["confusion"])))
     table.append(("pooled", "", *scores, tested, ""))
+    averaged = results.get("averaged")  # not in older workdirs
+    if averaged and averaged["seeds"] > 1:
+        scores = [percent(averaged[key]) for key in SCORES]
+        tested = str(int(np.sum(averaged["confusion"])))
+        table.append(("seeds averaged", "", *scores, tested, ""))
     if is_beside(results, published):
         scores = [percent(published.get(key)) for key in ("ua", "wa")]
         table.append(("paper", "", *scores, "–", "", ""))
     return table
+
+
+def sureness(results: Mapping) -> list[str]:
+    """How sure the scores are, in sentences; none for older workdirs."""
+    if "averaged" not in results:
+        return []
+    averaged, ua = results["averaged"], results["ua"]
+    low, high = map(percent, averaged["ua_interval"])
+    what = "pooled UA" if averaged["seeds"] == 1 else "UA of the averaged seeds"
+    over = averaged["interval_over"]
+    lines = [
+        f"{what}: {percent(averaged['ua'])} %, 95 % interval {low} to {high} (over {over})"
+    ]
+    if averaged["interval_over"] != "speakers":
+        lines.append("  too narrow: the test has fewer than five speakers")
+    if averaged["seeds"] > 1:
+        folds, seeds = percent(ua["std_folds"]), percent(ua["std_seeds"])
+        lines.append(f"spread of UA: {folds} over folds, {seeds} over seeds")
+    return lines
 
 
 def is_beside(results: Mapping, published: Mapping) -> bool:

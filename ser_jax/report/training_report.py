@@ -87,6 +87,7 @@ def _results(results, published):
     blocks = [
         Figure("UA and WA of every run", lambda: [_draw_scores(results, published)]),
         Table(rows, "Scores of every run, percent"),
+        *([score_table.sureness(results)] if "averaged" in results else []),
         TEXTS["explanations"]["scores"],
     ]
     gaps = {  # once per fold, however many seeds

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ser_jax.scoring.transfer import LEVEL, RESAMPLES
+from ser_jax.scoring.bootstrap import LEVEL, RESAMPLES
 
 FLIPS = 10_000  # drawn where there are too many to go through them all
 _EXACT = 14  # speakers, up to which they are

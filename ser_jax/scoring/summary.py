@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ser_jax.scoring import metrics
+from ser_jax.scoring import bootstrap, metrics
 
 SCORES = {
     "wa": metrics.weighted_accuracy,
@@ -20,7 +20,8 @@ def summarise(
     """Scores every run, their mean and spread, and all decisions pooled.
 
     `mean` and `std` are over runs (folds x seeds); `std` is the sample standard
-    deviation (divisor n - 1), 0.0 for one run. `pooled` scores the sum of all runs'
+    deviation (divisor n - 1), 0.0 for one run. `std_folds` is that of the folds' means
+    over seeds, `std_seeds` that of the seeds' means over folds. `pooled` scores the sum of all runs'
     confusion matrices: an utterance counts once per run that tested it.
 
     Where runs are tested on other corpora than they train on (protocol `pairs`), each
@@ -35,8 +36,9 @@ def summarise(
       classes: K class names.
 
     Returns:
-      `classes`, `runs`, `wa`, `ua`, `macro_f1` and `pooled` of results.json. Per run
-      there is `absent_classes`: no test utterance, left out of its UA.
+      `classes`, `runs`, `wa`, `ua`, `macro_f1`, `pooled` and `averaged` (see
+      `average_seeds`) of results.json. Per run there is `absent_classes`: no test
+      utterance, left out of its UA, and `ua_of_all`, in which their recall is 0.
 
     Raises:
       ValueError: Runs and predictions do not match, an utterance is tested twice in
@@ -52,8 +54,35 @@ def summarise(
     return {
         "classes": classes,
         "runs": scored,
-        **{key: _mean_std([run[key] for run in scored]) for key in SCORES},
+        **{key: _spread(scored, key) for key in SCORES},
         "pooled": {**_scores(pooled), "confusion": pooled},
+        "averaged": average_seeds(counted(predictions, runs), classes),
+    }
+
+
+def average_seeds(predictions: Iterable, classes: Sequence[str]) -> dict:
+    """Scores of what all seeds decide together, from the mean of their posteriors.
+
+    An utterance counts once per fold, however many seeds tested it.
+
+    Returns:
+      `wa`, `ua`, `macro_f1`, `confusion`, `seeds` (their number), `ua_interval` [low,
+      high] and `interval_over`, see `bootstrap.ua_interval`.
+    """
+    same = collections.defaultdict(list)
+    for line in predictions:
+        same[line.fold, line.utterance, line.corpus].append(line)
+    first = [lines[0] for lines in same.values()]
+    labels = np.array([classes.index(line.label) for line in first])
+    decided = np.array([_decide(lines, classes) for lines in same.values()])
+    confusion = metrics.confusion_matrix(labels, decided, len(classes))
+    speakers = [line.speaker for line in first]
+    return {
+        **_scores(confusion),
+        "confusion": confusion,
+        "seeds": len({line.seed for lines in same.values() for line in lines}),
+        "ua_interval": bootstrap.ua_interval(labels, labels == decided, speakers),
+        "interval_over": bootstrap.drawn(speakers),
     }
 
 
@@ -114,6 +143,7 @@ def _score_run(meta, confusion, classes) -> dict:
         "fold": meta["fold"],
         "seed": meta["seed"],
         **_scores(confusion),
+        "ua_of_all": float(np.nan_to_num(metrics.recalls(confusion)).mean()),
         "n_test": int(support.sum()),
         "best_epoch": meta["best_epoch"],
         "epochs": meta["epochs"],
@@ -122,6 +152,25 @@ def _score_run(meta, confusion, classes) -> dict:
     return run | {key: value for key, value in meta.items() if key not in run}
 
 
-def _mean_std(values) -> dict:
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return {"mean": float(np.mean(values)), "std": spread}
+def _decide(lines: Sequence, classes: Sequence[str]) -> int:
+    if len(lines) == 1:
+        return classes.index(lines[0].prediction)
+    return int(np.mean([line.posteriors for line in lines], axis=0).argmax())
+
+
+def _spread(runs: Sequence[Mapping], key: str) -> dict:
+    by_fold, by_seed = (collections.defaultdict(list) for _ in "ab")
+    for run in runs:
+        by_fold[run["fold"], run.get("tested", "")].append(run[key])
+        by_seed[run["seed"]].append(run[key])
+    values = [run[key] for run in runs]
+    return {
+        "mean": float(np.mean(values)),
+        "std": _std(values),
+        "std_folds": _std([np.mean(x) for x in by_fold.values()]),
+        "std_seeds": _std([np.mean(x) for x in by_seed.values()]),
+    }
+
+
+def _std(values) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

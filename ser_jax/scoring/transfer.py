@@ -5,12 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ser_jax.scoring import metrics
-
-RESAMPLES = 1000
-LEVEL = 0.95
-MIN_SPEAKERS = 5  # fewer say nothing of how speakers differ
-_SPEAKERS_PER_BLOCK = 100_000  # what is drawn at once, to bound the memory
+from ser_jax.scoring import bootstrap, metrics
 
 
 def score(
@@ -26,10 +21,8 @@ def score(
     """Scores a corpus over the classes it has in common with the training.
 
     A class that has no label here is left out of UA and chance, but may be predicted.
-    Intervals are the middle 95 % of 1,000 bootstrap resamples: of speakers, and of the
-    utterances within each, where all are named and at least `MIN_SPEAKERS`; else of
-    utterances within each class, which takes every utterance as a speaker of its own
-    and is too narrow. The order of the utterances changes nothing.
+    Intervals are those of `bootstrap.ua_interval`. The order of the utterances changes
+    nothing.
 
     Args:
       posteriors: [N, K], not negative; rows need not sum to 1.
@@ -56,22 +49,20 @@ def score(
     labels, counts = np.asarray(labels), np.asarray(source_counts, np.float64)
     speakers = np.asarray(speakers, str)
     _check(posteriors, labels, len(classes), counts, speakers)
-    clustered = np.all(speakers != "") and len(np.unique(speakers)) >= MIN_SPEAKERS
-    groups = np.unique(speakers, return_inverse=True)[1] if clustered else None
     seen = counts if seen is None else seen
     decisions, adjusted = posteriors.argmax(1), (posteriors / seen).argmax(1)
     confusion = metrics.confusion_matrix(labels, decisions, len(classes))
     support = confusion.sum(axis=1)
     return {
         "n": len(labels),
-        **_scores(labels, decisions, classes, groups, seed),
-        "interval_over": "speakers" if clustered else "utterances",
+        **_scores(labels, decisions, classes, speakers, seed),
+        "interval_over": bootstrap.drawn(speakers),
         "chance": 1 / np.count_nonzero(support),
         "confusion": confusion.tolist(),
         "absent_classes": [classes[k] for k in np.flatnonzero(support == 0)],
         "prior_source": _shares(classes, counts),
         "prior_target": _shares(classes, support),
-        "logit_adjusted": _scores(labels, adjusted, classes, groups, seed),
+        "logit_adjusted": _scores(labels, adjusted, classes, speakers, seed),
     }
 
 
@@ -117,48 +108,18 @@ def _check(posteriors, labels, num_classes, counts, speakers) -> None:
         )
 
 
-def _scores(labels, predictions, classes, groups, seed) -> dict:
+def _scores(labels, predictions, classes, speakers, seed) -> dict:
     confusion = metrics.confusion_matrix(labels, predictions, len(classes))
     recalls = zip(classes, metrics.recalls(confusion).tolist(), strict=True)
     return {
         "wa": metrics.weighted_accuracy(confusion),
         "ua": metrics.unweighted_accuracy(confusion),
-        "ua_interval": _interval(labels, labels == predictions, groups, seed),
+        "ua_interval": bootstrap.ua_interval(
+            labels, labels == predictions, speakers, seed=seed
+        ),
         "recalls": {name: share for name, share in recalls if not math.isnan(share)},
     }
 
 
 def _shares(classes, counts) -> dict[str, float]:
     return dict(zip(classes, (counts / counts.sum()).tolist(), strict=True))
-
-
-def _interval(labels, hits, groups, seed) -> list[float]:
-    """Of UA; `groups` numbers each utterance's speaker, None takes them as unknown."""
-    rng = np.random.default_rng(seed)
-    names, labels = np.unique(labels, return_inverse=True)
-    # All that UA depends on are numbers of misses and hits by speaker and class.
-    groups = np.zeros_like(labels) if groups is None else groups
-    table = np.zeros((groups.max() + 1, len(names), 2), np.int64)
-    np.add.at(table, (groups, labels, hits.astype(int)), 1)
-    if len(table) == 1:
-        totals = table[0].sum(1)
-        drawn = rng.binomial(totals, table[0, :, 1] / totals, (RESAMPLES, len(names)))
-        values = (drawn / totals).mean(1)
-    else:
-        step = max(1, _SPEAKERS_PER_BLOCK // len(table))
-        sizes = [min(step, RESAMPLES - at) for at in range(0, RESAMPLES, step)]
-        values = np.concatenate([_resample(table, size, rng) for size in sizes])
-    tail = (1 - LEVEL) / 2
-    return np.quantile(values, [tail, 1 - tail]).tolist()
-
-
-def _resample(table, size: int, rng) -> np.ndarray:
-    """UA [size] of resampled speakers and utterances; of the classes they have."""
-    chosen = rng.integers(len(table), size=(size, len(table)))
-    flat = table.reshape(len(table), -1)
-    totals = flat.sum(1)
-    drawn = rng.multinomial(totals[chosen], (flat / totals[:, None])[chosen]).sum(1)
-    misses, hits = np.moveaxis(drawn.reshape(size, *table.shape[1:]), -1, 0)
-    support = misses + hits
-    recalls = np.divide(hits, support, out=np.zeros(hits.shape), where=support > 0)
-    return recalls.sum(1) / (support > 0).sum(1)

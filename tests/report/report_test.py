@@ -78,6 +78,9 @@ mean ± std        62.50 ± 17.68  58.33 ± 11.79  50.00 ± 23.57
 pooled                    66.67          60.00          58.33  5
 paper              77.54 ± 1.20          79.34              –
 
+pooled UA: 66.67 %, 95 % interval 50.00 to 100.00 (over utterances)
+  too narrow: the test has fewer than five speakers
+
 differs from the paper:
   subset: paper: improvised, here: all
   split: paper: random_80_20, here: session5

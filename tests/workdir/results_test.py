@@ -87,7 +87,8 @@ def test_summary_holds_the_keys_of_the_contract():
     summary = results.assemble(summarise(_predictions(), RUNS, CLASSES), ABOUT)
     assert set(summary) == {
         *("corpus", "corpus_is_synthetic", "protocol", "model", "classes", "runs"),
-        *("wa", "ua", "macro_f1", "pooled", "selection", "paper_mode", "utterances"),
+        *("wa", "ua", "macro_f1", "pooled", "averaged", "selection", "paper_mode"),
+        "utterances",
         *("seconds", "versions", "git_commit"),
     }
 
@@ -114,8 +115,45 @@ def test_nan_becomes_null_and_numpy_becomes_plain(tmp_path):
 def test_one_run_has_no_spread_and_names_its_absent_class():
     only = [_prediction("a", "session1", "sad", "sad")]
     summary = results.assemble(summarise(only, RUNS[:1], CLASSES), ABOUT)
-    assert summary["wa"] == {"mean": 1.0, "std": 0.0}
-    assert summary["runs"][0]["absent_classes"] == ["angry"]
+    no_spread = dict.fromkeys(("std", "std_folds", "std_seeds"), 0.0)
+    assert summary["wa"] == {"mean": 1.0, **no_spread}
+    (run,) = summary["runs"]
+    assert run["absent_classes"] == ["angry"]
+    assert (run["ua"], run["ua_of_all"]) == (1.0, 0.5)
+
+
+def test_spread_over_folds_and_over_seeds_by_hand():
+    """UA: fold f 1 and 0.5, fold g 0.5 and 0: means .75, .25 and .75, .25."""
+    lines, runs = [], []
+    right = {("f", 0): 4, ("f", 1): 2, ("g", 0): 2, ("g", 1): 0}
+    for (fold, seed), number in right.items():
+        runs.append({"fold": fold, "seed": seed, "best_epoch": 1, "epochs": 1})
+        for i, (label, other) in enumerate(
+            [("angry", "sad"), ("sad", "angry"), ("angry", "sad"), ("sad", "angry")]
+        ):
+            decided = label if i < number else other
+            lines.append(_prediction(f"{fold}{i}", fold, label, decided, seed=seed))
+    ua = summarise(lines, runs, CLASSES)["ua"]
+    assert ua["mean"] == 0.5
+    assert ua["std"] == pytest.approx(np.std([1, 0.5, 0.5, 0], ddof=1))
+    assert ua["std_folds"] == ua["std_seeds"] == pytest.approx(0.5 / np.sqrt(2))
+
+
+def test_averaged_seeds_decide_by_the_mean_of_their_posteriors():
+    """a: .9 and .3 of angry make .6; b: .4 and .2 make .3. Both are angry."""
+    lines = [
+        _prediction("a", "f", "angry", "angry", (0.9, 0.1), seed=0),
+        _prediction("a", "f", "angry", "sad", (0.3, 0.7), seed=1),
+        _prediction("b", "f", "angry", "sad", (0.4, 0.6), seed=0),
+        _prediction("b", "f", "angry", "sad", (0.2, 0.8), seed=1),
+    ]
+    runs = [{**RUNS[0], "fold": "f", "seed": seed} for seed in (0, 1)]
+    averaged = summarise(lines, runs, CLASSES)["averaged"]
+    assert averaged["confusion"].tolist() == [[1, 1], [0, 0]]
+    assert averaged["ua"] == 0.5 and averaged["seeds"] == 2
+    assert averaged["interval_over"] == "utterances"
+    low, high = averaged["ua_interval"]
+    assert low == 0.0 and high == 1.0
 
 
 def test_seeds_pool_an_utterance_once_per_test():
