@@ -16,7 +16,7 @@ from ser_jax.report.document import (
     plural,
 )
 from ser_jax.report.score_table import percent
-from ser_jax.scoring import metrics
+from ser_jax.scoring import metrics, paired, summary
 from ser_jax.workdir.config import flatten
 from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.provenance import stamps
@@ -31,8 +31,8 @@ def document(trainings: Sequence[WorkdirContents]) -> Document:
     count = plural(len(trainings), "training")
     models = sorted({training.results["model"] for training in trainings})
     corpora = sorted({training.results["corpus"] for training in trainings})
-    paired = _are_paired(trainings)
-    tested, can = ("the same", "can") if paired else ("not the same", "cannot")
+    are_paired = _are_paired(trainings)
+    tested, can = ("the same", "can") if are_paired else ("not the same", "cannot")
     return Document(
         title=f"{count} compared",
         banners=_banners(trainings),
@@ -46,8 +46,12 @@ def document(trainings: Sequence[WorkdirContents]) -> Document:
         sections=[
             Section("results", "Results", _scores(trainings)),
             Section("protocols", "Protocols", [_protocols(trainings)]),
-            Section("differences", "What differs", _differences(trainings, paired)),
-            *([Section("pairs", "Run by run", _pairs(trainings))] if paired else []),
+            Section("differences", "What differs", _differences(trainings, are_paired)),
+            *(
+                [Section("pairs", "Run by run", _pairs(trainings))]
+                if are_paired
+                else []
+            ),
             Section("recalls", "Recall of each class", [_recalls(trainings)]),
             Section("origins", "Time and versions", _origins(trainings)),
         ],
@@ -126,8 +130,8 @@ def _protocols(trainings):
     return _table(trainings, "What was run", columns, words=1 + len(columns))
 
 
-def _differences(trainings, paired):
-    blocks = [_incomparable(trainings, paired)]
+def _differences(trainings, are_paired):
+    blocks = [_incomparable(trainings, are_paired)]
     configs = [flatten(training.config) for training in trainings]
     without = [code(training.name) for training in trainings if not training.config]
     rows = [("key", *(code(training.name) for training in trainings))]
@@ -148,7 +152,7 @@ def _differences(trainings, paired):
     return blocks
 
 
-def _incomparable(trainings, paired) -> list[str]:
+def _incomparable(trainings, are_paired) -> list[str]:
     """Why the scores cannot be compared, a line each, and whether runs are paired."""
     lines = []
     for name in ("corpus", "classes", "split", "subset", "happy", "selection"):
@@ -161,7 +165,7 @@ def _incomparable(trainings, paired) -> list[str]:
             lines.append(plain(f"{name}: {' / '.join(values)}"))
     if lines:
         lines.insert(0, "The scores are not comparable where these differ:")
-    return [*lines, TEXTS["comparison"]["same_tests" if paired else "other_tests"]]
+    return [*lines, TEXTS["comparison"]["same_tests" if are_paired else "other_tests"]]
 
 
 def _pairs(trainings):
@@ -179,7 +183,45 @@ def _pairs(trainings):
         better, worse = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
         rows.append((code(training.name), gap, better, worse, len(gaps)))
     text = TEXTS["comparison"]["pairs"].format(code(base.name))
-    return [text, Table(rows, f"Beside {code(base.name)}, run by run")]
+    return [
+        text,
+        Table(rows, f"Beside {code(base.name)}, run by run"),
+        *_significance(trainings),
+    ]
+
+
+def _significance(trainings) -> list:
+    """Differences of what all seeds decide together, tested speaker by speaker."""
+    if not all(map(_keeps_speakers_apart, trainings)):
+        return [TEXTS["comparison"]["leaking"]]
+    base, *others = (
+        summary.decisions(training.predictions, training.classes)
+        for training in trainings
+    )
+    if len({speaker for *_, speaker in base.values()}) < 2:
+        return [TEXTS["comparison"]["one_speaker"]]
+    found = []
+    for other in others:
+        labels, first, _ = zip(*(other[key] for key in base), strict=True)
+        _, second, speakers = zip(*base.values(), strict=True)
+        found.append(paired.compare(labels, first, second, speakers))
+    adjusted = paired.holm([x.p for x in found])
+    rows = [("workdir", "UA difference, points", "95 % interval", "p", "p, Holm")]
+    for training, x, p in zip(trainings[1:], found, adjusted, strict=True):
+        low, high = (f"{100 * end:+.2f}" for end in x.interval)
+        difference = f"{100 * x.ua:+.2f}"
+        values = (difference, f"{low} to {high}", f"{x.p:.4f}", f"{p:.4f}")
+        rows.append((code(training.name), *values))
+    caption = f"Beside {code(trainings[0].name)}, seeds averaged, by speaker"
+    text = TEXTS["comparison"]["significance"].format(found[0].speakers)
+    return [Table(rows, caption), text]
+
+
+def _keeps_speakers_apart(training) -> bool:
+    """Whether the workdir says so; corpora that are apart share no speakers."""
+    promises = training.results["protocol"].get("promises", ())
+    kept = [x for x in promises if x.endswith("is in both training and test")]
+    return any("no speaker" in x or "no corpus" in x for x in kept)
 
 
 def _scores_by_run(training):

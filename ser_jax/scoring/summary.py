@@ -60,7 +60,7 @@ def summarise(
     }
 
 
-def average_seeds(predictions: Iterable, classes: Sequence[str]) -> dict:
+def average_seeds(predictions: Sequence, classes: Sequence[str]) -> dict:
     """Scores of what all seeds decide together, from the mean of their posteriors.
 
     An utterance counts once per fold, however many seeds tested it.
@@ -69,20 +69,33 @@ def average_seeds(predictions: Iterable, classes: Sequence[str]) -> dict:
       `wa`, `ua`, `macro_f1`, `confusion`, `seeds` (their number), `ua_interval` [low,
       high] and `interval_over`, see `bootstrap.ua_interval`.
     """
-    same = collections.defaultdict(list)
-    for line in predictions:
-        same[line.fold, line.utterance, line.corpus].append(line)
-    first = [lines[0] for lines in same.values()]
-    labels = np.array([classes.index(line.label) for line in first])
-    decided = np.array([_decide(lines, classes) for lines in same.values()])
+    seeds = len({line.seed for line in predictions})
+    labels, decided, speakers = map(
+        np.array, zip(*decisions(predictions, classes).values(), strict=True)
+    )
     confusion = metrics.confusion_matrix(labels, decided, len(classes))
-    speakers = [line.speaker for line in first]
     return {
         **_scores(confusion),
         "confusion": confusion,
-        "seeds": len({line.seed for lines in same.values() for line in lines}),
+        "seeds": seeds,
         "ua_interval": bootstrap.ua_interval(labels, labels == decided, speakers),
         "interval_over": bootstrap.drawn(speakers),
+    }
+
+
+def decisions(
+    predictions: Iterable, classes: Sequence[str]
+) -> dict[tuple[str, str], tuple[int, int, str]]:
+    """(Fold, utterance) -> (class, the decision of all seeds together, speaker).
+
+    They decide by the mean of their posteriors.
+    """
+    same = collections.defaultdict(list)
+    for line in predictions:
+        same[line.fold, line.utterance].append(line)
+    return {
+        key: (classes.index(lines[0].label), _decide(lines, classes), lines[0].speaker)
+        for key, lines in same.items()
     }
 
 

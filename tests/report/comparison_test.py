@@ -7,6 +7,7 @@ import pytest
 from ser_jax.errors import InputError
 from ser_jax.report import report
 from ser_jax.workdir import files
+from ser_jax.workdir.predictions import Prediction
 from tests.report import hostile, workdirs
 from tests.report.page import Page
 
@@ -145,3 +146,44 @@ def test_hostile_workdirs_are_compared_as_text(tmp_path):
     assert "The classes differ" in page.text
     outside = re.sub(r"(?<!\\)`[^`]*`", "", text)  # code is shown as it is
     assert not re.search(r"<(b|script|img)\b", outside)
+
+
+def _of_speakers(folder, right, promises):
+    """Six speakers, a fold each, of two utterances; the first is right, if `right`."""
+    lines = [
+        Prediction(f"{s}{label}", f"s{s}", 0, f"s{s}", "x", label, decided, (0.5, 0.5))
+        for s in range(6)
+        for label, decided in (("angry", "angry" if right else "sad"), ("sad", "sad"))
+    ]
+    rules = {"split": "group", "selection": "val", "promises": promises}
+    results = workdirs.summarise(lines, CLASSES, model=folder.name, protocol=rules)
+    return workdirs.write(folder, results, lines)
+
+
+def test_a_difference_is_tested_by_speaker(tmp_path):
+    kept = ["no speaker is in both training and test"]
+    folders = [
+        _of_speakers(tmp_path / name, right, kept)
+        for name, right in (("base", False), ("same", False), ("best", True))
+    ]
+    page, text = _compare(*folders)
+    assert _table(page, "Beside base, seeds averaged")[1:] == [
+        ["same", "+0.00", "+0.00 to +0.00", "1.0000", "1.0000"],
+        # All signs of one kind, of 2^6: two of 64.
+        ["best", "+50.00", "+50.00 to +50.00", "0.0312", "0.0625"],
+    ]
+    assert "utterances of 6 speakers" in text
+
+
+def test_folds_that_leak_are_not_tested(tmp_path):
+    shared = ["speakers and sessions are SHARED by training and test"]
+    folders = [
+        _of_speakers(tmp_path / name, name == "a", promises)
+        for name, promises in (
+            ("a", ["no speaker is in both training and test"]),
+            ("b", shared),
+        )
+    ]
+    page, text = _compare(*folders)
+    assert "No significance test: a workdir does not keep" in text
+    assert not any("seeds averaged" in caption for caption in page.captions)
