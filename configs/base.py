@@ -128,6 +128,9 @@ def get_config() -> ConfigDict:
     train.center_rate = 0.5  # center loss's alpha: how fast centres follow
     train.squared_error_weight = 0.0  # of the outputs' squared error; 0 = off
     train.grad_clip_norm = 0.0  # 0 = off
+    # Validated and tested is the moving average of the weights over the updates, which
+    # keeps this much of the past at each; 0 = the weights themselves
+    train.ema_decay = 0.0
     train.early_stop_epochs = 0  # epochs without a better validation UA; 0 = off
     train.checkpoint_epochs = 1  # epochs between checkpoints
     train.runs_per_device = "auto"  # loop | map | vmap | auto (training/autotune.py)

@@ -53,7 +53,11 @@ RANGES = (
     (AT_LEAST_1, lambda x: x >= 1, "1 or more"),
     (ABOVE_0, lambda x: x > 0, "more than 0"),
     ("data.device_share train.center_rate", lambda x: x <= 1, "at most 1"),
-    ("train.beta1 train.beta2 train.label_smoothing", lambda x: x < 1, "less than 1"),
+    (
+        "train.beta1 train.beta2 train.ema_decay train.label_smoothing",
+        lambda x: x < 1,
+        "less than 1",
+    ),
 )
 
 

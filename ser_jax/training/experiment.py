@@ -163,7 +163,8 @@ def new_states(config, experiment: Experiment):
             width = jax.eval_shape(model.embed, batch).shape[-1]
             centers = jnp.zeros((len(experiment.classes), width))
         optimizer = optim.make_optimizer(config.train)
-        return state_lib.create(model, optimizer, centers)
+        averaged = config.train.ema_decay > 0
+        return state_lib.create(model, optimizer, centers, averaged=averaged)
 
     created = [create(seed) for seed in experiment.constants.seed]
     states = [jax.device_get(state) for _, state in created]

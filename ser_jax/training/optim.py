@@ -22,6 +22,17 @@ def make_optimizer(train) -> optax.GradientTransformation:
     return optax.chain(*parts)
 
 
+def moving_average(average, new, decay: float, step: Int[Array, ""] | int):
+    """Of a tree over the updates: `decay` of what was, the rest of what is new.
+
+    Running statistics of batch norm are averaged like the weights that made them. As in
+    TensorFlow's ExponentialMovingAverage, the decay is at most (1 + step) / (10 + step),
+    or the first weights, which are random, would last.
+    """
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return optax.incremental_update(new, average, 1.0 - decay)
+
+
 def _kernels(params):
     def is_kernel(path, leaf):
         # By name as well: recurrent layers stack the biases of their gates to [2, 4 D].

@@ -26,11 +26,12 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     step: jax.Array  # int32, updates so far; all randomness of a step derives from it
     centers: jax.Array | None = None  # float32 [K, D] of the center loss, else None
+    average: dict | None = None  # of `params` and `stats` over the updates, or None
 
     @property
     def weights(self) -> dict:
-        """What predictions depend on."""
-        return {"params": self.params, "stats": self.stats}
+        """What predictions depend on: the average where one is kept."""
+        return self.average or {"params": self.params, "stats": self.stats}
 
 
 class Totals(NamedTuple):
@@ -53,8 +54,11 @@ def create(
     model: nnx.Module,
     optimizer: optax.GradientTransformation,
     centers: jax.Array | None = None,
+    *,
+    averaged: bool = False,
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Splits a new model into its definition and a state at step 0."""
     graphdef, params, stats = nnx.split(model, nnx.Param, ...)
     step = jnp.zeros((), jnp.int32)
-    return graphdef, TrainState(params, stats, optimizer.init(params), step, centers)
+    state = TrainState(params, stats, optimizer.init(params), step, centers)
+    return graphdef, state._replace(average=state.weights if averaged else None)

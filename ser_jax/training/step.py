@@ -45,6 +45,11 @@ def make_train_step(
                 centers, embedding, index.label, index.weight, train.center_rate
             )
         new = TrainState(params, stats, opt_state, state.step + 1, centers)
+        if state.average is not None:
+            average = optim.moving_average(
+                state.average, new.weights, train.ema_decay, state.step
+            )
+            new = new._replace(average=average)
         count = jnp.sum(index.weight)
         live = count > 0  # a comparison, not a branch: vmap would run both anyway
         new = jax.tree.map(lambda a, b: jnp.where(live, a, b), new, state)

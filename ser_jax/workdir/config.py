@@ -34,14 +34,18 @@ _PATHS = {"cache_dir", "manifest", "root", "tfds_dir"}
 _PATHS |= {"speaker_embeddings", "word_vectors"}
 # What was done before these keys existed.
 _OLDER_DEFAULTS = {
-    "keep_silent": True,
-    "duplicates": "ignore",
-    "merge_spellings": False,
-    "level": "as_is",
-    "taxonomy": "",
-    "corpora": None,
-    "label_maps": None,
+    "data": {
+        "keep_silent": True,
+        "duplicates": "ignore",
+        "merge_spellings": False,
+        "level": "as_is",
+        "taxonomy": "",
+        "corpora": None,
+        "label_maps": None,
+    },
+    "train": {"ema_decay": 0.0},
 }
+_CHOOSE_UTTERANCES = ("keep_silent", "duplicates", "merge_spellings")
 # Their keys are names, which ConfigDict would read as its own.
 _MAPS = ("label_map", "label_maps", "corpora")
 
@@ -121,10 +125,7 @@ def _moved(places, moved: str) -> tuple[tuple[str, str], ...]:
 
 def as_config(stored: dict) -> ConfigDict:
     """The locked config of a `config.to_dict()` that went through JSON."""
-    stored = _tuples(stored)
-    if "level" not in stored["data"] and stored["segment"]["rule"] == "tile":
-        stored["segment"] |= {"rule": "tile_padded"}
-    stored["data"] = _OLDER_DEFAULTS | stored["data"]
+    stored = _with_older_defaults(_tuples(stored))
     maps = {key: stored["data"].pop(key) for key in _MAPS}
     config = ConfigDict(stored)
     for key, value in maps.items():
@@ -141,6 +142,16 @@ def as_config(stored: dict) -> ConfigDict:
     return config.lock()
 
 
+def _with_older_defaults(stored: dict) -> dict:
+    """With the keys that came later, as what was done before they did."""
+    stored = dict(stored)
+    if "level" not in stored["data"] and stored["segment"]["rule"] == "tile":
+        stored["segment"] = stored["segment"] | {"rule": "tile_padded"}
+    for group, defaults in _OLDER_DEFAULTS.items():
+        stored[group] = defaults | stored[group]
+    return stored
+
+
 def _tuples(value):
     """JSON has no tuples; configs have no lists."""
     if isinstance(value, dict):
@@ -153,16 +164,12 @@ def _tuples(value):
 def differences(stored: dict, requested: dict) -> list[str]:
     """A line per key that makes another experiment; both as JSON gives them.
 
-    Keys that did not exist when `stored` was written do not count: were others used by
-    then, the splits differ.
+    Of keys that did not exist when `stored` was written, those that choose utterances
+    do not count: if it matters, the splits differ. Nor do figures that were published.
     """
-    older = {
-        key: requested["data"][key]
-        for key in _OLDER_DEFAULTS
-        if key in requested["data"]
-    }
-    stored = flatten(stored | {"data": older | stored["data"]})
-    requested = flatten(requested)
+    data = {key: requested["data"][key] for key in _CHOOSE_UTTERANCES}
+    stored = stored | {"data": data | stored["data"]}
+    stored, requested = flatten(_with_older_defaults(stored)), flatten(requested)
     for key in ("data.speaker_embeddings", "data.word_vectors"):
         path = stored.get(key)  # once stored as it was typed
         if path and requested.get(key) == _absolute(path):
@@ -172,8 +179,8 @@ def differences(stored: dict, requested: dict) -> list[str]:
             tree["data.corpora"] = sorted(name for name, _ in places)
     return [
         f"{key}: here {stored.get(key)!r}, asked for {requested.get(key)!r}"
-        for key in sorted(stored.keys() | requested.keys())
-        if stored.get(key) != requested.get(key) and key not in MAY_CHANGE
+        for key in sorted((stored.keys() | requested.keys()) - MAY_CHANGE)
+        if stored.get(key) != requested.get(key) and not key.startswith("published.")
     ]
 
 

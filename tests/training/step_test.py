@@ -83,7 +83,8 @@ def _setup(config):
         num_classes=3,
         rngs=nnx.Rngs(0),
     )
-    graphdef, initial = state.create(model, optimizer, centers)
+    averaged = config.train.ema_decay > 0
+    graphdef, initial = state.create(model, optimizer, centers, averaged=averaged)
     make = functools.partial(make_batch, config=config, window_frames=7)
     train_step = step.make_train_step(graphdef, optimizer, config, make)
     constants = state.Constants(
@@ -239,6 +240,33 @@ def test_the_step_is_adam_on_the_mean_loss(tiny_config):
     assert not np.array_equal(
         found.stats["norm"]["mean"][...], initial.stats["norm"]["mean"][...]
     )
+
+
+def test_the_average_of_weights_is_what_predicts_and_changes_no_step(tiny_config):
+    """Two steps by hand: the decay is 1 / 10, then 2 / 11, until it is `ema_decay`."""
+    _, (plain, _) = _one_step(tiny_config, np.ones(4))
+    tiny_config.train.ema_decay = 0.15
+    train_step, initial, constants, _ = _setup(tiny_config)
+    index, tables, states = _index(np.ones(4)), Tables(_buffer()), [initial]
+    for _ in range(2):
+        now, _ = train_step(tables, states[-1], state.Totals.zero(), index, constants)
+        states.append(now)
+    for group, path in (("params", ("dense", "kernel")), ("stats", ("norm", "mean"))):
+
+        def leaf(tree, path=path):
+            return tree[path[0]][path[1]][...]
+
+        raw = [leaf(getattr(x, group)) for x in states]
+        one = 0.1 * raw[0] + 0.9 * raw[1]
+        np.testing.assert_allclose(leaf(states[1].weights[group]), one, rtol=1e-6)
+        two = 0.15 * one + 0.85 * raw[2]
+        np.testing.assert_allclose(leaf(states[2].weights[group]), two, rtol=1e-6)
+        np.testing.assert_array_equal(raw[1], leaf(getattr(plain, group)))
+    stopped, _ = train_step(
+        tables, states[2], state.Totals.zero(), _index(np.zeros(4)), constants
+    )
+    for old, new in zip(*map(jax.tree.leaves, (states[2], stopped)), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_center_loss_pulls_and_centers_follow(tiny_config):

@@ -37,6 +37,15 @@ def test_a_workdir_of_before_a_key_existed_goes_on_with_the_same_command():
     assert stored.differences(old, now) == []
     # As it was: copies were not looked for.
     assert stored.as_config(old).data.duplicates == "ignore"
+    del old["data"]["level"], old["train"]["ema_decay"]
+    old["segment"]["rule"] = "tile"  # which then padded the last segment
+    changed = json.loads(json.dumps(now))
+    changed["segment"]["rule"] = "tile"
+    changed["train"]["ema_decay"] = 0.9
+    changed["published"]["ua"] = 0.5
+    rule, decay = stored.differences(old, changed)
+    assert rule == "segment.rule: here 'tile_padded', asked for 'tile'"
+    assert decay == "train.ema_decay: here 0.0, asked for 0.9"
     changed = json.loads(json.dumps(now))
     changed["data"]["duplicates"] = "first"
     (line,) = stored.differences(now, changed)
