@@ -38,7 +38,7 @@ import numpy as np
 
 from benchmarks import measure
 from configs import area_attn
-from ser_jax.data import epoch_plan
+from ser_jax.data import step_plan
 from ser_jax.training import autotune, runs
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training.feeder import Call
@@ -105,21 +105,21 @@ def prepare(config, chosen: slice) -> experiment_lib.Experiment:
     return dataclasses.replace(whole, runs=whole.runs[chosen], constants=constants)
 
 
-def epoch_of(trainer: Trainer, num_steps: int) -> epoch_plan.EpochPlan:
+def epoch_of(trainer: Trainer, num_steps: int) -> step_plan.StepPlan:
     """The first steps of the first epoch; all runs must have that many."""
-    planned = trainer.epoch_order(trainer.initial_snapshot())
+    planned = trainer.plan(trainer.initial_snapshot().records)
     full = np.flatnonzero((planned.index.weight > 0).all(axis=(0, 2)))
     chosen = np.resize(full, num_steps)  # a small corpus is gone round again
     index = jax.tree.map(lambda x: x[:, chosen], planned.index)
-    return epoch_plan.EpochPlan(index, planned.window_frames[chosen])
+    return step_plan.StepPlan(index, planned.window_frames[chosen])
 
 
-def first_call(trainer: Trainer, planned: epoch_plan.EpochPlan) -> Call:
+def first_call(trainer: Trainer, planned: step_plan.StepPlan) -> Call:
     """The first call, on the devices."""
     return next(trainer.calls(planned))
 
 
-def train(trainer: Trainer, planned: epoch_plan.EpochPlan) -> float:
+def train(trainer: Trainer, planned: step_plan.StepPlan) -> float:
     """Seconds of some steps, as ser_jax/training/loop.py takes them."""
     start = time.perf_counter()
     for call in trainer.calls(planned):
@@ -128,7 +128,7 @@ def train(trainer: Trainer, planned: epoch_plan.EpochPlan) -> float:
     return time.perf_counter() - start
 
 
-def busy(trainer: Trainer, planned: epoch_plan.EpochPlan) -> float:
+def busy(trainer: Trainer, planned: step_plan.StepPlan) -> float:
     """Seconds of the same steps if the device never waits for the host."""
     calls = list(trainer.calls(planned))
     jax.block_until_ready(([call.rounds for call in calls], trainer.states))

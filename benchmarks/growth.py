@@ -163,7 +163,7 @@ def train(folder: Path, frames_on: str, quick: bool) -> dict:
         experiment = experiment_lib.prepare(config)
     opened = time.perf_counter() - start
     trainer = Trainer(config, experiment)
-    planned = trainer.epoch_order(trainer.initial_snapshot())
+    planned = trainer.plan(trainer.initial_snapshot().records)
     took, anonymous = [], 0.0
     for call in trainer.calls(planned):
         start = time.perf_counter()
@@ -175,7 +175,7 @@ def train(folder: Path, frames_on: str, quick: bool) -> dict:
         if len(took) == steps + 2:
             break
     feeding = []
-    for _, frames, index in itertools.islice(planned.calls(0, 1), 12):
+    for _, frames, index in itertools.islice(planned.calls(1), 12):
         start = time.perf_counter()
         jax.block_until_ready(trainer.feeder.call(0, frames, index).rounds)
         feeding.append(time.perf_counter() - start)

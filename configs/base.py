@@ -106,7 +106,11 @@ def get_config() -> ConfigDict:
 
     # One run's recipe; all folds x seeds share it. -----------------------------------
     config.train = train = ConfigDict()
+    # Lengths are counted in epochs or, where folds of few batches make epochs short, in
+    # updates (steps of a run): of each pair of keys one is 0, and the other counts.
     train.epochs = 100
+    train.updates = 0
+    train.validate_updates = 0  # updates between validations; 0 = after every epoch
     train.batch_size = 32  # segments
     train.eval_batch_size = 64  # segments
     # all segments an epoch | as many of every class: balanced | of every corpus: corpus
@@ -120,7 +124,9 @@ def get_config() -> ConfigDict:
     train.schedule = "time_decay"  # constant | time_decay | cosine | step
     train.decay_rate = 1e-6  # time_decay: lr / (1 + decay_rate * step)
     train.decay_epochs = 10  # step: lr is divided by ten every so many epochs
+    train.decay_updates = 0
     train.warmup_epochs = 0.0  # linear warm-up, any schedule
+    train.warmup_updates = 0
     train.weight_decay = 0.0  # decoupled (AdamW), kernels only
     train.label_smoothing = 0.0
     train.class_weights = "none"  # none | balanced (training part of the fold)
@@ -132,7 +138,10 @@ def get_config() -> ConfigDict:
     # keeps this much of the past at each; 0 = the weights themselves
     train.ema_decay = 0.0
     train.early_stop_epochs = 0  # epochs without a better validation UA; 0 = off
-    train.checkpoint_epochs = 1  # epochs between checkpoints
+    train.early_stop_updates = 0
+    # Between checkpoints, which are written after a validation only
+    train.checkpoint_epochs = 1
+    train.checkpoint_updates = 0
     train.runs_per_device = "auto"  # loop | map | vmap | auto (training/autotune.py)
     train.runs_per_call = 0  # map, vmap: runs a device takes at once; 0 = what fits
     train.devices = 0  # accelerators to use; 0 = all

@@ -105,7 +105,7 @@ def evaluate_untrained(config, folder: Path) -> None:
     workdir.claim(config.to_dict())
     experiment = experiment_lib.prepare(config)
     trainer = Trainer(config, experiment)
-    records = [RunRecord(best_epoch=1, active=False) for _ in experiment.runs]
+    records = [RunRecord(best_update=1, active=False) for _ in experiment.runs]
     snapshot = dataclasses.replace(trainer.initial_snapshot(), records=records)
     checkpointer = Checkpointer(
         folder, provenance=loop.checkpoint_meta(config, experiment)

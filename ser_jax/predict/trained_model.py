@@ -97,9 +97,9 @@ def load(workdir, run: str = "") -> TrainedModel:
         )
     try:
         trained = assemble(path, stored.arrays, stored.meta)
-        if not all(record["best_epoch"] for record in stored.meta["records"]):
+        if not all(map(_has_validated, stored.meta["records"])):
             raise InputError(
-                f"Expected one finished epoch or more of every run in {path}; got none "
+                f"Expected one validation or more of every run in {path}; got none "
                 "of some. Repeat the training command: it goes on from there."
             )
     except InputError:  # a ValueError, but with a message of its own
@@ -110,6 +110,11 @@ def load(workdir, run: str = "") -> TrainedModel:
             f"does not fit: {error}. Use the version that trained it, or train again."
         ) from error
     return trained.select_run(run) if run else trained
+
+
+def _has_validated(record: dict) -> bool:
+    """Whether a run, as its checkpoint tells of it, has a state that is kept."""
+    return record.get("best_update", record.get("best_epoch")) > 0
 
 
 def assemble(path, arrays: dict, meta: dict) -> TrainedModel:

@@ -17,15 +17,16 @@ CHOOSES = {"val_ua", "test_ua"}  # what an epoch can be chosen by
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """One measured quantity over epochs."""
+    """One measured quantity over epochs or updates."""
 
     key: str  # as in metrics.jsonl, e.g. `val_ua`
     label: str  # the part of the corpus it was measured on
-    runs: tuple[dict[int, float], ...]  # per run, value by epoch
+    runs: tuple[dict[float, float], ...]  # per run, value by epoch
     # For the epochs that every run reached, so that early stopping does not bend it;
     # empty for one run.
-    mean: dict[int, float]
-    scored: tuple[tuple[int, float], ...]  # (epoch, value) that a run was scored at
+    mean: dict[float, float]
+    scored: tuple[tuple[float, float], ...]  # (epoch, value) that a run was scored at
+    axis: str = "epoch"  # or `update`
 
 
 def groups(
@@ -92,16 +93,30 @@ def mistakes(
 def curves(results: Mapping, lines: Sequence[Mapping]) -> dict[str, list[Series]]:
     """Learning curves, `loss` and `UA`, each where something of it was measured.
 
-    `lines`, of metrics.jsonl, have `epoch, fold, seed` and any of `train_loss,
-    val_loss, val_ua`; `test_loss, test_ua` in paper mode.
+    `lines`, of metrics.jsonl, have `epoch, fold, seed`, newer ones `update`, and any of
+    `train_loss, val_loss, val_ua`; `test_loss, test_ua` in paper mode.
     """
-    best = {(run["seed"], run["fold"]): run["best_epoch"] for run in results["runs"]}
+    over = axis(lines)
+    best = {(run["seed"], run["fold"]): run[f"best_{over}"] for run in results["runs"]}
     panels = {}
     for name in ("loss", "UA"):
-        series = [_series(part, name.lower(), lines, best) for part in PARTS]
+        series = [_series(part, name.lower(), lines, best, over) for part in PARTS]
         if measured := [item for item in series if item.runs]:
             panels[name] = measured
     return panels
+
+
+def axis(lines: Sequence[Mapping]) -> str:
+    """`update` where runs were validated at the same updates, else `epoch`."""
+    if all(line["epoch"] % 1 == 0 for line in lines):
+        return "epoch"
+    shared = {}
+    for name in ("epoch", "update"):
+        places = collections.defaultdict(set)
+        for line in lines:
+            places[line["seed"], line["fold"]].add(line[name])
+        shared[name] = len(set.intersection(*places.values()))
+    return "epoch" if shared["epoch"] > shared["update"] else "update"
 
 
 def is_number(value) -> bool:
@@ -109,12 +124,12 @@ def is_number(value) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def _series(part, quantity, lines, best) -> Series:
+def _series(part, quantity, lines, best, over) -> Series:
     key = f"{part}_{quantity}"
     runs = collections.defaultdict(dict)
     for line in lines:
         if is_number(line.get(key)):
-            runs[line["seed"], line["fold"]][line["epoch"]] = line[key]
+            runs[line["seed"], line["fold"]][line[over]] = line[key]
     scored = [
         (best[run], points[best[run]])
         for run, points in runs.items()
@@ -123,9 +138,9 @@ def _series(part, quantity, lines, best) -> Series:
     ]
     mean = {}
     if len(runs) > 1:
-        for epoch in sorted(set.intersection(*map(set, runs.values()))):
-            mean[epoch] = float(np.mean([points[epoch] for points in runs.values()]))
-    return Series(key, PARTS[part], tuple(runs.values()), mean, tuple(scored))
+        for place in sorted(set.intersection(*map(set, runs.values()))):
+            mean[place] = float(np.mean([points[place] for points in runs.values()]))
+    return Series(key, PARTS[part], tuple(runs.values()), mean, tuple(scored), over)
 
 
 def _natural(name: str) -> list:

@@ -33,13 +33,13 @@ def groups(training: WorkdirContents) -> list:
 
 
 def curves(training: WorkdirContents) -> list:
-    """Loss and UA over epochs, and a row per run."""
+    """Loss and UA over epochs or updates, and a row per run."""
     panels = analysis.curves(training.results, training.metrics)
     if not panels:
         return ["None: metrics.jsonl has no loss and no UA."]
     caption = "Learning curves of all runs; the thick line is their mean."
     figure = Figure(caption, lambda: _draw_curves(panels, training.results), CURVES_PNG)
-    return [figure, _epochs(training, panels)]
+    return [figure, _ends(training, panels)]
 
 
 def durations(training: WorkdirContents) -> list:
@@ -110,7 +110,7 @@ def _draw_curves(panels, results) -> list[str]:
     for name, series in panels.items():
         figure = figures.learning_curves({name: series}, results, titled=False)
         labels = ", ".join(curve.label for curve in series)
-        svgs.append(figures.svg(figure, f"{name} over epochs: {labels}"))
+        svgs.append(figures.svg(figure, f"{name} over {series[0].axis}s: {labels}"))
     return svgs
 
 
@@ -123,24 +123,25 @@ def _draw_durations(bins) -> str:
     return figures.svg(figures.durations(scores), alt)
 
 
-def _epochs(training, panels) -> Table:
-    """What each run had measured at the epoch it was scored at."""
+def _ends(training, panels) -> Table:
+    """What each run had measured at the epoch or update it was scored at."""
+    series = [series for panel in panels.values() for series in panel]
+    axis, keys = series[0].axis, [one.key for one in series]
     measured = {
-        (line["seed"], line["fold"], line["epoch"]): line for line in training.metrics
+        (line["seed"], line["fold"], line[axis]): line for line in training.metrics
     }
-    keys = [series.key for panel in panels.values() for series in panel]
     names = [key.replace("_ua", "_UA %").replace("_", " ") for key in keys]
-    rows = [("fold", "seed", "epochs", "epoch scored", *names)]
+    rows = [("fold", "seed", f"{axis}s", f"{axis} scored", *names)]
     # One row per run, on however many corpora it is tested.
     runs = {(run["fold"], run["seed"]): run for run in training.results["runs"]}
     for run in runs.values():
-        # Without selection the last epoch is scored.
-        scored = run["best_epoch"] or run["epochs"]
+        ends = [run[f"{axis}s"], run[f"best_{axis}"]]
+        scored = ends[1] or ends[0]  # without selection the last one is
         line = measured.get((run["seed"], run["fold"], scored), {})
-        ends = ["–" if run[k] is None else run[k] for k in ("epochs", "best_epoch")]
+        ends = ["–" if end is None else round(end, 2) for end in ends]
         values = [_measured(key, line.get(key)) for key in keys]
         rows.append((run["fold"], run["seed"], *ends, *values))
-    return Table(rows, "Loss and UA of each run at the epoch it was scored at")
+    return Table(rows, f"Loss and UA of each run at the {axis} it was scored at")
 
 
 def _measured(key, value) -> str:

@@ -266,17 +266,19 @@ def _draw_curves(figure, name, series, chance):
         _plot(axes, list(mean), list(mean.values()), lw=2.8, zorder=3, **style)
     ring = {"mfc": "white", "mec": VERMILION, "mew": 1.6, "ms": 7, "zorder": 4}
     rings = [point for curve in series for point in curve.scored]
+    over = series[0].axis
     if rings:
-        axes.plot([], [], "o", label="epoch scored", **ring)
-    for epoch, score in rings:
-        _plot(axes, epoch, score, f"epoch {epoch}: {score:.2%}", marker="o", **ring)
+        axes.plot([], [], "o", label=f"{over} scored", **ring)
+    for place, score in rings:
+        tip = f"{over} {round(place, 2)}: {score:.2%}"
+        _plot(axes, place, score, tip, marker="o", **ring)
     scored = name == "UA"
     low, high = axes.get_ylim()
     if scored and low <= chance <= high:  # far away it would squeeze the curves
         axes.axhline(chance, color=GREY, lw=1, ls=":")
         place = {"transform": axes.get_yaxis_transform(), "ha": "right"}
         axes.text(1.0, chance, "chance", color=GREY, va="bottom", **place)
-    axes.set(xlabel="epoch", title="UA, %" if scored else name)
+    axes.set(xlabel=over, title="UA, %" if scored else name)
     _finish(figure, axes, axes.yaxis if scored else None)
     # One epoch is one tick: two would need fractions.
     axes.locator_params(axis="x", integer=True, min_n_ticks=1)

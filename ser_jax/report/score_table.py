@@ -10,7 +10,6 @@ from ser_jax.report.document import plural
 from ser_jax.workdir.provenance import REPEATED_SENTENCES, stamps
 
 COMPARED = ("corpus", "subset", "happy", "split", "selection")
-HEADER = ("fold", "seed", "UA %", "WA %", "macro-F1 %", "n", "best epoch")
 SCORES = ("ua", "wa", "macro_f1")
 
 
@@ -20,13 +19,13 @@ def text(results: Mapping, published: Mapping) -> str:
     `published` has `paper, wa, ua, protocol` of the config (fractions, text or None)
     and perhaps the fields of `COMPARED`; it is empty where nothing is published.
     """
-    body = rows(results, published)
+    head, *body = rows(results, published)
     body.insert(len(results["runs"]), SEPARATING_LINE)
     # tabulate pads what it is told are headers, so that lines would leave 80 columns.
     table = tabulate(
-        [HEADER, SEPARATING_LINE, *body],
+        [head, SEPARATING_LINE, *body],
         tablefmt="simple",
-        colalign=("left", *["right"] * (len(HEADER) - 1)),
+        colalign=("left", *["right"] * (len(head) - 1)),
         disable_numparse=True,  # cells are formatted already
     )
     _, *table, _ = table.splitlines()  # without rules around it
@@ -49,15 +48,17 @@ def text(results: Mapping, published: Mapping) -> str:
 
 
 def rows(results: Mapping, published: Mapping) -> list[tuple[str, ...]]:
-    """The rows below `HEADER`; a star marks a fold that lacks a class."""
-    table = []
+    """The header and the rows; a star marks a fold that lacks a class."""
+    best = _best(results["runs"])
+    scored = ("UA %", "WA %", "macro-F1 %", "n")
+    table = [("fold", "seed", *scored, best.replace("_", " "))]
     for run in results["runs"]:
         # UA leaves absent classes out, so that such a fold is easier than it looks.
         name = " → ".join(filter(None, [str(run["fold"]), run.get("tested")]))
         name += "*" if run.get("absent_classes") else ""
         scores = [percent(run[key]) for key in SCORES]
-        epoch = "–" if run["best_epoch"] is None else str(run["best_epoch"])
-        table.append((name, str(run["seed"]), *scores, str(run["n_test"]), epoch))
+        place = "–" if run[best] is None else str(run[best])
+        table.append((name, str(run["seed"]), *scores, str(run["n_test"]), place))
     means = [spread(results, key) for key in SCORES]
     table.append(("mean ± std", "", *means, "", ""))
     pooled = results["pooled"]
@@ -73,6 +74,13 @@ def rows(results: Mapping, published: Mapping) -> list[tuple[str, ...]]:
         scores = [percent(published.get(key)) for key in ("ua", "wa")]
         table.append(("paper", "", *scores, "–", "", ""))
     return table
+
+
+def _best(runs) -> str:
+    """The key of what names a run's best state: its epoch, or update inside of one."""
+    return (
+        "best_update" if any((x["best_epoch"] or 0) % 1 for x in runs) else "best_epoch"
+    )
 
 
 def sureness(results: Mapping) -> list[str]:

@@ -83,7 +83,7 @@ def _tiles(results):
 
 
 def _results(results, published):
-    rows = [score_table.HEADER, *score_table.rows(results, published)]
+    rows = score_table.rows(results, published)
     blocks = [
         Figure("UA and WA of every run", lambda: [_draw_scores(results, published)]),
         Table(rows, "Scores of every run, percent"),

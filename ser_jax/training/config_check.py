@@ -17,7 +17,7 @@ from ser_jax.features.spec import RECIPES
 from ser_jax.models import MODELS
 from ser_jax.predict import forward
 from ser_jax.scoring import voting
-from ser_jax.training import feeder, optim, runs
+from ser_jax.training import feeder, lengths, optim, runs
 from ser_jax.training.batch import example_batch
 
 CHOICES = {
@@ -42,8 +42,7 @@ CHOICES = {
 # No number of these groups may be negative.
 GROUPS = ("augment", "data", "protocol", "segment", "train")
 AT_LEAST_1 = """
-    data.max_words segment.buckets train.batch_size train.checkpoint_epochs
-    train.decay_epochs train.epochs train.eval_batch_size
+    data.max_words segment.buckets train.batch_size train.eval_batch_size
 """
 ABOVE_0 = """
     data.device_share model.width segment.test_step_s segment.train_step_s
@@ -156,19 +155,38 @@ def _check_corpora(data, refuse) -> None:
 def _check_train(config, refuse) -> None:
     train, protocol = config.train, config.protocol
     protocols.check_seeds(protocol.seeds)
-    if not train.warmup_epochs < train.epochs:
-        refuse("train.warmup_epochs", f"less than train.epochs ({train.epochs})")
-    if train.early_stop_epochs and protocol.selection == "last":
-        refuse(
-            "train.early_stop_epochs",
-            "0 with protocol.selection=last, which chooses nothing",
-        )
+    _check_lengths(train, refuse)
+    for key in ("early_stop_epochs", "early_stop_updates"):
+        if train[key] and protocol.selection == "last":
+            refuse(
+                f"train.{key}", "0 with protocol.selection=last, which chooses nothing"
+            )
     has_scripts = config.data.corpus in IEMOCAP_CORPORA
     if protocol.split == "session5_script" and not has_scripts:
         refuse(
             "protocol.split",
             f"group (by text, say) or another rule with data.corpus={config.data.corpus}",
         )
+
+
+def _check_lengths(train, refuse) -> None:
+    for updates, epochs in lengths.IN_EPOCHS.items():
+        if train[updates] and train[epochs]:
+            refuse(
+                f"train.{updates}",
+                f"0 with train.{epochs} ({train[epochs]}), or 0 there",
+            )
+        must = updates in ("updates", "decay_updates", "checkpoint_updates")
+        if must and not train[updates] and train[epochs] < 1:
+            refuse(f"train.{epochs}", f"1 or more, or train.{updates}")
+    counted, other = "updates", "epochs"
+    if not train.updates:
+        counted, other = other, counted
+    if train[f"warmup_{other}"]:
+        refuse(f"train.warmup_{other}", f"0 with train.{counted}; see warmup_{counted}")
+    if not train[f"warmup_{counted}"] < train[counted]:
+        length = f"train.{counted} ({train[counted]})"
+        refuse(f"train.warmup_{counted}", f"less than {length}")
 
 
 def _check_segment(config, refuse) -> None:

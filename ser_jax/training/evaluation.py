@@ -155,6 +155,8 @@ def _run_records(
             "seed": run.fold.seed,
             "best_epoch": record.best_epoch,
             "epochs": record.epochs,
+            "best_update": record.best_update,
+            "updates": record.updates,
             "n_train": len(run.fold.train),
             "n_val": len(run.fold.val),
         }

@@ -21,8 +21,8 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ser_jax.data.batches import Index
-from ser_jax.data.epoch_plan import EpochPlan
 from ser_jax.data.segment_tables import BlockTable
+from ser_jax.data.step_plan import StepPlan
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.runs import Placement
 
@@ -86,7 +86,7 @@ def host_bytes() -> int:
 class Call(NamedTuple):
     """Some steps of all runs, ready on the devices."""
 
-    first_step: int  # its number in the epoch
+    first_step: int  # its number in the plan
     window_frames: int  # T, frames to which segments are padded
     # For each round of W runs its arrays [W, S, B]; None without examples.
     rounds: list[Index | None]
@@ -123,12 +123,12 @@ class Feeder:
         return max(1, min(most, _CALL_BYTES // (segments * window_frames * row)))
 
     def calls(
-        self, plan: EpochPlan, start: int, steps: int, *, training: bool = True
+        self, plan: StepPlan, steps: int, *, training: bool = True
     ) -> Iterator[Call]:
         """Prepares calls of `steps` steps each, the next while one is worked on."""
         with ThreadPoolExecutor(1, "feeding") as thread:
             ahead = None
-            for piece in plan.calls(start, steps):
+            for piece in plan.calls(steps):
                 ready, ahead = ahead, thread.submit(self.call, *piece, training)
                 if ready:
                     yield ready.result()

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ser_jax import clock
 from ser_jax.errors import InputError
-from ser_jax.training import autotune, compilation, evaluation, selection
+from ser_jax.training import autotune, compilation, evaluation, lengths, selection
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training.config_check import check_config
 from ser_jax.training.tensorboard import EventLog
@@ -68,8 +68,7 @@ def _train_and_evaluate(config, workdir: Workdir) -> dict:
     try:
         snapshot = checkpointer.restore(trainer.initial_snapshot())
         if snapshot:
-            epoch, step = snapshot.epoch, snapshot.step
-            _log.info("Resuming after epoch %d, step %d.", epoch, step)
+            _log.info("Resuming after %s.", _trained(config, snapshot))
             clock.current().add(snapshot.seconds)
         snapshot = snapshot or trainer.initial_snapshot()
         _train(workdir, trainer, checkpointer, snapshot)
@@ -105,9 +104,9 @@ def _evaluate(config, workdir: Workdir) -> dict:
     checkpointer.close()
     if not _has_ended(config, snapshot):
         raise InputError(
-            f"Expected a finished training; {workdir.path} stopped after epoch "
-            f"{snapshot.epoch} of {config.train.epochs}. Repeat the training command: "
-            "it goes on from there."
+            f"Expected a finished training; {workdir.path} stopped after "
+            f"{_trained(config, snapshot)}. Repeat the training command: it goes on "
+            "from there."
         )
     clock.current().add(snapshot.seconds)
     return evaluation.evaluate(config, workdir, trainer, snapshot)
@@ -124,42 +123,49 @@ def _make_trainer(config, workdir: Workdir, *, may_measure: bool = True) -> Trai
 def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
     """Trains until all runs have ended.
 
-    `snapshot` moves with the epochs; its states only where it is saved.
+    `snapshot` moves with the validations; its states only where it is saved.
     """
     config = trainer.config
     trainer.load(snapshot)
-    # A process that was killed may have logged epochs after its last checkpoint.
-    metrics_log.truncate(workdir.path / files.METRICS, snapshot.epoch)
-    events = EventLog(workdir.path / files.TENSORBOARD, snapshot.epoch)
+    _forget_later_lines(workdir, trainer, snapshot)
+    axis = "update" if config.train.validate_updates else "epoch"
+    events = EventLog(workdir.path / files.TENSORBOARD, axis)
     bar = _progress_bar(trainer, snapshot)
     with contextlib.closing(events), bar, _stop_signals() as stop:
         while not _has_ended(config, snapshot):
             started = time.monotonic()
-            planned = trainer.epoch_order(snapshot)
-            calls = _calls(trainer, planned, snapshot, workdir)
-            snapshot.step = _epoch(trainer, planned, calls, snapshot, bar, stop)
+            _go_on(trainer, snapshot, workdir, bar, stop)
             if stop["signal"]:
                 # A NaN must not get into the checkpoint that a resumed run starts from.
-                selection.check_finite(trainer, snapshot.epoch + 1)
+                selection.check_finite(trainer, snapshot)
                 _save(trainer, checkpointer, snapshot)
                 raise Stopped(
-                    f"Stopped by {stop['signal']} in epoch {snapshot.epoch + 1}; saved. "
+                    f"Stopped by {stop['signal']} in epoch {_epoch_of(trainer)}; saved. "
                     "Repeat the same command to go on."
                 )
-            rows = selection.close_epoch(config, trainer, snapshot)
+            before = [record.updates for record in snapshot.records]
+            rows = selection.validate(config, trainer, snapshot)
             seconds = time.monotonic() - started
             rows = [row | {"seconds": round(seconds, 3)} for row in rows]
             metrics_log.append(workdir.path / files.METRICS, rows)
             events.write(rows)
             _describe(bar, snapshot)
-            due = snapshot.epoch % config.train.checkpoint_epochs == 0
+            due = lengths.checkpoint_is_due(config.train, before, snapshot.records)
             if due or _has_ended(config, snapshot):
                 _save(trainer, checkpointer, snapshot)
 
 
-def _calls(trainer: Trainer, planned, snapshot: Snapshot, workdir):
-    """What is left of an epoch, call by call; traced in a process's first epoch."""
-    calls = trainer.calls(planned, snapshot.step)
+def _forget_later_lines(workdir: Workdir, trainer: Trainer, snapshot) -> None:
+    """A process that was killed may have logged more after its last checkpoint."""
+    folds = [run.fold for run in trainer.experiment.runs]
+    records = zip(folds, snapshot.records, strict=True)
+    epochs = {(fold.seed, fold.name): record.epochs for fold, record in records}
+    metrics_log.truncate(workdir.path / files.METRICS, epochs)
+
+
+def _calls(trainer: Trainer, plan, workdir):
+    """A plan call by call; traced is a process's first."""
+    calls = trainer.calls(plan)
     if "first_step" in clock.current().first:  # a process writes one trace
         return calls
     num_calls = -(-trainer.config.train.profile_steps // trainer.steps_per_call)
@@ -180,22 +186,29 @@ def traced(calls: Iterable, num_calls: int, folder) -> Iterator:
 
 
 @clock.part("training")
-def _epoch(trainer: Trainer, planned, calls, snapshot: Snapshot, bar, stop) -> int:
-    """Trains the rest of an epoch; returns the step reached."""
-    if snapshot.step == 0:
+def _go_on(trainer: Trainer, snapshot: Snapshot, workdir, bar, stop) -> None:
+    """Trains up to the next validation, or until a signal came."""
+    done = trainer.updates_done()
+    if done.tolist() == [record.updates for record in snapshot.records]:
         trainer.totals = trainer.placement.scatter(trainer.initial_snapshot().totals)
-    reached = snapshot.step
-    for call in calls:
+    plan = trainer.plan(snapshot.records, done)
+    takes = plan.index.weight.any(axis=2)  # [R, S]
+    furthest = (done[:, None] + takes.cumsum(axis=1)).max(axis=0)
+    for call in _calls(trainer, plan, workdir):
         with clock.first("first_step"):
             trainer.train(call)
             # The host must not run ahead: a signal is answered after this call.
             jax.block_until_ready(trainer.totals)
-        done = min(call.first_step + trainer.steps_per_call, planned.steps)
-        bar.update(done - reached)
-        reached = done
+        last = min(call.first_step + trainer.steps_per_call, plan.steps) - 1
+        bar.update(int(furthest[last]) - bar.n)
         if stop["signal"]:
             break
-    return reached
+
+
+def _epoch_of(trainer: Trainer) -> int:
+    """The epoch, from 1, in which the last update of the furthest run was."""
+    steps = trainer.experiment.constants.steps_per_epoch
+    return int(max((trainer.updates_done() - 1) // steps)) + 1
 
 
 @clock.part("checkpoints")
@@ -209,8 +222,11 @@ def _save(trainer: Trainer, checkpointer, snapshot: Snapshot) -> None:
 
 
 def _has_ended(config, snapshot: Snapshot) -> bool:
-    stopped_early = not any(record.active for record in snapshot.records)
-    return stopped_early or snapshot.epoch >= config.train.epochs
+    return all(lengths.has_ended(config.train, x) for x in snapshot.records)
+
+
+def _trained(config, snapshot: Snapshot) -> str:
+    return provenance.trained(config.train, snapshot.position)
 
 
 def checkpoint_meta(config, experiment) -> dict:
@@ -225,12 +241,12 @@ def checkpoint_meta(config, experiment) -> dict:
 
 
 def _progress_bar(trainer: Trainer, snapshot: Snapshot) -> tqdm:
-    steps = trainer.epoch_order(trainer.initial_snapshot()).steps
+    steps = int(max(trainer.experiment.constants.steps_per_epoch))
     bar = tqdm(
-        total=trainer.config.train.epochs * steps,
-        initial=snapshot.epoch * steps + snapshot.step,
+        total=lengths.in_updates(trainer.config.train, "updates", steps),
+        initial=int(max(trainer.updates_done())),
         desc=f"training {len(snapshot.records)} runs",
-        unit="step",
+        unit="update",
         dynamic_ncols=True,
         smoothing=0.05,
     )
@@ -244,7 +260,7 @@ def _describe(bar: tqdm, snapshot: Snapshot) -> None:
     if scored:
         now, best = np.mean([(x.ua, x.best_ua) for x in scored], axis=0)
         ua = f", UA {now:.3f} (best {best:.3f})"
-    bar.set_postfix_str(f"epoch {snapshot.epoch}{ua}")
+    bar.set_postfix_str(f"epoch {snapshot.position['epoch']:.4g}{ua}")
 
 
 @contextlib.contextmanager

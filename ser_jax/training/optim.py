@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from ser_jax.training import lengths
+
 SCHEDULES = ("constant", "time_decay", "cosine", "step")
 
 
@@ -45,22 +47,28 @@ def _kernels(params):
 def learning_rate(
     train, step: Int[Array, ""] | int, steps_per_epoch: Int[Array, ""] | int
 ) -> Float[Array, ""]:
-    """The rate at a step. Folds differ in length, so schedules count in epochs.
+    """The rate at a step, which is the number of updates before it.
 
     `time_decay` is Keras's lr / (1 + decay_rate * step), which Xu et al. 2021 (AACNN)
-    train with, `cosine` falls to zero at the last epoch, `step` divides by ten every
-    `decay_epochs`.
+    train with, `cosine` falls to zero at the end, `step` divides by ten every
+    `decay_epochs` or `decay_updates`. Folds differ in length: in epochs, a rate falls
+    at the same share of each, in updates after as many.
     """
     epoch = step / steps_per_epoch  # a fraction, so that rates move within epochs
     rate = train.learning_rate
     if train.schedule == "time_decay":
         rate = rate / (1.0 + train.decay_rate * step)
     elif train.schedule == "cosine":
-        progress = (epoch - train.warmup_epochs) / (train.epochs - train.warmup_epochs)
+        done, warmup, length = epoch, train.warmup_epochs, train.epochs
+        if train.updates:
+            done, warmup, length = step, train.warmup_updates, train.updates
+        progress = (done - warmup) / (length - warmup)
         rate = optax.cosine_decay_schedule(rate, 1.0)(jnp.clip(progress, 0.0, 1.0))
     elif train.schedule == "step":
-        rate = rate * 0.1 ** (epoch // train.decay_epochs)
-    if train.warmup_epochs:
-        warmup_steps = train.warmup_epochs * steps_per_epoch
+        updates = train.decay_updates
+        drops = step // updates if updates else epoch // train.decay_epochs
+        rate = rate * 0.1**drops
+    if train.warmup_epochs or train.warmup_updates:
+        warmup_steps = lengths.in_updates(train, "warmup_updates", steps_per_epoch)
         rate = rate * jnp.minimum(1.0, (step + 1) / warmup_steps)
     return jnp.asarray(rate, jnp.float32)

@@ -1,4 +1,4 @@
-"""Closing an epoch: which state every run keeps, and when a run stops early."""
+"""Validation: which state every run keeps, and when a run stops early."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from ser_jax import clock
 from ser_jax.errors import InputError
 from ser_jax.scoring import metrics
-from ser_jax.training import optim
+from ser_jax.training import lengths, optim
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir.checkpoint import RunRecord, Snapshot
 
@@ -14,36 +14,36 @@ _LARGEST = 1e6  # of vectors: no embedding has such numbers
 
 
 @clock.part("validation")
-def close_epoch(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
-    """Scores the selecting part, keeps better states; the epoch's lines of the log.
+def validate(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
+    """Scores the selecting part, keeps better states; the lines of the log.
 
     Raises:
       InputError: A loss, a gradient or a posterior was not finite.
     """
-    totals = check_finite(trainer, snapshot.epoch + 1)  # before anything is kept
+    totals = check_finite(trainer, snapshot)  # before anything is kept
     weights = [state.weights for state in trainer.states]
     selected = _selection_scores(trainer, weights)
     host = trainer.placement.collect(weights)
     rows = []
     for run, record in enumerate(snapshot.records):
-        if not record.active:
+        if lengths.has_ended(config.train, record):
             continue
-        record.epochs += 1
+        record.updates = lengths.next_validation(config.train, record)
         score = selected[run]
         record.ua = score.get("ua", -1.0)
         if _improves(config, record, score):
-            record.best_epoch, record.waited = record.epochs, 0
-            record.best_ua = record.ua
+            record.best_update, record.best_ua = record.updates, record.ua
             record.best_loss = score.get("loss", float("inf"))
             snapshot.best = _replace_run(snapshot.best, host, run)
-        else:
-            record.waited += 1
-        patience = config.train.early_stop_epochs
-        record.active = not patience or record.waited < patience
+        record.active = not _is_out_of_patience(config.train, record)
         rows.append(_row(config, trainer, run, record, totals, score))
-    snapshot.epoch += 1
-    snapshot.step = 0
     return rows
+
+
+def _is_out_of_patience(train, record: RunRecord) -> bool:
+    steps = record.steps_per_epoch
+    patience = lengths.in_updates(train, "early_stop_updates", steps)
+    return 0 < patience <= record.updates - record.best_update
 
 
 def _selection_scores(trainer: Trainer, weights) -> list[dict[str, float]]:
@@ -72,10 +72,10 @@ def _score(posteriors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def _improves(config, record: RunRecord, score: dict[str, float]) -> bool:
-    """Higher UA wins, then lower loss; without selection the last epoch is kept."""
+    """Higher UA wins, then lower loss; without selection the last state is kept."""
     if config.protocol.selection == "last" or not score:
         return True
-    # Few utterances validate, so UA is often equal; the loss tells such epochs apart.
+    # Few utterances validate, so UA is often equal; the loss tells such states apart.
     return (score["ua"], -score["loss"]) > (record.best_ua, -record.best_loss)
 
 
@@ -91,11 +91,13 @@ def _replace_run(stacked, new, run: int):
 def _row(config, trainer, run: int, record: RunRecord, totals, score) -> dict:
     fold = trainer.experiment.runs[run].fold
     count = max(float(totals.count[run]), 1.0)
-    steps = int(trainer.experiment.constants.steps_per_epoch[run])
-    last_rate = optim.learning_rate(config.train, record.epochs * steps - 1, steps)
+    last_rate = optim.learning_rate(
+        config.train, record.updates - 1, record.steps_per_epoch
+    )
     part = "test" if config.protocol.selection == "test" else "val"
     return {
         "epoch": record.epochs,
+        "update": record.updates,
         "fold": fold.name,
         "seed": fold.seed,
         "train_loss": float(totals.loss[run]) / count,
@@ -105,8 +107,8 @@ def _row(config, trainer, run: int, record: RunRecord, totals, score) -> dict:
     }
 
 
-def check_finite(trainer: Trainer, epoch: int):
-    """The epoch's totals so far, if every loss and gradient was finite.
+def check_finite(trainer: Trainer, snapshot: Snapshot):
+    """The totals since the last validation, if every loss and gradient was finite.
 
     Raises:
       InputError: Names run, epoch and step of the first that was not.
@@ -116,10 +118,12 @@ def check_finite(trainer: Trainer, epoch: int):
     if len(bad):
         _check_features(trainer.experiment)
         fold = trainer.experiment.runs[bad[0]].fold
-        step = totals.bad_step[bad[0]] + 1
+        record = snapshot.records[bad[0]]
+        update = record.updates + int(totals.bad_step[bad[0]])
+        epoch, step = divmod(update, record.steps_per_epoch)
         raise InputError(
             "Expected finite losses and gradients; got NaN or Inf in run "
-            f"'{fold.name} seed {fold.seed}', epoch {epoch}, step {step}. "
+            f"'{fold.name} seed {fold.seed}', epoch {epoch + 1}, step {step + 1}. "
             "Lower train.learning_rate, set train.grad_clip_norm, or use "
             "--config.model.dtype=float32. What was saved before is kept."
         )

@@ -35,13 +35,15 @@ class TrainState(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Sums over the steps of an epoch, so that no mean of means is ever taken."""
+    """Sums over a run's updates since its last validation: no mean of means is taken."""
 
     loss: jax.Array  # float32, sum of the examples' losses
     correct: jax.Array  # float32, examples whose true class scored highest
     count: jax.Array  # float32, examples
-    bad_step: jax.Array  # int32, first step with a loss or gradient not finite, else -1
-    step: jax.Array  # int32, steps of this epoch so far
+    bad_step: (
+        jax.Array
+    )  # int32, first update whose loss or gradient is not finite, or -1
+    step: jax.Array  # int32, updates so far
 
     @classmethod
     def zero(cls) -> "Totals":

@@ -100,5 +100,5 @@ def _advance(totals: Totals, loss, correct, count, finite) -> Totals:
         correct=totals.correct + correct,
         count=totals.count + count,
         bad_step=jnp.where(first_bad, totals.step, totals.bad_step),
-        step=totals.step + 1,
+        step=totals.step + (count > 0),
     )

@@ -1,6 +1,7 @@
 """TensorBoard events, one curve per run; needs no TensorFlow."""
 
 import logging
+import math
 import os
 import re
 import time
@@ -13,20 +14,20 @@ _FLUSH_S = 60.0  # a bucket takes all of a file each time
 class EventLog:
     """Writes the numbers of metrics.jsonl lines as TensorBoard scalars.
 
-    Epochs after the first `epochs_done` that are already in `folder` are hidden: a
-    resumed training writes them again. Where events cannot be written, a warning says
+    `axis` is what they stand over, `epoch` or `update`. What `folder` already has from a
+    run's first line on is hidden: a resumed training writes it again. Where events cannot be written, a warning says
     so, and training goes on: metrics.jsonl holds the same numbers.
     """
 
-    def __init__(self, folder, epochs_done: int):
+    def __init__(self, folder, axis: str):
         """Opens nothing yet."""
-        self._folder, self._epochs_done = folder, epochs_done
+        self._folder, self._axis = folder, axis
         self._writers, self._names = {}, set()
         self._flushed = time.monotonic()
 
     @clock.part("logs")
     def write(self, rows: list[dict]) -> None:
-        """Adds one epoch."""
+        """Adds one validation."""
         self._attempt(self._write, rows)
 
     def close(self) -> None:
@@ -50,15 +51,18 @@ class EventLog:
         for row in rows:
             writer = self._writer(row)
             for name, value in row.items():
-                if name not in ("epoch", "fold", "seed"):
+                if name not in ("epoch", "update", "fold", "seed"):
                     scalar = summary.scalar(name, value)
-                    now, epoch = time.time(), row["epoch"]
-                    event = Event(wall_time=now, step=epoch, summary=scalar)
+                    now, step = time.time(), self._step(row)
+                    event = Event(wall_time=now, step=step, summary=scalar)
                     writer.write_event(event)
         if time.monotonic() > self._flushed + _FLUSH_S:
             self._flushed = time.monotonic()
             for writer in self._writers.values():
                 writer.flush()
+
+    def _step(self, row: dict) -> int:
+        return math.ceil(row[self._axis])  # a training may end inside of an epoch
 
     def _writer(self, row: dict):
         # Not `SummaryWriter`: its threads print what a full disk refuses, and then wait
@@ -77,7 +81,7 @@ class EventLog:
             folder = str(self._folder / name)
             directory_check(folder)
             writer = EventsWriter(os.path.join(folder, "events"))
-            start, step = SessionLog(status=SessionLog.START), self._epochs_done + 1
+            start, step = SessionLog(status=SessionLog.START), self._step(row)
             writer.write_event(
                 Event(wall_time=time.time(), step=step, session_log=start)
             )

@@ -1,18 +1,20 @@
 """The compiled functions of a training and the device arrays: what `loop` drives."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
 from ser_jax import clock
-from ser_jax.data import batches, epoch_plan
+from ser_jax.data import batches, step_plan
 from ser_jax.data.batches import Index
+from ser_jax.data.training_stream import TrainingStream
 from ser_jax.errors import InputError
 from ser_jax.predict import forward
 from ser_jax.scoring import voting
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training import optim, runs, step
+from ser_jax.training import lengths, optim, runs, step
 from ser_jax.training.batch import make_batch
 from ser_jax.training.feeder import Call, Feeder
 from ser_jax.training.state import Totals
@@ -38,6 +40,12 @@ class Trainer:
         train = config.train
         self.placement = self.place(train.runs_per_device, train.runs_per_call)
         self.feeder = Feeder(experiment, self.placement, config.data)
+        self._steps_per_epoch = experiment.constants.steps_per_epoch.tolist()
+        source = (experiment.frame_table, experiment.labels, config)
+        self._streams = [
+            TrainingStream(run, *source, sizes=experiment.sizes, steps_per_epoch=steps)
+            for run, steps in zip(experiment.runs, self._steps_per_epoch, strict=True)
+        ]
         self.steps_per_call = self._choose_steps_per_call()
         self._graphdef, self._initial = experiment_lib.new_states(config, experiment)
         self._programs = {}  # by placement: autotune returns to one it has compiled
@@ -51,6 +59,9 @@ class Trainer:
             return train.steps_per_call
         on_cpu = jax.devices()[0].platform == "cpu"
         most = 1 if on_cpu else ACCELERATOR_STEPS_PER_CALL
+        # Calls of about equal length up to a validation: the last is filled with nothing.
+        interval = train.validate_updates or max(self._steps_per_epoch)
+        most = -(-interval // -(-interval // most))
         segments = len(self.experiment.runs) * train.batch_size
         return self.feeder.steps_per_call(most, segments, sizes[-1])
 
@@ -83,7 +94,7 @@ class Trainer:
             states=self._initial,
             best=self._initial.weights,
             totals=jax.tree.map(lambda x: np.repeat(x[None], num_runs, 0), zero),
-            records=[RunRecord() for _ in range(num_runs)],
+            records=[RunRecord(steps) for steps in self._steps_per_epoch],
         )
 
     def load(self, snapshot: Snapshot) -> None:
@@ -91,22 +102,30 @@ class Trainer:
         self.states = self.placement.scatter(snapshot.states)
         self.totals = self.placement.scatter(snapshot.totals)
 
-    def epoch_order(self, snapshot: Snapshot) -> epoch_plan.EpochPlan:
-        """The batches of the coming epoch; runs that stopped early get none."""
-        data, orders = self.experiment, []
-        common = {"epoch": snapshot.epoch, "sizes": data.sizes}
-        for run, record in zip(data.runs, snapshot.records, strict=True):
-            order = None
-            if record.active:
-                order = batches.training_order(
-                    run, data.frame_table, data.labels, self.config, **common
-                )
-            orders.append(order)
-        return epoch_plan.make_plan(orders, data.sizes, epoch=snapshot.epoch)
+    def updates_done(self) -> np.ndarray:
+        """Updates that each run has made, int [R]."""
+        return self.placement.collect([state.step for state in self.states])
 
-    def calls(self, planned: epoch_plan.EpochPlan, start: int = 0):
-        """Prepares the calls of an epoch from a step on, one ahead of the device."""
-        return self.feeder.calls(planned, start, self.steps_per_call)
+    def plan(
+        self, records: Sequence[RunRecord], done: np.ndarray | None = None
+    ) -> step_plan.StepPlan:
+        """The steps up to the next validation; runs that have ended get none.
+
+        `done` [R] are the updates that each run has made; None = none since its last
+        validation.
+        """
+        train, orders = self.config.train, []
+        if done is None:
+            done = np.array([record.updates for record in records])
+        for stream, record, start in zip(self._streams, records, done, strict=True):
+            end = lengths.next_validation(train, record)
+            ended = lengths.has_ended(train, record)
+            orders.append(None if ended else stream.cut(int(start), end))
+        return step_plan.together(orders)
+
+    def calls(self, plan: step_plan.StepPlan):
+        """Prepares the calls of a plan, one ahead of the device."""
+        return self.feeder.calls(plan, self.steps_per_call)
 
     def train(self, call: Call) -> None:
         """Runs the steps of a call on every run that has examples in it."""
@@ -147,22 +166,23 @@ class Trainer:
     def _by_utterance(self, programs, weights, segments, join) -> list[np.ndarray]:
         data, size = self.experiment, self.config.train.eval_batch_size
         common = {"batch_size": size, "sizes": data.sizes}
-        orders = [
+        parts = [
             batches.evaluation_order(x, data.frame_table, data.labels, **common)
             for x in segments
         ]
-        planned = epoch_plan.make_plan(orders, data.sizes)
+        orders = [step_plan.order(x, data.sizes) for x in parts]
+        planned = step_plan.together(orders)
         collected = []
-        for call in self.feeder.calls(planned, 0, self.steps_per_call, training=False):
+        for call in self.feeder.calls(planned, self.steps_per_call, training=False):
             predict = programs[call.window_frames]
             rounds = zip(weights, call.rounds, self._constants, strict=True)
-            parts = [predict(self.feeder.tables, *arguments) for arguments in rounds]
-            collected.append(self.placement.collect(parts))
+            answers = [predict(self.feeder.tables, *arguments) for arguments in rounds]
+            collected.append(self.placement.collect(answers))
         if not all(np.isfinite(x).all() for x in collected):
             raise InputError(
                 "Expected finite posteriors; a network gave NaN or Inf although its "
                 "losses were finite. Lower train.learning_rate or set "
-                "train.grad_clip_norm; the checkpoint before this epoch is kept."
+                "train.grad_clip_norm; the last checkpoint is kept."
             )
         scores = np.concatenate(collected, axis=1)[:, : planned.steps]
         real, joined = planned.index.weight > 0, []

@@ -19,22 +19,46 @@ from ser_jax.errors import InputError, first_line, writing
 from ser_jax.workdir import files
 
 # Of what a checkpoint holds; grows when a reader of this version could not follow.
-FORMAT = 1
+FORMAT = 2
 
 _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
 class RunRecord:
-    """What training knows of one run, beyond its arrays."""
+    """What training knew of one run, beyond its arrays, when it was last validated."""
 
-    ua: float = -1.0  # of the selecting part after the last epoch; -1 before the first
+    steps_per_epoch: int = 1  # updates that it makes in an epoch
+    updates: int = 0  # trained
+    ua: float = -1.0  # of the selecting part; -1 before the first validation
     best_ua: float = -1.0
-    best_loss: float = float("inf")  # of the best epoch; decides between equal UAs
-    best_epoch: int = 0  # from 1; its state is kept
-    waited: int = 0  # epochs since the best one
-    epochs: int = 0  # trained
+    best_loss: float = float("inf")  # at the best UA; decides between equal ones
+    best_update: int = 0  # after which it was measured; that state is kept
     active: bool = True  # False once stopped early
+
+    @property
+    def epochs(self) -> int | float:
+        """Trained; a fraction inside of an epoch."""
+        return self._in_epochs(self.updates)
+
+    @property
+    def best_epoch(self) -> int | float:
+        """At whose end, or inside of which, the best state was."""
+        return self._in_epochs(self.best_update)
+
+    def _in_epochs(self, updates: int) -> int | float:
+        whole, more = divmod(updates, self.steps_per_epoch)
+        return updates / self.steps_per_epoch if more else whole
+
+    @classmethod
+    def read(cls, stored: dict, steps_per_epoch: int) -> "RunRecord":
+        """From the plain values of a checkpoint; format 1 counts in epochs."""
+        stored = stored | {"steps_per_epoch": steps_per_epoch}
+        if "epochs" in stored:
+            stored["updates"] = stored.pop("epochs") * steps_per_epoch
+            stored["best_update"] = stored.pop("best_epoch") * steps_per_epoch
+            del stored["waited"]
+        return cls(**stored)
 
 
 @dataclasses.dataclass
@@ -42,12 +66,22 @@ class Snapshot:
     """A whole training at one moment; trees are stacked [R, ...], host arrays."""
 
     states: Any  # `TrainState`
-    best: Any  # {params, stats} of the best epochs
-    totals: Any  # `Totals` of the unfinished epoch
+    best: Any  # {params, stats} of the best validations
+    totals: Any  # `Totals` since the last validation
     records: list[RunRecord]  # one per run
-    epoch: int = 0  # epochs finished
-    step: int = 0  # steps done of the next epoch
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by part
+
+    @property
+    def position(self) -> dict[str, int | float]:
+        """Where training stands: `epoch` and `update` that every run has validated.
+
+        Runs that stopped early do not count unless all did.
+        """
+        going = [x for x in self.records if x.active] or self.records
+        return {
+            "epoch": min(x.epochs for x in going),
+            "update": min(x.updates for x in going),
+        }
 
     @property
     def _tree(self) -> dict:
@@ -99,8 +133,7 @@ class Checkpointer:
         """Starts saving; returns before the disk is done."""
         meta = {
             "format": FORMAT,
-            "epoch": snapshot.epoch,
-            "step": snapshot.step,
+            **snapshot.position,
             "seconds": snapshot.seconds,
             "records": [dataclasses.asdict(r) for r in snapshot.records],
             **self._provenance,
@@ -131,13 +164,11 @@ class Checkpointer:
             return None
         for torn in stored.torn:  # or they would push the good ones out
             self._manager.delete(torn)
-        meta = stored.meta
+        records = zip(stored.meta["records"], like.records, strict=True)
         return dataclasses.replace(
             like.with_arrays(stored.arrays),
-            records=[RunRecord(**record) for record in meta["records"]],
-            epoch=meta["epoch"],
-            step=meta["step"],
-            seconds=meta["seconds"],
+            records=[RunRecord.read(one, x.steps_per_epoch) for one, x in records],
+            seconds=stored.meta["seconds"],
         )
 
     @clock.part("checkpoints")

@@ -19,6 +19,7 @@ MAY_CHANGE = frozenset(
         "data.root",
         "data.tfds_dir",
         "train.checkpoint_epochs",
+        "train.checkpoint_updates",
         "train.devices",
         "train.eval_batch_size",
         "train.profile_steps",
@@ -43,7 +44,15 @@ _OLDER_DEFAULTS = {
         "corpora": None,
         "label_maps": None,
     },
-    "train": {"ema_decay": 0.0},
+    "train": {
+        "ema_decay": 0.0,
+        "updates": 0,
+        "validate_updates": 0,
+        "warmup_updates": 0,
+        "decay_updates": 0,
+        "early_stop_updates": 0,
+        "checkpoint_updates": 0,
+    },
 }
 _CHOOSE_UTTERANCES = ("keep_silent", "duplicates", "merge_spellings")
 # Their keys are names, which ConfigDict would read as its own.

@@ -1,7 +1,8 @@
-"""metrics.jsonl: a line per epoch and run, added while training."""
+"""metrics.jsonl: a line per validation and run, added while training."""
 
 import collections
 import json
+from collections.abc import Mapping
 
 from etils import epath
 
@@ -10,7 +11,7 @@ from ser_jax.workdir import files
 
 
 def append(path, rows: list[dict]) -> None:
-    """Adds an epoch's lines."""
+    """Adds a validation's lines."""
     path = epath.Path(path)
     with writing(path):
         if "://" in str(path):  # object stores cannot append
@@ -21,10 +22,10 @@ def append(path, rows: list[dict]) -> None:
                 file.write(_lines(rows))
 
 
-def truncate(path, epochs: int) -> None:
-    """Forgets the lines of later epochs, which will be trained again."""
-    rows = [row for row in read(path) if row["epoch"] <= epochs]
-    rows.sort(key=lambda row: row["epoch"])  # stable: runs keep their order
+def truncate(path, epochs: Mapping[tuple[int, str], float]) -> None:
+    """Forgets the lines after each (seed, fold)'s epoch, which will be trained again."""
+    rows = read(path)
+    rows = [row for row in rows if row["epoch"] <= epochs[row["seed"], row["fold"]]]
     files.write_atomically(path, _lines(rows).encode())
 
 
@@ -32,7 +33,8 @@ def read(path) -> list[dict]:
     """Reads the log; a missing file is an empty list.
 
     A training that was killed may leave a torn line, and one that resumed repeats
-    epochs: torn lines are skipped, and the last line of an epoch and run counts.
+    lines: torn ones are skipped, and the last line of an epoch and run counts. Where
+    validation is counted in updates, epochs are fractions.
 
     Returns:
       One dict per (seed, fold, epoch), sorted by epoch within a run, runs in the order

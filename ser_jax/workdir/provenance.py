@@ -137,10 +137,19 @@ def _scaled_otherwise(data) -> str:
     return f"scaled by the training, tests by their own {data.normalize}"
 
 
+def trained(train, position: Mapping) -> str:
+    """`2 of 7 epochs`, or updates where they count; `position` is a snapshot's."""
+    if train.updates:
+        return f"{position['update']} of {train.updates} updates"
+    return f"{position['epoch']:.4g} of {train.epochs} epochs"
+
+
 def _unfinished(config, meta: Mapping) -> str:
     """The stamp of a training that has not come to its end; empty otherwise."""
-    records = meta.get("records", ())  # exported weights have none
-    epochs = config.train.epochs
-    if not any(record["active"] for record in records) or meta["epoch"] >= epochs:
+    records, train = meta.get("records", ()), config.train  # exported weights have none
+    if not any(record["active"] for record in records):
         return ""
-    return f"unfinished training: {meta['epoch']} of {epochs} epochs"
+    done = meta["update"] if train.updates else meta["epoch"]
+    if done >= (train.updates or train.epochs):
+        return ""
+    return f"unfinished training: {trained(train, meta)}"

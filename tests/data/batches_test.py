@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ser_jax.data import batches, epoch_plan
+from ser_jax.data import batches, step_plan
 from ser_jax.data.protocols import Fold
 from ser_jax.data.segment_tables import FrameTable
+from ser_jax.data.training_stream import TrainingStream
 from ser_jax.errors import InputError
 from ser_jax.features.segments import Segments
 
@@ -178,10 +179,26 @@ def test_evaluation_reads_in_order(run, table):
 
 def test_shorter_and_absent_runs_are_filled_with_weight_zero(run, table):
     long, short = _order(run, table), _order(run, table, vtlp="none")
-    stacked = epoch_plan.make_plan([[long], None, [short]], (WINDOW,)).index
+    orders = [x and step_plan.order([x], (WINDOW,)) for x in (long, None, short)]
+    stacked = step_plan.together(orders).index
     assert stacked.start.shape == (3, 4, 4)
     assert stacked.weight.sum(axis=(1, 2)).tolist() == [15, 0, 5]
     np.testing.assert_array_equal(stacked.start[2, :2], short.start)
+
+
+def test_updates_go_through_the_epochs_wherever_they_are_cut(run, table):
+    """15 windows in batches of 4 are 4 updates an epoch."""
+    recipe = {"batch_size": 4, "sampling": "all", "per_class": 0}
+    config = ConfigDict({"augment": {"vtlp": "all"}, "train": recipe})
+    options = {"sizes": (WINDOW,), "steps_per_epoch": 4}
+    stream = TrainingStream(run, table, LABELS, config, **options)
+    epochs = [_order(run, table, epoch).start for epoch in range(3)]
+    found = [stream.cut(*ends) for ends in ((0, 3), (3, 3), (3, 10), (10, 12))]
+    assert [len(x.window_frames) for x in found] == [3, 0, 7, 2]
+    whole = np.concatenate([x.index.start for x in found])
+    np.testing.assert_array_equal(whole, np.concatenate(epochs))
+    again = TrainingStream(run, table, LABELS, config, **options).cut(5, 9)
+    np.testing.assert_array_equal(again.index.start, whole[5:9])
 
 
 def test_balanced_sampling_reads_as_many_windows_of_every_class(run, table):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -75,11 +76,14 @@ def test_an_unfinished_training_says_so(copy):
     _edit_meta(copy, stop)
     description = trained_model.load(copy).description()
     assert "[unfinished training: 2 of 7 epochs]" in description
+    _edit_meta(copy, lambda meta: meta["config"]["train"].update(updates=900))
+    description = trained_model.load(copy).description()
+    assert re.search(r"\[unfinished training: \d\d of 900 updates\]", description)
 
 
-def test_without_a_finished_epoch_there_is_no_answer(copy):
-    _edit_meta(copy, lambda meta: meta["records"][1].update(best_epoch=0))
-    with pytest.raises(InputError, match="one finished epoch"):
+def test_without_a_validation_there_is_no_answer(copy):
+    _edit_meta(copy, lambda meta: meta["records"][1].update(best_update=0))
+    with pytest.raises(InputError, match="one validation"):
         trained_model.load(copy)
 
 

@@ -101,3 +101,27 @@ def test_curves_by_hand():
     assert loss.mean == {1: 2.5} and loss.scored == ()
     assert ua.mean == {2: pytest.approx(0.55)} and ua.scored == ((2, 0.6),)
     assert analysis.curves({"runs": runs}, []) == {}
+
+
+def test_curves_stand_over_updates_where_runs_are_validated_at_the_same_ones():
+    """Folds of 10 and 8 updates an epoch, validated every 6."""
+    lines = [
+        {"fold": fold, "seed": 0, "epoch": update / steps, "update": update}
+        | {"val_ua": update / 100}
+        for fold, steps in (("x", 10), ("y", 8))
+        for update in (6, 12)
+    ]
+    runs = [{"fold": "x", "seed": 0, "best_epoch": 1.2, "best_update": 12}]
+    ((ua,),) = analysis.curves({"runs": runs}, lines).values()
+    assert (ua.axis, ua.scored) == ("update", ((12, 0.12),))
+    assert ua.mean == {6: pytest.approx(0.06), 12: pytest.approx(0.12)}
+    # After every epoch until update 25: in the middle of the third and of the fourth.
+    places = {"x": (10, 20, 25), "y": (8, 16, 24, 25)}
+    lines = [
+        {"fold": x, "seed": 0, "epoch": n / places[x][0], "update": n, "val_ua": 0.5}
+        for x in places
+        for n in places[x]
+    ]
+    runs[0] |= {"best_epoch": 2, "best_update": 20}
+    ((ua,),) = analysis.curves({"runs": runs}, lines).values()
+    assert ua.axis == "epoch" and list(ua.mean) == [1, 2] and ua.scored == ((2, 0.5),)

@@ -88,6 +88,24 @@ differs from the paper:
     assert table.text(_results(), PUBLISHED) == text.strip()
 
 
+def test_a_run_scored_inside_of_an_epoch_is_named_by_its_update(tmp_path):
+    summary = _results()
+    places = ((4.5, 36), (None, None))
+    for run, (epoch, update) in zip(summary["runs"], places, strict=True):
+        run |= {"best_epoch": epoch, "best_update": update, "updates": 40}
+    lines = table.text(summary, {}).splitlines()
+    assert lines[2].endswith("best update") and lines[4].endswith(" 36")
+    metrics = [
+        {"epoch": epoch, "update": 8 * epoch, "fold": "s1", "seed": 0, "val_ua": 0.5}
+        for epoch in (4.5, 5)
+    ]
+    text = markdown.render(
+        training_report.document(WorkdirContents(summary, TESTED, metrics=metrics))
+    )
+    assert "| fold | seed | updates | update scored | val UA % |" in text
+    assert "| s1 | 0 | 40 | 36 | 50.00 |" in text
+
+
 def test_table_without_a_paper_has_no_paper_row():
     for published in ({}, {"paper": None, "ua": None}):
         assert "paper" not in table.text(_results(), published)

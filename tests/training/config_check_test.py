@@ -104,7 +104,10 @@ def test_every_preset_passes(system, preset):
         ("train.runs_per_device", "pmap", "loop, map, vmap, auto; got 'pmap'"),
         ("train.schedule", "cosin", "cosine, step; got 'cosin'"),
         ("train.steps_per_call", -2, "0 or more"),
+        ("train.checkpoint_epochs", 0, "1 or more, or train.checkpoint_updates"),
+        ("train.updates", 500, "expected 0 with train.epochs (100), or 0 there"),
         ("train.warmup_epochs", 100.0, "less than train.epochs"),
+        ("train.warmup_updates", 9, "0 with train.epochs; see warmup_epochs"),
     ],
 )
 def test_a_bad_value_is_named_with_what_it_takes(key, value, message):
@@ -138,6 +141,20 @@ def test_early_stopping_needs_something_to_watch():
     config = area_attn.get_config()
     config.protocol.selection = "last"
     with pytest.raises(InputError, match="early_stop_epochs: expected 0"):
+        check_config(config)
+    config.train.early_stop_epochs, config.train.early_stop_updates = 0, 30
+    with pytest.raises(InputError, match="early_stop_updates: expected 0"):
+        check_config(config)
+
+
+def test_a_training_may_be_counted_in_updates_throughout():
+    train = (config := area_attn.get_config()).train
+    for key in ("early_stop", "decay", "checkpoint"):
+        train[f"{key}_epochs"], train[f"{key}_updates"] = 0, 50
+    train.epochs, train.updates, train.warmup_updates = 0, 500, 30
+    check_config(config)
+    train.warmup_updates = 500
+    with pytest.raises(InputError, match=r"less than train.updates \(500\); got 500"):
         check_config(config)
 
 

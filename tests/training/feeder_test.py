@@ -56,7 +56,7 @@ def _trained(config):
     """Parameters after some steps, posteriors of the test parts, and the trainer."""
     experiment = experiment_lib.prepare(config)
     trainer = Trainer(config, experiment)
-    planned = trainer.epoch_order(trainer.initial_snapshot())
+    planned = trainer.plan(trainer.initial_snapshot().records)
     for call in itertools.islice(trainer.calls(planned), 3):
         trainer.train(call)
     states = trainer.placement.collect(trainer.states)
@@ -123,7 +123,7 @@ def test_a_failure_in_the_thread_reaches_the_caller(quick_config):
     quick_config.data.frames_on = "host"
     experiment = experiment_lib.prepare(quick_config)
     trainer = Trainer(quick_config, experiment)
-    planned = trainer.epoch_order(trainer.initial_snapshot())
+    planned = trainer.plan(trainer.initial_snapshot().records)
     planned.index.start[:, 1] = 2**31 - 1  # beyond the table
     with pytest.raises(IndexError):
         list(trainer.calls(planned))

@@ -48,8 +48,8 @@ def test_only_training_frames_are_warped(config):
         experiment = experiment_lib.prepare(config)
         trainer = Trainer(config, experiment)
         assert len(experiment.frame_table.offset) == 1  # no copies are stored
-        planned = trainer.epoch_order(trainer.initial_snapshot())
-        _, window, index = next(planned.calls(0, 1))
+        planned = trainer.plan(trainer.initial_snapshot().records)
+        _, window, index = next(planned.calls(1))
         trained, evaluated = (
             jax.tree.map(
                 lambda x: x[0, 0],

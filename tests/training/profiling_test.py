@@ -10,7 +10,6 @@ import jax
 from ser_jax import clock
 from ser_jax.training import loop
 from ser_jax.training.trainer import Trainer
-from ser_jax.workdir.checkpoint import Snapshot
 
 
 def _names_in(folder) -> set[str]:
@@ -45,11 +44,11 @@ def test_the_first_epoch_of_a_process_is_traced(tmp_path):
     trainer = object.__new__(Trainer)
     trainer.config = types.SimpleNamespace(train=train)
     trainer.steps_per_call = 2  # so that two calls make three steps
-    trainer.calls = lambda planned, start: iter(range(start, planned))
-    snapshot, workdir = Snapshot(None, None, None, [], step=4), types.SimpleNamespace
+    trainer.calls = lambda plan: iter(range(4, plan))
+    workdir = types.SimpleNamespace
     with clock.running():
         for name in ("first", "second"):
-            calls = loop._calls(trainer, 9, snapshot, workdir(path=tmp_path / name))
+            calls = loop._calls(trainer, 9, workdir(path=tmp_path / name))
             assert list(calls) == [4, 5, 6, 7, 8]
             with clock.first("first_step"):
                 pass

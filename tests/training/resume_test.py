@@ -45,6 +45,37 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     np.testing.assert_array_equal(posteriors_of(tmp_path), posteriors_of(quick_workdir))
 
 
+def test_updates_are_resumed_inside_of_intervals_and_beyond_an_epoch(
+    quick_config, tmp_path, monkeypatch
+):
+    """Folds of 9 to 11 updates an epoch, validated after 7, 14, 21 and 23."""
+    train = quick_config.train
+    train.epochs, train.updates, train.validate_updates = 0, 23, 7
+    train.schedule, train.warmup_updates = "cosine", 5
+    train.steps_per_call = 2  # by which 7 cannot be divided
+    results = loop.train_and_evaluate(quick_config, str(tmp_path / "whole"))
+    rows = curves_of(tmp_path / "whole")
+    assert {round(23 / run["epochs"]) for run in results["runs"]} == {9, 10, 11}
+    for run in results["runs"]:
+        of_run = [row for row in rows if row["fold"] == run["fold"]]
+        assert [row["update"] for row in of_run] == [7, 14, 21, 23]
+        steps = round(23 / run["epochs"])
+        assert [row["epoch"] for row in of_run] == [n / steps for n in (7, 14, 21, 23)]
+        best = max(of_run, key=lambda row: (row["val_ua"], -row["val_loss"]))
+        assert run["best_update"] == best["update"]
+        assert run["best_epoch"] == best["epoch"]
+        assert run["updates"] == 23
+    # After 2 updates in the first interval, after 13 in the second and second epoch.
+    for calls, epoch in ((1, 1), (6, 2)):
+        match = f"SIGTERM in epoch {epoch}; saved"
+        _train_until(calls, quick_config, tmp_path / "parts", monkeypatch, match)
+    loop.train_and_evaluate(quick_config, str(tmp_path / "parts"))
+    assert curves_of(tmp_path / "parts") == rows
+    np.testing.assert_array_equal(
+        posteriors_of(tmp_path / "parts"), posteriors_of(tmp_path / "whole")
+    )
+
+
 def test_the_flagship_goes_on_as_well(workdirs, tones, datasets, tmp_path, monkeypatch):
     config = tiny.CONFIGS["area_attn"](tones, datasets)
     _train_until(3, config, tmp_path, monkeypatch)
@@ -117,7 +148,7 @@ def test_evaluating_an_unfinished_training_is_refused(
     quick_config, tmp_path, monkeypatch
 ):
     _train_until(3, quick_config, tmp_path, monkeypatch)
-    with pytest.raises(InputError, match="stopped after epoch 0 of 2. Repeat"):
+    with pytest.raises(InputError, match="stopped after 0 of 2 epochs. Repeat"):
         loop.evaluate(str(tmp_path))
     assert not (tmp_path / "results.json").exists()
 

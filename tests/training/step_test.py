@@ -57,6 +57,26 @@ def test_schedules_at_known_epochs(tiny_config):
     assert _rate(train, 2) == pytest.approx(0.1)
 
 
+def test_schedules_run_over_updates_where_they_count(tiny_config):
+    """200 updates are 20 epochs of 10: the same rates, and no epoch plays a part."""
+    train = tiny_config.train
+    train.learning_rate, train.epochs, train.updates = 0.1, 0, 200
+    for steps_per_epoch in (10, 7):
+
+        def rate(update, steps=steps_per_epoch):
+            return float(
+                optim.learning_rate(train, jnp.int32(update), jnp.int32(steps))
+            )
+
+        train.schedule, train.warmup_updates = "cosine", 0
+        assert [rate(0), rate(100)] == pytest.approx([0.1, 0.05])
+        assert rate(200) == pytest.approx(0.0, abs=1e-8)
+        train.warmup_updates = 20  # then half of the rest is at 20 + 90
+        assert [rate(0), rate(110)] == pytest.approx([0.1 / 20, 0.05])
+        train.schedule, train.decay_epochs, train.decay_updates = "step", 0, 30
+        assert [rate(89), rate(90)] == pytest.approx([0.1 / 100, 0.1 / 1000])
+
+
 def test_weight_decay_spares_biases(tiny_config):
     tiny_config.train.weight_decay = 0.5
     optimizer = optim.make_optimizer(tiny_config.train)
@@ -178,7 +198,7 @@ def test_a_step_without_examples_changes_nothing(tiny_config):
     before, (after, totals) = _one_step(tiny_config, np.zeros(4))
     for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(old, new)
-    assert totals.count == 0 and totals.step == 1 and totals.bad_step == -1
+    assert totals.count == 0 and totals.step == 0 and totals.bad_step == -1
 
 
 def test_fillers_do_not_count(tiny_config):

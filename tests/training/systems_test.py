@@ -59,7 +59,7 @@ def test_buckets_and_centers_survive_a_stop(tones, datasets, tmp_path, monkeypat
     experiment = experiment_lib.prepare(config)
     assert len(experiment.sizes) == 2
     trainer = Trainer(config, experiment)
-    steps = trainer.epoch_order(trainer.initial_snapshot()).steps
+    steps = trainer.plan(trainer.initial_snapshot().records).steps
     with monkeypatch.context() as patch:
         stop_after(patch, steps + 2)
         with pytest.raises(loop.Stopped, match="epoch 2"):
@@ -114,7 +114,7 @@ def test_center_loss_brings_features_to_their_centers(tones, datasets):
     assert config.train.center_weight > 0
     experiment = experiment_lib.prepare(config)
     trainer = Trainer(config, experiment)
-    planned = trainer.epoch_order(trainer.initial_snapshot())
+    planned = trainer.plan(trainer.initial_snapshot().records)
     for call in trainer.calls(planned):
         trainer.train(call)
     centers = trainer.placement.collect(trainer.states).centers

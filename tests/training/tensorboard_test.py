@@ -16,11 +16,11 @@ def events_in(folder):
 
 
 def row(fold, epoch, **values):
-    return {"fold": fold, "seed": 3, "epoch": epoch} | values
+    return {"fold": fold, "seed": 3, "epoch": epoch, "update": 8 * epoch} | values
 
 
 def test_each_run_has_its_curves_and_hides_what_is_written_again(tmp_path):
-    log = EventLog(tmp_path, epochs_done=4)
+    log = EventLog(tmp_path, "epoch")
     log.write([row("a/b c", 5, loss=0.5, val_ua=0.25), row("d", 5, loss=2.0)])
     log.write([row("a/b c", 6, loss=0.125)])
     log.close()
@@ -36,8 +36,18 @@ def test_each_run_has_its_curves_and_hides_what_is_written_again(tmp_path):
     ]
 
 
+def test_validations_between_epochs_stand_at_their_update(tmp_path):
+    for axis, steps in (("update", [12, 24]), ("epoch", [2, 3])):
+        log = EventLog(tmp_path / axis, axis)
+        for epoch in (1.5, 3):
+            log.write([row("a", epoch, loss=0.5)])
+        log.close()
+        _, start, *scalars = events_in(tmp_path / axis / "a-seed3")
+        assert start.step == steps[0] and [e.step for e in scalars] == steps
+
+
 def test_runs_whose_names_fall_together_have_folders_of_their_own(tmp_path):
-    log = EventLog(tmp_path, epochs_done=0)
+    log = EventLog(tmp_path, "epoch")
     log.write([row(x, 1, loss=0.5) for x in ("a/b", "a_b", "..", "x" * 400)])
     log.close()
     names = sorted(os.listdir(tmp_path))
@@ -48,7 +58,7 @@ def test_training_goes_on_without_events(tmp_path, monkeypatch, caplog):
     def refuse(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    log = EventLog(tmp_path, epochs_done=0)
+    log = EventLog(tmp_path, "epoch")
     log.write([row("a", 1, loss=0.5)])
     monkeypatch.setattr(EventsWriter, "write_event", refuse)
     for epoch in (2, 3):

@@ -1,11 +1,13 @@
 """The real training step on the mesh: no run talks to another."""
 
 import re
+import types
 
 import jax
 import numpy as np
 import pytest
 
+from ser_jax.data import step_plan
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training.trainer import Trainer
 from tests import quick_model
@@ -29,7 +31,7 @@ def test_the_compiled_step_has_no_collectives(config, mode, placement):
     trainer = Trainer(config, experiment)
     assert trainer.placement.mesh.shape == {"run": 5, "data": 1}
     snapshot = trainer.initial_snapshot()
-    planned = trainer.epoch_order(snapshot)
+    planned = trainer.plan(snapshot.records)
     compiled = trainer.lowered(next(trainer.calls(planned))).compile()
     pattern = r"(?:all-reduce|all-gather|all-to-all|collective|reduce-scatter)[\w-]*\("
     assert re.findall(pattern, compiled.as_text()) == []
@@ -48,10 +50,32 @@ def test_a_run_does_not_depend_on_the_runs_beside_it(config, rule):
         object.__setattr__(experiment, "constants", constants)
         trainer = Trainer(config, experiment)
         assert len(experiment.sizes) == {"slide": 1, "whole": 2}[rule]
-        planned = trainer.epoch_order(trainer.initial_snapshot())
+        planned = trainer.plan(trainer.initial_snapshot().records)
         for call in trainer.calls(planned):
             trainer.train(call)
         states.append(trainer.placement.collect(trainer.states))
     together, alone = (jax.tree.leaves(state) for state in states)
     for of_five, of_one in zip(together, alone, strict=True):
         np.testing.assert_array_equal(of_five[0], of_one[0])
+
+
+@pytest.mark.parametrize(
+    ("interval", "calls"), [(0, [24, 24]), (32, [32]), (33, [17, 17]), (7, [7])]
+)
+def test_calls_of_an_accelerator_end_at_a_validation(monkeypatch, interval, calls):
+    """As many steps as 32 and the interval allow; one epoch is 40 to 48 steps."""
+    trainer = object.__new__(Trainer)
+    train = types.SimpleNamespace(
+        steps_per_call=0, validate_updates=interval, batch_size=8
+    )
+    trainer.config = types.SimpleNamespace(train=train)
+    trainer.experiment = types.SimpleNamespace(sizes=(5,), runs=[None] * 2)
+    trainer.feeder = types.SimpleNamespace(steps_per_call=lambda most, *_: most)
+    trainer._steps_per_epoch = [40, 48]
+    gpu = types.SimpleNamespace(platform="gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [gpu])
+    per_call = trainer._choose_steps_per_call()
+    planned = step_plan.StepPlan(
+        np.zeros((1, interval or 48, 2)), np.zeros(interval or 48)
+    )
+    assert [x.shape[1] for _, _, x in planned.calls(per_call)] == calls

@@ -52,7 +52,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
     normalisation = {"mean": np.zeros(2), "std": np.ones(2)}
 
     def snapshot(size, epoch):
-        return Snapshot({"w": noise(size)}, {}, {}, [RunRecord()], epoch)
+        return Snapshot({"w": noise(size)}, {}, {}, [RunRecord(updates=epoch)])
 
     writer = Checkpointer(tmp_path, provenance={"config": {}})
     writer.save(snapshot(10, 1), normalisation=normalisation)
