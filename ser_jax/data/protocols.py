@@ -159,14 +159,18 @@ def promises(
     shared = "speakers and sessions are SHARED by training and test"
     if protocol.split == "official":
         shared = "the corpus's own parts: speakers and sessions may be SHARED by them"
-    paper_mode = ("PAPER MODE: the epoch is chosen on the test part",)
+    by_test = ()
+    if protocol.compare_selections:
+        by_test = ("the test part is scored at every validation, but chooses nothing",)
+    if protocol.selection == "test":
+        by_test = ("PAPER MODE: the epoch is chosen on the test part",)
     return (
         "no utterance is in two parts; segments and copies follow their utterance",
         f"{apart} is in both training and test" if apart else shared,
         *([_OWN_CORPUS] if protocol.split == "pairs" else []),
         _validation_promise(protocol),
         _duplicates_promise(compared, near),
-        *(paper_mode if protocol.selection == "test" else ()),
+        *by_test,
     )
 
 

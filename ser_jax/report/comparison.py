@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ser_jax.report import diagnostics, figures, protocol, score_table, timing
+from ser_jax.report import (
+    diagnostics,
+    figures,
+    protocol,
+    score_table,
+    selections,
+    timing,
+)
 from ser_jax.report.document import (
     TEXTS,
     Document,
@@ -52,6 +59,7 @@ def document(trainings: Sequence[WorkdirContents]) -> Document:
                 if are_paired
                 else []
             ),
+            *selections.compared(trainings),
             Section("recalls", "Recall of each class", [_recalls(trainings)]),
             Section("origins", "Time and versions", _origins(trainings)),
         ],

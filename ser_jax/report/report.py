@@ -1,6 +1,7 @@
 """Writes report.md, report.html and the figures from the files of a workdir (no JAX)."""
 
 import dataclasses
+import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from ser_jax.report import (
     html,
     markdown,
     score_table,
+    selections,
     timing,
     training_report,
 )
@@ -56,6 +58,8 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
         files.write_json(workdir / files.RESULTS, results)
     _write(training_report.document(training), workdir, "report")
     table = score_table.text(results, training.published)
+    if gain := selections.sentence(results):
+        table += "\n\n" + textwrap.fill(gain.replace("**", ""), 80)
     return f"{table}\n\n{timing.summary(results)}"
 
 

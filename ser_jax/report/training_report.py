@@ -12,6 +12,7 @@ from ser_jax.report import (
     figures,
     protocol,
     score_table,
+    selections,
     timing,
 )
 from ser_jax.report.document import (
@@ -48,6 +49,7 @@ def document(training: WorkdirContents) -> Document:
         sections=[
             Section("run", "What was run", [protocol.summary(results)]),
             Section("results", "Results", _results(results, published)),
+            *selections.sections(results),
             Section("paper", "Next to the paper", _paper(results, published)),
             *cross_corpus.sections(training.cross_corpus),
             Section("confusion", "Confusion", _confusion(results)),

@@ -45,18 +45,28 @@ def summarise(
         one run, or a class is unknown.
     """
     by_run = _group(predictions, runs)
-    scored, pooled = [], np.zeros((len(classes), len(classes)), np.int64)
-    for meta in runs:
-        tested = by_run[_key(meta)]
-        confusion = count_decisions(tested.values(), classes)
-        pooled += confusion
-        scored.append(_score_run(meta, confusion, classes))
+    confusions = [count_decisions(by_run[_key(x)].values(), classes) for x in runs]
     return {
         "classes": classes,
+        **score_runs(runs, confusions, classes),
+        "averaged": average_seeds(counted(predictions, runs), classes),
+    }
+
+
+def score_runs(
+    runs: Sequence[Mapping], confusions: Sequence, classes: Sequence[str]
+) -> dict:
+    """`runs`, `wa`, `ua`, `macro_f1` and `pooled` of `summarise`.
+
+    From each run's decisions, counted in a confusion matrix [K, K].
+    """
+    confusions = np.asarray(confusions, np.int64)
+    scored = [_score_run(*x, classes) for x in zip(runs, confusions, strict=True)]
+    pooled = confusions.sum(axis=0)
+    return {
         "runs": scored,
         **{key: _spread(scored, key) for key in SCORES},
         "pooled": {**_scores(pooled), "confusion": pooled},
-        "averaged": average_seeds(counted(predictions, runs), classes),
     }
 
 

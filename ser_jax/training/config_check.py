@@ -156,6 +156,11 @@ def _check_train(config, refuse) -> None:
     train, protocol = config.train, config.protocol
     protocols.check_seeds(protocol.seeds)
     _check_lengths(train, refuse)
+    if protocol.compare_selections and protocol.split == "pairs":
+        refuse(
+            "protocol.compare_selections",
+            "False with protocol.split=pairs, which scores each corpus by itself",
+        )
     for key in ("early_stop_epochs", "early_stop_updates"):
         if train[key] and protocol.selection == "last":
             refuse(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -44,6 +44,9 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
             "cells": corpus_matrix.cells(experiment, lines, config),
             "probe": corpus_matrix.probe(trainer, weights),
         }
+    if config.protocol.compare_selections:
+        own = config.protocol.selection
+        about["selections"] = selections(scores, records, snapshot, own)
     content = results.assemble(scores, about)
     predictions.write(workdir.path / files.PREDICTIONS, lines, experiment.classes)
     tested = _recordings(experiment)
@@ -164,6 +167,44 @@ def _run_records(
         others = sorted(tested - {run.fold.name})
         records += [about | {"tested": x} for x in others] if by_corpus else [about]
     return records
+
+
+def selections(
+    scores: Mapping,
+    runs: Sequence[Mapping],
+    snapshot: Snapshot,
+    selection: str,
+) -> dict:
+    """The part `selections` of results.json: had the epoch been chosen otherwise.
+
+    `scores` are what `summarise` gave for `runs` and this training's own selection;
+    those of the others come from what validation wrote down of the test part.
+
+    Returns:
+      By `val`, `test` and `last`, where known: `wa`, `ua`, `macro_f1`, `pooled` and, per
+      run, `fold`, `seed`, `ua`, `best_epoch` and `best_update`.
+    """
+    found = {selection: scores}
+    for name in {"test", "last"} - {selection}:
+        tests = [record.compared[name] for record in snapshot.records]
+        places = [
+            {"best_update": x["update"], "best_epoch": record.in_epochs(x["update"])}
+            for x, record in zip(tests, snapshot.records, strict=True)
+        ]
+        chosen = [run | place for run, place in zip(runs, places, strict=True)]
+        confusions = [x["confusion"] for x in tests]
+        found[name] = summary.score_runs(chosen, confusions, scores["classes"])
+    about_run = ("fold", "seed", "ua", "best_epoch", "best_update")
+    return {
+        name: {
+            "runs": [
+                {key: run[key] for key in about_run} for run in found[name]["runs"]
+            ],
+            **{key: found[name][key] for key in (*summary.SCORES, "pooled")},
+        }
+        for name in ("val", "test", "last")
+        if name in found
+    }
 
 
 def _about(config, experiment: Experiment) -> dict:

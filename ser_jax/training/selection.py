@@ -22,7 +22,9 @@ def validate(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
     """
     totals = check_finite(trainer, snapshot)  # before anything is kept
     weights = [state.weights for state in trainer.states]
-    selected = _selection_scores(trainer, weights)
+    selected = tested = _scores(trainer, weights, "select")
+    if config.protocol.compare_selections and config.protocol.selection != "test":
+        tested = _scores(trainer, weights, "test")
     host = trainer.placement.collect(weights)
     rows = []
     for run, record in enumerate(snapshot.records):
@@ -35,9 +37,23 @@ def validate(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
             record.best_update, record.best_ua = record.updates, record.ua
             record.best_loss = score.get("loss", float("inf"))
             snapshot.best = _replace_run(snapshot.best, host, run)
+        if config.protocol.compare_selections:
+            compare_selections(record, tested[run])
         record.active = not _is_out_of_patience(config.train, record)
         rows.append(_row(config, trainer, run, record, totals, score))
     return rows
+
+
+def compare_selections(record: RunRecord, tested: dict) -> None:
+    """Writes down the test part's scores at the last and at its best validation.
+
+    Nothing that trains, stops or is kept reads them.
+    """
+    now = {"update": record.updates, **tested}
+    record.compared["last"] = now
+    best = record.compared.get("test")
+    if best is None or _rank(now) > _rank(best):
+        record.compared["test"] = now
 
 
 def _is_out_of_patience(train, record: RunRecord) -> bool:
@@ -46,9 +62,9 @@ def _is_out_of_patience(train, record: RunRecord) -> bool:
     return 0 < patience <= record.updates - record.best_update
 
 
-def _selection_scores(trainer: Trainer, weights) -> list[dict[str, float]]:
-    """Scores of each run's selecting part; empty where nothing is held out."""
-    segments = [run.select for run in trainer.experiment.runs]
+def _scores(trainer: Trainer, weights, part: str) -> list[dict]:
+    """Scores of each run's part, `select` or `test`; empty where it is."""
+    segments = [getattr(run, part) for run in trainer.experiment.runs]
     labels = [trainer.experiment.labels[np.unique(x.utterance)] for x in segments]
     if not any(map(len, labels)):
         return [{} for _ in segments]
@@ -56,8 +72,8 @@ def _selection_scores(trainer: Trainer, weights) -> list[dict[str, float]]:
     return [_score(*of_run) for of_run in zip(posteriors, labels, strict=True)]
 
 
-def _score(posteriors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """WA, UA and mean negative log posterior of utterances; {} if there are none."""
+def _score(posteriors: np.ndarray, labels: np.ndarray) -> dict:
+    """WA, UA, mean negative log posterior and decisions; {} without utterances."""
     if not len(labels):
         return {}
     num_classes = posteriors.shape[-1]
@@ -68,15 +84,20 @@ def _score(posteriors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         "ua": metrics.unweighted_accuracy(confusion),
         # A posterior of 0 in float32 must not make the mean infinite.
         "loss": float(-np.log(np.maximum(chosen, 1e-12)).mean()),
+        "confusion": confusion.tolist(),
     }
 
 
-def _improves(config, record: RunRecord, score: dict[str, float]) -> bool:
+def _improves(config, record: RunRecord, score: dict) -> bool:
     """Higher UA wins, then lower loss; without selection the last state is kept."""
     if config.protocol.selection == "last" or not score:
         return True
+    return _rank(score) > (record.best_ua, -record.best_loss)
+
+
+def _rank(score: dict) -> tuple[float, float]:
     # Few utterances validate, so UA is often equal; the loss tells such states apart.
-    return (score["ua"], -score["loss"]) > (record.best_ua, -record.best_loss)
+    return score["ua"], -score["loss"]
 
 
 def _replace_run(stacked, new, run: int):
@@ -103,7 +124,7 @@ def _row(config, trainer, run: int, record: RunRecord, totals, score) -> dict:
         "train_loss": float(totals.loss[run]) / count,
         "train_wa": float(totals.correct[run]) / count,
         "learning_rate": float(last_rate),
-        **{f"{part}_{name}": value for name, value in score.items()},
+        **{f"{part}_{name}": score[name] for name in ("wa", "ua", "loss") if score},
     }
 
 

@@ -35,18 +35,22 @@ class RunRecord:
     best_loss: float = float("inf")  # at the best UA; decides between equal ones
     best_update: int = 0  # after which it was measured; that state is kept
     active: bool = True  # False once stopped early
+    # With `protocol.compare_selections`, of the test part at its best and at the last
+    # validation: `test` and `last`: {update, ua, loss, confusion}. It chooses nothing.
+    compared: dict[str, dict] = dataclasses.field(default_factory=dict)
 
     @property
     def epochs(self) -> int | float:
         """Trained; a fraction inside of an epoch."""
-        return self._in_epochs(self.updates)
+        return self.in_epochs(self.updates)
 
     @property
     def best_epoch(self) -> int | float:
         """At whose end, or inside of which, the best state was."""
-        return self._in_epochs(self.best_update)
+        return self.in_epochs(self.best_update)
 
-    def _in_epochs(self, updates: int) -> int | float:
+    def in_epochs(self, updates: int) -> int | float:
+        """Updates as epochs, whole where they are."""
         whole, more = divmod(updates, self.steps_per_epoch)
         return updates / self.steps_per_epoch if more else whole
 

@@ -44,6 +44,7 @@ _OLDER_DEFAULTS = {
         "corpora": None,
         "label_maps": None,
     },
+    "protocol": {"compare_selections": False},
     "train": {
         "ema_decay": 0.0,
         "updates": 0,

@@ -357,6 +357,9 @@ def test_promises_say_what_is_shared():
     said = protocols.promises(config(), compared=False, near=())
     assert any("NOT compared" in x for x in said)
     assert "PAPER MODE" not in text(selection="last")
+    recorded = "scored at every validation, but chooses nothing"
+    assert recorded in text(compare_selections=True) and recorded not in text()
+    assert recorded not in text(compare_selections=True, selection="test")
 
 
 def test_official_parts_are_the_corpus_own():

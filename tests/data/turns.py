@@ -32,6 +32,7 @@ def config(**changes):
         "selection": "val",
         "validation": "speaker",
         "val_fraction": 0.1,
+        "compare_selections": False,
     }
     return types.SimpleNamespace(**(keys | changes))
 

@@ -168,6 +168,10 @@ def test_a_training_may_be_counted_in_updates_throughout():
         ({"segment.rule": "whole", "model.head": "flatten"}, "does not make a network"),
         ({"segment.dense_classes": ("low",)}, "dense_classes"),
         ({"protocol.split": "session5_script"}, "protocol.split"),
+        (
+            {"protocol.split": "pairs", "protocol.compare_selections": True},
+            "compare_selections: expected False",
+        ),
         ({"model.head_dropout": 1.5}, "model.head_dropout"),
         ({"train.center_rate": 3.0}, "center_rate"),
         ({"train.beta1": 1.0}, "beta1"),

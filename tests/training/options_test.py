@@ -27,6 +27,7 @@ def test_paper_mode_chooses_on_test_and_says_so(quick_config, tmp_path):
     quick_config.protocol.selection = "test"
     quick_config.protocol.split = "random_80_20"
     quick_config.protocol.seeds = (4, 9)
+    quick_config.protocol.compare_selections = True
     results = loop.train_and_evaluate(quick_config, str(tmp_path))
     assert results["paper_mode"] and [r["seed"] for r in results["runs"]] == [4, 9]
     assert all(run["n_val"] == 0 for run in results["runs"])
@@ -34,6 +35,11 @@ def test_paper_mode_chooses_on_test_and_says_so(quick_config, tmp_path):
         rows = [row for row in curves_of(tmp_path) if row["seed"] == run["seed"]]
         assert run["ua"] == max(row["test_ua"] for row in rows)
         assert "val_ua" not in rows[0]
+    found = results["selections"]
+    assert list(found) == ["test", "last"]
+    assert found["test"]["ua"] == results["ua"]
+    last = [row["test_ua"] for row in curves_of(tmp_path) if row["epoch"] == 2]
+    assert [run["ua"] for run in found["last"]["runs"]] == last
     assert "paper mode" in report.write_report(tmp_path)
     assert "paper mode" in (tmp_path / "report.md").read_text().lower()
 

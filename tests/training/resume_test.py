@@ -30,10 +30,15 @@ def _train_until(calls, config, workdir, monkeypatch, match="SIGTERM in epoch"):
             loop.train_and_evaluate(config, str(workdir))
 
 
-@pytest.mark.parametrize("calls", [3, 14])  # inside the first and the second epoch
+@pytest.mark.parametrize(
+    ("calls", "compared"),
+    [(3, False), (14, True)],  # inside the first and the second epoch
+)
 def test_sigterm_saves_and_the_same_command_goes_on(
-    quick_workdir, quick_config, tmp_path, monkeypatch, calls
+    quick_workdir, quick_config, tmp_path, monkeypatch, calls, compared
 ):
+    # Scoring the test part while training must change nothing.
+    quick_config.protocol.compare_selections = compared
     _train_until(calls, quick_config, tmp_path, monkeypatch)
     assert not (tmp_path / "results.json").exists()
     stopped = time.monotonic()
@@ -41,7 +46,11 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     # What the first process did up to its checkpoint counts as well.
     assert results["seconds"]["total"] > time.monotonic() - stopped
     assert curves_of(tmp_path) == curves_of(quick_workdir)
-    assert figures_of(tmp_path) == figures_of(quick_workdir)
+    figures, whole = figures_of(tmp_path), figures_of(quick_workdir)
+    if compared:
+        assert {*figures.pop("selections")} == {"val", "test", "last"}
+        assert figures.pop("protocol") != whole.pop("protocol")  # which says so
+    assert figures == whole
     np.testing.assert_array_equal(posteriors_of(tmp_path), posteriors_of(quick_workdir))
 
 
@@ -53,6 +62,7 @@ def test_updates_are_resumed_inside_of_intervals_and_beyond_an_epoch(
     train.epochs, train.updates, train.validate_updates = 0, 23, 7
     train.schedule, train.warmup_updates = "cosine", 5
     train.steps_per_call = 2  # by which 7 cannot be divided
+    quick_config.protocol.compare_selections = True
     results = loop.train_and_evaluate(quick_config, str(tmp_path / "whole"))
     rows = curves_of(tmp_path / "whole")
     assert {round(23 / run["epochs"]) for run in results["runs"]} == {9, 10, 11}
@@ -65,6 +75,12 @@ def test_updates_are_resumed_inside_of_intervals_and_beyond_an_epoch(
         assert run["best_update"] == best["update"]
         assert run["best_epoch"] == best["epoch"]
         assert run["updates"] == 23
+    # The test part's own best is at least what validation chose, run by run.
+    found = results["selections"]
+    pairs = zip(found["val"]["runs"], found["test"]["runs"], strict=True)
+    assert all(val["ua"] <= test["ua"] for val, test in pairs)
+    assert found["val"]["pooled"] == results["pooled"]
+    assert {run["best_update"] for run in found["last"]["runs"]} == {23}
     # After 2 updates in the first interval, after 13 in the second and second epoch.
     for calls, epoch in ((1, 1), (6, 2)):
         match = f"SIGTERM in epoch {epoch}; saved"
@@ -74,6 +90,8 @@ def test_updates_are_resumed_inside_of_intervals_and_beyond_an_epoch(
     np.testing.assert_array_equal(
         posteriors_of(tmp_path / "parts"), posteriors_of(tmp_path / "whole")
     )
+    loop.evaluate(str(tmp_path / "parts"))  # what was written down while training stays
+    assert figures_of(tmp_path / "parts") == figures_of(tmp_path / "whole")
 
 
 def test_the_flagship_goes_on_as_well(workdirs, tones, datasets, tmp_path, monkeypatch):
