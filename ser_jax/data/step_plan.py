@@ -15,6 +15,7 @@ class Order(NamedTuple):
 
     index: Index  # arrays [N, B]
     window_frames: np.ndarray  # int [N], frames to which a batch's segments are padded
+    rank: np.ndarray  # float [N], ascending; where runs share one, they go together
 
     def cut(self, start: int, stop: int) -> "Order":
         """The batches from `start` up to `stop`."""
@@ -48,28 +49,29 @@ class StepPlan:
             yield first, int(self.window_frames[first]), jax.tree.map(cut, self.index)
 
 
-def order(parts: Sequence[Index], sizes: Sequence[int], *, epoch: int = -1) -> Order:
+def order(parts: Sequence[Index], sizes: Sequence[int], *, epoch: int = 0) -> Order:
     """Joins a run's batches of all buckets, whose frames are `sizes`.
 
     Several buckets are mixed by a draw that depends on the epoch, the bucket and the
-    batch's number in it alone; epoch -1 keeps them one after the other.
+    batch's number in it alone: it is the same for all runs.
     """
     steps = [len(part.start) for part in parts]
-    place = np.arange(sum(steps))
-    if epoch >= 0 and len(sizes) > 1:
-        drawn = [
-            np.random.default_rng([epoch, bucket]).random(number)
-            for bucket, number in enumerate(steps)
-        ]
-        place = np.argsort(np.concatenate(drawn), kind="stable")
+    drawn = [
+        np.random.default_rng([epoch, bucket]).random(number)
+        if len(sizes) > 1
+        else np.arange(number) / number
+        for bucket, number in enumerate(steps)
+    ]
+    drawn = np.concatenate(drawn)
+    place = np.argsort(drawn, kind="stable")
     index = jax.tree.map(lambda *x: np.concatenate(x)[place], *parts)
-    return Order(index, np.repeat(sizes, steps)[place])
+    return Order(index, np.repeat(sizes, steps)[place], epoch + drawn[place])
 
 
 def together(orders: Sequence[Order | None]) -> StepPlan:
     """One plan for all runs, each of which keeps its own order.
 
-    A step is of the size for which most is left to do; runs whose next batch has another
+    A step is of the size of the batch that ranks first; runs whose next batch has another
     one wait. With one size nobody waits before its own end. A run that takes no part is
     None.
     """
@@ -77,10 +79,11 @@ def together(orders: Sequence[Order | None]) -> StepPlan:
     lengths = np.array([0 if x is None else len(x.window_frames) for x in orders])
     place, taken, sizes = np.zeros_like(lengths), [], []
     while (left := lengths - place).any():
-        wanted = np.full(len(orders), -1)
+        wanted, rank = np.full(len(orders), -1), np.full(len(orders), np.inf)
         for run in np.flatnonzero(left):
             wanted[run] = orders[run].window_frames[place[run]]
-        sizes.append(max(np.unique(wanted), key=lambda x: left[wanted == x].sum()))
+            rank[run] = orders[run].rank[place[run]]
+        sizes.append(wanted[rank.argmin()])
         takes = wanted == sizes[-1]
         taken.append(np.where(takes, place, -1))
         place = place + takes

@@ -16,7 +16,7 @@ def _part(first, steps, size):
     return Index(start, start, full, full, np.ones(start.shape, np.float32))
 
 
-def _orders(epoch=-1):
+def _orders(epoch):
     parts = [_part(0, 3, 5), _part(100, 4, 9)], [_part(200, 5, 5), _part(300, 1, 9)]
     first, last = (step_plan.order(x, SIZES, epoch=epoch) for x in parts)
     return [first, None, last]
@@ -47,18 +47,26 @@ def test_buckets_are_mixed_anew_each_epoch_whatever_runs_are_beside():
         assert alone.steps == 7
         taken.add(tuple(_taken(together, 0)))
     assert len(taken) > 2
-    in_turn = step_plan.together(_orders())
-    assert _taken(in_turn, 0) == [0, 2, 4, 100, 102, 104, 106]
 
 
-def test_runs_wait_where_least_is_left_by_hand():
-    """Sizes 5 5 9 beside 5 9 and 5 9: the long run is not left alone at the end."""
-    long = step_plan.order([_part(0, 2, 5), _part(100, 1, 9)], SIZES)
-    short = step_plan.order([_part(200, 1, 5), _part(300, 1, 9)], SIZES)
-    planned = step_plan.together([long, short, short])
-    assert planned.window_frames.tolist() == [5, 5, 9]
-    waits = planned.index.weight.sum(axis=2) == 0
-    assert waits.tolist() == [[False] * 3, [False, True, False], [False, True, False]]
+def test_runs_that_lack_batches_wait_for_the_others_by_hand():
+    """What ranks first goes first, and with it whoever wants that size next."""
+
+    def order(ranks, sizes):
+        index = _part(0, len(ranks), 0)
+        return step_plan.Order(index, np.array(sizes), np.array(ranks))
+
+    orders = [order([0.1, 0.2, 0.5], [5, 9, 5]), order([0.1, 0.3, 0.6], [5, 5, 9])]
+    planned = step_plan.together(orders)
+    assert planned.window_frames.tolist() == [5, 9, 5, 9]
+    takes = planned.index.weight.any(axis=2)
+    assert takes.tolist() == [[True, True, True, False], [True, False, True, True]]
+
+
+def test_an_epoch_of_all_runs_takes_no_more_steps_than_it_has_batches():
+    """Of each size as many as the run with the most: 5 of size 5, 4 of size 9."""
+    for epoch in range(9):
+        assert step_plan.together(_orders(epoch)).steps <= 9
 
 
 def test_runs_of_one_size_wait_at_their_end_only():
