@@ -9,6 +9,8 @@ predict   answer for recordings, folders, manifests or - with a trained --workdi
 explain   show what a trained --workdir attends to in recordings, or (--corpus) in tests
 export    write a trained --workdir as one file: --format=stablehlo, onnx, tflite or
           safetensors
+baseline  a linear SVM on the folds of a trained --workdir, whose row then stands in its
+          table and report; --features=functionals, compare or egemaps
 corpora   list the public corpora that have a name; `corpora NAME --root=DIR`, where NAME
           is one of them or a manifest's path, looks at one before training
 """
@@ -43,7 +45,7 @@ from ser_jax import clock, command_line, huge_pages, terminal
 from ser_jax.errors import InputError
 
 TAKES_FILES = ("report", "predict", "explain", "corpora")
-NEEDS_NO_JAX = ("report", "corpora")
+NEEDS_NO_JAX = ("report", "corpora", "baseline")
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -85,7 +87,14 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     string("name", "", "evaluate: what to call the other corpus; '' = as it is called.")
     string(
-        "data", "", "evaluate, explain --corpus: where the trained corpus has moved."
+        "data",
+        "",
+        "evaluate, baseline, explain --corpus: where the trained corpus has moved.",
+    )
+    string(
+        "features",
+        "functionals",
+        "baseline: functionals (ours), or with the extra opensmile compare or egemaps.",
     )
     string(
         "root",
@@ -155,6 +164,10 @@ def _train(values, _) -> None:
     except loop.Stopped as stopped:
         print(stopped)
         return
+    if config.train.baseline:
+        from ser_jax.baseline import baseline
+
+        baseline.ensure(workdir)
     _report_one(workdir)
 
 
@@ -191,6 +204,13 @@ def _evaluate_elsewhere(values) -> None:
     options = {name: values[name].value for name in ("root", "name", "labels")}
     scores = cross_corpus.evaluate(values.workdir, corpus or manifest, **options)
     print(report.write_cross_corpus(values.workdir, scores["name"]))
+
+
+def _baseline(values, _) -> None:
+    from ser_jax.baseline import baseline
+
+    baseline.run(values.workdir, values.features, values.data)
+    _report_one(values.workdir)
 
 
 def _report(values, folders: list[str]) -> None:
@@ -288,6 +308,7 @@ COMMANDS = {
     "predict": _predict,
     "explain": _explain,
     "export": _export,
+    "baseline": _baseline,
     "corpora": _corpora,
 }
 

@@ -148,6 +148,7 @@ def get_config() -> ConfigDict:
     train.runs_per_device = "auto"  # loop | map | vmap | auto (training/autotune.py)
     train.runs_per_call = 0  # map, vmap: runs a device takes at once; 0 = what fits
     train.devices = 0  # accelerators to use; 0 = all
+    train.baseline = False  # at the end `run.py baseline`: a linear SVM, same folds
     # A profiler trace of so many steps goes to workdir/profile, for TensorBoard's
     # plugin xprof or ui.perfetto.dev; 0 = off
     train.profile_steps = 0

@@ -65,6 +65,14 @@ ARROWS = {
         "ser_jax.scoring",
         "ser_jax.workdir",
     ),
+    # A classifier without JAX on the folds of a workdir.
+    "ser_jax.baseline": (
+        "ser_jax.corpora",
+        "ser_jax.datasets",
+        "ser_jax.features",
+        "ser_jax.scoring",
+        "ser_jax.workdir",
+    ),
     # Looks at a corpus as training would, up to where JAX begins.
     "ser_jax.survey": (
         "ser_jax.corpora",
@@ -158,6 +166,7 @@ def test_files_functions_and_constructors_stay_small(path):
         "ser_jax.features.vtlp",
         "ser_jax.survey.manifest_file",
         "ser_jax.survey.survey",
+        "ser_jax.baseline.baseline",
         "ser_jax.report.corpus_page",
     ],
 )

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,11 @@ CONFIG = "--config=configs/area_attn.py"
             ["--corpus=tess --data=x"],
         ),
         (("report", "w", "--out=x"), ["several workdirs"]),
+        (("baseline",), ["--workdir"]),
+        (
+            ("baseline", "--workdir=w", "--features=mfcc"),
+            ["--features", "functionals, compare, egemaps", "'mfcc'"],
+        ),
         (("export", "--workdir=w", "--format=pt"), ["onnx", "'pt'"]),
     ],
 )
@@ -114,6 +120,29 @@ def test_mistakes_end_with_one_message(
     assert code == 2, output
     for word in words:
         assert word in output
+
+
+def test_the_baseline_by_itself_and_at_the_end_of_a_training(
+    command, quick_workdir, tmp_path, monkeypatch
+):
+    from ser_jax.training import loop
+
+    monkeypatch.setattr(loop, "train_and_evaluate", lambda config, workdir: None)
+    workdir = shutil.copytree(quick_workdir, tmp_path / "w")
+    code, output = command(CONFIG, f"--workdir={workdir}")
+    assert code == 0 and "linear SVM" not in output
+    asked = CONFIG, f"--workdir={workdir}", "--config.train.baseline=True"
+    code, output = command(*asked)
+    assert code == 0 and "\nlinear SVM " in output
+    written = (workdir / "baseline" / "results.json").stat().st_mtime_ns
+    command(*asked)  # it is there
+    assert (workdir / "baseline" / "results.json").stat().st_mtime_ns == written
+    code, output = command("baseline", f"--workdir={workdir}")
+    assert code == 0 and "\nlinear SVM " in output
+    assert (workdir / "baseline" / "results.json").stat().st_mtime_ns > written
+    (workdir / "results.json").unlink()
+    code, output = command("baseline", f"--workdir={workdir}")
+    assert code == 2 and "results.json, got none" in output
 
 
 def test_a_corpus_has_a_value_for_evaluate_and_none_for_explain(command, monkeypatch):

@@ -9,7 +9,8 @@ import shutil
 from pathlib import Path
 
 from ser_jax import clock
-from ser_jax.corpora import descriptions, several, taxonomy
+from ser_jax.corpora import descriptions, iemocap, manifest, named, several, taxonomy
+from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.datasets import locking, transcription
 from ser_jax.errors import InputError, writing
 from ser_jax.features.spec import RECIPES, VTLP_MODES
@@ -55,10 +56,36 @@ def ensure_built(data, *, samples: bool = False) -> str:
     return str(target)
 
 
-def _builder(data, samples: bool):
-    """(TFDS builder, IEMOCAP's folder; None for other corpora or if it is gone.)"""
+def datasets_folder(data) -> str:
+    """The folder below which datasets, and what is kept beside them, lie."""
     import tensorflow_datasets as tfds  # half a second
 
+    return os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
+
+
+def list_utterances(data) -> list[Utterance]:
+    """All recordings as the corpus's reader lists them now; nothing is built.
+
+    Raises:
+      InputError: The corpus cannot be read.
+    """
+    excluded: list[Exclusion] = []
+    if data.corpus == "multi":
+        corpora = _corpora(data, datasets_folder(data))
+        return several.read(corpora, strict=data.strict, excluded=excluded)
+    if data.corpus == "manifest":
+        path = os.path.abspath(os.path.expanduser(data.manifest))
+        return list(manifest.read(path, excluded=excluded))
+    if data.corpus in several.IEMOCAP_CORPORA:
+        is_demo = data.corpus == "demo"
+        root = _demo(data, datasets_folder(data)) if is_demo else data.root
+        root = iemocap.find_root(str(root))
+        return list(iemocap.read(root, strict=data.strict, excluded=excluded))
+    return list(named.read(data.corpus, data.root, excluded=excluded))
+
+
+def _builder(data, samples: bool):
+    """(TFDS builder, IEMOCAP's folder; None for other corpora or if it is gone.)"""
     from ser_jax.datasets import iemocap_builder, speech_builder
 
     features = {
@@ -73,7 +100,7 @@ def _builder(data, samples: bool):
         "level": data.level,
         "recognizer": data.recognizer,
     }
-    folder = os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
+    folder = datasets_folder(data)
     common = {"num_workers": data.num_workers, "strict": data.strict}
     if data.corpus not in several.IEMOCAP_CORPORA:
         kind, config = _listed(data, folder, features)
@@ -93,9 +120,7 @@ def _listed(data, folder: str, features: dict):
 
     features = {"tfds_dir": folder, **features}
     if data.corpus == "multi":
-        corpora = several.parse(data.corpora)
-        if corpora.get("demo") == "":  # else a copy of it
-            corpora["demo"] = str(_demo(data, folder))
+        corpora = _corpora(data, folder)
         config = builders.SeveralConfig(corpora=corpora, strict=data.strict, **features)
         return builders.Several, config
     if data.corpus == "manifest":
@@ -103,6 +128,14 @@ def _listed(data, folder: str, features: dict):
         return builders.Manifest, builders.ManifestConfig(manifest=path, **features)
     config = builders.NamedConfig(corpus=data.corpus, root=data.root, **features)
     return builders.Named, config
+
+
+def _corpora(data, folder: str) -> dict[str, str]:
+    """`data.corpora` by name, the demo made."""
+    corpora = several.parse(data.corpora)
+    if corpora.get("demo") == "":  # else a copy of it
+        corpora["demo"] = str(_demo(data, folder))
+    return corpora
 
 
 def _demo(data, folder: str) -> Path:
@@ -117,8 +150,6 @@ def _demo(data, folder: str) -> Path:
 
 def _iemocap_root(data, builder) -> str | None:
     """The release's folder; None if it is gone but the dataset is there."""
-    from ser_jax.corpora import iemocap
-
     try:
         return str(iemocap.find_root(data.root))
     except InputError:

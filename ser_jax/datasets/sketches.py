@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +29,6 @@ class Sketch(NamedTuple):
 
 def sketch(samples: np.ndarray, rate_hz: int) -> Sketch:
     """The sketch of decoded samples, float32 [n]."""
-    digest = hashlib.blake2b(f"{rate_hz}:".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(samples, np.float32))
     size, hop = round(_FRAME_S * rate_hz), round(_HOP_S * rate_hz)
     padded = np.pad(samples, (0, max(0, size - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
@@ -40,7 +38,19 @@ def sketch(samples: np.ndarray, rate_hz: int) -> Sketch:
     # Relative to the loudest: a gain cancels, and pauses stay finite.
     bands /= bands.max() or 1.0
     envelope = np.log(bands + 1e-8).astype(np.float16)
-    return Sketch(digest.hexdigest(), envelope)
+    return Sketch(sound_digest(samples, rate_hz), envelope)
+
+
+def sound_digest(samples: np.ndarray, rate_hz: int) -> str:
+    """32 hex digits that change with the samples, float32 [n], or the rate."""
+    digest = hashlib.blake2b(f"{rate_hz}:".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(samples, np.float32))
+    return digest.hexdigest()
+
+
+def joint_digest(sound_digests: Iterable[str]) -> str:
+    """16 hex digits that change with any of several `sound_digest`s, or their order."""
+    return hashlib.sha256(" ".join(sound_digests).encode()).hexdigest()[:16]
 
 
 def _band_energies(frames: np.ndarray, rate_hz: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Several trainings side by side as a document: scores, protocols, what differs."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from ser_jax.report import (
     diagnostics,
     figures,
+    pairing,
     protocol,
     score_table,
     selections,
@@ -23,9 +25,10 @@ from ser_jax.report.document import (
     plural,
 )
 from ser_jax.report.score_table import percent
-from ser_jax.scoring import metrics, paired, summary
+from ser_jax.scoring import metrics, paired
 from ser_jax.workdir.config import flatten
 from ser_jax.workdir.contents import WorkdirContents
+from ser_jax.workdir.files import BASELINE
 from ser_jax.workdir.provenance import stamps
 
 # Config keys on where and how fast, which change no score.
@@ -51,7 +54,8 @@ def document(trainings: Sequence[WorkdirContents]) -> Document:
             ("folds and test utterances", tested, f"runs {can} be paired"),
         ],
         sections=[
-            Section("results", "Results", _scores(trainings)),
+            Section("results", "Results", _scores(_with_baselines(trainings))),
+            *_baselines(trainings),
             Section("protocols", "Protocols", [_protocols(trainings)]),
             Section("differences", "What differs", _differences(trainings, are_paired)),
             *(
@@ -60,7 +64,11 @@ def document(trainings: Sequence[WorkdirContents]) -> Document:
                 else []
             ),
             *selections.compared(trainings),
-            Section("recalls", "Recall of each class", [_recalls(trainings)]),
+            Section(
+                "recalls",
+                "Recall of each class",
+                [_recalls(_with_baselines(trainings))],
+            ),
             Section("origins", "Time and versions", _origins(trainings)),
         ],
     )
@@ -200,36 +208,57 @@ def _pairs(trainings):
 
 def _significance(trainings) -> list:
     """Differences of what all seeds decide together, tested speaker by speaker."""
-    if not all(map(_keeps_speakers_apart, trainings)):
-        return [TEXTS["comparison"]["leaking"]]
-    base, *others = (
-        summary.decisions(training.predictions, training.classes)
-        for training in trainings
+    if reason := next(filter(None, map(pairing.why_not, trainings)), ""):
+        return [reason]
+    base, *others = trainings
+    return _tested(
+        [(one, base) for one in others],
+        f"Beside {code(base.name)}, seeds averaged, by speaker",
     )
-    if len({speaker for *_, speaker in base.values()}) < 2:
-        return [TEXTS["comparison"]["one_speaker"]]
-    found = []
-    for other in others:
-        labels, first, _ = zip(*(other[key] for key in base), strict=True)
-        _, second, speakers = zip(*base.values(), strict=True)
-        found.append(paired.compare(labels, first, second, speakers))
+
+
+def _baselines(trainings) -> list[Section]:
+    """Each training beside the linear SVM of its own folds, where it has one."""
+    having = [one for one in trainings if one.baseline]
+    if not having:
+        return []
+    blocks = [
+        f"{code(one.name)}: {pairing.why_not(one)}"
+        for one in having
+        if pairing.why_not(one)
+    ]
+    if pairs := [(one, one.baseline) for one in having if not pairing.why_not(one)]:
+        blocks += _tested(pairs, "Beside the linear SVM, seeds averaged, by speaker")
+    without = [code(one.name) for one in trainings if not one.baseline]
+    if without:
+        blocks.append(f"Without a baseline (`run.py baseline`): {', '.join(without)}.")
+    return [Section("baseline", "Beside a linear SVM", blocks)]
+
+
+def _tested(pairs, caption: str) -> list:
+    found = [pairing.difference(*pair) for pair in pairs]
     adjusted = paired.holm([x.p for x in found])
     rows = [("workdir", "UA difference, points", "95 % interval", "p", "p, Holm")]
-    for training, x, p in zip(trainings[1:], found, adjusted, strict=True):
+    for (training, _), x, p in zip(pairs, found, adjusted, strict=True):
         low, high = (f"{100 * end:+.2f}" for end in x.interval)
         difference = f"{100 * x.ua:+.2f}"
         values = (difference, f"{low} to {high}", f"{x.p:.4f}", f"{p:.4f}")
         rows.append((code(training.name), *values))
-    caption = f"Beside {code(trainings[0].name)}, seeds averaged, by speaker"
-    text = TEXTS["comparison"]["significance"].format(found[0].speakers)
+    numbers = sorted({x.speakers for x in found})
+    text = TEXTS["comparison"]["significance"].format(" or ".join(map(str, numbers)))
     return [Table(rows, caption), text]
 
 
-def _keeps_speakers_apart(training) -> bool:
-    """Whether the workdir says so; corpora that are apart share no speakers."""
-    promises = training.results["protocol"].get("promises", ())
-    kept = [x for x in promises if x.endswith("is in both training and test")]
-    return any("no speaker" in x or "no corpus" in x for x in kept)
+def _with_baselines(trainings) -> list[WorkdirContents]:
+    """The trainings and the linear SVMs beside them, those with equal answers once."""
+    found, seen = [*trainings], []
+    for training in trainings:
+        base = training.baseline
+        if base and base.predictions not in seen:
+            seen.append(base.predictions)
+            name = f"{training.name}/{BASELINE}"
+            found.append(dataclasses.replace(base, name=name))
+    return found
 
 
 def _scores_by_run(training):

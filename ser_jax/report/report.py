@@ -10,6 +10,7 @@ from ser_jax import figure_style
 from ser_jax.errors import InputError, writing
 from ser_jax.report import (
     analysis,
+    baseline,
     comparison,
     corpus_matrix,
     cross_corpus,
@@ -27,6 +28,7 @@ from ser_jax.scoring.summary import counted, summarise
 from ser_jax.workdir import contents, files
 from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.files import write_atomically
+from ser_jax.workdir.predictions import Prediction
 
 
 def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
@@ -57,7 +59,9 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
         results["seconds"] = seconds()
         files.write_json(workdir / files.RESULTS, results)
     _write(training_report.document(training), workdir, "report")
-    table = score_table.text(results, training.published)
+    table = score_table.text(
+        results, training.published, baseline.rows(training), baseline.lines(training)
+    )
     if gain := selections.sentence(results):
         table += "\n\n" + textwrap.fill(gain.replace("**", ""), 80)
     return f"{table}\n\n{timing.summary(results)}"
@@ -107,8 +111,27 @@ def write_comparison(workdirs: Sequence, out: str = "") -> str:
 
 
 def _read(workdir) -> WorkdirContents:
-    """A workdir whose results.json says what its predictions.csv scores."""
-    training = contents.read(workdir)
+    """A workdir whose files match, and those of its baseline."""
+    training = _checked(contents.read(workdir), workdir, "evaluate")
+    if not training.baseline:
+        return training
+    place = workdir / files.BASELINE
+    base = _checked(training.baseline, place, "baseline")
+    tests = [{_test(x) for x in one.predictions} for one in (training, base)]
+    if tests[0] != tests[1]:
+        raise InputError(
+            f"expected the tests of {workdir} in {place}, got others; repeat `run.py "
+            "baseline`, or delete that folder"
+        )
+    return dataclasses.replace(training, baseline=base)
+
+
+def _test(line: Prediction) -> tuple:
+    return line.fold, line.seed, line.utterance, line.label
+
+
+def _checked(training: WorkdirContents, place, command: str) -> WorkdirContents:
+    """If results.json says what predictions.csv scores, with the lines that count."""
     results = training.results
     try:
         scores = summarise(training.predictions, results["runs"], training.classes)
@@ -119,8 +142,8 @@ def _read(workdir) -> WorkdirContents:
             raise ValueError("other decisions than in the confusion matrix")
     except (KeyError, ValueError) as error:
         raise InputError(
-            f"expected predictions.csv and results.json of one training in {workdir}, "
-            f"got files that do not match ({error}); repeat `run.py evaluate`"
+            f"expected predictions.csv and results.json of one training in {place}, "
+            f"got files that do not match ({error}); repeat `run.py {command}`"
         ) from error
     counts = counted(training.predictions, results["runs"])
     return dataclasses.replace(training, predictions=counts)

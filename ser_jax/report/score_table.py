@@ -1,6 +1,6 @@
 """The table of a training: a row per run, mean ± std, pooled, and the paper's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from tabulate import SEPARATING_LINE, tabulate
@@ -13,13 +13,19 @@ COMPARED = ("corpus", "subset", "happy", "split", "selection")
 SCORES = ("ua", "wa", "macro_f1")
 
 
-def text(results: Mapping, published: Mapping) -> str:
-    """The table for the terminal; scores are percent.
+def text(
+    results: Mapping,
+    published: Mapping,
+    more_rows: Sequence[Sequence[str]] = (),
+    more_lines: Sequence[str] = (),
+) -> str:
+    """The table for the terminal, with more rows and lines below; scores are percent.
 
     `published` has `paper, wa, ua, protocol` of the config (fractions, text or None)
     and perhaps the fields of `COMPARED`; it is empty where nothing is published.
     """
     head, *body = rows(results, published)
+    body += more_rows
     body.insert(len(results["runs"]), SEPARATING_LINE)
     # tabulate pads what it is told are headers, so that lines would leave 80 columns.
     table = tabulate(
@@ -37,7 +43,8 @@ def text(results: Mapping, published: Mapping) -> str:
     if REPEATED_SENTENCES in stamps(results):
         lines.append(f"warning: {protocol.repeated_sentences(results)}")
     lines += ["", *table, ""]
-    lines += [*sureness(results), ""] if "averaged" in results else []
+    if sure := [*sureness(results), *more_lines]:
+        lines += [*sure, ""]
     differing = differences(results, published)
     if differing and not is_beside(results, published):
         lines.append(f"The paper's scores are of {published['corpus']}.")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ser_jax.report import (
+    baseline,
     corpus_matrix,
     cross_corpus,
     diagnostics,
@@ -43,12 +44,14 @@ def document(training: WorkdirContents) -> Document:
         banners=[
             *(TEXTS["banners"][stamp] for stamp in stamps(results)),
             *map(plain, results.get("corpus_warnings", ())),
+            *baseline.banners(training),
         ],
         headline=score_table.headline(results),
         tiles=_tiles(results),
         sections=[
             Section("run", "What was run", [protocol.summary(results)]),
-            Section("results", "Results", _results(results, published)),
+            Section("results", "Results", _results(training)),
+            *baseline.sections(training),
             *selections.sections(results),
             Section("paper", "Next to the paper", _paper(results, published)),
             *cross_corpus.sections(training.cross_corpus),
@@ -84,8 +87,9 @@ def _tiles(results):
     ]
 
 
-def _results(results, published):
-    rows = score_table.rows(results, published)
+def _results(training):
+    results, published = training.results, training.published
+    rows = [*score_table.rows(results, published), *baseline.rows(training)]
     blocks = [
         Figure("UA and WA of every run", lambda: [_draw_scores(results, published)]),
         Table(rows, "Scores of every run, percent"),

@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import functools
-import hashlib
 import logging
 
 import jax
@@ -25,7 +24,7 @@ from ser_jax.data import (
 from ser_jax.data.batches import Run, Tables
 from ser_jax.data.classes import assign_classes, count_labels
 from ser_jax.data.segment_tables import BlockTable, FrameTable, SampleTable
-from ser_jax.datasets import build, store
+from ser_jax.datasets import build, sketches, store
 from ser_jax.errors import InputError
 from ser_jax.features import segments
 from ser_jax.models import MODELS
@@ -71,8 +70,7 @@ class Experiment:
     @property
     def sound_digest(self) -> str:
         """16 hex digits that change with the samples of any used recording."""
-        digests = " ".join(self.corpus.sound_digests).encode()
-        return hashlib.sha256(digests).hexdigest()[:16]
+        return sketches.joint_digest(self.corpus.sound_digests)
 
     @property
     def frame_table(self) -> FrameTable:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from ser_jax.workdir import cross_corpus, files, metrics_log, predictions
+from ser_jax.workdir import baseline, cross_corpus, files, metrics_log, predictions
 from ser_jax.workdir.predictions import Prediction, Recording
 
 
@@ -23,6 +23,7 @@ class WorkdirContents:
     config: Mapping = dataclasses.field(default_factory=dict)
     command: str = ""  # that made the workdir
     name: str = ""  # of the folder
+    baseline: "WorkdirContents | None" = None  # a linear SVM's, of the same folds
 
     @property
     def durations_s(self) -> dict[str, float]:
@@ -52,4 +53,5 @@ def read(workdir) -> WorkdirContents:
         config=origin.get("config") or {},
         command=origin.get("command") or "",
         name=workdir.name,
+        baseline=read(workdir / files.BASELINE) if baseline.exists(workdir) else None,
     )

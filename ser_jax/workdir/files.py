@@ -29,6 +29,7 @@ PROFILE = "profile"
 PREDICTIONS = "predictions.csv"
 RECORDINGS = "recordings.csv"
 CROSS_CORPUS = "cross_corpus"
+BASELINE = "baseline"  # a folder with results and predictions of its own
 RESULTS = "results.json"  # written last: where it is, the training is complete
 
 

@@ -1,0 +1,35 @@
+"""The folder `baseline` of a workdir: what a linear SVM answers on the same folds.
+
+It holds the same files as a workdir, so that `workdir.contents` reads it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from etils import epath
+
+from ser_jax.errors import writing
+from ser_jax.workdir import files, predictions
+from ser_jax.workdir.predictions import Prediction
+
+
+def write(
+    workdir: epath.Path,
+    content: Mapping,
+    lines: Iterable[Prediction],
+    classes: Sequence[str],
+) -> None:
+    """Writes predictions.csv and results.json, in place of older ones.
+
+    Raises:
+      InputError: The folder cannot be written to.
+    """
+    folder = workdir / files.BASELINE
+    with writing(folder, "--workdir"):
+        folder.mkdir(parents=True, exist_ok=True)
+    predictions.write(folder / files.PREDICTIONS, lines, classes)
+    files.write_json(folder / files.RESULTS, content)  # last: then it is complete
+
+
+def exists(workdir: epath.Path) -> bool:
+    """Whether a baseline is complete."""
+    return (workdir / files.BASELINE / files.RESULTS).exists()
