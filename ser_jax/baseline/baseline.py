@@ -71,7 +71,8 @@ def run(workdir_path: str, features: str = feature_sets.OURS, data: str = "") ->
         lines = list(_lines(training, folds, answers))
         seconds["training"] = round(time.monotonic() - began, 2)
         content = _content(training, lines, folds, answers)
-        content |= {"seconds": seconds | {"total": sum(seconds.values())}}
+        total = round(sum(seconds.values()), 2)
+        content |= {"seconds": seconds | {"total": total}}
         content |= {
             "baseline": {
                 "features": features,
@@ -180,13 +181,13 @@ def _content(training: WorkdirContents, lines, folds, answers) -> dict:
         told |= {"n_val": 0, "cost": answers[fold].cost}
         kept = {key: run[key] for key in ("fold", "seed", "tested") if key in run}
         runs.append(kept | told)
-    protocol = ours["protocol"] | {"selection": SELECTION}
-    if protocol.get("target_use") == "unlabelled":  # it is scaled by its training part
-        protocol["target_use"] = "none" if any(x.corpus for x in lines) else ""
+    rules = ours["protocol"] | {"selection": SELECTION}
+    if rules.get("target_use") == "unlabelled":  # it is scaled by its training part
+        rules["target_use"] = "none" if any(x.corpus for x in lines) else ""
     head = ("corpus", "corpus_is_synthetic", "corpus_warnings", "utterances")
     about = {
         **{key: ours[key] for key in head if key in ours},
-        "protocol": protocol,
+        "protocol": rules,
         "model": NAME,
         "seconds": {},
         "versions": {

@@ -10,12 +10,14 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from ser_jax.baseline import baseline
 from ser_jax.corpora.utterance import Utterance
 from ser_jax.data.protocols import Fold
 from ser_jax.errors import InputError
 from ser_jax.predict import cross_corpus, trained_model
 from ser_jax.report import report
 from ser_jax.training import corpus_matrix, evaluation, experiment, loop
+from ser_jax.workdir import contents
 from ser_jax.workdir.config import as_config
 from ser_jax.workdir.predictions import Prediction
 from tests import quick_model
@@ -273,3 +275,15 @@ def test_what_does_not_go_together_is_refused(
     config = _config(places, tones, datasets, **changes)
     with pytest.raises(InputError, match=message):
         loop.train_and_evaluate(config, str(tmp_path / "w"))
+
+
+def test_the_baseline_has_the_same_pairs(pairs, tmp_path):
+    folder, results, lines = pairs
+    workdir = shutil.copytree(folder, tmp_path / "w")
+    found = baseline.run(str(workdir))
+    keys = ("fold", "seed", "tested", "n_test")
+    assert [[run[k] for k in keys] for run in found["runs"]] == [
+        [run[k] for k in keys] for run in results["runs"]
+    ]
+    assert len(contents.read(workdir).baseline.predictions) == len(lines)
+    assert "linear SVM" in report.write_report(workdir)
