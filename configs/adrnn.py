@@ -6,7 +6,8 @@ ADSRNN (configs/adsrnn.py), which got UA 54.96 +- 8.96.
     python run.py --config=configs/adrnn.py         # IEMOCAP, ten speakers
     python run.py --config=configs/adrnn.py:code    # the re-run's code
     python run.py --config=configs/adrnn.py:demo    # try it: needs no corpus
-    python run.py --config=configs/adrnn.py:emodb --config.data.root=...
+    python run.py --config=configs/adrnn.py:emodb --config.data.root=...        # a GPU
+    python run.py --config=configs/adrnn.py:emodb_small --config.data.root=...  # two cores
 """
 
 from ml_collections import ConfigDict
@@ -21,7 +22,9 @@ def get_config(preset: str = "") -> ConfigDict:
     # The paper's lambda and alpha are not known; these are the usual ones.
     config.train.center_weight = 0.01
     config.train.center_rate = 0.5
-    return presets.finish(config, "adrnn", _model, PRESETS, preset)
+    return presets.finish(
+        config, "adrnn", _model, PRESETS, preset, published_for=("", "code")
+    )
 
 
 def _model(model: ConfigDict) -> None:
@@ -47,7 +50,11 @@ def _small(config: ConfigDict) -> None:
     config.model.dropout = 0.3
 
 
+def _best(config: ConfigDict) -> None:
+    config.model.width = 0.5
+
+
 PRESETS = {
     "code": _code,
-    **presets.demo_and_emodb(_small, demo_epochs=12, emodb_epochs=15),
+    **presets.on_free_speech(_small, _best, demo=12, emodb_small=15, emodb=35),
 }

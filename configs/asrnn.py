@@ -7,7 +7,8 @@ windows that start one step apart instead of five.
     python run.py --config=configs/asrnn.py         # IEMOCAP, ten speakers
     python run.py --config=configs/asrnn.py:code    # the re-run's code
     python run.py --config=configs/asrnn.py:demo    # try it: needs no corpus
-    python run.py --config=configs/asrnn.py:emodb --config.data.root=...
+    python run.py --config=configs/asrnn.py:emodb --config.data.root=...        # a GPU
+    python run.py --config=configs/asrnn.py:emodb_small --config.data.root=...  # two cores
 """
 
 from ml_collections import ConfigDict
@@ -19,7 +20,9 @@ def get_config(preset: str = "") -> ConfigDict:
     config = base.get_config()
     paper = "Peng et al. 2020, ASRNN, re-run by donghyun1234"
     presets.log_mel_3d(config, paper=paper, ua=0.5467)
-    return presets.finish(config, "asrnn", _model, PRESETS, preset)
+    return presets.finish(
+        config, "asrnn", _model, PRESETS, preset, published_for=("", "code")
+    )
 
 
 def _model(model: ConfigDict) -> None:
@@ -45,7 +48,11 @@ def _small(config: ConfigDict) -> None:
     config.model.dropout = 0.3
 
 
+def _best(config: ConfigDict) -> None:
+    config.model.width = 0.5
+
+
 PRESETS = {
     "code": _code,
-    **presets.demo_and_emodb(_small, demo_epochs=12, emodb_epochs=15),
+    **presets.on_free_speech(_small, _best, demo=12, emodb_small=15, emodb=45),
 }

@@ -68,7 +68,8 @@ def get_config() -> ConfigDict:
     segment.rule = "slide"
     segment.window_s = 2.0  # rule=whole: longer utterances are cut here
     segment.buckets = 4  # rule=whole: lengths are rounded up to this many sizes
-    segment.dense_classes = ()  # rule=first_last: classes that slide in training
+    # rule=first_last: classes that slide in training, by any name of their emotion
+    segment.dense_classes = ()
     segment.train_step_s = 1.0
     segment.test_step_s = 0.4
     segment.short = "pad"  # pad | drop (the paper) utterances of window_s or less
@@ -131,6 +132,7 @@ def get_config() -> ConfigDict:
     train.warmup_epochs = 0.0  # linear warm-up, any schedule
     train.warmup_updates = 0
     train.weight_decay = 0.0  # decoupled (AdamW), kernels only
+    train.l2 = 0.0  # added to the gradient, times the weights: PyTorch's Adam
     train.label_smoothing = 0.0
     train.class_weights = "none"  # none | balanced (training part of the fold)
     train.center_weight = 0.0  # center loss's lambda; 0 = off

@@ -5,7 +5,8 @@
     python run.py --config=configs/mscnn_spu.py:audio   # the audio branch alone
     python run.py --config=configs/mscnn_spu.py:text    # the words alone
     python run.py --config=configs/mscnn_spu.py:demo    # try it: needs no corpus
-    python run.py --config=configs/mscnn_spu.py:emodb --config.data.root=...
+    python run.py --config=configs/mscnn_spu.py:emodb --config.data.root=...        # a GPU
+    python run.py --config=configs/mscnn_spu.py:emodb_small --config.data.root=...  # two cores
 
 Words need the extra `text`. MSCNN-SPU is `--config.model.attention=none`; the paper's
 own word vectors are `--config.data.word_vectors=.../glove.6B.300d.txt`.
@@ -27,6 +28,8 @@ def get_config(preset: str = "") -> ConfigDict:
     config.data.normalize = "fold"
     config.data.text = "transcript"
     config.data.word_vectors = "spacy-md-300d"  # as long as the paper's GloVe vectors
+    # Scripts say the same words in every session.
+    config.protocol.split = "session5_script"
     config.segment.rule = "first"
     config.segment.window_s = 7.5  # the paper's 750 frames
     config.train.batch_size = 64
@@ -62,28 +65,24 @@ def _text(config: ConfigDict) -> None:
     config.model.modality = "text"
 
 
-def _demo(config: ConfigDict) -> None:
-    """Synthetic speech and what it says; a quarter of the width."""
-    presets.demo(config)
-    config.data.word_vectors = "glove-6b-50d"
-    config.segment.window_s = 4.0  # longer than every utterance
+def _small(config: ConfigDict) -> None:
+    """A quarter of the width; of EMO-DB, whose ten sentences say nothing, the sound."""
+    if config.data.corpus == "demo":
+        config.data.word_vectors = "glove-6b-50d"
+        config.segment.window_s = 4.0  # longer than every utterance
+    else:
+        _audio(config)
+        config.segment.window_s = 5.0  # longer than 95 % of the utterances
     config.model.width = 0.25
-    config.train.epochs = 15
 
 
-def _emodb(config: ConfigDict) -> None:
-    """EMO-DB on a CPU: the audio branch, as its ten sentences say nothing."""
-    presets.emodb(config)
-    _audio(config)
-    config.segment.window_s = 5.0  # longer than 95 % of the utterances
-    config.model.width = 0.25
-    config.train.epochs = 40
+def _best(config: ConfigDict) -> None:
+    config.model.width = 0.5
 
 
 PRESETS = {
     "asr": _asr,
     "audio": _audio,
     "text": _text,
-    "demo": _demo,
-    "emodb": _emodb,
+    **presets.on_free_speech(_small, _best, demo=15, emodb_small=40, emodb=60),
 }

@@ -227,7 +227,7 @@ def test_presets_change_values_never_keys(name, preset):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_system_has_the_common_presets(name):
     module = CONFIGS[name]
-    assert {"demo", "emodb"} <= set(module.PRESETS)
+    assert {"demo", "emodb", "emodb_small"} <= set(module.PRESETS)
     for preset in module.PRESETS:
         assert f"configs/{name}.py:{preset}" in module.__doc__
     with pytest.raises(ValueError, match=", ".join(module.PRESETS)):

@@ -72,7 +72,7 @@ CONFIG = "--config=configs/area_attn.py"
         ((CONFIG, "--config.train.epoch=3"), ["epoch", "configs/base.py"]),
         ((CONFIG, "--config.train.epochs=many"), ["train.epochs=many"]),
         (("--config=configs/nothing.py",), ["configs/nothing.py"]),
-        ((CONFIG + ":demmo",), ["paper, demo, emodb", "demmo"]),
+        ((CONFIG + ":demmo",), ["paper, code, demo, emodb", "demmo"]),
         (("trian", CONFIG), ["train, evaluate, report", "trian"]),
         ((), ["--config=configs/area_attn.py"]),
         (("evaluate",), ["--workdir"]),

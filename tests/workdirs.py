@@ -17,13 +17,13 @@ from tests import conftest
 
 
 def small(module, manifest, datasets, recipe, rule, window_s):
-    config = module.get_config("emodb")
+    config = module.get_config("emodb_small")
     config.data.corpus = "manifest"
     config.data.manifest, config.data.tfds_dir = str(manifest), datasets
     config.data.recipe, config.data.file_format = recipe, "array_record"
     config.data.num_workers = 1
     config.protocol.groups = 2
-    config.protocol.validation = "random"
+    config.protocol.selection, config.protocol.validation = "val", "random"
     config.segment.rule, config.segment.window_s = rule, window_s
     config.segment.test_step_s = config.segment.train_step_s = 0.2
     config.model.width = 0.05

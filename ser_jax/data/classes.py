@@ -130,6 +130,27 @@ def _class_of_labels(corpus: str, present: Sequence[str], data, protocol):
     return {label: name for label, name in class_of.items() if name}
 
 
+def classes_called(names: Iterable[str], classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes that `segment.dense_classes` means, whatever a corpus calls them.
+
+    A name that is no class stands for those of its emotion: `happy` for `happiness`.
+
+    Raises:
+      InputError: Nothing is called so.
+    """
+    alike = taxonomy.classes_named_alike(names, classes)
+    called = {
+        name: (name,) if name in classes else alike.get(name, ()) for name in names
+    }
+    if unknown := [name for name, found in called.items() if not found]:
+        raise InputError(
+            f"segment.dense_classes: expected some of {', '.join(classes)}, or other "
+            f"names of these emotions; got {', '.join(unknown)}. Name the classes of "
+            "which training takes more windows, or () for none."
+        )
+    return tuple(name for found in called.values() for name in found)
+
+
 def count_labels(
     utterances: Sequence[Utterance], classes: Sequence[str], labels: np.ndarray
 ) -> list[dict]:

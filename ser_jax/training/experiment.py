@@ -22,7 +22,7 @@ from ser_jax.data import (
     spellings,
 )
 from ser_jax.data.batches import Run, Tables
-from ser_jax.data.classes import assign_classes, count_labels
+from ser_jax.data.classes import assign_classes, classes_called, count_labels
 from ser_jax.data.segment_tables import BlockTable, FrameTable, SampleTable
 from ser_jax.datasets import build, sketches, store
 from ser_jax.errors import InputError
@@ -241,13 +241,9 @@ def _long_enough(whole: store.Store, labels: np.ndarray, config):
 def _cut_runs(corpus: store.Store, labels, classes, folds, config):
     """Cuts the whole corpus for training and for testing, then deals to the folds."""
     segment, spec = config.segment, corpus.spec
-    if unknown := set(segment.dense_classes) - set(classes):
-        raise InputError(
-            f"segment.dense_classes: expected some of {', '.join(classes)}; got "
-            f"{', '.join(sorted(unknown))}."
-        )
     # Utterances whose class slides in training although the rule does not.
-    dense = np.flatnonzero(np.isin(np.array(classes)[labels], segment.dense_classes))
+    dense_classes = classes_called(segment.dense_classes, classes)
+    dense = np.flatnonzero(np.isin(np.array(classes)[labels], dense_classes))
     train = segments.cut(
         corpus.num_samples, spec, segment, step_s=segment.train_step_s, dense=dense
     )

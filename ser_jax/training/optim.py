@@ -13,11 +13,14 @@ SCHEDULES = ("constant", "time_decay", "cosine", "step")
 def make_optimizer(train) -> optax.GradientTransformation:
     """Adam's update direction; the step multiplies it by the learning rate.
 
-    Weight decay is decoupled (AdamW) and spares biases and scales.
+    Weight decay is decoupled (AdamW) and spares biases and scales; `l2` is part of the
+    gradient and spares nothing, as `weight_decay` of PyTorch's Adam.
     """
     parts = []
     if train.grad_clip_norm:  # before Adam: its moments must not see an outlier
         parts.append(optax.clip_by_global_norm(train.grad_clip_norm))
+    if train.l2:
+        parts.append(optax.add_decayed_weights(train.l2))
     parts.append(optax.scale_by_adam(train.beta1, train.beta2, nesterov=train.nesterov))
     if train.weight_decay:
         parts.append(optax.add_decayed_weights(train.weight_decay, mask=_kernels))

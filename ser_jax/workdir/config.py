@@ -48,6 +48,7 @@ _OLDER_DEFAULTS = {
     "protocol": {"compare_selections": False},
     "train": {
         "ema_decay": 0.0,
+        "l2": 0.0,
         "updates": 0,
         "validate_updates": 0,
         "warmup_updates": 0,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ser_jax.data.classes import assign_classes
+from ser_jax.data.classes import IEMOCAP_CLASSES, assign_classes, classes_called
 from ser_jax.errors import InputError
 from tests.data.turns import config, iemocap_turns, small_turns, source, turn
 
@@ -79,6 +79,19 @@ def test_manifest_map_merges_and_excludes():
     (left_out,) = excluded
     assert (left_out.id, left_out.reason) == ("3", "unmapped label")
     assert "eh" in left_out.detail
+
+
+def test_a_class_may_go_by_any_name_of_its_emotion():
+    called = classes_called
+    assert called(("happy",), IEMOCAP_CLASSES) == ("happy",)
+    assert called(("happy",), ("anger", "boredom", "happiness")) == ("happiness",)
+    # Not the other name of the same emotion, where one is the class itself.
+    assert called(("happy",), ("excited", "happy")) == ("happy",)
+    assert called((), ("a", "b")) == ()
+    with pytest.raises(
+        InputError, match="expected some of loud, quiet, or .* got happy"
+    ):
+        called(("happy",), ("loud", "quiet"))
 
 
 def test_a_mapping_typo_lists_the_labels_present():

@@ -21,8 +21,8 @@ FIELDS = ("id", "emotion", "speaker", "gender", "text")
 
 
 def config_for(folder, **changes):
-    """The preset `:emodb` on few bands, for one epoch."""
-    config = area_attn.get_config("emodb")
+    """The preset `:emodb_small` on few bands, for one epoch."""
+    config = area_attn.get_config("emodb_small")
     config.data.update(tfds_dir=str(folder), file_format="array_record", **changes)
     config.protocol.groups = 5
     config.train.update(epochs=1, warmup_epochs=0.0, devices=1)
@@ -82,7 +82,7 @@ def folds_of(corpus, root, names, **changes):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     utterances = list(named.read(corpus, str(root)))
-    config = area_attn.get_config("emodb")
+    config = area_attn.get_config("emodb_small")
     config.protocol.update(changes)
     classes = sorted({u.emotion for u in utterances})
     labels = np.array([classes.index(u.emotion) for u in utterances])
@@ -106,5 +106,5 @@ def test_official_parts_are_the_corpus_own(tmp_path):
         for part, many in parts.items()
         for number in range(500 * start + many, 500 * start + 2 * many)
     ]
-    _, (fold,) = folds_of("esd", tmp_path, names, split="official")
+    _, (fold,) = folds_of("esd", tmp_path, names, split="official", selection="val")
     assert [len(x) for x in (fold.train, fold.val, fold.test)] == [120, 10, 20]

@@ -15,7 +15,7 @@ from tests.untrained import CLASSES, untrained
 
 @pytest.fixture(scope="module")
 def trained():
-    config = cnn3d_attn.get_config("emodb")
+    config = cnn3d_attn.get_config("emodb_small")
     config.data.corpus = "manifest"
     config.model.convs, config.model.width = 2, 0.05
     config.data.manifest = "/home/somebody/emodb/manifest.csv"

@@ -192,7 +192,7 @@ def test_impossible_configs_are_refused(changes, message):
         build(**changes)
 
 
-@pytest.mark.parametrize("preset", afcn.PRESETS)
+@pytest.mark.parametrize("preset", ["", *afcn.PRESETS])
 def test_presets_read_whole_utterances(preset):
     config = afcn.get_config(preset)
     assert config.segment.rule == "whole" and config.data.normalize == "fold"

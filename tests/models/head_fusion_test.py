@@ -176,3 +176,8 @@ def test_paper_preset_is_the_papers_protocol():
     assert config.protocol.split == config.published.split == "random_80_20"
     assert config.protocol.selection == "test" and config.protocol.happy == "exc"
     assert config.segment.short == "drop" and config.train.epochs == 50
+    assert config.data.normalize == "none"
+    # PyTorch's Adam, weight_decay=1e-6.
+    assert (config.train.l2, config.train.weight_decay) == (1e-6, 0)
+    # Nothing is known of the paper's network and recipe but its code.
+    assert head_fusion.get_config("code") == config

@@ -236,4 +236,7 @@ def test_presets_read_what_their_modality_needs():
         assert reads == (config.data.text != "none")
         assert config.published.wa is None and config.published.ua is None
     assert mscnn_spu.get_config("asr").data.recognizer == "whisper-tiny.en"
-    assert mscnn_spu.get_config("emodb").model.modality == "audio"
+    for preset in ("emodb", "emodb_small"):
+        assert mscnn_spu.get_config(preset).model.modality == "audio"
+    # Sessions share their scripts, which a model that reads must not have seen.
+    assert mscnn_spu.get_config().protocol.split == "session5_script"

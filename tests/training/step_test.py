@@ -94,6 +94,17 @@ def test_weight_decay_spares_biases(tiny_config):
         np.testing.assert_allclose(spared, 0.0)
 
 
+def test_l2_is_part_of_the_gradient_and_spares_nothing(tiny_config):
+    """As PyTorch's Adam: its first step has the sign of gradient + l2 x weight."""
+    tiny_config.train.l2 = 0.5
+    optimizer = optim.make_optimizer(tiny_config.train)
+    params = {"kernel": jnp.array([[2.0, -2.0]]), "bias": jnp.array([4.0, -4.0])}
+    gradient = {"kernel": jnp.array([[-0.5, -0.5]]), "bias": jnp.array([-3.0, 3.0])}
+    update, _ = optimizer.update(gradient, optimizer.init(params), params)
+    np.testing.assert_allclose(update["kernel"], [[1, -1]], rtol=1e-5)
+    np.testing.assert_allclose(update["bias"], [-1, 1], rtol=1e-5)
+
+
 def _setup(config):
     optimizer = optim.make_optimizer(config.train)
     centers = jnp.zeros((3, 5)) if config.train.center_weight else None
