@@ -211,10 +211,30 @@ def _significance(trainings) -> list:
     if reason := next(filter(None, map(pairing.why_not, trainings)), ""):
         return [reason]
     base, *others = trainings
-    return _tested(
+    tested = _tested(
         [(one, base) for one in others],
         f"Beside {code(base.name)}, seeds averaged, by speaker",
     )
+    return [*tested, *_ranks(trainings)]
+
+
+def _ranks(trainings) -> list:
+    """Mean ranks of three trainings or more, and which of them differ."""
+    if (found := pairing.rank(trainings)) is None:
+        return []
+    order = np.argsort(found.mean, kind="stable")
+    rows = [(trainings[i].name, found.mean[i]) for i in order]
+    caption, critical = "Mean rank over speakers", found.critical_difference
+    table = [("workdir", "mean rank"), *((code(x), f"{mean:.2f}") for x, mean in rows)]
+    text = TEXTS["comparison"]["ranks"].format(
+        found.speakers, f"{critical:.2f}", f"{found.p:.4f}"
+    )
+
+    def draw() -> list[str]:
+        alt = f"{caption} ± {critical / 2:.2f}"
+        return [figures.svg(figures.ranks(rows, critical), alt)]
+
+    return [Figure(caption, draw), Table(table, caption), text]
 
 
 def _baselines(trainings) -> list[Section]:

@@ -195,6 +195,34 @@ def intervals(rows: Sequence[tuple[str, float, tuple, float, float]]) -> Figure:
 
 
 @rc_context(RC)
+def ranks(rows: Sequence[tuple[str, float]], critical_difference: float) -> Figure:
+    """Mean ranks, with half of the critical difference on both sides.
+
+    Systems whose lines meet do not differ. `rows`, best first: name, mean rank.
+    """
+    height_in = (40 * len(rows) + 90) / 72  # points: rows; axis and legend
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    axes = figure.add_subplot()
+    dot = {"marker": "o", "ms": 10, "mec": "white", "color": BLUE, "zorder": 3}
+    axes.plot([], [], ls="", label="mean rank", **dot)
+    axes.plot([], [], lw=3, color=BLUE, label="± critical difference / 2")
+    room = critical_difference / 2
+    for number, (name, mean) in enumerate(rows):
+        name, y = one_line(name), -number
+        place = {"transform": axes.get_yaxis_transform(), "va": "center"}
+        axes.text(0.0, y + 0.5, name, color=INK, **place)
+        tip = f"{name}: {mean:.2f}"
+        _plot(axes, (mean - room, mean + room), (y, y), tip, lw=3, color=BLUE)
+        _plot(axes, mean, y, tip, **dot)
+    ends = min(1, rows[0][1] - room), max(len(rows), rows[-1][1] + room)
+    axes.set(xlabel="mean rank, 1 = best", xlim=ends, ylim=(0.4 - len(rows), 0.85))
+    axes.yaxis.set_visible(False)
+    axes.grid(axis="x")
+    _finish(figure, axes, None)
+    return figure
+
+
+@rc_context(RC)
 def durations(bins: Sequence[tuple[float, float, float, float]]) -> Figure:
     """UA and WA by duration; `bins`: shortest and longest in seconds, UA, WA."""
     figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")

@@ -1,11 +1,14 @@
 """Whether two systems differ on the same utterances, speaker by speaker. NumPy only.
 
 Utterances of a speaker are alike, so speakers are what is drawn: the interval of a
-difference resamples them, the test flips the sign of each one's difference.
+difference resamples them, the test flips the sign of each one's difference. Trainings
+from several seeds decide by the mean of their posteriors; the interval may draw the
+seeds as well, as a random effect, so that it holds for other seeds, too. The test takes
+the trainings as they are.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +17,7 @@ from ser_jax.scoring.bootstrap import LEVEL, RESAMPLES
 
 FLIPS = 10_000  # drawn where there are too many to go through them all
 _EXACT = 14  # speakers, up to which they are
+_SEED_DRAWS = 200  # each with as many resamples of speakers as make `RESAMPLES`
 
 
 class Difference(NamedTuple):
@@ -31,6 +35,7 @@ def compare(
     second: Sequence[int],
     speakers: Sequence[str],
     *,
+    draw_seeds: Callable[[np.random.Generator], tuple] | None = None,
     seed: int = 0,
 ) -> Difference:
     """Compares decisions of two systems.
@@ -43,25 +48,37 @@ def compare(
       first: Decisions [N] of the one; `second`: of the other, on the same utterances.
       second: See there.
       speakers: [N] names.
+      draw_seeds: Gives `first` and `second` of seeds that are drawn anew, for the
+        interval; None = the seeds are what they are.
       seed: Of what is drawn.
 
     Raises:
       ValueError: The lengths differ, or there are fewer than two speakers.
     """
     labels, speakers = np.asarray(labels), np.asarray(speakers)
-    hits = [np.asarray(x) == labels for x in (first, second)]
-    if not len(labels) == len(hits[0]) == len(hits[1]) == len(speakers):
+    if not len(labels) == len(first) == len(second) == len(speakers):
         raise ValueError("expected labels, decisions and speakers of the same length")
     _, speaker = np.unique(speakers, return_inverse=True)
     if not len(speaker) or speaker.max() < 1:
         raise ValueError("expected two speakers or more")
     _, classes = np.unique(labels, return_inverse=True)
-    gain = hits[0].astype(int) - hits[1]  # -1, 0, 1
-    table = np.zeros((speaker.max() + 1, classes.max() + 1, 3), np.int64)
-    np.add.at(table, (speaker, classes, gain + 1), 1)
-    rng = np.random.default_rng(seed)
+
+    def count(first, second) -> np.ndarray:
+        """How often the gain is -1, 0, 1, by speaker and class: [speakers, C, 3]."""
+        gain = (np.asarray(first) == labels).astype(int) - (second == labels)
+        table = np.zeros((speaker.max() + 1, classes.max() + 1, 3), np.int64)
+        np.add.at(table, (speaker, classes, gain + 1), 1)
+        return table
+
+    rng, table = np.random.default_rng(seed), count(first, np.asarray(second))
+    if draw_seeds is None:
+        gains = _resampled(table, RESAMPLES, rng)
+    else:
+        drawn = (count(*draw_seeds(rng)) for _ in range(_SEED_DRAWS))
+        each = RESAMPLES // _SEED_DRAWS
+        gains = np.concatenate([_resampled(one, each, rng) for one in drawn])
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(_resampled(table, rng), (tail, 100 - tail))
+    low, high = np.percentile(gains, (tail, 100 - tail))
     ua = float(_ua_gain(table.sum(axis=0)))
     interval = float(low), float(high)
     return Difference(ua, interval, _sign_flip(table, rng), len(table))
@@ -85,12 +102,12 @@ def _ua_gain(table: np.ndarray) -> np.ndarray:
     return mean.sum(axis=-1) / (total > 0).sum(axis=-1)
 
 
-def _resampled(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    chosen = rng.integers(len(table), size=(RESAMPLES, len(table)))
+def _resampled(table: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    chosen = rng.integers(len(table), size=(size, len(table)))
     flat = table.reshape(len(table), -1)
     totals = flat.sum(axis=1)
     drawn = rng.multinomial(totals[chosen], (flat / totals[:, None])[chosen])
-    return _ua_gain(drawn.sum(axis=1).reshape(RESAMPLES, *table.shape[1:]))
+    return _ua_gain(drawn.sum(axis=1).reshape(size, *table.shape[1:]))
 
 
 def _sign_flip(table: np.ndarray, rng: np.random.Generator) -> float:

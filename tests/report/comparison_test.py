@@ -173,6 +173,13 @@ def test_a_difference_is_tested_by_speaker(tmp_path):
         ["best", "+50.00", "+50.00 to +50.00", "0.0312", "0.0625"],
     ]
     assert "utterances of 6 speakers" in text
+    # Two share the last place with everybody: 1, 2.5, 2.5. With q = 3.314 of three
+    # systems: 3.314 / sqrt(2) * sqrt(3 * 4 / (6 * 6)).
+    ranked = [["best", "1.00"], ["base", "2.50"], ["same", "2.50"]]
+    assert _table(page, "Mean rank")[1:] == ranked
+    assert "critical difference, 1.35 (Nemenyi" in text
+    # Ties corrected: 12 / (6 * 12 - 18) ... of six tables alike, exp(-12 / 2).
+    assert "p = 0.0025 (Friedman)" in text
 
 
 def test_folds_that_leak_are_not_tested(tmp_path):

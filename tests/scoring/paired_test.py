@@ -57,6 +57,50 @@ def test_size_of_the_test_and_coverage_of_the_interval():
     assert power > 0.7
 
 
+def test_seeds_may_be_drawn_as_well():
+    """Of two seeds one answers all right, one all wrong: three equally likely pairs."""
+    labels = np.tile([0, 1], 20)
+    speakers = np.repeat([f"s{i}" for i in range(8)], 5)
+    wrong = 1 - labels
+
+    def draw(rng):
+        """Right if both seeds drawn are, or one is; as often wrong as not."""
+        return (labels if rng.integers(4) else wrong), wrong
+
+    fixed = paired.compare(labels, labels, wrong, speakers)
+    assert fixed.interval == (1, 1)
+    drawn = paired.compare(labels, labels, wrong, speakers, draw_seeds=draw)
+    assert drawn.interval == (0, 1)
+    assert (drawn.ua, drawn.p) == (fixed.ua, fixed.p)
+
+
+def test_an_interval_with_seeds_covers_what_other_seeds_would_give():
+    """Seeds shift a system's hit rate by 0.1; the interval of the mean must know it."""
+    rng = np.random.default_rng(2)
+    speakers = np.repeat([f"s{i}" for i in range(30)], 8)
+    labels = np.tile([0, 1], 120)
+    covered = {False: 0, True: 0}
+    for _ in range(60):
+        rates = rng.normal(0.7, 0.1, (2, 6)).clip(0, 1)  # of two systems' six seeds
+        votes = rng.random((2, 6, 240)) < rates[..., None]
+
+        def decide(system, seeds, votes=votes):
+            right = votes[system][seeds].mean(axis=0) >= 0.5
+            return np.where(right, labels, 1 - labels)
+
+        def draw(rng, decide=decide):
+            return tuple(decide(x, rng.integers(6, size=6)) for x in (0, 1))
+
+        first, second = (decide(x, np.arange(6)) for x in (0, 1))
+        for drawn in covered:
+            found = paired.compare(
+                labels, first, second, speakers, draw_seeds=draw if drawn else None
+            )
+            covered[drawn] += found.interval[0] <= 0 <= found.interval[1]
+    assert covered[True] / 60 >= 0.88  # 0.95 less three deviations of 60 draws
+    assert covered[False] < covered[True]
+
+
 def test_holm_by_hand():
     assert paired.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert paired.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
