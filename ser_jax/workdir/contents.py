@@ -31,16 +31,18 @@ class WorkdirContents:
         return {name: item.duration_s for name, item in self.recordings.items()}
 
 
-def read(workdir) -> WorkdirContents:
+def read(workdir, *, beside: bool = True) -> WorkdirContents:
     """Reads results.json and predictions.csv, which must be there, and what else is.
 
-    Raises InputError if a file is missing or damaged.
+    Without `beside` it leaves the baseline out, which will be written again. Raises
+    InputError if a file is missing or damaged.
     """
     workdir = files.resolve(workdir)
     results = files.read_json(workdir / files.RESULTS)
     origin = {}
     if (workdir / files.CONFIG).exists():
         origin = files.read_json(workdir / files.CONFIG)
+    has_baseline = beside and baseline.exists(workdir)
     lines, classes = predictions.read(workdir / files.PREDICTIONS)
     return WorkdirContents(
         results=results,
@@ -53,5 +55,5 @@ def read(workdir) -> WorkdirContents:
         config=origin.get("config") or {},
         command=origin.get("command") or "",
         name=workdir.name,
-        baseline=read(workdir / files.BASELINE) if baseline.exists(workdir) else None,
+        baseline=read(workdir / files.BASELINE) if has_baseline else None,
     )

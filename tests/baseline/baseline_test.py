@@ -241,6 +241,9 @@ def test_answers_of_other_tests_are_refused(workdir):
     _rewrite(workdir / "baseline", lines[1:], classes)
     with pytest.raises(InputError, match="repeat `run.py baseline`"):
         report.write_report(workdir)
+    (workdir / "baseline" / "predictions.csv").write_text("torn")
+    baseline.run(str(workdir))
+    report.write_report(workdir)
 
 
 def test_paper_mode_is_the_systems_alone(workdir):
