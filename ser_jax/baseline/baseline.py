@@ -70,7 +70,7 @@ def run(workdir_path: str, features: str = feature_sets.OURS, data: str = "") ->
         answers = _answers(folds, utterances, splits, training, vectors.values)
         lines = list(_lines(training, folds, answers))
         seconds["training"] = round(time.monotonic() - began, 2)
-        content = _content(training, lines, folds, answers)
+        content = _content(training, lines, folds, answers, features)
         total = round(sum(seconds.values()), 2)
         content |= {"seconds": seconds | {"total": total}}
         content |= {
@@ -172,7 +172,7 @@ def _lines(training: WorkdirContents, folds, answers) -> Iterator[Prediction]:
         )
 
 
-def _content(training: WorkdirContents, lines, folds, answers) -> dict:
+def _content(training: WorkdirContents, lines, folds, answers, features) -> dict:
     """results.json: the workdir's own head, the baseline's scores."""
     ours, runs = training.results, []
     for run in ours["runs"]:
@@ -188,7 +188,7 @@ def _content(training: WorkdirContents, lines, folds, answers) -> dict:
     about = {
         **{key: ours[key] for key in head if key in ours},
         "protocol": rules,
-        "model": NAME,
+        "model": f"{NAME}, {features}",
         "seconds": {},
         "versions": {
             "python": platform.python_version(),

@@ -181,7 +181,7 @@ def test_its_row_stands_in_table_report_and_comparison(workdir, tmp_path):
     shutil.rmtree(other / "baseline")
     report.write_comparison([workdir, other])
     compared = (tmp_path / "comparison.md").read_text()
-    assert compared.count("| `w/baseline` | linear SVM |") == 1
+    assert compared.count("| `w/baseline` | linear SVM, functionals |") == 1
     assert "Without a baseline (`run.py baseline`): `v`." in compared
     baseline.run(str(other))
     report.write_comparison([workdir, other])
