@@ -52,7 +52,7 @@ PAGE_COLOURS = {
 LONGEST_NAME = 46  # letters of 12 points that surely fit the width
 _SVG = "http://www.w3.org/2000/svg"
 TIP = "tip: "  # an artist's id that starts so is what pointing at the mark shows
-_DOTTED, _DASHED = (0, (1, 1)), (0, (4, 1.5))
+_DOTTED, DASHED = (0, (1, 1)), (0, (4, 1.5))
 ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 
@@ -157,7 +157,7 @@ def scores(rows: Sequence[tuple], axis: str, reference: str = "") -> Figure:
     axes.set(xlabel=axis, ylim=(0.4 - len(rows), 0.85))
     axes.yaxis.set_visible(False)
     axes.grid(axis="x")
-    _finish(figure, axes, axes.xaxis)
+    finish(figure, axes, axes.xaxis)
     return figure
 
 
@@ -183,14 +183,14 @@ def intervals(rows: Sequence[tuple[str, float, tuple, float, float]]) -> Figure:
         place = {"transform": axes.get_yaxis_transform(), "va": "center"}
         axes.text(0.0, y + 0.5, name, color=INK, **place)
         span = f"{name}: UA {ua:.1%}, {ends[0]:.1%} to {ends[1]:.1%}"
-        _plot(axes, (0, ua), (y, y), span, solid_capstyle="butt", **bar)
-        _plot(axes, ends, (y, y), span, **line)
-        _plot(axes, chance, y, f"{name}: chance {chance:.1%}", **tick)
-        _plot(axes, adjusted, y, f"{name}: adjusted {adjusted:.1%}", **ring)
+        plot(axes, (0, ua), (y, y), span, solid_capstyle="butt", **bar)
+        plot(axes, ends, (y, y), span, **line)
+        plot(axes, chance, y, f"{name}: chance {chance:.1%}", **tick)
+        plot(axes, adjusted, y, f"{name}: adjusted {adjusted:.1%}", **ring)
     axes.set(xlabel="UA, %", xlim=(0, 1), ylim=(0.4 - len(rows), 0.85))
     axes.yaxis.set_visible(False)
     axes.grid(axis="x")
-    _finish(figure, axes, axes.xaxis)
+    finish(figure, axes, axes.xaxis)
     return figure
 
 
@@ -212,13 +212,13 @@ def ranks(rows: Sequence[tuple[str, float]], critical_difference: float) -> Figu
         place = {"transform": axes.get_yaxis_transform(), "va": "center"}
         axes.text(0.0, y + 0.5, name, color=INK, **place)
         tip = f"{name}: {mean:.2f}"
-        _plot(axes, (mean - room, mean + room), (y, y), tip, lw=3, color=BLUE)
-        _plot(axes, mean, y, tip, **dot)
+        plot(axes, (mean - room, mean + room), (y, y), tip, lw=3, color=BLUE)
+        plot(axes, mean, y, tip, **dot)
     ends = min(1, rows[0][1] - room), max(len(rows), rows[-1][1] + room)
     axes.set(xlabel="mean rank, 1 = best", xlim=ends, ylim=(0.4 - len(rows), 0.85))
     axes.yaxis.set_visible(False)
     axes.grid(axis="x")
-    _finish(figure, axes, None)
+    finish(figure, axes)
     return figure
 
 
@@ -235,10 +235,10 @@ def durations(bins: Sequence[tuple[float, float, float, float]]) -> Figure:
     room_s = longest_s / 150  # recordings of one length would be no line at all
     for low, high, ua, wa in bins:
         ends, lengths = (low - room_s, high + room_s), f"{low:.2f} to {high:.2f} s"
-        _plot(axes, ends, (wa, wa), f"{lengths}: WA {wa:.2%}", **dots)
-        _plot(axes, ends, (ua, ua), f"{lengths}: UA {ua:.2%}", **line)
+        plot(axes, ends, (wa, wa), f"{lengths}: WA {wa:.2%}", **dots)
+        plot(axes, ends, (ua, ua), f"{lengths}: UA {ua:.2%}", **line)
     axes.set(xlabel="duration, s", title="score, %", xlim=(0, longest_s or 1))
-    _finish(figure, axes, axes.yaxis)
+    finish(figure, axes, axes.yaxis)
     return figure
 
 
@@ -285,13 +285,13 @@ def _draw_curves(figure, name, series, chance):
     axes = figure.add_subplot()
     for curve in series:
         training = curve.key.startswith("train")
-        colour, dashes = (BLUE, _DASHED) if training else (VERMILION, "-")
+        colour, dashes = (BLUE, DASHED) if training else (VERMILION, "-")
         style = {"color": colour, "ls": dashes}
         axes.plot([], [], lw=2.8, label=curve.label, **style)
         for run in curve.runs:
-            _plot(axes, list(run), list(run.values()), lw=1, alpha=0.45, **style)
+            plot(axes, list(run), list(run.values()), lw=1, alpha=0.45, **style)
         mean = curve.mean
-        _plot(axes, list(mean), list(mean.values()), lw=2.8, zorder=3, **style)
+        plot(axes, list(mean), list(mean.values()), lw=2.8, zorder=3, **style)
     ring = {"mfc": "white", "mec": VERMILION, "mew": 1.6, "ms": 7, "zorder": 4}
     rings = [point for curve in series for point in curve.scored]
     over = series[0].axis
@@ -299,7 +299,7 @@ def _draw_curves(figure, name, series, chance):
         axes.plot([], [], "o", label=f"{over} scored", **ring)
     for place, score in rings:
         tip = f"{over} {round(place, 2)}: {score:.2%}"
-        _plot(axes, place, score, tip, marker="o", **ring)
+        plot(axes, place, score, tip, marker="o", **ring)
     scored = name == "UA"
     low, high = axes.get_ylim()
     if scored and low <= chance <= high:  # far away it would squeeze the curves
@@ -307,7 +307,7 @@ def _draw_curves(figure, name, series, chance):
         place = {"transform": axes.get_yaxis_transform(), "ha": "right"}
         axes.text(1.0, chance, "chance", color=GREY, va="bottom", **place)
     axes.set(xlabel=over, title="UA, %" if scored else name)
-    _finish(figure, axes, axes.yaxis if scored else None)
+    finish(figure, axes, axes.yaxis if scored else None)
     # One epoch is one tick: two would need fractions.
     axes.locator_params(axis="x", integer=True, min_n_ticks=1)
 
@@ -320,27 +320,28 @@ def _draw_scores(axes, y, name, values, summary, published):
     tick = {"marker": "|", "mew": 3}
     if published is not None:
         tip = f"{name}: {published:.2%}"
-        _plot(axes, published, y, tip, ms=18, color=VERMILION, **tick)
+        plot(axes, published, y, tip, ms=18, color=VERMILION, **tick)
     if summary["mean"] is not None:
         mean, std = summary["mean"], summary["std"] or 0.0
         ends = max(mean - std, 0.0), min(mean + std, 1.0)  # scores end there
         tip = f"{name}: {mean:.2%} ± {std:.2%}"
-        _plot(axes, ends, (y, y), tip, lw=3, color=BLUE)
-        _plot(axes, mean, y, tip, ms=14, color=BLUE, **tick)
+        plot(axes, ends, (y, y), tip, lw=3, color=BLUE)
+        plot(axes, mean, y, tip, ms=14, color=BLUE, **tick)
     dot = {"marker": "o", "ms": 8, "color": GREY, "mec": "white", "zorder": 3}
     for value in values:
         if value is not None:
-            _plot(axes, value, y, f"one run: {value:.2%}", **dot)
+            plot(axes, value, y, f"one run: {value:.2%}", **dot)
 
 
-def _plot(axes, x, y, tip="", **style):
+def plot(axes, x, y, tip="", **style):
     """A line or mark that stays whole on the frame, and what pointing at it shows."""
     if np.size(x) == 1:  # a line of one point would be nothing
         style.setdefault("marker", ".")
     axes.plot(x, y, clip_on=False, gid=TIP + tip if tip else None, **style)
 
 
-def _finish(figure, axes, percent_axis):
+def finish(figure, axes, percent_axis=None):
+    """What all charts have in common: no frame, few ticks, a legend below."""
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.locator_params(nbins=5, steps=[1, 2, 5, 10])

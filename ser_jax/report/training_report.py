@@ -7,6 +7,7 @@ import numpy as np
 
 from ser_jax.report import (
     baseline,
+    calibration,
     corpus_matrix,
     cross_corpus,
     diagnostics,
@@ -58,6 +59,7 @@ def document(training: WorkdirContents) -> Document:
             Section("confusion", "Confusion", _confusion(results)),
             *_corpus_matrix(results),
             Section("groups", "Speakers and sessions", diagnostics.groups(training)),
+            *calibration.sections(results),
             Section("curves", "Learning curves", diagnostics.curves(training)),
             Section("duration", "Duration", diagnostics.durations(training)),
             Section("mistakes", "Most confident mistakes", mistakes),

@@ -11,7 +11,7 @@ from ser_jax import clock
 from ser_jax.corpora import descriptions
 from ser_jax.corpora.several import IEMOCAP_CORPORA, corpus_of
 from ser_jax.data import duplicates, protocols, text_repeats
-from ser_jax.scoring import summary
+from ser_jax.scoring import calibration, summary
 from ser_jax.training import corpus_matrix
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.trainer import Trainer
@@ -33,11 +33,19 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
     weights = trainer.placement.scatter(snapshot.best)
     posteriors = trainer.posteriors(weights, [run.test for run in experiment.runs])
     lines = list(_predictions(experiment, posteriors))
+    validated = []
+    if config.protocol.selection == "val":
+        segments = [run.select for run in experiment.runs]
+        held_out = trainer.posteriors(weights, segments)
+        validated = list(_predictions(experiment, held_out, part="select"))
     records = _run_records(
         experiment, snapshot, by_corpus=config.protocol.split == "pairs"
     )
     scores = summary.summarise(lines, records, experiment.classes)
     about = _about(config, experiment)
+    about["calibration"] = calibration.summarise(
+        summary.counted(lines, records), validated, experiment.classes
+    )
     about["frames"] = dataclasses.asdict(trainer.feeder.storage)
     if len({line.corpus for line in lines}) > 1:
         about["corpora"] = {
@@ -49,6 +57,9 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
         about["selections"] = selections(scores, records, snapshot, own)
     content = results.assemble(scores, about)
     predictions.write(workdir.path / files.PREDICTIONS, lines, experiment.classes)
+    if validated:
+        path = workdir.path / files.VALIDATION
+        predictions.write(path, validated, experiment.classes)
     tested = _recordings(experiment)
     predictions.write_recordings(workdir.path / files.RECORDINGS, tested)
     # Last: a workdir with results.json is complete.
@@ -103,10 +114,11 @@ def _repeated_sentences(experiment: Experiment, *texts) -> tuple[float, ...]:
 
 
 def _predictions(
-    experiment: Experiment, posteriors
+    experiment: Experiment, posteriors, part: str = "test"
 ) -> Iterator[predictions.Prediction]:
     for run, scores in zip(experiment.runs, posteriors, strict=True):
-        for u, row in zip(np.unique(run.test.utterance), scores, strict=True):
+        segments = getattr(run, part)
+        for u, row in zip(np.unique(segments.utterance), scores, strict=True):
             utterance = experiment.utterances[u]
             yield predictions.Prediction(
                 utterance=utterance.id,

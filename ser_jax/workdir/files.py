@@ -27,6 +27,7 @@ METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 PROFILE = "profile"
 PREDICTIONS = "predictions.csv"
+VALIDATION = "validation.csv"  # as predictions.csv, of the part that chose the state
 RECORDINGS = "recordings.csv"
 CROSS_CORPUS = "cross_corpus"
 BASELINE = "baseline"  # a folder with results and predictions of its own

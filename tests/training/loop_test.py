@@ -29,6 +29,7 @@ def test_the_whole_job_leaves_every_artefact(copied):
         "metrics.jsonl",
         "tensorboard",
         "predictions.csv",
+        "validation.csv",
         "recordings.csv",
         "results.json",
         "report.md",
@@ -42,6 +43,15 @@ def test_the_whole_job_leaves_every_artefact(copied):
     for recording in tested:
         seconds = soundfile.info(recording.wav).duration
         assert recording.duration_s == pytest.approx(seconds, abs=1e-4)  # as written
+    # Who chose the epoch of a run fits its temperature, and is not who is tested.
+    folds = json.loads((copied / "splits.json").read_text())["folds"]
+    validated, _ = predictions.read(copied / "validation.csv")
+    for fold in folds:
+        lines = {x.utterance for x in validated if x.fold == fold["name"]}
+        assert lines == {*fold["val"]} and lines.isdisjoint(fold["test"])
+    results = json.loads((copied / "results.json").read_text())
+    fitted = results["calibration"]["temperatures"]
+    assert [x["n_val"] for x in fitted] == [len(fold["val"]) for fold in folds]
     memory = json.loads((copied / "results.json").read_text())["memory"]
     assert 2**26 < memory["host_peak_bytes"] < 2**36
     assert memory["device_peak_bytes"] is None  # CPUs do not tell
