@@ -81,10 +81,10 @@ def _emodb(config: ConfigDict) -> None:
     """Values chosen by validation UA alone (docs/emodb.md)."""
     presets.on_emodb(config)
     presets.perturbed(config)
-    config.data.recipe = "logmel64"
+    config.data.recipe = "logmel40_3d"
+    config.data.channels = 3
     config.segment.window_s = 3.0
     config.segment.train_step_s = 0.5
-    config.augment.time_mask_frames = 12  # of 25 ms
     config.model.layout = "rows"
     config.model.max_area = (1, 3)
     config.model.pools = (True, True, True, False, False)
@@ -93,7 +93,7 @@ def _emodb(config: ConfigDict) -> None:
     config.model.head_dropout = 0.5
     config.augment.mixup_alpha = 0.2
     config.train.ema_decay = 0.99
-    config.train.epochs = 60
+    config.train.epochs = 40
 
 
 def _emodb_small(config: ConfigDict) -> None:
