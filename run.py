@@ -128,7 +128,10 @@ def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
         )
     names_folders = command == "report" and files
     if not (values.workdir or command in ("train", "corpora") or names_folders):
-        raise InputError(f"`run.py {command}` expects --workdir=..., a trained folder.")
+        expected = "W1 W2 ... or " if command == "report" else ""
+        raise InputError(
+            f"`run.py {command}` expects {expected}--workdir=..., a trained folder."
+        )
     if command not in NEEDS_NO_JAX:
         from ser_jax.training import compilation
 

@@ -51,7 +51,7 @@ def verdict(training: WorkdirContents) -> str:
     gap = f"UA less that of the linear SVM: {100 * (ours - theirs):+.2f} points"
     found = pairing.difference(training, base)
     if found is None:
-        return f"{gap}; {pairing.why_not(training)}"
+        return f"{gap}. {pairing.why_not(training)}"
     low, high = (f"{100 * end:+.2f}" for end in found.interval)
     return (
         f"{gap}, 95 % interval {low} to {high}, p {found.p:.4f} (sign flips of "

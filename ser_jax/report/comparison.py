@@ -41,8 +41,10 @@ def document(trainings: Sequence[WorkdirContents]) -> Document:
     count = plural(len(trainings), "training")
     models = sorted({training.results["model"] for training in trainings})
     corpora = sorted({training.results["corpus"] for training in trainings})
-    are_paired = _are_paired(trainings)
-    tested, can = ("the same", "can") if are_paired else ("not the same", "cannot")
+    same_runs = _are_equal(trainings, "fold", "seed")
+    same_tests = same_runs or _are_equal(trainings, "fold")
+    tested = "the same" if same_tests else "not the same"
+    can = "can" if same_runs else "cannot"
     return Document(
         title=f"{count} compared",
         banners=_banners(trainings),
@@ -57,10 +59,15 @@ def document(trainings: Sequence[WorkdirContents]) -> Document:
             Section("results", "Results", _scores(_with_baselines(trainings))),
             *_baselines(trainings),
             Section("protocols", "Protocols", [_protocols(trainings)]),
-            Section("differences", "What differs", _differences(trainings, are_paired)),
+            Section(
+                "differences",
+                "What differs",
+                _differences(trainings, same_runs, same_tests),
+            ),
+            *([Section("pairs", "Run by run", _pairs(trainings))] if same_runs else []),
             *(
-                [Section("pairs", "Run by run", _pairs(trainings))]
-                if are_paired
+                [Section("pairs", "Seeds averaged", _significance(trainings))]
+                if same_tests and not same_runs
                 else []
             ),
             *selections.compared(trainings),
@@ -74,10 +81,13 @@ def document(trainings: Sequence[WorkdirContents]) -> Document:
     )
 
 
-def _are_paired(trainings) -> bool:
-    """Whether all tested the same utterances, labels, folds and seeds."""
+def _are_equal(trainings, *within: str) -> bool:
+    """Whether all tested the same utterances and labels within folds, or runs."""
     first, *others = [
-        {(p.fold, p.seed, p.utterance, p.label) for p in training.predictions}
+        {
+            (*(getattr(line, x) for x in within), line.utterance, line.label)
+            for line in training.predictions
+        }
         for training in trainings
     ]
     return all(tests == first for tests in others)
@@ -146,8 +156,8 @@ def _protocols(trainings):
     return _table(trainings, "What was run", columns, words=1 + len(columns))
 
 
-def _differences(trainings, are_paired):
-    blocks = [_incomparable(trainings, are_paired)]
+def _differences(trainings, same_runs, same_tests):
+    blocks = [_incomparable(trainings, same_runs, same_tests)]
     configs = [flatten(training.config) for training in trainings]
     without = [code(training.name) for training in trainings if not training.config]
     rows = [("key", *(code(training.name) for training in trainings))]
@@ -168,8 +178,8 @@ def _differences(trainings, are_paired):
     return blocks
 
 
-def _incomparable(trainings, are_paired) -> list[str]:
-    """Why the scores cannot be compared, a line each, and whether runs are paired."""
+def _incomparable(trainings, same_runs, same_tests) -> list[str]:
+    """Why the scores cannot be compared, a line each, and what is paired."""
     lines = []
     for name in ("corpus", "classes", "split", "subset", "happy", "selection"):
         values = {}  # as a set that keeps the order of the rows
@@ -181,7 +191,8 @@ def _incomparable(trainings, are_paired) -> list[str]:
             lines.append(plain(f"{name}: {' / '.join(values)}"))
     if lines:
         lines.insert(0, "The scores are not comparable where these differ:")
-    return [*lines, TEXTS["comparison"]["same_tests" if are_paired else "other_tests"]]
+    others = "other_seeds" if same_tests else "other_tests"
+    return [*lines, TEXTS["comparison"]["same_tests" if same_runs else others]]
 
 
 def _pairs(trainings):
@@ -249,7 +260,11 @@ def _baselines(trainings) -> list[Section]:
     ]
     if pairs := [(one, one.baseline) for one in having if not pairing.why_not(one)]:
         blocks += _tested(pairs, "Beside the linear SVM, seeds averaged, by speaker")
-    without = [code(one.name) for one in trainings if not one.baseline]
+    without = [
+        code(one.name)
+        for one in trainings
+        if not (one.baseline or "baseline" in one.results)
+    ]
     if without:
         blocks.append(f"Without a baseline (`run.py baseline`): {', '.join(without)}.")
     return [Section("baseline", "Beside a linear SVM", blocks)]
@@ -271,7 +286,7 @@ def _tested(pairs, caption: str) -> list:
 
 def _with_baselines(trainings) -> list[WorkdirContents]:
     """The trainings and the linear SVMs beside them, those with equal answers once."""
-    found, seen = [*trainings], []
+    found, seen = [*trainings], [one.predictions for one in trainings]
     for training in trainings:
         base = training.baseline
         if base and base.predictions not in seen:

@@ -88,7 +88,8 @@ def _priors(cells: Sequence[Mapping], classes: Sequence[str]) -> Table:
 
 
 def _probe(probe: Mapping) -> str:
-    text = _TEXTS["probe"].format(**probe)
+    # Older workdirs do not say what was unknown.
+    text = _TEXTS["probe"].format(**({"unknown": "recordings"} | probe))
     return text + (_TEXTS["gives_away"] if probe["accuracy"] >= _GIVES_AWAY else "")
 
 

@@ -58,7 +58,10 @@ def rows(results: Mapping, published: Mapping) -> list[tuple[str, ...]]:
     """The header and the rows; a star marks a fold that lacks a class."""
     best = _best(results["runs"])
     scored = ("UA %", "WA %", "macro-F1 %", "n")
-    table = [("fold", "seed", *scored, best.replace("_", " "))]
+    place = best.replace("_", " ")
+    if results["selection"] == "last":
+        place = place.replace("best", "last")
+    table = [("fold", "seed", *scored, place)]
     for run in results["runs"]:
         # UA leaves absent classes out, so that such a fold is easier than it looks.
         name = " → ".join(filter(None, [str(run["fold"]), run.get("tested")]))
@@ -104,8 +107,10 @@ def sureness(results: Mapping) -> list[str]:
     if averaged["interval_over"] != "speakers":
         lines.append("  too narrow: the test has fewer than five speakers")
     if averaged["seeds"] > 1:
-        folds, seeds = percent(ua["std_folds"]), percent(ua["std_seeds"])
-        lines.append(f"spread of UA: {folds} over folds, {seeds} over seeds")
+        spread_of = [f"{percent(ua['std_seeds'])} over seeds"]
+        if len({run["fold"] for run in results["runs"]}) > 1:
+            spread_of.insert(0, f"{percent(ua['std_folds'])} over folds")
+        lines.append(f"spread of UA: {', '.join(spread_of)}")
     return lines
 
 

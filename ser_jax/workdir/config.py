@@ -100,13 +100,17 @@ def with_corpus_at(config: ConfigDict, corpus_path: str) -> ConfigDict:
 
     Of several corpora it is `name=path,name=path`, of those that have moved.
 
-    Raises InputError if there is no manifest there.
+    Raises InputError if there is no manifest there, or the corpus is the demo.
     """
     config = config.copy_and_resolve_references()
     if corpus_path and config.data.corpora:
         with config.data.ignore_type():
             config.data.corpora = _moved(corpora(config.data), corpus_path)
         return with_absolute_paths(config)
+    if corpus_path and config.data.corpus == "demo":
+        raise InputError(
+            f"--data: expected none, for the demo corpus is spoken anew; got {corpus_path}."
+        )
     is_manifest = config.data.corpus == "manifest"
     if is_manifest and os.path.isdir(os.path.expanduser(corpus_path)):
         name = os.path.basename(config.data.manifest)

@@ -5,8 +5,10 @@ import json
 import shutil
 
 import pytest
+from ml_collections import ConfigDict
 
 from ser_jax.baseline import baseline, feature_sets
+from ser_jax.data import protocols
 from ser_jax.errors import InputError
 from ser_jax.report import report
 from ser_jax.scoring import summary
@@ -187,6 +189,10 @@ def test_its_row_stands_in_table_report_and_comparison(workdir, tmp_path):
     report.write_comparison([workdir, other])
     compared = (tmp_path / "comparison.md").read_text()
     assert "v/baseline" not in compared  # it answers as the other one
+    report.write_comparison([workdir, workdir / "baseline"])
+    compared = (tmp_path / "comparison.md").read_text()
+    assert "| `baseline` | linear SVM, functionals |" in compared
+    assert "w/baseline" not in compared and "Without a baseline" not in compared
 
 
 def test_a_system_that_is_no_better_says_so(workdir):
@@ -229,7 +235,7 @@ def test_folds_that_leak_have_no_p(workdir):
     )
     table, page = _report(workdir)
     assert "sign flips" not in page and "sign flips" not in table
-    assert "No significance test" in page
+    assert " points. No significance test" in page
     report.write_comparison([workdir, workdir / "baseline"])
     assert "p, Holm" not in (workdir.parent / "comparison.md").read_text()
 
@@ -249,9 +255,14 @@ def test_answers_of_other_tests_are_refused(workdir):
 def test_paper_mode_is_the_systems_alone(workdir):
     results = json.loads((workdir / "results.json").read_text())
     rules = results["protocol"] | {"selection": "test", "target_use": "unlabelled"}
+    rules["promises"] = protocols.promises(
+        ConfigDict(rules | {"compare_selections": False}), compared=True, near=()
+    )
     _edit(workdir, "results.json", protocol=rules, selection="test", paper_mode=True)
     content = baseline.run(str(workdir))
     assert not content["paper_mode"] and content["protocol"]["target_use"] == ""
+    assert [*content["protocol"]["promises"]] == [*rules["promises"][:-1]]
+    assert rules["promises"][-1].startswith("PAPER MODE")
 
 
 @pytest.mark.parametrize("name", ["compare", "egemaps"])

@@ -148,15 +148,21 @@ def test_hostile_workdirs_are_compared_as_text(tmp_path):
     assert not re.search(r"<(b|script|img)\b", outside)
 
 
-def _of_speakers(folder, right, promises):
+def _of_speakers(folder, right, promises, seeds=(0,)):
     """Six speakers, a fold each, of two utterances; the first is right, if `right`."""
+    said = (("angry", "angry" if right else "sad"), ("sad", "sad"))
     lines = [
-        Prediction(f"{s}{label}", f"s{s}", 0, f"s{s}", "x", label, decided, (0.5, 0.5))
+        Prediction(f"{s}{label}", f"s{s}", seed, f"s{s}", "x", label, decided, sure)
+        for seed in seeds
         for s in range(6)
-        for label, decided in (("angry", "angry" if right else "sad"), ("sad", "sad"))
+        for label, decided in said
+        for sure in [tuple(float(decided == name) for name in CLASSES)]
     ]
     rules = {"split": "group", "selection": "val", "promises": promises}
-    results = workdirs.summarise(lines, CLASSES, model=folder.name, protocol=rules)
+    none = {"best_epoch": None, "epochs": None}
+    runs = [{"fold": f"s{s}", "seed": seed} | none for seed in seeds for s in range(6)]
+    about = {"runs": runs, "model": folder.name, "protocol": rules}
+    results = workdirs.summarise(lines, CLASSES, **about)
     return workdirs.write(folder, results, lines)
 
 
@@ -180,6 +186,17 @@ def test_a_difference_is_tested_by_speaker(tmp_path):
     assert "critical difference, 1.35 (Nemenyi" in text
     # Ties corrected: 12 / (6 * 12 - 18) ... of six tables alike, exp(-12 / 2).
     assert "p = 0.0025 (Friedman)" in text
+
+
+def test_other_seeds_of_the_same_folds_are_tested_by_speaker(tmp_path):
+    kept = ["no speaker is in both training and test"]
+    base = _of_speakers(tmp_path / "base", False, kept)
+    best = _of_speakers(tmp_path / "best", True, kept, seeds=(0, 1))
+    page, text = _compare(base, best)
+    assert "in the same folds, with other seeds." in text and "Run by run" not in text
+    assert _table(page, "Beside base, seeds averaged")[1:] == [
+        ["best", "+50.00", "+50.00 to +50.00", "0.0312", "0.0312"]
+    ]
 
 
 def test_folds_that_leak_are_not_tested(tmp_path):

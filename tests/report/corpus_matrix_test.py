@@ -37,6 +37,14 @@ def test_what_is_left_out_names_a_training_on_many():
     assert _drawn([_cell(names, name) for name in names])[0] == ["all"]
 
 
+def test_the_probe_of_an_older_workdir_is_reported():
+    probe = {"accuracy": 0.5, "chance": 0.5, "utterances": 400}
+    text = corpus_matrix._probe(probe)
+    assert "of recordings that it does not know" in text
+    text = corpus_matrix._probe(probe | {"unknown": "speakers"})
+    assert "of speakers that it does not know" in text
+
+
 def test_means_are_over_other_corpora():
     cells = [
         _cell(["a"], "a", 0.9),

@@ -1,5 +1,6 @@
 """The table, report.md and the report of a whole workdir."""
 
+import dataclasses
 import re
 
 import pytest
@@ -104,6 +105,25 @@ def test_a_run_scored_inside_of_an_epoch_is_named_by_its_update(tmp_path):
     )
     assert "| fold | seed | updates | update scored | val UA % |" in text
     assert "| s1 | 0 | 40 | 36 | 50.00 |" in text
+
+
+def test_nothing_chosen_is_called_the_last():
+    header = table.text(_results(selection="last"), {}).splitlines()[2]
+    assert header.endswith("last epoch")
+
+
+def test_one_fold_has_no_spread_over_folds():
+    lines = [
+        dataclasses.replace(line, seed=seed)
+        for seed in (0, 1)
+        for line in TESTED
+        if line.fold == "s1"
+    ]
+    ends = {"best_epoch": 1, "epochs": 1}
+    runs = [{"fold": "s1", "seed": seed} | ends for seed in (0, 1)]
+    rules = {"split": "random_80_20", "selection": "val"}
+    summary = workdirs.summarise(lines, CLASSES, runs=runs, protocol=rules)
+    assert table.sureness(summary)[-1] == "spread of UA: 0.00 over seeds"
 
 
 def test_table_without_a_paper_has_no_paper_row():

@@ -125,6 +125,9 @@ def test_a_corpus_that_moved_is_given_by_its_manifest_or_folder(tmp_path):
         assert got.data.manifest == str(tmp_path / "new" / "m.csv")
     config.data.corpus = "iemocap"
     assert stored.with_corpus_at(config, "/x").data.root == "/x"
+    config.data.corpus = "demo"
+    with pytest.raises(InputError, match="--data: expected none"):
+        stored.with_corpus_at(config, "/x")
 
 
 def test_names_that_libraries_cannot_write_are_refused():
