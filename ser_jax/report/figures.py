@@ -198,7 +198,7 @@ def intervals(rows: Sequence[tuple[str, float, tuple, float, float]]) -> Figure:
 def ranks(rows: Sequence[tuple[str, float]], critical_difference: float) -> Figure:
     """Mean ranks, with half of the critical difference on both sides.
 
-    Systems whose lines meet do not differ. `rows`, best first: name, mean rank.
+    Systems whose lines meet cannot be told apart. `rows`, best first: name, mean rank.
     """
     height_in = (40 * len(rows) + 90) / 72  # points: rows; axis and legend
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")

@@ -8,6 +8,8 @@ from ser_jax.report.document import TEXTS
 from ser_jax.scoring import metrics, paired, ranks, summary
 from ser_jax.workdir.contents import WorkdirContents
 
+_APART = " is in both training and test"  # how a promise of `data.protocols` ends
+
 
 def difference(
     training: WorkdirContents, base: WorkdirContents
@@ -71,6 +73,8 @@ def _by_seed(training: WorkdirContents, keys) -> np.ndarray:
 
 def why_not(training: WorkdirContents) -> str:
     """Why there is no test, as a sentence; empty if there is one."""
+    if training.results["selection"] == "test":
+        return TEXTS["comparison"]["paper_mode"]
     if not _keeps_speakers_apart(training):
         return TEXTS["comparison"]["leaking"]
     if len({line.speaker for line in training.predictions}) < 2:
@@ -80,6 +84,6 @@ def why_not(training: WorkdirContents) -> str:
 
 def _keeps_speakers_apart(training: WorkdirContents) -> bool:
     """Whether the workdir says so; corpora that are apart share no speakers."""
-    promises = training.results["protocol"].get("promises", ())
-    kept = [x for x in promises if x.endswith("is in both training and test")]
+    promises, end = training.results["protocol"].get("promises", ()), _APART
+    kept = [x.removesuffix(end).split(" and ") for x in promises if x.endswith(end)]
     return any("no speaker" in x or "no corpus" in x for x in kept)

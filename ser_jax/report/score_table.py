@@ -101,11 +101,10 @@ def sureness(results: Mapping) -> list[str]:
     low, high = map(percent, averaged["ua_interval"])
     what = "pooled UA" if averaged["seeds"] == 1 else "UA of the averaged seeds"
     over = averaged["interval_over"]
-    lines = [
-        f"{what}: {percent(averaged['ua'])} %, 95 % interval {low} to {high} (over {over})"
-    ]
-    if averaged["interval_over"] != "speakers":
-        lines.append("  too narrow: the test has fewer than five speakers")
+    interval = f"95 % interval {low} to {high} (over {over})"
+    lines = [f"{what}: {percent(averaged['ua'])} %, {interval}"]
+    if over != "speakers":
+        lines.append("  too narrow: fewer than five speakers are tested, or named")
     if averaged["seeds"] > 1:
         spread_of = [f"{percent(ua['std_seeds'])} over seeds"]
         if len({run["fold"] for run in results["runs"]}) > 1:

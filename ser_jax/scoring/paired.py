@@ -44,8 +44,8 @@ def compare(
 
     Args:
       labels: Integers [N].
-      first: Decisions [N] of the one; `second`: of the other, on the same utterances.
-      second: See there.
+      first: Decisions [N] of the one system.
+      second: Of the other, on the same utterances.
       speakers: [N] names.
       draw_seeds: Gives `first` and `second` of seeds that are drawn anew, for the
         interval; None = the seeds are what they are.

@@ -18,7 +18,7 @@ class Ranks(NamedTuple):
     """Mean ranks of M systems over speakers, 1 = best."""
 
     mean: tuple[float, ...]  # of each system
-    # Ranks that are closer do not differ (Nemenyi, 5 %); systems are tested two by two.
+    # Ranks that are closer cannot be told apart (Nemenyi, 5 %, all pairs tested).
     critical_difference: float
     p: float  # Friedman's test: that all systems are alike
     speakers: int

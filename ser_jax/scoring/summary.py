@@ -21,8 +21,8 @@ def summarise(
 
     `mean` and `std` are over runs (folds x seeds); `std` is the sample standard
     deviation (divisor n - 1), 0.0 for one run. `std_folds` is that of the folds' means
-    over seeds, `std_seeds` that of the seeds' means over folds. `pooled` scores the sum of all runs'
-    confusion matrices: an utterance counts once per run that tested it.
+    over seeds, `std_seeds` that of the seeds' means over folds. `pooled` scores the sum
+    of all runs' confusion matrices: an utterance counts once per run that tested it.
 
     Where runs are tested on other corpora than they train on (protocol `pairs`), each
     corpus scores by itself, and the trained one's own does not count.

@@ -40,9 +40,7 @@ class Totals(NamedTuple):
     loss: jax.Array  # float32, sum of the examples' losses
     correct: jax.Array  # float32, examples whose true class scored highest
     count: jax.Array  # float32, examples
-    bad_step: (
-        jax.Array
-    )  # int32, first update whose loss or gradient is not finite, or -1
+    bad_step: jax.Array  # int32, first update with a loss or gradient not finite, or -1
     step: jax.Array  # int32, updates so far
 
     @classmethod

@@ -15,8 +15,9 @@ class EventLog:
     """Writes the numbers of metrics.jsonl lines as TensorBoard scalars.
 
     `axis` is what they stand over, `epoch` or `update`. What `folder` already has from a
-    run's first line on is hidden: a resumed training writes it again. Where events cannot be written, a warning says
-    so, and training goes on: metrics.jsonl holds the same numbers.
+    run's first line on is hidden: a resumed training writes it again. Where events
+    cannot be written, a warning says so, and training goes on: metrics.jsonl holds the
+    same numbers.
     """
 
     def __init__(self, folder, axis: str):

@@ -148,7 +148,7 @@ def test_hostile_workdirs_are_compared_as_text(tmp_path):
     assert not re.search(r"<(b|script|img)\b", outside)
 
 
-def _of_speakers(folder, right, promises, seeds=(0,)):
+def _of_speakers(folder, right, promises, seeds=(0,), selection="val"):
     """Six speakers, a fold each, of two utterances; the first is right, if `right`."""
     said = (("angry", "angry" if right else "sad"), ("sad", "sad"))
     lines = [
@@ -158,7 +158,7 @@ def _of_speakers(folder, right, promises, seeds=(0,)):
         for label, decided in said
         for sure in [tuple(float(decided == name) for name in CLASSES)]
     ]
-    rules = {"split": "group", "selection": "val", "promises": promises}
+    rules = {"split": "group", "selection": selection, "promises": promises}
     none = {"best_epoch": None, "epochs": None}
     runs = [{"fold": f"s{s}", "seed": seed} | none for seed in seeds for s in range(6)]
     about = {"runs": runs, "model": folder.name, "protocol": rules}
@@ -210,4 +210,24 @@ def test_folds_that_leak_are_not_tested(tmp_path):
     ]
     page, text = _compare(*folders)
     assert "No significance test: a workdir does not keep" in text
+    assert not any("seeds averaged" in caption for caption in page.captions)
+
+
+@pytest.mark.parametrize(
+    ("selection", "promise", "reason"),
+    [
+        ("test", "no speaker and no session", "chosen on the test part"),
+        ("val", "no speaker_group", "does not keep the speakers"),
+    ],
+)
+def test_there_is_no_p_where_the_test_part_chose_or_shares_speakers(
+    tmp_path, selection, promise, reason
+):
+    kept = [f"{promise} is in both training and test"]
+    folders = [
+        _of_speakers(tmp_path / name, name == "a", kept, selection=selection)
+        for name in "ab"
+    ]
+    page, text = _compare(*folders)
+    assert "No significance test" in text and reason in text
     assert not any("seeds averaged" in caption for caption in page.captions)

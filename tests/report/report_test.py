@@ -80,7 +80,7 @@ pooled                    66.67          60.00          58.33  5
 paper              77.54 ± 1.20          79.34              –
 
 pooled UA: 66.67 %, 95 % interval 50.00 to 100.00 (over utterances)
-  too narrow: the test has fewer than five speakers
+  too narrow: fewer than five speakers are tested, or named
 
 differs from the paper:
   subset: paper: improvised, here: all
