@@ -5,7 +5,7 @@ import textwrap
 import numpy as np
 
 from ser_jax.report import pairing
-from ser_jax.report.document import TEXTS, Section, Table, code, plain
+from ser_jax.report.document import TEXTS, Section, Table, code, plain, span
 from ser_jax.report.score_table import SCORES, percent
 from ser_jax.scoring import summary
 from ser_jax.workdir.contents import WorkdirContents
@@ -77,20 +77,15 @@ def rows(training: WorkdirContents) -> list[tuple[str, ...]]:
 
 def _facts(base: WorkdirContents) -> list[str]:
     about, runs = base.results["baseline"], base.results["runs"]
-    costs = sorted({run["cost"] for run in runs})
-    sizes = sorted({run["n_train"] for run in runs})
+    costs = [run["cost"] for run in runs]
+    sizes = [run["n_train"] for run in runs]
     return [
         f"Features: {plain(about['described'])}, {about['dimensions']} a recording",
-        f"C: {_range(costs)}, chosen inside each training part by parts of other "
+        f"C: {span(costs, 'g')}, chosen inside each training part by parts of other "
         + " or ".join(about["unknown"]),
-        f"Trained on {_range(sizes)} utterances a fold",
+        f"Trained on {span(sizes)} utterances a fold",
         f"Seconds: {base.results['seconds']['total']:.0f}; files: {code(BASELINE)}",
     ]
-
-
-def _range(values: list) -> str:
-    low, high = f"{values[0]:g}", f"{values[-1]:g}"
-    return low if low == high else f"{low} to {high}"
 
 
 def _averaged(training: WorkdirContents) -> dict:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ser_jax.report import calibration_figures, figures
-from ser_jax.report.document import TEXTS, Figure, Section, Table
+from ser_jax.report.document import TEXTS, Figure, Section, Table, span
 from ser_jax.report.score_table import percent
 
 _TEXTS = TEXTS["calibration"]
@@ -28,11 +28,9 @@ def _calibration(found: Mapping) -> list:
         rows.append((name, percent(x["ece"]), f"{x['brier']:.3f}", f"{x['nll']:.3f}"))
     text = _TEXTS["none"]
     if after:
-        values = [x["temperature"] for x in found["temperatures"]]
-        sizes = [x["n_val"] for x in found["temperatures"]]
-        text = _TEXTS["fitted"].format(
-            f"{min(values):.2f} to {max(values):.2f}", f"{min(sizes)} to {max(sizes)}"
-        )
+        values = span((x["temperature"] for x in found["temperatures"]), ".2f")
+        sizes = span(x["n_val"] for x in found["temperatures"])
+        text = _TEXTS["fitted"].format(values, sizes)
     caption = "Shares of right decisions by confidence"
     return [
         Figure(

@@ -15,6 +15,7 @@ from ser_jax.report.document import (
     code,
     plain,
     plural,
+    span,
 )
 from ser_jax.survey.survey import Survey
 
@@ -96,7 +97,7 @@ def _about_speakers(survey: Survey) -> str:
     numbers = survey.speakers().values()
     if not numbers:
         return "of no recording known"
-    each = f"{min(numbers)} to {max(numbers)} recordings each"
+    each = f"{span(numbers)} recordings each"
     return "; ".join(filter(None, (_published_speakers(survey), each)))
 
 

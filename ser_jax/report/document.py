@@ -7,7 +7,7 @@ goes in through `code` or `plain`. A cell is shown as it is, or all of it is `co
 import dataclasses
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 
 from ser_jax.terminal import printable
@@ -96,3 +96,10 @@ def _on_one_line(text) -> str:
 def plural(number: int, noun: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def span(values: Iterable[float], spec: str = "") -> str:
+    """`3 to 8`, or `3` where the least and the greatest read the same."""
+    ends = sorted(values)
+    low, high = f"{ends[0]:{spec}}", f"{ends[-1]:{spec}}"
+    return low if low == high else f"{low} to {high}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ser_jax.report.document import TEXTS, code, plain
+from ser_jax.report.document import TEXTS, code, plain, plural, span
 
 LISTED = 3  # exclusions written out per reason; a JSON file has them all
 _PARTS = {"n_train": "train", "n_val": "validate", "n_test": "are tested"}
@@ -97,7 +97,7 @@ def runs(results: Mapping) -> str:
     # In the order of the table, which a set would lose.
     seeds = list(dict.fromkeys(str(run["seed"]) for run in results["runs"]))
     number = len({(run["fold"], run["seed"]) for run in results["runs"]})
-    return f"{number} ({len(folds)} folds; seeds {', '.join(seeds)})"
+    return f"{number} ({plural(len(folds), 'fold')}; seeds {', '.join(seeds)})"
 
 
 def repeated_sentences(results: Mapping) -> str:
@@ -136,8 +136,7 @@ def _part_sizes(runs) -> str:
     for key, verb in _PARTS.items():
         sizes = [run[key] for run in runs if run.get(key) is not None]
         if sizes:
-            low, high = min(sizes), max(sizes)
-            parts.append(f"{low} {verb}" if low == high else f"{low} to {high} {verb}")
+            parts.append(f"{span(sizes)} {verb}")
     return ", ".join(parts)
 
 

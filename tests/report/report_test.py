@@ -8,7 +8,7 @@ import pytest
 from ser_jax.corpora import descriptions
 from ser_jax.corpora.utterance import Exclusion
 from ser_jax.errors import InputError
-from ser_jax.report import markdown, report, timing, training_report
+from ser_jax.report import markdown, protocol, report, timing, training_report
 from ser_jax.report import score_table as table
 from ser_jax.report.score_table import percent
 from ser_jax.workdir import results
@@ -124,6 +124,7 @@ def test_one_fold_has_no_spread_over_folds():
     rules = {"split": "random_80_20", "selection": "val"}
     summary = workdirs.summarise(lines, CLASSES, runs=runs, protocol=rules)
     assert table.sureness(summary)[-1] == "spread of UA: 0.00 over seeds"
+    assert protocol.runs(summary) == "2 (1 fold; seeds 0, 1)"
 
 
 def test_table_without_a_paper_has_no_paper_row():
