@@ -242,8 +242,11 @@ def _ranks(trainings) -> list:
     )
 
     def draw() -> list[str]:
-        alt = f"{caption} ± {critical / 2:.2f}"
-        return [figures.svg(figures.ranks(rows, critical), alt)]
+        half = critical / 2
+        spans = [(x, m, (m - half, m + half), f"{x}: {m:.2f}") for x, m in rows]
+        marks = ("mean rank", "± critical difference / 2")
+        chart = figures.spans(spans, "mean rank, 1 = best", marks)
+        return [figures.svg(chart, f"{caption} ± {half:.2f}")]
 
     return [Figure(caption, draw), Table(table, caption), text]
 

@@ -195,27 +195,24 @@ def intervals(rows: Sequence[tuple[str, float, tuple, float, float]]) -> Figure:
 
 
 @rc_context(RC)
-def ranks(rows: Sequence[tuple[str, float]], critical_difference: float) -> Figure:
-    """Mean ranks, with half of the critical difference on both sides.
+def spans(rows: Sequence[tuple], axis: str, marks: tuple[str, str]) -> Figure:
+    """A dot and a line around it per row, under its name.
 
-    Systems whose lines meet cannot be told apart. `rows`, best first: name, mean rank.
+    `rows`, from the top: name, value, (low, high), what pointing at it shows. `marks`
+    name dot and line in the legend.
     """
     height_in = (40 * len(rows) + 90) / 72  # points: rows; axis and legend
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     axes = figure.add_subplot()
     dot = {"marker": "o", "ms": 10, "mec": "white", "color": BLUE, "zorder": 3}
-    axes.plot([], [], ls="", label="mean rank", **dot)
-    axes.plot([], [], lw=3, color=BLUE, label="± critical difference / 2")
-    room = critical_difference / 2
-    for number, (name, mean) in enumerate(rows):
-        name, y = one_line(name), -number
+    axes.plot([], [], ls="", label=marks[0], **dot)
+    axes.plot([], [], lw=3, color=BLUE, label=marks[1])
+    for number, (name, value, ends, tip) in enumerate(rows):
         place = {"transform": axes.get_yaxis_transform(), "va": "center"}
-        axes.text(0.0, y + 0.5, name, color=INK, **place)
-        tip = f"{name}: {mean:.2f}"
-        plot(axes, (mean - room, mean + room), (y, y), tip, lw=3, color=BLUE)
-        plot(axes, mean, y, tip, **dot)
-    ends = min(1, rows[0][1] - room), max(len(rows), rows[-1][1] + room)
-    axes.set(xlabel="mean rank, 1 = best", xlim=ends, ylim=(0.4 - len(rows), 0.85))
+        axes.text(0.0, 0.5 - number, one_line(name), color=INK, **place)
+        plot(axes, ends, (-number, -number), tip, lw=3, color=BLUE)
+        plot(axes, value, -number, tip, **dot)
+    axes.set(xlabel=axis, ylim=(0.4 - len(rows), 0.85))
     axes.yaxis.set_visible(False)
     axes.grid(axis="x")
     finish(figure, axes)

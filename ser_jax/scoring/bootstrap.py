@@ -53,12 +53,26 @@ def ua_interval(
         step = max(1, _SPEAKERS_PER_BLOCK // len(table))
         sizes = [min(step, RESAMPLES - at) for at in range(0, RESAMPLES, step)]
         values = np.concatenate([_resample(table, size, rng) for size in sizes])
+    return interval(values)
+
+
+def interval(values) -> list[float]:
+    """The middle 95 % of resampled values, [low, high]."""
     tail = (1 - LEVEL) / 2
     return np.quantile(values, [tail, 1 - tail]).tolist()
 
 
 def _resample(table, size: int, rng) -> np.ndarray:
     """UA [size] of resampled speakers and utterances; of the classes they have."""
+    recalls, present = resampled_recalls(table, size, rng)
+    return recalls.sum(1) / present.sum(1)
+
+
+def resampled_recalls(table, size: int, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Recalls [size, C] of resampled speakers and utterances, and which classes are there.
+
+    `table` counts misses and hits, [speakers, C, 2]; absent classes have a recall of 0.
+    """
     chosen = rng.integers(len(table), size=(size, len(table)))
     flat = table.reshape(len(table), -1)
     totals = flat.sum(1)
@@ -66,4 +80,4 @@ def _resample(table, size: int, rng) -> np.ndarray:
     misses, hits = np.moveaxis(counts.reshape(size, *table.shape[1:]), -1, 0)
     support = misses + hits
     recalls = np.divide(hits, support, out=np.zeros(hits.shape), where=support > 0)
-    return recalls.sum(1) / (support > 0).sum(1)
+    return recalls, support > 0

@@ -10,8 +10,8 @@ import numpy as np
 from ser_jax import clock
 from ser_jax.corpora import descriptions
 from ser_jax.corpora.several import IEMOCAP_CORPORA, corpus_of
-from ser_jax.data import duplicates, protocols, text_repeats
-from ser_jax.scoring import calibration, summary
+from ser_jax.data import columns, duplicates, protocols, text_repeats
+from ser_jax.scoring import calibration, groups, summary
 from ser_jax.training import corpus_matrix
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.trainer import Trainer
@@ -46,6 +46,7 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
     about["calibration"] = calibration.summarise(
         summary.counted(lines, records), validated, experiment.classes
     )
+    about["groups"] = _groups(experiment, summary.counted(lines, records))
     about["frames"] = dataclasses.asdict(trainer.feeder.storage)
     if len({line.corpus for line in lines}) > 1:
         about["corpora"] = {
@@ -131,6 +132,18 @@ def _predictions(
                 posteriors=tuple(float(p) for p in row),
                 corpus=corpus_of(utterance),
             )
+
+
+def _groups(experiment: Experiment, lines) -> dict:
+    """UA by gender, language and further columns: what all seeds decide together."""
+    decided = summary.decisions(lines, experiment.classes)
+    labels, decisions, speakers = zip(*decided.values(), strict=True)
+    by_id = {utterance.id: utterance for utterance in experiment.utterances}
+    tested = [by_id[name] for _, name in decided]
+    return {
+        name: groups.compare(labels, decisions, speakers, values, experiment.classes)
+        for name, values in columns.telling(tested, labels).items()
+    }
 
 
 def _recordings(experiment: Experiment) -> list:

@@ -14,6 +14,7 @@ _OPTIONAL = (
     "start_up",  # how long the last process took to its first step, what it compiled
     "memory",  # the most that the process which tested ever held
     "corpus_warnings",  # what scores on the corpus mean
+    "groups",  # UA by gender and other columns
     "calibration",  # what posteriors mean, and scores of the surest decisions
     "selections",  # scores had the epoch been chosen otherwise: `val`, `test`, `last`
     "corpora",  # scores by trained and tested corpora, and what tells corpora apart
