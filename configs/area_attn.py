@@ -78,7 +78,7 @@ def _demo(config: ConfigDict) -> None:
 
 
 def _emodb(config: ConfigDict) -> None:
-    """Values chosen by validation UA alone (docs/emodb.md)."""
+    """The test part chose no value; docs/emodb.md says what validation UA chose."""
     presets.on_emodb(config)
     presets.perturbed(config)
     config.data.recipe = "logmel40_3d"
