@@ -21,7 +21,9 @@ def sections(results: Mapping) -> list[Section]:
 
 
 def _column(name: str, column: Mapping) -> list:
-    rows = [("value", "speakers", "n", "UA %", "95 % interval", "classes without any")]
+    rows = [
+        (plain(name), "speakers", "n", "UA %", "95 % interval", "classes without any")
+    ]
     scored = []
     for group in column["groups"]:
         value = group["value"] or "unknown"
@@ -50,5 +52,6 @@ def _column(name: str, column: Mapping) -> list:
         low, high = (f"{100 * end:+.2f}" for end in gap["interval"])
         difference = f"{100 * gap['ua']:+.2f}"
         best, worst = code(gap["best"]), code(gap["worst"])
-        blocks.append(_TEXTS["gap"].format(best, worst, difference, low, high))
+        text = _TEXTS["gap"].format(best, worst, difference, low, high)
+        blocks.append(text + _TEXTS["of_several"] * (len(scored) > 2))
     return blocks
