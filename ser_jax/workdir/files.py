@@ -103,6 +103,11 @@ def read_text(path) -> str:
     """
     path = epath.Path(path)
     if not path.exists():
+        # On gs:// a folder is there only with what is in it.
+        if not path.parent.exists():
+            raise InputError(
+                f"expected a trained folder at {path.parent}, got none; check its name"
+            )
         raise InputError(
             f"expected the file {path}, got none; a workdir has it once training has "
             "ended: run the training command again, it resumes"

@@ -329,6 +329,8 @@ def test_missing_file_is_an_input_error(tmp_path, name):
     (_workdir(tmp_path) / name).unlink()
     with pytest.raises(InputError, match=name):
         report.write_report(tmp_path)
+    with pytest.raises(InputError, match="a trained folder at .*w, got none; check"):
+        report.write_report(tmp_path / "w")
 
 
 @pytest.mark.parametrize(
