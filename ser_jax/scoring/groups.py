@@ -31,8 +31,8 @@ def compare(
       `ua`, `ua_interval`, `interval_over` and `absent_classes`, which that UA leaves
       out. And, if two known values or more are scored, `gap`: `best` and `worst` value,
       by the `ua` of the classes that both have, their difference, and its `interval`,
-      which resamples speakers. With more than two values the largest of several
-      differences is taken, so that it is above 0 by chance alone.
+      which resamples speakers; none where they share no class. With more than two values
+      the largest of several differences is taken, so that it is above 0 by chance alone.
     """
     labels, decisions, speakers, values = map(
         np.asarray, (labels, decisions, speakers, values)
@@ -50,8 +50,12 @@ def compare(
         return {"groups": found}
     ranked.sort(key=lambda x: x["ua"])
     ends = ranked[-1]["value"], ranked[0]["value"]
+    both = np.intersect1d(*(labels[values == end] for end in ends))
+    if not both.size:
+        return {"groups": found}
     hits = labels == decisions
-    return {"groups": found, "gap": _gap(labels, hits, speakers, values, ends)}
+    gap = _gap(labels, hits, speakers, values, ends, both)
+    return {"groups": found, "gap": gap}
 
 
 def _score(labels, decisions, speakers, classes) -> dict:
@@ -65,10 +69,9 @@ def _score(labels, decisions, speakers, classes) -> dict:
     }
 
 
-def _gap(labels, hits, speakers, values, ends) -> dict:
-    """Between two values, of the classes that both have."""
+def _gap(labels, hits, speakers, values, ends, both) -> dict:
+    """Between two values, of the classes `both` have."""
     parts = [values == end for end in ends]
-    both = np.intersect1d(*(labels[part] for part in parts))
     names, speaker = np.unique(speakers, return_inverse=True)
     table = np.zeros((len(names), 2, labels.max() + 1, 2), np.int64)
     for number, part in enumerate(parts):

@@ -79,3 +79,12 @@ def test_coverage_of_the_gap(crossed):
         held += found["gap"]["interval"][0] <= 0
     # The gap is the larger way round: 2.5 % of its intervals are above 0 on each side.
     assert held / 60 >= 0.86  # 0.95 less three deviations of 60 draws
+
+
+def test_groups_that_share_no_class_have_no_gap():
+    """As a column that says which class it is, of three: `neutral` or `emotional`."""
+    labels = np.repeat([0, 1, 2], 20)
+    values = np.where(labels == 0, "neutral", "emotional")
+    speakers = np.resize(list("abcdef"), 60)
+    found = groups.compare(labels, labels, speakers, values, ("n", "a", "s"))
+    assert [x["ua"] for x in found["groups"]] == [1, 1] and "gap" not in found
