@@ -31,6 +31,8 @@ def _calibration(found: Mapping) -> list:
         values = span((x["temperature"] for x in found["temperatures"]), ".2f")
         sizes = span(x["n_val"] for x in found["temperatures"])
         text = _TEXTS["fitted"].format(values, sizes)
+        if found["after"]["nll"] > found["before"]["nll"]:
+            text += _TEXTS["no_help"]
     caption = "Shares of right decisions by confidence"
     return [
         Figure(
