@@ -114,7 +114,8 @@ def get_config() -> ConfigDict:
     # updates (steps of a run): of each pair of keys one is 0, and the other counts.
     train.epochs = 100
     train.updates = 0
-    train.validate_updates = 0  # updates between validations; 0 = after every epoch
+    # Updates between validations; 0 = after every epoch, which folds differ in
+    train.validate_updates = 0
     train.batch_size = 32  # segments
     train.eval_batch_size = 64  # segments
     # all segments an epoch | as many of every class: balanced | of every corpus: corpus

@@ -421,6 +421,6 @@ def test_report_takes_one_folder_or_several(command, tmp_path):
     )
     assert code == 0 and (out / "comparison.md").exists(), output
     code, output = command("report", tmp_path / "three")
-    assert code == 2 and "results.json" in output
+    assert code == 2 and "expected a trained folder at" in output
     code, output = command("evaluate", folders[0])
     assert code == 2 and "takes no further arguments" in output

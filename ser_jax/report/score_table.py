@@ -76,7 +76,7 @@ def rows(results: Mapping, published: Mapping) -> list[tuple[str, ...]]:
     tested = str(int(np.sum(pooled["confusion"])))
     table.append(("pooled", "", *scores, tested, ""))
     averaged = results.get("averaged")  # not in older workdirs
-    if averaged and averaged["seeds"] > 1:
+    if averaged and averaged["seeds"] > 1 and _every_seed_tested_all(results):
         scores = [percent(averaged[key]) for key in SCORES]
         tested = str(int(np.sum(averaged["confusion"])))
         table.append(("seeds averaged", "", *scores, tested, ""))
@@ -99,7 +99,11 @@ def sureness(results: Mapping) -> list[str]:
         return []
     averaged, ua = results["averaged"], results["ua"]
     low, high = map(percent, averaged["ua_interval"])
-    what = "pooled UA" if averaged["seeds"] == 1 else "UA of the averaged seeds"
+    what = "UA of the averaged seeds"
+    if averaged["seeds"] == 1:
+        what = "pooled UA"
+    elif not _every_seed_tested_all(results):
+        what = "UA, seeds averaged where several tested an utterance"
     over = averaged["interval_over"]
     interval = f"95 % interval {low} to {high} (over {over})"
     lines = [f"{what}: {percent(averaged['ua'])} %, {interval}"]
@@ -111,6 +115,13 @@ def sureness(results: Mapping) -> list[str]:
             spread_of.insert(0, f"{percent(ua['std_folds'])} over folds")
         lines.append(f"spread of UA: {', '.join(spread_of)}")
     return lines
+
+
+def _every_seed_tested_all(results: Mapping) -> bool:
+    """Not so with random splits, where each seed tests other utterances."""
+    averaged, pooled = results["averaged"], results["pooled"]
+    tested = np.sum(averaged["confusion"])
+    return bool(tested * averaged["seeds"] == np.sum(pooled["confusion"]))
 
 
 def is_beside(results: Mapping, published: Mapping) -> bool:

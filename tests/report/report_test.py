@@ -13,6 +13,7 @@ from ser_jax.report import score_table as table
 from ser_jax.report.score_table import percent
 from ser_jax.workdir import results
 from ser_jax.workdir.contents import WorkdirContents
+from ser_jax.workdir.predictions import Prediction
 from tests.report import workdirs
 
 CLASSES = ("angry", "sad")
@@ -370,3 +371,19 @@ def test_the_figures_time_is_added_to_the_results(tmp_path):
     again = report.write_report(folder)  # and kept
     assert again == printed
     assert "| report | figures | 2.5 | 100% |" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_seeds_that_tested_other_utterances_are_no_row(same):
+    """Two seeds of one fold, as random splits have it: of one utterance, or of two."""
+    lines = [
+        Prediction(name, "split", seed, "1F", "x", "sad", "sad", (0.5, 0.5))
+        for seed, name in ((0, "a"), (1, "a" if same else "b"))
+    ]
+    runs = [{"fold": "split", "seed": x, "best_epoch": 1, "epochs": 1} for x in (0, 1)]
+    rules = {"split": "random_80_20", "selection": "val"}
+    results = workdirs.summarise(lines, ("angry", "sad"), runs=runs, protocol=rules)
+    names = [row[0] for row in table.rows(results, {})]
+    assert ("seeds averaged" in names) is same
+    told = table.sureness(results)[0]
+    assert ("where several tested an utterance" in told) is not same
