@@ -49,9 +49,12 @@ def _column(name: str, column: Mapping) -> list:
 
         blocks.insert(0, Figure(plain(caption), draw))
     if gap := column.get("gap"):
-        low, high = (f"{100 * end:+.2f}" for end in gap["interval"])
         difference = f"{100 * gap['ua']:+.2f}"
-        best, worst = code(gap["best"]), code(gap["worst"])
-        text = _TEXTS["gap"].format(best, worst, difference, low, high)
+        text = _TEXTS["gap"].format(code(gap["best"]), code(gap["worst"]), difference)
+        if "interval" in gap:
+            low, high = (f"{100 * end:+.2f}" for end in gap["interval"])
+            text += _TEXTS["gap_interval"].format(low, high)
+        else:
+            text += _TEXTS["few_speakers"]
         blocks.append(text + _TEXTS["of_several"] * (len(scored) > 2))
     return blocks

@@ -30,9 +30,10 @@ def compare(
       `groups`, by value: `value`, `n`, `speakers` and, of `MIN_SIZE` utterances or more,
       `ua`, `ua_interval`, `interval_over` and `absent_classes`, which that UA leaves
       out. And, if two known values or more are scored, `gap`: `best` and `worst` value,
-      by the `ua` of the classes that both have, their difference, and its `interval`,
-      which resamples speakers; none where they share no class. With more than two values
-      the largest of several differences is taken, so that it is above 0 by chance alone.
+      by the `ua` of the classes that both have, their difference, and, of five
+      speakers or more on each side, its `interval`, which resamples them; no gap where
+      they share no class. With more than two values the largest of several differences
+      is taken, so that it is above 0 by chance alone.
     """
     labels, decisions, speakers, values = map(
         np.asarray, (labels, decisions, speakers, values)
@@ -78,31 +79,31 @@ def _gap(labels, hits, speakers, values, ends, both) -> dict:
         at = (speaker[part], number, labels[part], hits[part].astype(int))
         np.add.at(table, at, 1)
     table = table[:, :, both]
-    of_both = table.sum(axis=(2, 3)) > 0  # which speakers each group has
-    rng = np.random.default_rng(0)
-    if (of_both.sum(axis=1) > 1).any():  # speakers are in both: one draw for the two
-        used = table[of_both.any(axis=1)].reshape(of_both.any(axis=1).sum(), -1, 2)
-        recalls = bootstrap.resampled_recalls(used, bootstrap.RESAMPLES, rng)
-        sides = [np.split(x, 2, axis=1) for x in recalls]
-        drawn = [_mean(*side) for side in zip(*sides, strict=True)]
-    else:
-        drawn = [
-            _mean(
-                *bootstrap.resampled_recalls(
-                    table[of_both[:, side], side], bootstrap.RESAMPLES, rng
-                )
-            )
-            for side in (0, 1)
-        ]
     support = table.sum(axis=(0, 3))
     ua = (table[..., 1].sum(axis=0) / support).mean(axis=1)
-    return {
-        "best": ends[0],
-        "worst": ends[1],
-        "ua": float(ua[0] - ua[1]),
-        "interval": bootstrap.interval(drawn[0] - drawn[1]),
-    }
+    # By all of its classes the other one may have been the better.
+    order = [0, 1] if ua[0] >= ua[1] else [1, 0]
+    gap = {"best": ends[order[0]], "worst": ends[order[1]]}
+    gap["ua"] = float(abs(ua[0] - ua[1]))
+    if {bootstrap.drawn(speakers[part]) for part in parts} == {"speakers"}:
+        gap["interval"] = _interval(table[:, order])
+    return gap
 
 
-def _mean(recalls: np.ndarray, present: np.ndarray) -> np.ndarray:
-    return recalls.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+def _interval(table: np.ndarray) -> list[float]:
+    """Of the difference between two groups, counts [speakers, 2, C, 2].
+
+    Speakers may be in both: one draw serves the two. Draws that miss one are left out.
+    """
+    used = table[table.any(axis=(1, 2, 3))]
+    recalls, present = bootstrap.resampled_recalls(
+        used.reshape(len(used), -1, 2), bootstrap.RESAMPLES, np.random.default_rng(0)
+    )
+    first, second = (
+        x.sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+        for x, there in zip(
+            np.split(recalls, 2, 1), np.split(present, 2, 1), strict=True
+        )
+    )
+    has_both = np.all([there.any(axis=1) for there in np.split(present, 2, 1)], axis=0)
+    return bootstrap.interval((first - second)[has_both])

@@ -44,7 +44,7 @@ def test_groups_have_intervals_and_a_gap(tmp_path):
     ):
         assert row in text
     assert "`F` less `M`, of the classes that both have: +6.25 points" in text
-    assert "95 % interval -1.00 to +20.00.\n" in text  # the only difference
+    assert "95 % interval -1.00 to +20.00, over speakers.\n" in text  # the only one
     assert "| gender | speakers | n |" in text
     assert "UA by gender" in page and 'id="fairness"' in page
 
