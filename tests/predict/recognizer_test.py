@@ -31,9 +31,11 @@ def _texts(manifest) -> dict[str, str | None]:
         return {row["path"][:-4]: row.get("text") for row in csv.DictReader(file)}
 
 
-# A system takes seconds to train and compile: one of five waits for `-m slow`.
+# A system takes seconds to train and compile: two of five wait for `-m slow`.
 SYSTEMS = [
-    pytest.param(name, marks=pytest.mark.slow if name == "acrnn" else ())
+    pytest.param(
+        name, marks=pytest.mark.slow if name in ("acrnn", "head_fusion") else ()
+    )
     for name in CONFIGS
 ]
 

@@ -21,6 +21,7 @@ def test_speakers_that_are_all_alike_leave_chance_alone():
         assert found == [float(hit)] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speakers", [10, 30])
 def test_coverage_where_speakers_differ(speakers):
     """Hit rates vary by 0.12 between speakers; the truth is their mean, 0.7."""

@@ -68,6 +68,7 @@ def test_order_plays_no_part():
     assert groups.compare(*arguments, CLASSES) == groups.compare(*shuffled, CLASSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crossed", [False, True])
 def test_coverage_of_the_gap(crossed):
     """Of women and men, or of a loud and a soft take of everybody; both truly alike."""

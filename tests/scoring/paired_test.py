@@ -46,6 +46,7 @@ def _systems(rng, gain):
     return labels, first, second, speakers.astype(str)
 
 
+@pytest.mark.slow
 def test_size_of_the_test_and_coverage_of_the_interval():
     rng = np.random.default_rng(1)
     found = [paired.compare(*_systems(rng, 0.0)) for _ in range(300)]
@@ -74,6 +75,7 @@ def test_seeds_may_be_drawn_as_well():
     assert (drawn.ua, drawn.p) == (fixed.ua, fixed.p)
 
 
+@pytest.mark.slow
 def test_an_interval_with_seeds_covers_what_other_seeds_would_give():
     """Seeds shift a system's hit rate by 0.1; the interval of the mean must know it."""
     rng = np.random.default_rng(2)

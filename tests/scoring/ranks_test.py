@@ -33,6 +33,7 @@ def test_friedman_by_hand():
     assert ranks.rank([[0.5, 0.5, 0.5]] * 4).p == 1.0
 
 
+@pytest.mark.slow
 def test_systems_that_are_alike_seldom_differ():
     rng = np.random.default_rng(0)
     draws = [ranks.rank(rng.random((12, 4))) for _ in range(300)]

@@ -102,6 +102,7 @@ def test_a_table_that_goes_up_in_parts_is_the_same(quick_config, monkeypatch):
     np.testing.assert_array_equal(whole, parts)
 
 
+@pytest.mark.slow
 def test_stopping_and_going_on_with_frames_on_the_host_ends_the_same(
     quick_config, tmp_path, monkeypatch
 ):

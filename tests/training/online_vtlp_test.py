@@ -22,6 +22,7 @@ def config(quick_config):
     return quick_config
 
 
+@pytest.mark.slow
 def test_training_resumes_exactly_and_does_the_same_from_the_host(
     config, tmp_path, monkeypatch
 ):

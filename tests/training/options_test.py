@@ -92,6 +92,7 @@ def test_dropping_short_utterances_counts_them(tiny_config):
     assert not experiment.padded
 
 
+@pytest.mark.slow
 def test_options_of_the_recipe_train(quick_config, tmp_path):
     """Mixup, masks, smoothing, weights, clipping, decay and bfloat16 together."""
     quick_config.augment.vtlp = "one"

@@ -94,6 +94,7 @@ def test_updates_are_resumed_inside_of_intervals_and_beyond_an_epoch(
     assert figures_of(tmp_path / "parts") == figures_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_the_flagship_goes_on_as_well(workdirs, tones, datasets, tmp_path, monkeypatch):
     config = tiny.CONFIGS["area_attn"](tones, datasets)
     _train_until(3, config, tmp_path, monkeypatch)
