@@ -106,7 +106,12 @@ def _results(training):
         if run.get("absent_classes")
     }
     if gaps:
-        blocks.append(TEXTS["explanations"]["gaps"].format("; ".join(gaps)))
+        text = TEXTS["explanations"]["gaps"].format("; ".join(gaps))
+        of_all = [run.get("ua_of_all") for run in results["runs"]]
+        if None not in of_all:  # as in older workdirs
+            as_0 = percent(np.mean(of_all))
+            text += TEXTS["explanations"]["gaps_as_0"].format(as_0)
+        blocks.append(text)
     return blocks
 
 

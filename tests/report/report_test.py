@@ -287,6 +287,11 @@ def test_fold_without_a_class_is_marked():
     summary["runs"][0]["absent_classes"] = ["sad"]
     assert "s1*" in table.text(summary, {})
     assert "leaves out: s1 (sad)." in _markdown(summary)
+    for run, value in zip(summary["runs"], (0.25, 0.5), strict=True):
+        run["ua_of_all"] = value
+    assert "the mean UA would be 37.50 %." in _markdown(summary)
+    del summary["runs"][1]["ua_of_all"]  # of an older workdir
+    assert "would be" not in _markdown(summary)
 
 
 def test_percent():

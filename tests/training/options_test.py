@@ -35,6 +35,9 @@ def test_paper_mode_chooses_on_test_and_says_so(quick_config, tmp_path):
         rows = [row for row in curves_of(tmp_path) if row["seed"] == run["seed"]]
         assert run["ua"] == max(row["test_ua"] for row in rows)
         assert "val_ua" not in rows[0]
+    # Who is tested chose the epoch, and fits nothing else.
+    assert not (tmp_path / "validation.csv").exists()
+    assert "temperatures" not in results["calibration"]
     found = results["selections"]
     assert list(found) == ["test", "last"]
     assert found["test"]["ua"] == results["ua"]

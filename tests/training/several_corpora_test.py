@@ -179,6 +179,7 @@ def test_the_report_has_the_matrix_with_its_diagonal_apart(pairs, tmp_path):
     assert "Corpus probe" in text and "| one | low | sadness | 11 |" in text
 
 
+@pytest.mark.slow
 def test_evaluating_again_and_from_elsewhere_gives_the_same(
     pairs, places, tmp_path, monkeypatch
 ):
