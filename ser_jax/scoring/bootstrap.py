@@ -68,16 +68,24 @@ def _resample(table, size: int, rng) -> np.ndarray:
     return recalls.sum(1) / present.sum(1)
 
 
-def resampled_recalls(table, size: int, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Recalls [size, C] of resampled speakers and utterances, and which classes are there.
+def resampled_counts(table, size: int, rng) -> np.ndarray:
+    """Counts [size, ...] of resampled speakers, and utterances of each.
 
-    `table` counts misses and hits, [speakers, C, 2]; absent classes have a recall of 0.
+    `table` counts utterances, [speakers, ...]; every speaker has one or more.
     """
     chosen = rng.integers(len(table), size=(size, len(table)))
     flat = table.reshape(len(table), -1)
     totals = flat.sum(1)
     counts = rng.multinomial(totals[chosen], (flat / totals[:, None])[chosen]).sum(1)
-    misses, hits = np.moveaxis(counts.reshape(size, *table.shape[1:]), -1, 0)
+    return counts.reshape(size, *table.shape[1:])
+
+
+def resampled_recalls(table, size: int, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Recalls [size, C] of resampled speakers and utterances, and which classes are there.
+
+    `table` counts misses and hits, [speakers, C, 2]; absent classes have a recall of 0.
+    """
+    misses, hits = np.moveaxis(resampled_counts(table, size, rng), -1, 0)
     support = misses + hits
     recalls = np.divide(hits, support, out=np.zeros(hits.shape), where=support > 0)
     return recalls, support > 0

@@ -83,7 +83,7 @@ def score(posteriors, labels) -> dict:
     return {
         "ece": gap / len(labels),
         "brier": float(((posteriors - truth) ** 2).sum(axis=1).mean()),
-        "nll": _nll(posteriors, labels),
+        "nll": nll(posteriors, labels),
         "bins": bins,
     }
 
@@ -92,7 +92,7 @@ def temperature(posteriors, labels) -> float:
     """T in [0.05, 20] with the lowest NLL of `tempered(posteriors, T)`."""
     posteriors, labels = np.asarray(posteriors, np.float64), np.asarray(labels)
     found = optimize.minimize_scalar(
-        lambda log_t: _nll(tempered(posteriors, np.exp(log_t)), labels),
+        lambda log_t: nll(tempered(posteriors, np.exp(log_t)), labels),
         bounds=np.log(_TEMPERATURES),
         method="bounded",
     )
@@ -143,7 +143,8 @@ def coverage(posteriors, labels) -> dict:
     }
 
 
-def _nll(posteriors: np.ndarray, labels: np.ndarray) -> float:
+def nll(posteriors: np.ndarray, labels: np.ndarray) -> float:
+    """Mean negative log posterior of the true class; finite where one is 0 in float32."""
     chosen = posteriors[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(chosen, _LOWEST)).mean())
 

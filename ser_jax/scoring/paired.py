@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ser_jax.scoring.bootstrap import LEVEL, RESAMPLES
+from ser_jax.scoring.bootstrap import RESAMPLES, interval, resampled_counts
 
 FLIPS = 10_000  # drawn where there are too many to go through them all
 _EXACT = 14  # speakers, up to which they are
@@ -71,16 +71,15 @@ def compare(
 
     rng, table = np.random.default_rng(seed), count(first, np.asarray(second))
     if draw_seeds is None:
-        gains = _resampled(table, RESAMPLES, rng)
+        gains = _ua_gain(resampled_counts(table, RESAMPLES, rng))
     else:
         drawn = (count(*draw_seeds(rng)) for _ in range(_SEED_DRAWS))
         each = RESAMPLES // _SEED_DRAWS
-        gains = np.concatenate([_resampled(one, each, rng) for one in drawn])
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(gains, (tail, 100 - tail))
+        counts = [resampled_counts(one, each, rng) for one in drawn]
+        gains = _ua_gain(np.concatenate(counts))
     ua = float(_ua_gain(table.sum(axis=0)))
-    interval = float(low), float(high)
-    return Difference(ua, interval, _sign_flip(table, rng), len(table))
+    low, high = interval(gains)
+    return Difference(ua, (low, high), _sign_flip(table, rng), len(table))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -99,14 +98,6 @@ def _ua_gain(table: np.ndarray) -> np.ndarray:
     gain = table[..., 2] - table[..., 0]
     mean = np.divide(gain, total, out=np.zeros(gain.shape), where=total > 0)
     return mean.sum(axis=-1) / (total > 0).sum(axis=-1)
-
-
-def _resampled(table: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    chosen = rng.integers(len(table), size=(size, len(table)))
-    flat = table.reshape(len(table), -1)
-    totals = flat.sum(axis=1)
-    drawn = rng.multinomial(totals[chosen], (flat / totals[:, None])[chosen])
-    return _ua_gain(drawn.sum(axis=1).reshape(size, *table.shape[1:]))
 
 
 def _sign_flip(table: np.ndarray, rng: np.random.Generator) -> float:

@@ -42,11 +42,10 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
         experiment, snapshot, by_corpus=config.protocol.split == "pairs"
     )
     scores = summary.summarise(lines, records, experiment.classes)
+    counted = summary.counted(lines, records)
     about = _about(config, experiment)
-    about["calibration"] = calibration.summarise(
-        summary.counted(lines, records), validated, experiment.classes
-    )
-    about["groups"] = _groups(experiment, summary.counted(lines, records))
+    about["calibration"] = calibration.summarise(counted, validated, experiment.classes)
+    about["groups"] = _groups(experiment, counted)
     about["frames"] = dataclasses.asdict(trainer.feeder.storage)
     if len({line.corpus for line in lines}) > 1:
         about["corpora"] = {

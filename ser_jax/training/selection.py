@@ -5,7 +5,7 @@ import numpy as np
 
 from ser_jax import clock
 from ser_jax.errors import InputError
-from ser_jax.scoring import metrics
+from ser_jax.scoring import calibration, metrics
 from ser_jax.training import lengths, optim
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir.checkpoint import RunRecord, Snapshot
@@ -78,12 +78,10 @@ def _score(posteriors: np.ndarray, labels: np.ndarray) -> dict:
         return {}
     num_classes = posteriors.shape[-1]
     confusion = metrics.confusion_matrix(labels, posteriors.argmax(-1), num_classes)
-    chosen = posteriors[np.arange(len(labels)), labels]
     return {
         "wa": metrics.weighted_accuracy(confusion),
         "ua": metrics.unweighted_accuracy(confusion),
-        # A posterior of 0 in float32 must not make the mean infinite.
-        "loss": float(-np.log(np.maximum(chosen, 1e-12)).mean()),
+        "loss": calibration.nll(posteriors, labels),
         "confusion": confusion.tolist(),
     }
 
