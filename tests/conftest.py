@@ -18,9 +18,11 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share what the first one 
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import csv
-import functools
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 import soundfile
@@ -55,15 +57,35 @@ def write_tones(folder: Path, *, per_cell: int = 3, seed: int = 0) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tones(tmp_path_factory) -> Path:
-    """The manifest of the tiny corpus."""
-    return write_tones(tmp_path_factory.mktemp("tones"))
+def once(tmp_path_factory):
+    """`once(name, make)`: the folder that `make(folder)` filled, for all workers."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with filelock.FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what a failure left
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
-def datasets(tmp_path_factory) -> str:
+def tones(once) -> Path:
+    """The manifest of the tiny corpus."""
+    return once("tones", write_tones) / "manifest.csv"
+
+
+@pytest.fixture(scope="session")
+def datasets(once) -> str:
     """Where tests build datasets: once per session, never in the user's home."""
-    return str(tmp_path_factory.mktemp("tfds"))
+    return str(once("tfds", lambda folder: None))
 
 
 @pytest.fixture
@@ -111,28 +133,27 @@ def quick_config(tiny_config, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def quick_workdir(tones, datasets, tmp_path_factory) -> Path:
+def quick_workdir(tones, datasets, once) -> Path:
     """A finished training of `quick_config`; tests that write take a copy."""
     from ser_jax.training import loop
     from tests import quick_model
 
     config = make_tiny_config(tones, datasets)
-    folder = tmp_path_factory.mktemp("quick")
-    with pytest.MonkeyPatch.context() as patch:
-        quick_model.replace(patch, config.model.name)
-        loop.train_and_evaluate(config, str(folder))
-    return folder
+
+    def train(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            quick_model.replace(patch, config.model.name)
+            loop.train_and_evaluate(config, str(folder))
+
+    return once("quick", train)
 
 
 @pytest.fixture(scope="session")
-def workdirs(tones, datasets, tmp_path_factory):
+def workdirs(tones, datasets, once):
     """`workdirs(name)`: a tiny workdir of that system, made when first asked for."""
     from tests import workdirs as tiny  # JAX, once its flags are set
 
-    @functools.cache
     def made(name: str) -> Path:
-        folder = tmp_path_factory.mktemp(name)
-        tiny.make(name, tones, datasets, folder)
-        return folder
+        return once(name, lambda folder: tiny.make(name, tones, datasets, folder))
 
     return made

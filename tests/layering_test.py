@@ -1,6 +1,7 @@
 """Who may import whom, how long things may be, and which keys exist."""
 
 import ast
+import functools
 import importlib
 import re
 import subprocess
@@ -187,22 +188,25 @@ def _keys(tree, prefix=""):
             yield prefix + key
 
 
+@functools.cache
+def _words(*paths: Path) -> set[str]:
+    return {x for path in paths for x in re.findall(r"\w+", path.read_text())}
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_key_is_read_somewhere(name):
-    code = "\n".join(path.read_text() for path in SOURCES)
     own = ROOT / "ser_jax" / "models" / f"{name}.py"
     files = [
         ROOT / f"{m.rsplit('.', 1)[0].replace('.', '/')}.py" for m in _imports(own)
     ]
     models = [f for f in (own, *files) if f.parent == own.parent]
-    own = "\n".join(f.read_text() for f in models)
     for key in _keys(CONFIGS[name].get_config()):
         group, last = key.split(".")[0], key.split(".")[-1]
         if group == "published":
             continue  # the report compares whatever is published
         shared = group != "model" or last in base.get_config().model
-        text = code if shared else own
-        assert re.search(rf"\b{last}\b", text), f"{key} is read nowhere"
+        readers = SOURCES if shared else models
+        assert last in _words(*readers), f"{key} is read nowhere"
 
 
 PRESETS = [
