@@ -106,5 +106,5 @@ PRESETS = {
     "paper": _paper,
     "emodb_paper": _emodb_paper,
     "code": _code,
-    **presets.on_free_speech(small, best, demo=12, emodb_small=15, emodb=40),
+    **presets.on_free_speech(small, best, demo=12, emodb_small=24, emodb=40),
 }

@@ -83,5 +83,5 @@ def _best(config: ConfigDict) -> None:
 
 PRESETS = {
     "code": _code,
-    **presets.on_free_speech(_small, _best, demo=12, emodb_small=15, emodb=35),
+    **presets.on_free_speech(_small, _best, demo=12, emodb_small=45, emodb=35),
 }

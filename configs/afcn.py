@@ -88,14 +88,12 @@ def _short(config: ConfigDict) -> None:
 
 def _best(config: ConfigDict) -> None:
     config.model.width = 0.5
-    config.augment.freq_mask_bands = 30  # of 200: the share that 6 are of 40
 
 
-_TRANSFER = presets.on_free_speech(
-    _squeezenet, _squeezenet, demo=8, emodb_small=12, emodb=40
-)
+_LENGTHS = {"demo": 20, "emodb_small": 45, "emodb": 40}
 PRESETS = {
-    **presets.on_free_speech(_small, _best, demo=20, emodb_small=20, emodb=40),
-    "transfer": _TRANSFER["demo"],
-    "emodb_transfer": _TRANSFER["emodb_small"],
+    # 30 bands of 200 are the share that 6 are of 40.
+    **presets.on_free_speech(_small, _best, **_LENGTHS, masks=(30, 30)),
+    "transfer": presets.chain(presets.on_demo, _squeezenet, 8),
+    "emodb_transfer": presets.chain(presets.on_emodb, _squeezenet, 12),
 }

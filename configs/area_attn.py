@@ -99,7 +99,7 @@ def _emodb(config: ConfigDict) -> None:
 def _emodb_small(config: ConfigDict) -> None:
     _emodb(config)
     config.model.width = 0.5
-    config.train.epochs = 25
+    config.train.epochs = 30
 
 
 PRESETS = {

@@ -54,5 +54,5 @@ def _best(config: ConfigDict) -> None:
 
 PRESETS = {
     "code": _code,
-    **presets.on_free_speech(_small, _best, demo=12, emodb_small=15, emodb=45),
+    **presets.on_free_speech(_small, _best, demo=12, emodb_small=40, emodb=45),
 }

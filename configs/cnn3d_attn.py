@@ -31,5 +31,5 @@ def _model(model: ConfigDict) -> None:
 
 
 PRESETS = presets.on_free_speech(
-    acrnn.small, acrnn.best, demo=12, emodb_small=12, emodb=40
+    acrnn.small, acrnn.best, demo=12, emodb_small=25, emodb=40
 )

@@ -66,12 +66,14 @@ def _small(config: ConfigDict) -> None:
 
 
 def _best(config: ConfigDict) -> None:
-    config.augment.time_mask_frames = 10  # of 32 ms
     config.model.width = 1.0
 
 
 PRESETS = {
     "paper": _paper,
     "code": _paper,
-    **presets.on_free_speech(_small, _best, demo=30, emodb_small=30, emodb=40),
+    # Frames are 32 ms apart.
+    **presets.on_free_speech(
+        _small, _best, demo=30, emodb_small=60, emodb=40, masks=(6, 10)
+    ),
 }

@@ -84,5 +84,5 @@ PRESETS = {
     "asr": _asr,
     "audio": _audio,
     "text": _text,
-    **presets.on_free_speech(_small, _best, demo=15, emodb_small=40, emodb=60),
+    **presets.on_free_speech(_small, _best, demo=15, emodb_small=120, emodb=60),
 }

@@ -36,20 +36,33 @@ def finish(
 
 
 def on_free_speech(
-    small: Change, best: Change, *, demo: int, emodb_small: int, emodb: int
+    small: Change,
+    best: Change,
+    *,
+    demo: int,
+    emodb_small: int,
+    emodb: int,
+    masks: tuple[int, int] = (6, 30),
 ) -> dict[str, Change]:
     """The presets `demo`, `emodb_small` and `emodb`, each for so many epochs.
 
-    `small` makes the network fit two CPU cores, `best` changes it for a GPU.
+    `small` makes the network fit two CPU cores, `best` changes it for a GPU; `masks` as
+    `perturbed` takes them.
     """
+
+    def changed(config: ConfigDict) -> None:
+        perturbed(config, masks)
+
     return {
-        "demo": _chain(on_demo, small, demo),
-        "emodb_small": _chain(on_emodb, small, emodb_small),
-        "emodb": _chain(on_emodb, perturbed, small, best, emodb),
+        "demo": chain(on_demo, small, demo),
+        "emodb_small": chain(on_emodb, changed, small, emodb_small),
+        "emodb": chain(on_emodb, changed, small, best, emodb),
     }
 
 
-def _chain(*steps: Change | int) -> Change:
+def chain(*steps: Change | int) -> Change:
+    """One change after the other; the last step is the number of epochs."""
+
     def change(config: ConfigDict) -> None:
         *changes, config.train.epochs = steps
         for one in changes:
@@ -100,12 +113,11 @@ def by_speaker(config: ConfigDict) -> None:
     config.protocol.validation = "speaker"
 
 
-def perturbed(config: ConfigDict) -> None:
-    """Warped copies, masks and a smoother loss, for recipes with a hop of 10 ms."""
+def perturbed(config: ConfigDict, masks: tuple[int, int] = (6, 30)) -> None:
+    """Warped copies, masks of up to so many bands and frames, and a smoother loss."""
     config.data.vtlp_copies = 7
     config.augment.vtlp = "one"
-    config.augment.freq_mask_bands = 6
-    config.augment.time_mask_frames = 30
+    config.augment.freq_mask_bands, config.augment.time_mask_frames = masks
     config.train.weight_decay = 1e-4
     config.train.label_smoothing = 0.05
     config.train.warmup_epochs = 2.0

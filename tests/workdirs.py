@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import acrnn, afcn, head_fusion, mscnn_spu
+from configs import acrnn, afcn, head_fusion, mscnn_spu, presets
 from ser_jax import clock
 from ser_jax.training import evaluation, loop
 from ser_jax.training import experiment as experiment_lib
@@ -18,6 +18,7 @@ from tests import conftest
 
 def small(module, manifest, datasets, recipe, rule, window_s):
     config = module.get_config("emodb_small")
+    presets.without_vtlp(config)
     config.data.corpus = "manifest"
     config.data.manifest, config.data.tfds_dir = str(manifest), datasets
     config.data.recipe, config.data.file_format = recipe, "array_record"

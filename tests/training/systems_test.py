@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import acrnn, adrnn, afcn, mscnn_spu
+from configs import acrnn, adrnn, afcn, mscnn_spu, presets
 from ser_jax.report import report
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
@@ -32,6 +32,7 @@ def _model(request, monkeypatch):
 def tiny(module, tones, datasets, *, recipe):
     """A system's `:emodb_small`, thinner still, on the tones."""
     config = module.get_config("emodb_small")
+    presets.without_vtlp(config)
     config.data.corpus = "manifest"
     config.data.manifest = str(tones)
     config.data.tfds_dir = datasets
