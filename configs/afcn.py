@@ -90,10 +90,11 @@ def _best(config: ConfigDict) -> None:
     config.model.width = 0.5
 
 
-_LENGTHS = {"demo": 20, "emodb_small": 45, "emodb": 40}
 PRESETS = {
     # 30 bands of 200 are the share that 6 are of 40.
-    **presets.on_free_speech(_small, _best, **_LENGTHS, masks=(30, 30)),
+    **presets.on_free_speech(
+        _small, _best, demo=20, emodb_small=45, emodb=40, masks=(30, 30)
+    ),
     "transfer": presets.chain(presets.on_demo, _squeezenet, 8),
     "emodb_transfer": presets.chain(presets.on_emodb, _squeezenet, 12),
 }

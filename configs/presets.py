@@ -1,5 +1,6 @@
 """What the configs of the systems have in common."""
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 
 from ml_collections import ConfigDict
@@ -7,6 +8,7 @@ from ml_collections import ConfigDict
 from configs import base
 
 Change = Callable[[ConfigDict], None]
+MASKS = (6, 30)  # widest and longest mask in training: of 40 bands, of frames of 10 ms
 
 
 def finish(
@@ -42,17 +44,14 @@ def on_free_speech(
     demo: int,
     emodb_small: int,
     emodb: int,
-    masks: tuple[int, int] = (6, 30),
+    masks: tuple[int, int] = MASKS,
 ) -> dict[str, Change]:
     """The presets `demo`, `emodb_small` and `emodb`, each for so many epochs.
 
     `small` makes the network fit two CPU cores, `best` changes it for a GPU; `masks` as
     `perturbed` takes them.
     """
-
-    def changed(config: ConfigDict) -> None:
-        perturbed(config, masks)
-
+    changed = functools.partial(perturbed, masks=masks)
     return {
         "demo": chain(on_demo, small, demo),
         "emodb_small": chain(on_emodb, changed, small, emodb_small),
@@ -113,7 +112,7 @@ def by_speaker(config: ConfigDict) -> None:
     config.protocol.validation = "speaker"
 
 
-def perturbed(config: ConfigDict, masks: tuple[int, int] = (6, 30)) -> None:
+def perturbed(config: ConfigDict, masks: tuple[int, int] = MASKS) -> None:
     """Warped copies, masks of up to so many bands and frames, and a smoother loss."""
     config.data.vtlp_copies = 7
     config.augment.vtlp = "one"
