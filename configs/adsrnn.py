@@ -78,7 +78,7 @@ def _small(config: ConfigDict) -> None:
 
 
 def _best(config: ConfigDict) -> None:
-    config.model.width = 0.25
+    config.model.width = 0.5
 
 
 PRESETS = {

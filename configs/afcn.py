@@ -29,7 +29,7 @@ from configs import base, presets
 def get_config(preset: str = "") -> ConfigDict:
     config = base.get_config()
     paper = "Zhang et al. 2018, AFCN with ImageNet weights"
-    presets.publish(config, paper, wa=0.704, ua=0.639, subset="improvised")
+    presets.publish(config, paper, wa=0.704, ua=0.639)
     presets.without_vtlp(config)
     config.data.recipe = "spectrogram200"
     config.data.normalize = "fold"  # ImageNet weights expect it

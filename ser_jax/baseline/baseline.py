@@ -122,8 +122,25 @@ def _folds(training: WorkdirContents, splits: Mapping, split: str) -> dict:
             )
         val = () if split == "speaker10" else entry["val"]
         train, test = sorted({*entry["train"], *val}), sorted(entry["test"])
+        if both := sorted({*train} & {*test}):
+            raise InputError(
+                f"expected no utterance of fold {key[0]}, seed {key[1]}, of splits.json in "
+                f"two parts; got {len(both)}, first {both[0]}, in training and test. Train "
+                "anew: the system was tested on what it knows."
+            )
         found[key] = _Fold(tuple(train), tuple(test))
     return found
+
+
+def _check_speakers(folds: Mapping, speaker: Mapping[str, str]) -> None:
+    """Raises InputError if a named speaker is in training and test of a fold."""
+    for (name, seed), fold in folds.items():
+        train, test = ({speaker[u] for u in part} for part in (fold.train, fold.test))
+        if both := sorted((train & test) - {""}):
+            raise InputError(
+                f"expected no speaker of fold {name}, seed {seed}, of splits.json in two "
+                f"parts, as results.json says; got {', '.join(both)} in training and test"
+            )
 
 
 def _answers(
@@ -141,6 +158,8 @@ def _answers(
     speaker = {utterance.id: utterance.speaker for utterance in utterances}
     speaker |= {line.utterance: line.speaker for line in training.predictions}
     speakers = np.array([*speaker.values()])
+    if "speaker" in training.results["protocol"].get("kept_apart", ()):
+        _check_speakers(folds, speaker)
 
     def answer(fold: _Fold) -> svm.Answer:
         train, test = ([row[name] for name in part] for part in (fold.train, fold.test))

@@ -55,6 +55,11 @@ def class_of_labels(labels: Iterable[str], taxonomy: str) -> dict[str, str]:
     return {label: name for label, name in found.items() if name}
 
 
+def is_emotion(word: str) -> bool:
+    """Whether it is a known word for an emotion, in any case."""
+    return word.strip().lower() in _EMOTION
+
+
 def class_of_words(taxonomy: str) -> dict[str, str]:
     """`class_of_labels` of all words that are known, in lower case."""
     return class_of_labels(_EMOTION, taxonomy)

@@ -133,16 +133,21 @@ def _class_of_labels(corpus: str, present: Sequence[str], data, protocol):
 def classes_called(names: Iterable[str], classes: Sequence[str]) -> tuple[str, ...]:
     """The classes that `segment.dense_classes` means, whatever a corpus calls them.
 
-    A name that is no class stands for those of its emotion: `happy` for `happiness`.
+    A name that is no class stands for those of its emotion: `happy` for `happiness`; an
+    emotion that no class has is left out.
 
     Raises:
-      InputError: Nothing is called so.
+      InputError: A name is neither a class nor an emotion.
     """
     alike = taxonomy.classes_named_alike(names, classes)
     called = {
         name: (name,) if name in classes else alike.get(name, ()) for name in names
     }
-    if unknown := [name for name, found in called.items() if not found]:
+    if unknown := [
+        name
+        for name, found in called.items()
+        if not (found or taxonomy.is_emotion(name))
+    ]:
         raise InputError(
             f"segment.dense_classes: expected some of {', '.join(classes)}, or other "
             f"names of these emotions; got {', '.join(unknown)}. Name the classes of "

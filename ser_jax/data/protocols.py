@@ -174,6 +174,16 @@ def promises(
     )
 
 
+def leaks(*, compared: bool, near: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """What may be in two parts although the rule keeps utterances apart.
+
+    `compared` and `near` as in `promises`.
+    """
+    if not compared:
+        return ("recordings were not compared",)
+    return (f"{len(near)} takes probably are in two parts",) if near else ()
+
+
 def _duplicates_promise(compared: bool, near: Sequence[Sequence[str]]) -> str:
     if not compared:
         return "recordings were NOT compared: one may be in two parts under two names"

@@ -119,12 +119,14 @@ def _scores(trainings):
         "UA %": lambda r: score_table.spread(r, "ua"),
         "WA %": lambda r: score_table.spread(r, "wa"),
         "macro-F1 %": lambda r: score_table.spread(r, "macro_f1"),
+        "seeds averaged, UA %": lambda r: percent(r.get("averaged", {}).get("ua")),
+        "95 % interval": score_table.interval,
         "pooled UA %": lambda r: percent(r["pooled"]["ua"]),
         "pooled WA %": lambda r: percent(r["pooled"]["wa"]),
         "runs": lambda r: len(r["runs"]),
         "n": lambda r: int(np.sum(r["pooled"]["confusion"])),
     }
-    caption = "Scores, percent: mean ± std over runs, and pooled"
+    caption = "Scores, percent: mean ± std over folds, averaged seeds, pooled runs"
     return [
         Figure("UA of every run", lambda: [_draw_scores(trainings)]),
         _table(trainings, caption, columns, words=4),

@@ -7,8 +7,9 @@ import numpy as np
 from ser_jax.report.document import TEXTS
 from ser_jax.scoring import metrics, paired, ranks, summary
 from ser_jax.workdir.contents import WorkdirContents
+from ser_jax.workdir.provenance import REPEATED_SENTENCES, stamps
 
-_APART = " is in both training and test"  # how a promise of `data.protocols` ends
+_APART = " is in both training and test"  # how a promise of older workdirs ends
 
 
 def difference(
@@ -22,7 +23,7 @@ def difference(
     if why_not(training) or why_not(base):
         return None
     other, mine = (
-        summary.decisions(one.predictions, one.classes) for one in (base, training)
+        summary.decisions(_counted(one), one.classes) for one in (base, training)
     )
     labels, first, speakers = zip(*(mine[key] for key in other), strict=True)
     _, second, _ = zip(*other.values(), strict=True)
@@ -39,13 +40,17 @@ def rank(trainings: Sequence[WorkdirContents]) -> ranks.Ranks | None:
 
 
 def _ua_by_speaker(training: WorkdirContents) -> dict[str, float]:
-    decided = summary.decisions(training.predictions, training.classes)
+    decided = summary.decisions(_counted(training), training.classes)
     size = len(training.classes)
     confusions = {}
     for label, decision, speaker in decided.values():
         counts = confusions.setdefault(speaker, np.zeros((size, size), np.int64))
         counts[label, decision] += 1
     return {x: metrics.unweighted_accuracy(c) for x, c in confusions.items()}
+
+
+def _counted(training: WorkdirContents) -> list:
+    return summary.counted(training.predictions, training.results["runs"])
 
 
 def _draw_seeds(training, base, keys) -> Callable | None:
@@ -64,8 +69,9 @@ def _draw_seeds(training, base, keys) -> Callable | None:
 
 def _by_seed(training: WorkdirContents, keys) -> np.ndarray:
     """Posteriors [seeds, N, K] of the utterances `keys`; empty if a seed has not all."""
-    found = {(x.seed, x.fold, x.utterance): x.posteriors for x in training.predictions}
-    seeds = sorted({line.seed for line in training.predictions})
+    lines = _counted(training)
+    found = {(x.seed, x.fold, x.utterance): x.posteriors for x in lines}
+    seeds = sorted({line.seed for line in lines})
     if len(found) != len(seeds) * len(keys):
         return np.zeros((0, len(keys), len(training.classes)))
     return np.array([[found[seed, *key] for key in keys] for seed in seeds])
@@ -73,17 +79,26 @@ def _by_seed(training: WorkdirContents, keys) -> np.ndarray:
 
 def why_not(training: WorkdirContents) -> str:
     """Why there is no test, as a sentence; empty if there is one."""
+    texts, leaks = TEXTS["comparison"], training.results["protocol"].get("leaks")
     if training.results["selection"] == "test":
-        return TEXTS["comparison"]["paper_mode"]
+        return texts["paper_mode"]
     if not _keeps_speakers_apart(training):
-        return TEXTS["comparison"]["leaking"]
-    if len({line.speaker for line in training.predictions}) < 2:
-        return TEXTS["comparison"]["one_speaker"]
+        return texts["leaking"]
+    if leaks:
+        return texts["recordings"].format("; ".join(leaks))
+    if REPEATED_SENTENCES in stamps(training.results):
+        return texts["sentences"]
+    if len({line.speaker for line in _counted(training)}) < 2:
+        return texts["one_speaker"]
     return ""
 
 
 def _keeps_speakers_apart(training: WorkdirContents) -> bool:
     """Whether the workdir says so; corpora that are apart share no speakers."""
-    promises, end = training.results["protocol"].get("promises", ()), _APART
-    kept = [x.removesuffix(end).split(" and ") for x in promises if x.endswith(end)]
-    return any("no speaker" in x or "no corpus" in x for x in kept)
+    protocol = training.results["protocol"]
+    kept = protocol.get("kept_apart")
+    if kept is None:
+        promises = [x for x in protocol.get("promises", ()) if x.endswith(_APART)]
+        apart = " and ".join(x.removesuffix(_APART) for x in promises).split(" and ")
+        kept = [x.removeprefix("no ") for x in apart]
+    return not {"speaker", "corpus"}.isdisjoint(kept)

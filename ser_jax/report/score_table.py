@@ -11,6 +11,7 @@ from ser_jax.workdir.provenance import REPEATED_SENTENCES, stamps
 
 COMPARED = ("corpus", "subset", "happy", "split", "selection")
 SCORES = ("ua", "wa", "macro_f1")
+FEW = 20  # speakers of whom an interval says that they are few
 
 
 def text(
@@ -98,23 +99,34 @@ def sureness(results: Mapping) -> list[str]:
     if "averaged" not in results:
         return []
     averaged, ua = results["averaged"], results["ua"]
-    low, high = map(percent, averaged["ua_interval"])
     what = "UA of the averaged seeds"
     if averaged["seeds"] == 1:
         what = "pooled UA"
     elif not _every_seed_tested_all(results):
         what = "UA, seeds averaged where several tested an utterance"
     over = averaged["interval_over"]
-    interval = f"95 % interval {low} to {high} (over {over})"
-    lines = [f"{what}: {percent(averaged['ua'])} %, {interval}"]
+    between = f"95 % interval {interval(results)} (over {over})"
+    lines = [f"{what}: {percent(averaged['ua'])} %, {between}"]
     if over != "speakers":
         lines.append("  too narrow: fewer than five speakers are tested, or named")
+    elif averaged.get("speakers", FEW) < FEW:  # not in older workdirs
+        wide = percent(np.subtract(*averaged["ua_interval"][::-1]))
+        lines.append(
+            f"  {wide} points wide: {averaged['speakers']} speakers are few, and differ"
+        )
     if averaged["seeds"] > 1:
         spread_of = [f"{percent(ua['std_seeds'])} over seeds"]
         if len({run["fold"] for run in results["runs"]}) > 1:
             spread_of.insert(0, f"{percent(ua['std_folds'])} over folds")
         lines.append(f"spread of UA: {', '.join(spread_of)}")
     return lines
+
+
+def interval(results: Mapping) -> str:
+    """`66.23 to 78.37`, of the averaged seeds' UA; a dash for older workdirs."""
+    if "averaged" not in results:
+        return "–"
+    return " to ".join(map(percent, results["averaged"]["ua_interval"]))
 
 
 def _every_seed_tested_all(results: Mapping) -> bool:
@@ -143,8 +155,18 @@ def percent(value) -> str:
 
 
 def spread(results: Mapping, key: str) -> str:
-    """`70.42 ± 8.12` of a score over runs, percent."""
-    return f"{percent(results[key]['mean'])} ± {percent(results[key]['std'])}"
+    """`70.42 ± 8.12` of a score, percent: mean, and deviation over folds.
+
+    Seeds are averaged within a fold first; where there is one fold it is over seeds.
+    """
+    score = results[key]
+    std = score.get("std_folds") or score["std"]  # older workdirs have the latter alone
+    return f"{percent(score['mean'])} ± {percent(std)}"
+
+
+def _spread_over(results: Mapping) -> str:
+    several = len({(x["fold"], x.get("tested")) for x in results["runs"]}) > 1
+    return "folds" if several else "seeds"
 
 
 def count(results: Mapping) -> str:
@@ -158,7 +180,7 @@ def headline(results: Mapping) -> str:
     pooled = results["pooled"]
     return (
         f"UA **{spread(results, 'ua')} %**, WA {spread(results, 'wa')} % (mean ± std "
-        f"of {count(results)}); pooled UA "
+        f"over {_spread_over(results)}, {count(results)}); pooled UA "
         f"{percent(pooled['ua'])} %, WA {percent(pooled['wa'])} %."
     )
 

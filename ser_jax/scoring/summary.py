@@ -76,8 +76,8 @@ def average_seeds(predictions: Sequence, classes: Sequence[str]) -> dict:
     An utterance counts once per fold, however many seeds tested it.
 
     Returns:
-      `wa`, `ua`, `macro_f1`, `confusion`, `seeds` (their number), `ua_interval` [low,
-      high] and `interval_over`, see `bootstrap.ua_interval`.
+      `wa`, `ua`, `macro_f1`, `confusion`, `seeds` and `speakers` (their numbers),
+      `ua_interval` [low, high] and `interval_over`, see `bootstrap.ua_interval`.
     """
     seeds = len({line.seed for line in predictions})
     labels, decided, speakers = map(
@@ -88,6 +88,7 @@ def average_seeds(predictions: Sequence, classes: Sequence[str]) -> dict:
         **_scores(confusion),
         "confusion": confusion,
         "seeds": seeds,
+        "speakers": len(set(speakers)),
         "ua_interval": bootstrap.ua_interval(labels, labels == decided, speakers),
         "interval_over": bootstrap.drawn(speakers),
     }

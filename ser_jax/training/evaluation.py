@@ -241,6 +241,8 @@ def _about(config, experiment: Experiment) -> dict:
     protocol["promises"] = protocols.promises(
         config.protocol, compared=compared, near=near
     )
+    protocol["kept_apart"] = protocols.kept_apart(config.protocol)
+    protocol["leaks"] = protocols.leaks(compared=compared, near=near)
     protocol["target_use"] = protocols.target_use(
         folds, experiment.utterances, config.protocol, config.data.normalize
     )

@@ -101,6 +101,36 @@ def test_a_test_part_that_is_not_the_systems_is_refused(workdir):
         baseline.run(str(workdir))
 
 
+def test_a_tested_utterance_that_trains_is_refused(workdir):
+    splits = json.loads((workdir / "splits.json").read_text())
+    fold = splits["folds"][0]
+    fold["train"].append(fold["test"][0])
+    _edit(workdir, "splits.json", folds=splits["folds"])
+    leak = f"first {fold['test'][0]}, in training and test"
+    with pytest.raises(InputError, match=leak):
+        baseline.run(str(workdir))
+
+
+def test_a_tested_speaker_who_trains_is_refused_where_speakers_are_apart(workdir):
+    results = json.loads((workdir / "results.json").read_text())
+    splits = json.loads((workdir / "splits.json").read_text())
+    fold = splits["folds"][0]
+    one, other = fold["test"][0], fold["train"][0]
+    table = contents.read(workdir).predictions
+    named = {x.utterance: "Ann" if x.utterance in (one, other) else "" for x in table}
+    lines = [dataclasses.replace(x, speaker=named[x.utterance]) for x in table]
+    predictions.write(
+        workdir / "predictions.csv", lines, contents.read(workdir).classes
+    )
+    for kept in ("session", "speaker"):
+        rules = results["protocol"] | {"kept_apart": [kept]}
+        _edit(workdir, "results.json", protocol=rules)
+        if kept == "session":
+            baseline.run(str(workdir))  # nothing was said of speakers
+    with pytest.raises(InputError, match=f"no speaker of fold {fold['name']}.*got Ann"):
+        baseline.run(str(workdir))
+
+
 def test_the_partner_of_a_tested_speaker_does_not_train(quick_workdir):
     training = contents.read(quick_workdir)
     splits = json.loads((quick_workdir / "splits.json").read_text())
@@ -230,9 +260,8 @@ def test_folds_that_leak_have_no_p(workdir):
     baseline.run(str(workdir))
     results = json.loads((workdir / "results.json").read_text())
     promises = ["speakers and sessions are SHARED by training and test"]
-    _edit(
-        workdir, "results.json", protocol=results["protocol"] | {"promises": promises}
-    )
+    shared = {"promises": promises, "kept_apart": []}
+    _edit(workdir, "results.json", protocol=results["protocol"] | shared)
     table, page = _report(workdir)
     assert "sign flips" not in page and "sign flips" not in table
     assert " points. No significance test" in page

@@ -88,10 +88,12 @@ def test_a_class_may_go_by_any_name_of_its_emotion():
     # Not the other name of the same emotion, where one is the class itself.
     assert called(("happy",), ("excited", "happy")) == ("happy",)
     assert called((), ("a", "b")) == ()
+    # An emotion that the corpus has not is no mistake, a misspelt one is.
+    assert called(("happy", "sad"), ("anger", "sadness")) == ("sadness",)
     with pytest.raises(
-        InputError, match="expected some of loud, quiet, or .* got happy"
+        InputError, match="expected some of loud, quiet, or .* got hapy"
     ):
-        called(("happy",), ("loud", "quiet"))
+        called(("hapy",), ("loud", "quiet"))
 
 
 def test_a_mapping_typo_lists_the_labels_present():

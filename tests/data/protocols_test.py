@@ -354,6 +354,10 @@ def test_promises_say_what_is_shared():
         "BUT 4 takes probably ARE: a and b; a and b; a and b; ..." in x for x in said
     )
     assert not any("NOT compared" in x for x in said) and "BUT" not in text()
+    (leak,) = protocols.leaks(compared=True, near=[("a", "b")] * 4)
+    assert leak == "4 takes probably are in two parts"
+    assert protocols.leaks(compared=True, near=()) == ()
+    assert protocols.leaks(compared=False, near=()) == ("recordings were not compared",)
     said = protocols.promises(config(), compared=False, near=())
     assert any("NOT compared" in x for x in said)
     assert "PAPER MODE" not in text(selection="last")

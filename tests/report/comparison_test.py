@@ -148,7 +148,7 @@ def test_hostile_workdirs_are_compared_as_text(tmp_path):
     assert not re.search(r"<(b|script|img)\b", outside)
 
 
-def _of_speakers(folder, right, promises, seeds=(0,), selection="val"):
+def _of_speakers(folder, right, promises, seeds=(0,), selection="val", **about):
     """Six speakers, a fold each, of two utterances; the first is right, if `right`."""
     said = (("angry", "angry" if right else "sad"), ("sad", "sad"))
     lines = [
@@ -159,9 +159,10 @@ def _of_speakers(folder, right, promises, seeds=(0,), selection="val"):
         for sure in [tuple(float(decided == name) for name in CLASSES)]
     ]
     rules = {"split": "group", "selection": selection, "promises": promises}
+    rules |= about.pop("rules", {})
     none = {"best_epoch": None, "epochs": None}
     runs = [{"fold": f"s{s}", "seed": seed} | none for seed in seeds for s in range(6)]
-    about = {"runs": runs, "model": folder.name, "protocol": rules}
+    about |= {"runs": runs, "model": folder.name, "protocol": rules}
     results = workdirs.summarise(lines, CLASSES, **about)
     return workdirs.write(folder, results, lines)
 
@@ -231,3 +232,54 @@ def test_there_is_no_p_where_the_test_part_chose_or_shares_speakers(
     page, text = _compare(*folders)
     assert "No significance test" in text and reason in text
     assert not any("seeds averaged" in caption for caption in page.captions)
+
+
+REPEATED = {"sentences_also_in_training": {"mean": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("about", "reason"),
+    [
+        ({"rules": {"kept_apart": ["session"]}}, "does not keep the speakers"),
+        ({"rules": {"leaks": ["3 takes probably are in two parts"]}}, "3 takes"),
+        ({"text": REPEATED}, "training had the tested sentences"),
+    ],
+)
+def test_there_is_no_p_where_something_else_leaks(tmp_path, about, reason):
+    kept = ["no speaker is in both training and test"]
+    fine = _of_speakers(tmp_path / "a", True, kept, rules={"kept_apart": ["speaker"]})
+    page, text = _compare(fine, _of_speakers(tmp_path / "b", False, kept))
+    assert "0.0312" in text
+    page, text = _compare(fine, _of_speakers(tmp_path / "c", False, kept, **about))
+    assert "No significance test" in text and reason in text
+    assert not any("seeds averaged" in caption for caption in page.captions)
+
+
+def test_what_does_not_count_is_not_compared(tmp_path):
+    """Of `pairs` the trained corpus's own speakers: right in one system only."""
+
+    def pairs(folder, right):
+        said = [(c, f"{c}{i}", c == "theirs" or right) for c in OWN for i in range(6)]
+        lines = [
+            Prediction(f"{s}{label}", "own", 0, s, "x", label, decided, sure, corpus)
+            for corpus, s, well in said
+            for label, decided in (
+                ("angry", "angry" if well else "sad"),
+                ("sad", "sad"),
+            )
+            for sure in [tuple(float(decided == name) for name in CLASSES)]
+        ]
+        runs = [{"fold": "own", "seed": 0, "best_epoch": None, "epochs": None}]
+        runs[0]["tested"] = "theirs"
+        rules = {"split": "pairs", "selection": "val", "kept_apart": ["speaker"]}
+        about = {"runs": runs, "model": folder.name, "protocol": rules}
+        results = workdirs.summarise(lines, CLASSES, **about)
+        return workdirs.write(folder, results, lines)
+
+    page, text = _compare(pairs(tmp_path / "a", False), pairs(tmp_path / "b", True))
+    (row,) = _table(page, "Beside a, seeds averaged")[1:]
+    assert row == ["b", "+0.00", "+0.00 to +0.00", "1.0000", "1.0000"]
+    assert "of 6 speakers" in text
+
+
+OWN = ("own", "theirs")

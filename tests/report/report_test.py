@@ -90,6 +90,39 @@ differs from the paper:
     assert table.text(_results(), PUBLISHED) == text.strip()
 
 
+def test_the_spread_is_over_folds_and_over_seeds_where_there_is_one():
+    """UA of two folds by two seeds: 1 and 1/2, 1/2 and 0. Means 3/4 and 1/4."""
+    lines = [
+        Prediction(f"{fold}{label}", fold, seed, "x", "x", label, said, (0.5, 0.5))
+        for fold, seed, right in (("a", 0, 2), ("a", 1, 1), ("b", 0, 1), ("b", 1, 0))
+        for number, label in enumerate(("n", "p"))
+        for said in [label if number < right else "np".replace(label, "")]
+    ]
+    none = {"best_epoch": None, "epochs": None}
+    runs = [{"fold": f, "seed": s} | none for f in "ab" for s in (0, 1)]
+    both = workdirs.summarise(
+        lines, ("n", "p"), runs=runs, protocol={"selection": "last"}
+    )
+    assert table.spread(both, "ua") == "50.00 ± 35.36"  # 0.5 / sqrt(2)
+    assert "(mean ± std over folds, 4 runs)" in table.headline(both)
+    one = workdirs.summarise(
+        lines[:4], ("n", "p"), runs=runs[:2], protocol={"selection": "last"}
+    )
+    assert table.spread(one, "ua") == "75.00 ± 35.36"
+    assert "(mean ± std over seeds, 2 runs)" in table.headline(one)
+
+
+def test_few_speakers_are_said_to_be_few():
+    averaged = {"seeds": 1, "ua": 0.7, "ua_interval": [0.66, 0.78], "speakers": 10}
+    averaged |= {"interval_over": "speakers"}
+    results = {"averaged": averaged, "ua": {}}
+    assert table.sureness(results)[1:] == [
+        "  12.00 points wide: 10 speakers are few, and differ"
+    ]
+    averaged["speakers"] = 40
+    assert len(table.sureness(results)) == 1
+
+
 def test_a_run_scored_inside_of_an_epoch_is_named_by_its_update(tmp_path):
     summary = _results()
     places = ((4.5, 36), (None, None))

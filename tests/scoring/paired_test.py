@@ -36,20 +36,21 @@ def test_order_plays_no_part():
     )
 
 
-def _systems(rng, gain):
-    """12 speakers of 20 utterances; both systems are better with some speakers."""
-    labels = rng.integers(3, size=240)
-    speakers = np.repeat(np.arange(12), 20)
-    ease = rng.normal(0.6, 0.1, (2, 12)) + [[gain], [0.0]]
-    hit = rng.random((2, 240)) < ease[:, speakers]
+def _systems(rng, gain, count=12):
+    """20 utterances of each speaker; both systems are better with some speakers."""
+    labels = rng.integers(3, size=20 * count)
+    speakers = np.repeat(np.arange(count), 20)
+    ease = rng.normal(0.6, 0.1, (2, count)) + [[gain], [0.0]]
+    hit = rng.random((2, 20 * count)) < ease[:, speakers]
     first, second = np.where(hit, labels, (labels + 1) % 3)
     return labels, first, second, speakers.astype(str)
 
 
 @pytest.mark.slow
-def test_size_of_the_test_and_coverage_of_the_interval():
+@pytest.mark.parametrize("speakers", [12, 20])  # every flip of the signs; drawn flips
+def test_size_of_the_test_and_coverage_of_the_interval(speakers):
     rng = np.random.default_rng(1)
-    found = [paired.compare(*_systems(rng, 0.0)) for _ in range(300)]
+    found = [paired.compare(*_systems(rng, 0.0, speakers)) for _ in range(300)]
     rejected = np.mean([x.p <= 0.05 for x in found])
     covered = np.mean([x.interval[0] <= 0 <= x.interval[1] for x in found])
     # Binomial, 300 draws: 0.05 within 0.025 and 0.95 within 0.04 (three deviations).

@@ -151,7 +151,7 @@ def test_averaged_seeds_decide_by_the_mean_of_their_posteriors():
     averaged = summarise(lines, runs, CLASSES)["averaged"]
     assert averaged["confusion"].tolist() == [[1, 1], [0, 0]]
     assert averaged["ua"] == 0.5 and averaged["seeds"] == 2
-    assert averaged["interval_over"] == "utterances"
+    assert averaged["interval_over"] == "utterances" and averaged["speakers"] == 1
     low, high = averaged["ua_interval"]
     assert low == 0.0 and high == 1.0
 
