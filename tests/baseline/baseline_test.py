@@ -113,6 +113,7 @@ def test_a_tested_utterance_that_trains_is_refused(workdir):
 
 def test_a_tested_speaker_who_trains_is_refused_where_speakers_are_apart(workdir):
     results = json.loads((workdir / "results.json").read_text())
+    assert results["protocol"]["kept_apart"] == ["speaker"]
     splits = json.loads((workdir / "splits.json").read_text())
     fold = splits["folds"][0]
     one, other = fold["test"][0], fold["train"][0]
