@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ser_jax.layers import conv_runs
+
 # Channels on both sides from which a step by Winograd's is never slower and mostly
 # 1.3 to 1.8 times as fast (two cores; benchmarks and shapes in docs/performance.md).
 WINOGRAD_CHANNELS = 16
@@ -41,7 +43,8 @@ def conv_general_dilated(
 ) -> Float[Array, "B I J D"]:
     """`jax.lax.conv_general_dilated` of maps, for `nnx.Conv(conv_general_dilated=...)`.
 
-    It is lax's alone off the CPU, with strides, groups or a dilated map.
+    With strides, groups or a dilated map it is lax's alone. Off the CPU it is lax's
+    too, looped over runs (`conv_runs`).
     """
     whole = functools.partial(
         jax.lax.conv_general_dilated,
@@ -52,7 +55,9 @@ def conv_general_dilated(
     )
     groups = options.get("feature_group_count", 1)
     steps = {*window_strides, *(lhs_dilation or ()), groups}
-    if jax.default_backend() != "cpu" or x.ndim != 4 or steps != {1}:
+    if jax.default_backend() != "cpu":
+        return conv_runs.convolve(x, kernel, functools.partial(whole, padding=padding))
+    if x.ndim != 4 or steps != {1}:
         return whole(x, kernel, padding=padding)
     dilation = tuple(rhs_dilation or (1, 1))
     if isinstance(padding, str):

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ser_jax.layers import attention_grid
+from ser_jax.layers.conv_gradients import conv_general_dilated
 from ser_jax.layers.dense import scale_width
 from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import cross_attention, cross_weights, statistics
@@ -46,7 +47,14 @@ class MultiScaleConv(nnx.Module):
             )
         self.convs = nnx.List([])
         for size in self.kernels:
-            conv = nnx.Conv(features_in, features, (size,), padding="VALID", **common)
+            conv = nnx.Conv(
+                features_in,
+                features,
+                (size,),
+                padding="VALID",
+                conv_general_dilated=conv_general_dilated,
+                **common,
+            )
             self.convs.append(conv)
 
     def __call__(
