@@ -34,7 +34,8 @@ def _model(model: ConfigDict) -> None:
     model.projection = "dense"  # dense q, k, v (the paper) | none (its code)
     model.top_k_areas = 0  # keep the k heaviest areas and renormalise; 0 = all
     model.attention_dropout = 0.5  # on the areas' weights, in training
-    model.attention_implementation = "xla"  # xla | pallas: one kernel, NVIDIA GPUs
+    # xla | pallas: one kernel, NVIDIA GPUs | auto: pallas where it is faster
+    model.attention_implementation = "auto"
     model.merge = "freq"  # join the parallel convolutions on freq | channel
     # 2x2 max-pool, or a pair (bands, frames), after the merge and conv2 ... conv5
     model.pools = (False, True, True, False, False)

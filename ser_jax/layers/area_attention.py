@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ser_jax.layers import area_choice
 from ser_jax.layers import area_pooling as pooling
 from ser_jax.layers import area_streaming as streaming
 from ser_jax.layers.area_pooling import Areas, flatten_areas
@@ -36,7 +37,7 @@ def area_attention(
     sample_key: jax.Array | None = None,
     area_key_fn: Callable | None = None,
     top_k_areas: int = 0,
-    implementation: str = "xla",
+    implementation: str = "auto",
 ) -> Float[Array, "B N V"]:
     """Attends from every query over all areas of a grid.
 
@@ -60,7 +61,8 @@ def area_attention(
             `area_module.AreaFeatures`.
         top_k_areas: keep the k largest weights of a query and renormalise; 0 = all.
         implementation: `xla`; `pallas`: mean keys with sum or mean values in one kernel
-            for NVIDIA GPUs, interpreted and slow on CPU. Without effect on other modes.
+            for NVIDIA GPUs, interpreted and slow on CPU; `auto`: `pallas` where it is
+            faster (`area_choice`). Without effect on other modes.
 
     Returns:
         One value per query, in the value's dtype.
@@ -70,7 +72,7 @@ def area_attention(
             grids that do not fit each other.
     """
     check_mode("value_mode", value_mode, ("sum", "mean", "max"))
-    check_mode("implementation", implementation, ("xla", "pallas"))
+    check_mode("implementation", implementation, ("auto", "xla", "pallas"))
     if not 0 <= dropout_rate < 1:
         raise ValueError(f"dropout_rate: expected [0, 1), got {dropout_rate}")
     check_shapes(query, key, value)
@@ -82,6 +84,8 @@ def area_attention(
     # Formed areas cost the number of sizes in memory; only where nothing else will do.
     if areas.can_stream and value_mode != "max":
         seeds = pooling.area_seeds(dropout_key, areas.sizes) if rate > 0 else None
+        if implementation == "auto":
+            implementation = area_choice.choose(areas.sizes[-1])
         options = Areas(areas.grid, tuple(max_area), value_mode, rate, implementation)
         return streaming.attend(query, key, value, mask, seeds, options)
     weights = areas.weights(query, areas.keys())

@@ -30,7 +30,7 @@ class AreaSpec:
     projection: str = "dense"  # of query, key and value; "none": they are the map
     dropout_rate: float = 0.0
     top_k_areas: int = 0
-    implementation: str = "xla"
+    implementation: str = "auto"
 
     def __post_init__(self):
         check_mode("layout", self.layout, ("grid2d", "rows", "flat"))

@@ -18,6 +18,7 @@ MAY_CHANGE = frozenset(
         "data.manifest",
         "data.root",
         "data.tfds_dir",
+        "model.attention_implementation",
         "train.baseline",
         "train.checkpoint_epochs",
         "train.checkpoint_updates",
