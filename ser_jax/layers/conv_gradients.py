@@ -33,18 +33,18 @@ BLOCK_BYTES = 4 << 20
 
 
 def conv_general_dilated(
-    x: Float[Array, "B H W C"],
-    kernel: Float[Array, "h w G D"],
+    x: Float[Array, "B *H C"],
+    kernel: Float[Array, "*h G D"],
     window_strides,
     padding,
     lhs_dilation=None,
     rhs_dilation=None,
     **options,
-) -> Float[Array, "B I J D"]:
-    """`jax.lax.conv_general_dilated` of maps, for `nnx.Conv(conv_general_dilated=...)`.
+) -> Float[Array, "B *I D"]:
+    """`jax.lax.conv_general_dilated` for `nnx.Conv(conv_general_dilated=...)`.
 
-    With strides, groups or a dilated map it is lax's alone. Off the CPU it is lax's
-    too, looped over runs (`conv_runs`).
+    Sequences, strides, groups and dilated maps are lax's alone. Off the CPU all is
+    lax's, looped over runs (`conv_runs`).
     """
     whole = functools.partial(
         jax.lax.conv_general_dilated,
