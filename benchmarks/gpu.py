@@ -165,7 +165,10 @@ def our_steps(case: train_step.Case, runs: int, way: str, count: int) -> Callabl
 def conv_way(way: str):
     """What convolutions become under `vmap`, while a step is traced."""
     if way == "grouped":
-        as_it_is = lambda x, kernel, whole: whole(x, kernel)  # noqa: E731
+
+        def as_it_is(x, kernel, whole):
+            return whole(x, kernel)
+
         return mock.patch.object(conv_runs, "convolve", as_it_is)
     if way == "unrolled":
 
@@ -250,12 +253,13 @@ def recurrent_row(shape, features: int, runs: int, way: str, quick: bool) -> dic
     def loss(weights, x):
         return jnp.sum(jnp.sin(forward(weights, x)))
 
-    both = jax.jit(jax.vmap(jax.grad(loss, argnums=(0, 1))))
-    scan = (
-        functools.partial(jax.lax.scan, unroll=int(way.split()[1]))
-        if (way != "cudnn")
-        else jax.lax.scan
-    )
+    one_run = jax.grad(loss, argnums=(0, 1))
+    if way == "cudnn":  # cannot be batched
+        both = jax.jit(lambda *runs: jax.lax.map(lambda one: one_run(*one), runs))
+    else:
+        both = jax.jit(jax.vmap(one_run))
+    unroll = 1 if way == "cudnn" else int(way.split()[1])
+    scan = functools.partial(jax.lax.scan, unroll=unroll)
 
     def call():
         with mock.patch.object(jax.lax, "scan", scan):
