@@ -128,7 +128,12 @@ def case_of(system: str, dtype: str, quick: bool) -> train_step.Case:
 def our_steps(case: train_step.Case, runs: int, way: str, count: int) -> Callable:
     """A call of `count` training steps of so many runs."""
     optimizer = optim.make_optimizer(case.config.train)
-    graphdef, run = state.create(train_step.our_model(case), optimizer)
+    model, centers = train_step.our_model(case), None
+    if case.config.train.center_weight:
+        model.eval()  # needs no dropout keys
+        width = jax.eval_shape(model.embed, train_step.our_inputs(case)[0]).shape[-1]
+        centers = jnp.zeros((train_step.CLASSES, width))
+    graphdef, run = state.create(model, optimizer, centers)
     step = train_step.our_train_step(case, graphdef, optimizer)
     batch, index, constants = train_step.our_inputs(case)
 
