@@ -6,8 +6,8 @@ Parts, each a process of its own with a share of the time:
   call does not count: XLA, the kernel, materialised; beside `torch.compile` of PyPI's
   (calls one after the other, waited for once).
 - `runs`: a training step of ten runs: `loop`, one run after the other; `grouped`, all
-  under `vmap`, as XLA takes it; `vmap`, convolutions looped over runs
-  (`layers/conv_runs.py`); `unrolled`, the same without a loop.
+  under `vmap`, as XLA takes it; `vmap`, one convolution per run, written out
+  (`layers/conv_runs.py`); `looped`, the same as a loop.
 - `steps`: a training step beside PyTorch's, TF32 and bfloat16 (there autocast).
 - `recurrent`: a BiLSTM, forward and backward, for one run and ten: `lax.scan` with
   so many steps written out, and cuDNN's (`jax.experimental.rnn`).
@@ -175,16 +175,8 @@ def conv_way(way: str):
             return whole(x, kernel)
 
         return mock.patch.object(conv_runs, "convolve", as_it_is)
-    if way == "unrolled":
-
-        def each(function, arrays):
-            parts = [
-                function(jax.tree.map(lambda x, i=i: x[i], arrays))
-                for i in range(len(arrays[0]))
-            ]
-            return jax.tree.map(lambda *x: jnp.stack(x), *parts)
-
-        return mock.patch.object(jax.lax, "map", each)
+    if way == "looped":
+        return mock.patch.object(conv_runs, "WRITTEN_OUT", 0)
     return mock.patch.object(conv_runs, "__doc__", conv_runs.__doc__)
 
 
@@ -285,7 +277,7 @@ def items_of(part: str, quick: bool) -> tuple[list, Callable]:
     if part == "runs":
         systems = ("asrnn", "adsrnn", "area_attn:emodb", "area_attn", "acrnn", "adrnn")
         systems = (*systems, "cnn3d_attn", "asrnn:emodb")
-        ways = ("loop", "vmap", "grouped", "unrolled")
+        ways = ("loop", "vmap", "grouped", "looped")
         return [
             {"system": x, "way": w} for x in systems[: 2 if quick else 9] for w in ways
         ], runs_row

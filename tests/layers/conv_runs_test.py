@@ -1,4 +1,4 @@
-"""Convolutions under `vmap`: the same numbers, looped over runs, never grouped."""
+"""Convolutions under `vmap`: the same numbers, one per run, never grouped."""
 
 import functools
 
@@ -60,7 +60,9 @@ def test_alone_it_is_lax(case):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)])
-def test_runs_give_what_each_gives_alone(case, axes):
+@pytest.mark.parametrize("written_out", [RUNS, RUNS - 1])
+def test_runs_give_what_each_gives_alone(case, axes, written_out, monkeypatch):
+    monkeypatch.setattr(conv_runs, "WRITTEN_OUT", written_out)
     runs = [() if axis is None else (RUNS,) for axis in axes]
     x, kernel = arrays(*runs)
     found = jax.jit(jax.vmap(differentiate(ours(case)), in_axes=axes))(x, kernel)
@@ -105,6 +107,15 @@ def test_no_convolution_is_grouped():
     pair = arrays((RUNS,), (RUNS,))
     assert groups(by_lax("same"), *pair) == {1, RUNS}  # what is avoided
     assert groups(ours("same"), *pair) == {1}
+
+
+@pytest.mark.parametrize("written_out", [RUNS, RUNS - 1])
+def test_a_loop_stands_only_for_many_runs(written_out, monkeypatch):
+    monkeypatch.setattr(conv_runs, "WRITTEN_OUT", written_out)
+    pair = arrays((RUNS,), (RUNS,))
+    text = jax.jit(jax.vmap(ours("same"))).lower(*pair).as_text()
+    counts = text.count("stablehlo.convolution"), text.count("stablehlo.while")
+    assert counts == ((RUNS, 0) if written_out == RUNS else (1, 1))
 
 
 def test_it_is_taken_off_the_cpu(monkeypatch):

@@ -277,6 +277,25 @@ def test_all_steps_are_projected_by_one_matmul_ahead_of_one_loop(kind):
     np.testing.assert_array_equal(matmuls(jaxpr.jaxpr), [1, 1, 1])
 
 
+def test_off_the_cpu_long_loops_take_five_steps_at_once_to_the_same_end(monkeypatch):
+    x, mask = sequences((33, 28), steps=33)
+    expected = call(bilstm(), x, mask)
+    assert unrolled(x, mask) == 1
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert unrolled(x, mask) == 5
+    assert unrolled(*sequences()) == 1
+    for ours, theirs in zip(call(bilstm(), x, mask), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, **TOLERANCE)
+
+
+def unrolled(x, mask):
+    """Steps that the loop over a sequence takes in one turn."""
+    graphdef, params = nnx.split(bilstm())
+    jaxpr = jax.make_jaxpr(lambda p: nnx.merge(graphdef, p)(x, mask))(params)
+    (loop,) = [e for e in jaxpr.eqns if e.primitive.name == "scan"]
+    return loop.params["unroll"]
+
+
 def test_parameters_are_one_bias_a_gate_and_the_forget_gate_starts_open():
     layer = BiLSTM(D, H, rngs=nnx.Rngs(0))
     sizes = [p.size for p in jax.tree.leaves(nnx.state(layer, nnx.Param))]
