@@ -21,6 +21,16 @@ def test_speakers_that_are_all_alike_leave_chance_alone():
         assert found == [float(hit)] * 2
 
 
+def test_an_interval_by_hand():
+    """Five speakers of one utterance, three right: of five drawn Binomial(5, 3/5).
+
+    None right has the probability 0.4^5 = 0.010, at most one 0.087: a fortieth lies
+    between. All right have 0.6^5 = 0.078.
+    """
+    found = bootstrap.ua_interval([0] * 5, [True, True, True, False, False], [*"abcde"])
+    assert found == pytest.approx([1 / 5, 1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("speakers", [10, 30])
 def test_coverage_where_speakers_differ(speakers):
