@@ -27,6 +27,9 @@ def choose(largest: tuple[int, int]) -> str:
     if max(largest) > LARGEST_SIDE:
         _say(f"xla: areas of {largest[0]}x{largest[1]} take the kernel long to compile")
         return "xla"
+    if max(largest) == 1:
+        _say("xla: the kernel gains nothing from areas of one cell")
+        return "xla"
     return _on_this_machine()
 
 

@@ -108,11 +108,12 @@ def test_a_kernel_that_does_not_compile_is_replaced_with_a_warning(
     assert record.levelname == "WARNING" and "ptxas is absent)" in record.message
 
 
-def test_large_areas_and_other_modes_never_try_the_kernel(on_gpu):
+def test_single_cells_large_areas_and_other_modes_never_try_the_kernel(on_gpu):
     calls = on_gpu()
     query, key, value = inputs()
     long = key.reshape(2, 1, 6, 4)
     area_attention(query, long, value.reshape(2, 1, 6, 4), max_area=(1, 6))
+    area_attention(query, key, value, max_area=(1, 1))
     area_attention(query, key, value, key_mode="max")
     assert not calls
 
