@@ -17,13 +17,14 @@ def difference(
 ) -> paired.Difference | None:
     """UA of a training less that of another, seeds averaged; None if untestable.
 
-    They must have tested the same utterances in the same folds. If both have several
+    They must have tested the same utterances in the same folds, and hold the
+    predictions that count, as the report reads them. If both have several
     seeds, the interval draws them as well.
     """
     if why_not(training) or why_not(base):
         return None
     other, mine = (
-        summary.decisions(_counted(one), one.classes) for one in (base, training)
+        summary.decisions(one.predictions, one.classes) for one in (base, training)
     )
     labels, first, speakers = zip(*(mine[key] for key in other), strict=True)
     _, second, _ = zip(*other.values(), strict=True)
@@ -40,17 +41,13 @@ def rank(trainings: Sequence[WorkdirContents]) -> ranks.Ranks | None:
 
 
 def _ua_by_speaker(training: WorkdirContents) -> dict[str, float]:
-    decided = summary.decisions(_counted(training), training.classes)
+    decided = summary.decisions(training.predictions, training.classes)
     size = len(training.classes)
     confusions = {}
     for label, decision, speaker in decided.values():
         counts = confusions.setdefault(speaker, np.zeros((size, size), np.int64))
         counts[label, decision] += 1
     return {x: metrics.unweighted_accuracy(c) for x, c in confusions.items()}
-
-
-def _counted(training: WorkdirContents) -> list:
-    return summary.counted(training.predictions, training.results["runs"])
 
 
 def _draw_seeds(training, base, keys) -> Callable | None:
@@ -69,9 +66,8 @@ def _draw_seeds(training, base, keys) -> Callable | None:
 
 def _by_seed(training: WorkdirContents, keys) -> np.ndarray:
     """Posteriors [seeds, N, K] of the utterances `keys`; empty if a seed has not all."""
-    lines = _counted(training)
-    found = {(x.seed, x.fold, x.utterance): x.posteriors for x in lines}
-    seeds = sorted({line.seed for line in lines})
+    found = {(x.seed, x.fold, x.utterance): x.posteriors for x in training.predictions}
+    seeds = sorted({line.seed for line in training.predictions})
     if len(found) != len(seeds) * len(keys):
         return np.zeros((0, len(keys), len(training.classes)))
     return np.array([[found[seed, *key] for key in keys] for seed in seeds])
@@ -88,7 +84,7 @@ def why_not(training: WorkdirContents) -> str:
         return texts["recordings"].format("; ".join(leaks))
     if REPEATED_SENTENCES in stamps(training.results):
         return texts["sentences"]
-    if len({line.speaker for line in _counted(training)}) < 2:
+    if len({line.speaker for line in training.predictions}) < 2:
         return texts["one_speaker"]
     return ""
 
