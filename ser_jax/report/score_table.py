@@ -116,7 +116,7 @@ def sureness(results: Mapping) -> list[str]:
         )
     if averaged["seeds"] > 1:
         spread_of = [f"{percent(ua['std_seeds'])} over seeds"]
-        if len({run["fold"] for run in results["runs"]}) > 1:
+        if _spread_over(results) == "folds":
             spread_of.insert(0, f"{percent(ua['std_folds'])} over folds")
         lines.append(f"spread of UA: {', '.join(spread_of)}")
     return lines
