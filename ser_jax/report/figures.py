@@ -17,6 +17,7 @@ from matplotlib.ticker import PercentFormatter
 from ser_jax import figure_style
 from ser_jax.figure_style import BLUE, GREY, INK, VERMILION
 from ser_jax.report.document import plural
+from ser_jax.report.score_table import deviation
 from ser_jax.scoring import metrics
 from ser_jax.workdir.provenance import stamps
 
@@ -319,7 +320,7 @@ def _draw_scores(axes, y, name, values, summary, published):
         tip = f"{name}: {published:.2%}"
         plot(axes, published, y, tip, ms=18, color=VERMILION, **tick)
     if summary["mean"] is not None:
-        mean, std = summary["mean"], summary["std"] or 0.0
+        mean, std = summary["mean"], deviation(summary) or 0.0
         ends = max(mean - std, 0.0), min(mean + std, 1.0)  # scores end there
         tip = f"{name}: {mean:.2%} ± {std:.2%}"
         plot(axes, ends, (y, y), tip, lw=3, color=BLUE)

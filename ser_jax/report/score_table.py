@@ -160,8 +160,12 @@ def spread(results: Mapping, key: str) -> str:
     Seeds are averaged within a fold first; where there is one fold it is over seeds.
     """
     score = results[key]
-    std = score.get("std_folds") or score["std"]  # older workdirs have the latter alone
-    return f"{percent(score['mean'])} ± {percent(std)}"
+    return f"{percent(score['mean'])} ± {percent(deviation(score))}"
+
+
+def deviation(score: Mapping) -> float | None:
+    """Over folds; over runs where there is one fold, and in older workdirs."""
+    return score.get("std_folds") or score["std"]
 
 
 def _spread_over(results: Mapping) -> str:
