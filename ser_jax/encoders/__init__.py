@@ -1,0 +1,1 @@
+"""Pretrained speech encoders, and the reading of their weights; as reusable as layers."""
