@@ -4,7 +4,6 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -21,7 +20,7 @@ class Source:
 
     Attributes:
         name: The tensor's name in the file.
-        axes: Its axes in the parameter's order, as in `np.transpose`; None keeps them.
+        axes: Its axes in the parameter's order; None keeps them as they are.
     """
 
     name: str
@@ -72,11 +71,12 @@ def fill(
         if source.name not in tensors:
             continue
         array = np.asarray(tensors[source.name])
-        fault = _fault(array, source, shape)
+        axes = source.axes or tuple(range(len(shape)))
+        fault = _fault(array, source.name, axes, shape)
         if fault:
             faults.append(fault)
         elif not faults:
-            array = np.ascontiguousarray(np.transpose(array, source.axes))
+            array = np.ascontiguousarray(np.transpose(array, axes))
             filled.append((path, variable.replace(jnp.asarray(array, variable.dtype))))
     if faults:
         more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
@@ -88,14 +88,13 @@ def fill(
     nnx.update(model, nnx.from_flat_state(filled))
 
 
-def _fault(array: np.ndarray, source: Source, shape: tuple[int, ...]) -> str:
+def _fault(
+    array: np.ndarray, name: str, axes: tuple[int, ...], shape: tuple[int, ...]
+) -> str:
     """What is wrong with a tensor that should have `shape` once transposed."""
-    order = source.axes or tuple(range(len(shape)))
-    expected = [0] * len(shape)
-    for size, axis in zip(shape, order, strict=True):
-        expected[axis] = size
-    if array.shape != tuple(expected):
-        return f"{source.name} has shape {array.shape}, expected {tuple(expected)}"
-    if not jax.dtypes.issubdtype(array.dtype, np.floating):
-        return f"{source.name} is {array.dtype}, expected floating point"
+    expected = tuple(shape[axes.index(i)] for i in range(len(axes)))
+    if array.shape != expected:
+        return f"{name} has shape {array.shape}, expected {expected}"
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return f"{name} is {array.dtype}, expected floating point"
     return ""
