@@ -1,0 +1,250 @@
+"""The family against NumPy; padding, precision and memory options; refusals."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ser_jax.encoders.relative_position import buckets, position_bias
+from ser_jax.encoders.spec import read_spec
+from ser_jax.encoders.wav2vec2_config import Wav2Vec2Config
+from ser_jax.encoders.wav2vec2_front import normalized_wave
+from ser_jax.errors import InputError
+from tests.encoders import tiny_wav2vec2 as tiny
+from tests.models.common import fast_jit
+from tests.reference import wav2vec2 as reference
+
+# Float32 after some hundred operations, states of size 1 to 10.
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+# A loss is the sum of its products with the states of two utterances, 8 steps long.
+PROBE = np.random.default_rng(4).normal(size=(3, 2, 8, 24)).astype(np.float32)
+
+
+def speech(count, seed=0):
+    return np.random.default_rng(seed).normal(scale=0.3, size=count).astype(np.float32)
+
+
+def batch(waves, filling=0.0):
+    """Padded samples and lengths."""
+    longest = max(map(len, waves))
+    rows = [
+        np.pad(x, (0, longest - len(x)), constant_values=np.float32(filling))
+        for x in waves
+    ]
+    return jnp.asarray(np.stack(rows)), jnp.asarray([len(x) for x in waves])
+
+
+def run(encoder, waves, layers=None, filling=0.0):
+    graphdef, state = nnx.split(encoder)
+    samples, lengths = batch(waves, filling)
+
+    @fast_jit
+    def call(state):
+        return nnx.merge(graphdef, state)(samples, lengths, layers)
+
+    return call(state)
+
+
+def gradients(encoder, waves, probe, filling=0.0):
+    """States, and gradients of their product with `probe` [n, B, T, D]."""
+    graphdef, params, rest = nnx.split(encoder, nnx.Param, ...)
+    samples, lengths = batch(waves, filling)
+
+    @fast_jit
+    def call(params, rest):
+        def loss(params):
+            states, _ = nnx.merge(graphdef, params, rest)(samples, lengths)
+            return (states * probe[:, :, : states.shape[2]]).sum(), states
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    grads, states = call(params, rest)
+    flat = jax.tree.leaves_with_path(nnx.to_pure_dict(grads))
+    return states, {jax.tree_util.keystr(k): np.asarray(x) for k, x in flat}
+
+
+def assert_gradients_close(grads, expected):
+    assert grads.keys() == expected.keys()
+    for name, grad in grads.items():
+        # Keys' biases have no influence: their gradients are roundings.
+        scale = max(1, np.abs(expected[name]).max())
+        np.testing.assert_allclose(
+            grad, expected[name], rtol=1e-4, atol=1e-4 * scale, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("variant", tiny.VARIANTS)
+def test_states_are_those_of_the_formulas(variant):
+    config = tiny.config_of(variant)
+    tensors = tiny.tensors(config)
+    wave = speech(2900)  # 8 steps and a rest
+    states, steps = run(tiny.encoder(config, tensors), [wave])
+    assert states.shape == (3, 1, 8, 24) and steps.tolist() == [8]
+    expected = reference.states(tensors, config, wave)
+    np.testing.assert_allclose(states[:, 0], expected, **CLOSE)
+
+
+@pytest.mark.parametrize("variant", ["hubert-batch-norm", "wav2vec2-stable", "wavlm"])
+def test_a_padded_utterance_is_what_it_is_alone(variant):
+    config = tiny.config_of(variant, num_hidden_layers=1)
+    encoder = tiny.encoder(config, tiny.tensors(config), normalize=True)
+    short, full = speech(1900, 1), speech(2900, 2)
+    alone, expected = gradients(encoder, [short], PROBE[:2, :1])
+    assert alone.shape == (2, 1, 5, 24)
+    # Only the padded utterance counts, and its padding is worth nothing.
+    probe = PROBE[:2] * np.array([[1.0], [0.0]], np.float32)[..., None]
+    states, grads = gradients(encoder, [short, full], probe, filling=np.nan)
+    np.testing.assert_allclose(states[:, 0, :5], alone[:, 0], **CLOSE)
+    assert np.all(states[:, 0, 5:] == 0) and np.all(states[:, 1] != 0)
+    assert_gradients_close(grads, expected)
+
+
+def test_a_short_utterance_is_lengthened_with_zeros():
+    config = tiny.config_of("wav2vec2")
+    encoder = tiny.encoder(config, tiny.tensors(config))
+    wave = speech(300)
+    states, steps = run(encoder, [wave, wave[:0]])
+    assert steps.tolist() == [1, 1] and np.all(np.isfinite(states))
+    longer, _ = run(encoder, [np.pad(wave, (0, 80))])
+    np.testing.assert_allclose(states[:, :1], longer, **CLOSE)
+
+
+def test_layers_above_the_highest_are_not_computed():
+    config = tiny.config_of("wavlm-stable")
+    tensors = tiny.tensors(config)
+    encoder = tiny.encoder(config, tensors)
+    every, _ = run(encoder, [speech(1900)])
+    for name in tensors:
+        if name.startswith("encoder.layers.1."):
+            tensors[name][:] = np.nan
+    broken = tiny.encoder(config, tensors)
+    some, _ = run(broken, [speech(1900)], layers=(1, 0))
+    np.testing.assert_allclose(some, every[jnp.array([1, 0])], **CLOSE)
+    graphdef, state = nnx.split(broken)
+    samples, lengths = batch([speech(1900)])
+
+    def flops(layers):
+        call = jax.jit(
+            lambda state: nnx.merge(graphdef, state)(samples, lengths, layers)
+        )
+        return call.lower(state).cost_analysis()["flops"]
+
+    assert flops((0,)) < flops((1,)) < flops((0, 2))
+    with pytest.raises(ValueError, match=r"layers: expected some of 0 to 2, got \(3,"):
+        broken(samples, lengths, (3,))
+
+
+def test_recomputing_layers_changes_no_gradient():
+    config = tiny.config_of("wavlm", num_hidden_layers=1)
+    tensors, waves = tiny.tensors(config), [speech(1900, 1), speech(2900, 2)]
+    states, expected = gradients(tiny.encoder(config, tensors), waves, PROBE[:2])
+    lean = tiny.encoder(config, tensors, remat=True)
+    remats = str(jax.make_jaxpr(lambda: lean(*batch(waves)))()).count("remat")
+    assert remats >= 4  # three convolutions, a layer
+    again, grads = gradients(lean, waves, PROBE[:2])
+    np.testing.assert_allclose(again, states, **CLOSE)
+    assert_gradients_close(grads, expected)
+
+
+@pytest.mark.parametrize("variant", ["hubert", "wavlm-stable"])
+def test_bfloat16_is_close(variant):
+    config = tiny.config_of(variant)
+    tensors = tiny.tensors(config)
+    waves = [speech(1900, 1), speech(2900, 2)]
+    expected, _ = run(tiny.encoder(config, tensors), waves)
+    half = tiny.encoder(config, tensors, dtype=jnp.bfloat16)
+    states, _ = run(half, waves)
+    assert states.dtype == jnp.bfloat16
+    assert {x.dtype for x in jax.tree.leaves(nnx.state(half))} == {jnp.dtype("float32")}
+    # Three digits a rounding, some dozens of roundings.
+    error = np.abs(np.asarray(states, np.float32) - expected)
+    assert error.mean() < 0.02 * np.abs(expected).mean()
+
+
+def test_waves_are_normalized_over_their_own_samples():
+    waves = [5 + 3 * speech(40), speech(70, 1)]
+    got = normalized_wave(*batch(waves, filling=np.nan))
+    for row, wave in zip(got, waves, strict=True):
+        expected = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
+        np.testing.assert_allclose(row[: len(wave)], expected, rtol=1e-4, atol=1e-5)
+        assert np.all(row[len(wave) :] == 0)
+
+
+@pytest.mark.parametrize(
+    ("variant", "preprocessor", "normalizes"),
+    [
+        ("wav2vec2", {"do_normalize": True}, True),
+        ("wav2vec2-stable", {"do_normalize": False}, False),
+        ("wav2vec2", {}, True),  # the published class's default
+        ("wav2vec2", None, False),
+        ("wav2vec2-stable", None, True),
+    ],
+)
+def test_whether_waves_are_normalized(variant, preprocessor, normalizes):
+    config = Wav2Vec2Config.of(tiny.config_of(variant), preprocessor)
+    assert config.normalize_wave is normalizes
+
+
+def test_steps_are_the_convolutions_lengths(tmp_path):
+    config = tiny.config_of("hubert")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    spec = read_spec(str(tmp_path))
+    assert spec.window_samples == 380
+    counts = np.array([0, 379, 380, 699, 700, 16_000, 160_001])
+    expected = np.maximum(counts, 380)
+    for kernel, stride in zip(
+        config["conv_kernel"], config["conv_stride"], strict=True
+    ):
+        expected = (expected - kernel) // stride + 1
+    np.testing.assert_array_equal(spec.num_steps(counts), expected)
+
+
+def test_buckets_are_single_steps_then_octaves():
+    config = {"num_buckets": 320, "max_bucket_distance": 800}
+    found = buckets(np.arange(-1000, 1001), 320, 800)
+    expected = [reference.bucket(d, config) for d in range(-1000, 1001)]
+    np.testing.assert_array_equal(found, expected)
+    assert found[1000] == 0 and found[999] == 1 and found[1001] == 161
+
+
+def test_the_bias_of_a_key_is_that_of_its_distance():
+    table = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+    bias = position_bias(jnp.asarray(table), 11, 6)
+    for i in range(11):
+        for j in range(11):
+            expected = table[buckets(np.array([j - i]), 16, 6)[0]]
+            np.testing.assert_array_equal(bias[:, i, j], expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("feat_extract_norm", "batch"),
+        ("feat_extract_activation", "selu"),
+        ("hidden_act", "swish"),
+        ("add_adapter", True),
+        ("adapter_attn_dim", 16),
+        ("num_attention_heads", 7),
+        ("num_conv_pos_embedding_groups", 5),
+        ("hidden_size", None),
+        ("conv_stride", [5, 2]),
+        ("conv_kernel", [3, 0, 2]),
+        ("conv_dim", 512),
+        ("num_buckets", 14),
+        ("max_bucket_distance", 4),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(key, value):
+    config = tiny.config_of("wavlm", **{key: value})
+    with pytest.raises(
+        InputError, match=f"(?s)^Expected .*{key}.*; got .*; .*model|file"
+    ):
+        Wav2Vec2Config.of(config)
+
+
+def test_another_rate_is_refused():
+    with pytest.raises(InputError, match="sampling_rate 16000.*got 24000"):
+        Wav2Vec2Config.of(tiny.config_of("hubert"), {"sampling_rate": 24000})
