@@ -16,6 +16,8 @@ from ser_jax.encoders.whisper_config import WhisperConfig
 from ser_jax.errors import InputError
 
 EPSILON = 1e-5
+# Of the convolutions, whatever `activation_function` says of the layers.
+GELU = ACTIVATIONS["gelu"]
 
 # The hub's names of the modules whose names differ from ours.
 HUB_NAMES = {
@@ -143,7 +145,6 @@ class WhisperEncoder(nnx.Module):
     ) -> tuple[Float[Array, "B T D"], Int[Array, " B"]]:
         """What enters the first layer."""
         longest_s = self.positions.shape[0] * STEP_SAMPLES / RATE_HZ
-        activation = ACTIVATIONS[self.config.activation]
         mel, frames = log_mel(samples, lengths, self.config.num_mels)
         steps = (frames + 1) // 2
         if (mel.shape[1] + 1) // 2 > self.positions.shape[0]:
@@ -151,9 +152,9 @@ class WhisperEncoder(nnx.Module):
                 f"Expected at most {longest_s:g} s of speech for a Whisper encoder; got "
                 f"{samples.shape[1] / RATE_HZ:g} s; cut the utterances."
             )
-        x = activation(self.conv1(mel.astype(self.dtype)))
+        x = GELU(self.conv1(mel.astype(self.dtype)))
         # The second convolution finds zeros behind every utterance, as behind the batch.
-        x = activation(self.conv2(jnp.where(valid(x.shape[1], frames), x, 0)))
+        x = GELU(self.conv2(jnp.where(valid(x.shape[1], frames), x, 0)))
         return x + self.positions[: x.shape[1]].astype(self.dtype), steps
 
 

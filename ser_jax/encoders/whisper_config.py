@@ -19,8 +19,8 @@ class WhisperConfig:
         ffn_width: Hidden units of a layer's feed-forward block.
         num_mels: Mel filters of the spectrogram, 80 or 128.
         num_positions: Steps of 20 ms at most.
-        activation: Of convolutions and feed-forward blocks: `gelu` (exact),
-            `gelu_new` (by tanh), `relu`.
+        activation: Of feed-forward blocks: `gelu` (exact), `gelu_new` (by tanh),
+            `relu`.
     """
 
     num_layers: int
