@@ -16,12 +16,12 @@ def normalized_wave(
     samples: Float[Array, "B N"], lengths: Int[Array, " B"]
 ) -> Float[Array, "B N"]:
     """Every utterance with mean 0 and variance 1 over its own samples, then zeros."""
-    samples = samples.astype(jnp.float32)
-    # An utterance of no samples would have the statistics 0/0.
-    own = valid(samples.shape[1], jnp.maximum(lengths, 1))[..., 0]
-    mean = samples.mean(axis=1, keepdims=True, where=own)
+    own = valid(samples.shape[1], lengths)[..., 0]
+    count = jnp.maximum(lengths, 1)[:, None]
+    samples = jnp.where(own, samples.astype(jnp.float32), 0)
+    mean = samples.sum(axis=1, keepdims=True) / count
     samples = jnp.where(own, samples - mean, 0)
-    variance = jnp.square(samples).mean(axis=1, keepdims=True, where=own)
+    variance = jnp.square(samples).sum(axis=1, keepdims=True) / count
     return samples * jax.lax.rsqrt(variance + WAVE_EPSILON)
 
 
@@ -80,7 +80,7 @@ class WaveFront(nnx.Module):
         if config.project_norm:
             self.norm = layer_norm(width, config.epsilon, **common)
         self.project = nnx.Linear(width, config.width, **common)
-        self.config, self.dtype, self.remat = config, dtype, remat
+        self.config, self.remat = config, remat
 
     def __call__(
         self, samples: Float[Array, "B N"], lengths: Int[Array, " B"]
@@ -92,7 +92,7 @@ class WaveFront(nnx.Module):
         window = config.window_samples
         samples = jnp.pad(samples, ((0, 0), (0, max(0, window - samples.shape[1]))))
         x = jnp.where(valid(samples.shape[1], lengths), samples[..., None], 0)
-        x, counts = x.astype(self.dtype), jnp.maximum(lengths, window)
+        counts = jnp.maximum(lengths, window)
         for conv, kernel, stride in zip(
             self.convs, config.conv_kernels, config.conv_strides, strict=True
         ):
