@@ -4,12 +4,24 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+
+def gelu(x: Array) -> Array:
+    """x times the normal distribution's function, in float32, in x's dtype.
+
+    Half the time of `jax.nn.gelu` on a CPU, which takes care of the digits of numbers
+    below 1e-6.
+    """
+    wide = x.astype(jnp.float32)
+    return (0.5 * wide * (1 + jax.lax.erf(wide * np.float32(0.5**0.5)))).astype(x.dtype)
+
+
 # By the names of the hub's `config.json`.
 ACTIVATIONS = {
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu": gelu,
     "gelu_new": jax.nn.gelu,
     "relu": jax.nn.relu,
 }

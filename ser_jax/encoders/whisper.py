@@ -10,14 +10,12 @@ from jaxtyping import Array, Float, Int
 from ser_jax.encoders.attention import attend
 from ser_jax.encoders.log_mel import log_mel
 from ser_jax.encoders.spec import RATE_HZ, STEP_SAMPLES
-from ser_jax.encoders.stack import ACTIVATIONS, layer_norm, states, valid
+from ser_jax.encoders.stack import ACTIVATIONS, gelu, layer_norm, states, valid
 from ser_jax.encoders.weights import CONV, LINEAR, ParamPath, Source
 from ser_jax.encoders.whisper_config import WhisperConfig
 from ser_jax.errors import InputError
 
 EPSILON = 1e-5
-# Of the convolutions, whatever `activation_function` says of the layers.
-GELU = ACTIVATIONS["gelu"]
 
 # The hub's names of the modules whose names differ from ours.
 HUB_NAMES = {
@@ -152,9 +150,10 @@ class WhisperEncoder(nnx.Module):
                 f"Expected at most {longest_s:g} s of speech for a Whisper encoder; got "
                 f"{samples.shape[1] / RATE_HZ:g} s; cut the utterances."
             )
-        x = GELU(self.conv1(mel.astype(self.dtype)))
+        # Whatever `activation_function` says of the layers.
+        x = gelu(self.conv1(mel.astype(self.dtype)))
         # The second convolution finds zeros behind every utterance, as behind the batch.
-        x = GELU(self.conv2(jnp.where(valid(x.shape[1], frames), x, 0)))
+        x = gelu(self.conv2(jnp.where(valid(x.shape[1], frames), x, 0)))
         return x + self.positions[: x.shape[1]].astype(self.dtype), steps
 
 

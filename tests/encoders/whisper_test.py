@@ -9,6 +9,7 @@ from flax import nnx
 
 from ser_jax.encoders.attention import attend
 from ser_jax.encoders.log_mel import log_mel, mel_filters
+from ser_jax.encoders.stack import gelu
 from ser_jax.encoders.whisper import source_of
 from ser_jax.errors import InputError
 from tests.encoders import tiny_whisper as tiny
@@ -89,6 +90,15 @@ def test_attention_is_jaxs():
         )
         found = fast_jit(attend)(query, key, value, steps, added)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 1e-6), (jnp.bfloat16, 8e-3)])
+def test_gelu_is_jaxs(dtype, rtol):
+    x = jnp.linspace(-8, 8, 1001, dtype=dtype)
+    expected = jax.nn.gelu(x.astype(jnp.float32), approximate=False)
+    found = fast_jit(gelu)(x)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(np.float32(found), expected, rtol=rtol, atol=1e-6)
 
 
 def hugging_face(config, tensors):
