@@ -58,9 +58,9 @@ def read_preprocessor(weights: str) -> dict[str, Any] | None:
     Raises:
         InputError: As `read_config`.
     """
-    return (
-        None if _model_bin(weights) else hub_folder.read_preprocessor(_folder(weights))
-    )
+    if _model_bin(weights):
+        return None
+    return hub_folder.read_preprocessor(_folder(weights))
 
 
 def read_tensors(weights: str) -> Mapping[str, np.ndarray]:
