@@ -78,8 +78,8 @@ class Wav2Vec2Config:
             config: `config.json`.
             preprocessor: `preprocessor_config.json`; None if the folder has none. Then
                 utterances are normalized where `feat_extract_norm` is `layer`, as the
-                published encoders were trained. (With `group` it hardly matters: the
-                first norm takes out the same mean and scale.)
+                published encoders were trained. (With `group`, the first norm takes
+                out mean and scale anyway; only its epsilon tells very quiet speech.)
 
         Raises:
             InputError: A size is missing, or something is not supported; it is named.

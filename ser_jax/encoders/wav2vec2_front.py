@@ -42,12 +42,13 @@ class WaveConv(nnx.Module):
             **common,
         )
         self.over_time = config.front_norm == "group"
-        options = {"epsilon": CONV_EPSILON, "use_fast_variance": False, **common}
-        if self.over_time:
-            first = index == 0
-            self.norm = nnx.InstanceNorm(width, **options) if first else nnx.data(None)
-        else:
-            self.norm = nnx.LayerNorm(width, **options)
+        self.norm = nnx.data(None)
+        if not self.over_time:
+            self.norm = layer_norm(width, CONV_EPSILON, **common)
+        elif index == 0:
+            self.norm = nnx.InstanceNorm(
+                width, epsilon=CONV_EPSILON, use_fast_variance=False, **common
+            )
         self.activation = config.front_activation
 
     def __call__(

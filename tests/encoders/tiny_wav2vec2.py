@@ -7,18 +7,18 @@ from ser_jax.encoders.wav2vec2 import IGNORED, Wav2Vec2Encoder, source_of
 from ser_jax.encoders.wav2vec2_config import Wav2Vec2Config
 from ser_jax.encoders.weights import fill
 
-# No two sizes alike; a step is 320 samples, the first one needs 380.
+# No two sizes alike; a step is 320 samples, the first one needs 311.
 SHARED = {
     "num_hidden_layers": 2,
     "hidden_size": 24,
-    "num_attention_heads": 4,
+    "num_attention_heads": 3,
     "intermediate_size": 40,
-    "conv_dim": [5, 10, 14],
-    "conv_kernel": [12, 7, 11],
-    "conv_stride": [8, 4, 10],
+    "conv_dim": [5, 14],
+    "conv_kernel": [23, 19],
+    "conv_stride": [16, 20],
     "conv_bias": False,
     "num_conv_pos_embeddings": 6,
-    "num_conv_pos_embedding_groups": 3,
+    "num_conv_pos_embedding_groups": 2,
     "feat_extract_norm": "group",
     "do_stable_layer_norm": False,
     "layer_norm_eps": 1e-5,

@@ -15,8 +15,8 @@ from tests.reference import wav2vec2 as reference
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-# A loss is the sum of its products with the states of one utterance, 8 steps long.
-PROBE = np.random.default_rng(4).normal(size=(3, 1, 8, 24)).astype(np.float32)
+# A loss is the sum of its products with the states of one utterance, 9 steps long.
+PROBE = np.random.default_rng(4).normal(size=(3, 1, 9, 24)).astype(np.float32)
 
 
 def shaken(model, seed=0):
@@ -59,7 +59,7 @@ def test_the_formulas_are_those_of_transformers(variant):
 
 
 # The other variants differ by what the formulas of all of them cover.
-@pytest.mark.parametrize("variant", ["hubert-batch-norm", "wav2vec2-stable", "wavlm"])
+@pytest.mark.parametrize("variant", ["hubert-batch-norm", "wavlm-stable"])
 def test_states_and_gradients_are_those_of_transformers(variant, tmp_path):
     model = shaken(transformers.AutoModel.from_config(config_of(variant)))
     model.save_pretrained(tmp_path)
