@@ -27,10 +27,13 @@ def get_config() -> ConfigDict:
     data.label_maps = placeholder(object)
     data.strict = True  # full IEMOCAP must have its published counts; False warns
     data.tfds_dir = ""  # where built datasets live; '' = TFDS's own default folder
-    data.recipe = "logmel128"  # a key of ser_jax.features.spec.RECIPES
+    # A key of ser_jax.features.spec.RECIPES | encoder: hidden states, see `encoder`
+    data.recipe = "logmel128"
     data.file_format = "tfrecord"  # tfrecord (extra `tfrecord`) | array_record
     data.vtlp_copies = 7  # VTLP variants stored beside each utterance (paper: 7)
-    data.vtlp_mode = "textbook"  # textbook (Jaitly & Hinton) | nlpaug (its variant)
+    # textbook (Jaitly & Hinton) | nlpaug (its variant) | speed, of recipe=encoder: copies
+    # are faster or slower, their pitch and formants with them
+    data.vtlp_mode = "textbook"
     data.vtlp_low = 0.8  # smallest warp factor
     data.vtlp_high = 1.2  # largest warp factor
     data.min_duration_s = 0.1  # shorter recordings are excluded and listed
@@ -46,7 +49,8 @@ def get_config() -> ConfigDict:
     data.num_workers = 0  # when features are built; 0 = all cores
     data.demo_turns = 12  # corpus=demo: labelled turns per dialog
     data.demo_seed = 0  # corpus=demo: another seed makes another corpus
-    data.channels = 1  # channels the model sees: 1 static, 2 + delta, 3 + delta-delta
+    # Channels the model sees: 1 static, 2 + delta, 3 + delta-delta; 0 = all
+    data.channels = 1
     # none | z-score per band with the mean of the fold's training part: fold | or of the
     # recording's own corpus or speaker, tested ones too, which is stamped
     data.normalize = "none"
@@ -61,6 +65,16 @@ def get_config() -> ConfigDict:
     data.device_share = 0.5  # auto: of a device's memory that frames may take, 0 to 1
     data.cache_dir = ""  # where flat files of features lie; '' = beside the dataset
     data.speaker_embeddings = ""  # .npz with `id` [U] and `vector` [U, X]; '' = none
+
+    # A pretrained speech encoder, whose hidden states are the frames (docs/encoders.md). -
+    config.encoder = encoder = ConfigDict()
+    # '' = none | whisper-tiny.en | whisper-base (extra `encoders`) | a hub's folder:
+    # Whisper, wav2vec 2.0, HuBERT or WavLM
+    encoder.weights = ""
+    encoder.digest = ""  # of those weights; a training fills it in
+    # Hidden states that are read: 0 enters the first layer, n leaves layer n; () = all
+    encoder.layers = ()
+    encoder.pool_s = 0.1  # a frame is the mean of so much; in whole steps of 0.02 s
 
     # Utterances are cut into segments; the utterance is the unit that is scored. ---
     config.segment = segment = ConfigDict()

@@ -36,7 +36,7 @@ LEAVES = (
 ARROWS = {
     "ser_jax.corpora": (),
     "ser_jax.encoders": ("ser_jax.layers",),
-    "ser_jax.features": (),
+    "ser_jax.features": ("ser_jax.encoders",),
     "ser_jax.layers": (),
     "ser_jax.scoring": (),
     "ser_jax.models": ("ser_jax.layers",),
@@ -103,6 +103,7 @@ ARROWS = {
         "ser_jax.workdir",
     ),
     "ser_jax.export": (
+        "ser_jax.encoders",
         "ser_jax.features",
         "ser_jax.predict",
         "ser_jax.workdir",

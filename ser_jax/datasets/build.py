@@ -13,13 +13,14 @@ from ser_jax.corpora import descriptions, iemocap, manifest, named, several, tax
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.datasets import locking, transcription
 from ser_jax.errors import InputError, writing
-from ser_jax.features.spec import RECIPES, VTLP_MODES
+from ser_jax.features import recipe
+from ser_jax.features.spec import VTLP_MODES
 
 CHOICES = {  # of `config.data`
     "corpus": ("iemocap", "manifest", "demo", "multi", *descriptions.load()),
     "taxonomy": ("", *taxonomy.SETS),
-    "recipe": tuple(RECIPES),
-    "vtlp_mode": VTLP_MODES,
+    "recipe": recipe.NAMES,
+    "vtlp_mode": (*VTLP_MODES, recipe.SPEED),
     "level": ("as_is", "unit"),
     "file_format": ("tfrecord", "array_record"),
     "text": ("none", "transcript", "asr"),
@@ -28,7 +29,9 @@ CHOICES = {  # of `config.data`
 _SETTING = "--config.data.tfds_dir or TFDS_DATA_DIR"  # where all of it is written
 
 
-def ensure_built(data, *, samples: bool = False) -> str:
+def ensure_built(
+    data, *, samples: bool = False, states: recipe.StatesSpec | None = None
+) -> str:
     """Builds the configured dataset unless it is there, and returns its folder.
 
     A dataset that is there is reused in whichever format it was built. A process that
@@ -38,12 +41,13 @@ def ensure_built(data, *, samples: bool = False) -> str:
       data: The group `data` of a checked config (see `configs/base.py`).
       samples: Whether to store the recordings' samples instead of VTLP copies, which are
         then made in every step.
+      states: What is stored with the recipe `encoder`.
 
     Raises:
       InputError: The corpus, the folder or TensorFlow is missing, or the corpus is not
         the one the dataset was built from.
     """
-    builder, root = _builder(data, samples)
+    builder, root = _builder(data, samples, states)
     target = Path(builder.data_dir)
     # A dataset appears by one rename, so what is there is complete.
     if not target.exists():
@@ -84,12 +88,13 @@ def list_utterances(data) -> list[Utterance]:
     return list(named.read(data.corpus, data.root, excluded=excluded))
 
 
-def _builder(data, samples: bool):
+def _builder(data, samples: bool, states: recipe.StatesSpec | None):
     """(TFDS builder, IEMOCAP's folder; None for other corpora or if it is gone.)"""
     from ser_jax.datasets import iemocap_builder, speech_builder
 
     features = {
         "recipe": data.recipe,
+        "states": states,
         "samples": samples,
         "vtlp_copies": 0 if samples else data.vtlp_copies,
         "vtlp_mode": data.vtlp_mode,

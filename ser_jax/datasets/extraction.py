@@ -25,6 +25,7 @@ class Checked(NamedTuple):
     """What is known of a corpus once every recording was read."""
 
     usable: list[Utterance]
+    num_samples: dict[str, int]  # by id, at the recipe's rate
     resampled: int  # usable recordings at another rate than the recipe's
     sound_digests: dict[str, str]  # by id, a digest of the samples
     near_duplicates: list[tuple[str, ...]]  # ids of what is probably one take
@@ -32,6 +33,7 @@ class Checked(NamedTuple):
 
 
 class _Read(NamedTuple):
+    num_samples: int
     rate_hz: int
     sketch: sketches.Sketch
     note: str  # on the header
@@ -54,7 +56,8 @@ def check_recordings(
         except audio.AudioError as error:
             return Exclusion(utterance.id, error.reason, error.detail)
         sketch = sketches.sketch(samples, rate_hz)
-        return _Read(rate_hz, sketch, audio.header_note(utterance.wav))
+        note = audio.header_note(utterance.wav)
+        return _Read(len(samples), rate_hz, sketch, note)
 
     # Threads: reading files waits for the disk and libsndfile frees the GIL.
     results = joblib.Parallel(n_jobs=-1, prefer="threads")(
@@ -76,9 +79,14 @@ def check_recordings(
     usable = [utterance for utterance in utterances if utterance.id in found]
     sketch_of = {name: x.sketch for name, x in found.items()}
     _report(excluded, {name: x.note for name, x in found.items() if x.note})
+    target_hz = config.spec.sample_rate_hz
     return Checked(
         usable=usable,
-        resampled=sum(x.rate_hz != config.spec.sample_rate_hz for x in found.values()),
+        num_samples={
+            name: -(-x.num_samples * target_hz // x.rate_hz)
+            for name, x in found.items()
+        },
+        resampled=sum(x.rate_hz != target_hz for x in found.values()),
         sound_digests={name: sketch.digest for name, sketch in sketch_of.items()},
         near_duplicates=sketches.find_near_duplicates(sketch_of),
         lost=sorted(_labels_and_speakers(utterances) - _labels_and_speakers(usable)),

@@ -14,8 +14,9 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
-from ser_jax.datasets import extraction, transcription
-from ser_jax.features.spec import RECIPES, FeatureSpec
+from ser_jax.datasets import extraction, state_extraction, transcription
+from ser_jax.features.recipe import Recipe, StatesSpec, to_dict
+from ser_jax.features.spec import RECIPES
 
 
 @dataclasses.dataclass(eq=False)
@@ -23,7 +24,8 @@ class SpeechConfig(tfds.core.BuilderConfig):
     """Which features are stored; every value but the defaults shows in the name."""
 
     name: str = ""  # made by `config_name`; do not pass it
-    recipe: str = "logmel128"  # key of `ser_jax.features.spec.RECIPES`
+    recipe: str = "logmel128"  # one of `ser_jax.features.recipe.NAMES`
+    states: StatesSpec | None = None  # of the recipe `encoder`
     vtlp_copies: int = 0  # perturbed copies V per utterance
     vtlp_mode: str = "textbook"  # or `nlpaug`
     vtlp_low: float = 0.8  # smallest warp factor
@@ -38,13 +40,13 @@ class SpeechConfig(tfds.core.BuilderConfig):
         self.name = self.name or config_name(self)
 
     @property
-    def spec(self) -> FeatureSpec:
-        return RECIPES[self.recipe]
+    def spec(self) -> Recipe:
+        return self.states or RECIPES[self.recipe]
 
 
 def config_name(config: SpeechConfig) -> str:
     """`logmel128_vtlp7`, `logmel128_nlpaug7`, `logmel40_3d`, ...; no two the same."""
-    parts = [config.recipe]
+    parts = [config.spec.name]
     if config.vtlp_copies:
         kind = "vtlp" if config.vtlp_mode == "textbook" else config.vtlp_mode
         parts.append(f"{kind}{config.vtlp_copies}")
@@ -103,17 +105,20 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         config = self.builder_config
         checked = extraction.check_recordings(utterances, config, excluded)
         usable, self._digests = checked.usable, checked.sound_digests
+        # Elsewhere no journal, which is appended to, can be kept.
+        root = None if "://" in str(self._data_dir_root) else Path(self._data_dir_root)
         # Before any split is opened: TFDS throws an unfinished dataset away, and the
         # texts, which take far longer than the features, must outlive it.
         self._asr_texts, asr = {}, {}
         if config.recognizer:
-            remote = "://" in str(self._data_dir_root)  # the journal appends to a file
-            folder = None if remote else Path(self._data_dir_root) / "recognized"
+            folder = root and root / "recognized"
             self._asr_texts, asr = transcription.transcribe(
                 usable, config.recognizer, folder, self._num_workers
             )
+        if config.states:
+            self._encode = state_extraction.StateExtraction(checked, config, root)
         self.info.metadata.update(
-            spec=dataclasses.asdict(config.spec),
+            spec=to_dict(config.spec),
             vtlp={k: getattr(config, f"vtlp_{k}") for k in ("mode", "low", "high")},
             fingerprint=self.fingerprint(manual_dir),
             resampled=checked.resampled,
@@ -130,21 +135,29 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         return {name: self._generate_examples(sessions[name]) for name in names}
 
     def _generate_examples(self, utterances):
-        for utterance, features in extraction.extract(
-            utterances, self.builder_config, self._num_workers
-        ):
+        for utterance, features in self._extract(utterances):
             features["sound"] = self._digests[utterance.id]
             if self.builder_config.recognizer:
                 features["asr_text"] = self._asr_texts[utterance.id]
             yield utterance.id, _example(utterance, features)
             self._bar.update()
 
+    def _extract(self, utterances):
+        """Utterances, each with its features."""
+        if self._encode is None:
+            return extraction.extract(
+                utterances, self.builder_config, self._num_workers
+            )
+        return self._encode(utterances)
+
     def _download_and_prepare(self, *args, **kwargs):
-        self._bar = None
+        self._bar = self._encode = None
         # One bar over all utterances in place of TFDS's four bars per session.
         tfds.display_progress_bar(False)
         try:
             super()._download_and_prepare(*args, **kwargs)
+            if self._encode:
+                self._encode.finish()
         finally:
             tfds.display_progress_bar(True)
             if self._bar is not None:
@@ -168,7 +181,7 @@ def features_dict(config: SpeechConfig) -> tfds.features.FeaturesDict:
         "num_samples": tfds.features.Scalar(np.int64),
         "sound": tfds.features.Text(doc="A digest of the decoded samples."),
         # Named when log-mel was all there was; holds the recipe's features.
-        "log_mel": tensor(shape=frames, dtype=np.float32),
+        "log_mel": tensor(shape=frames, dtype=config.spec.dtype),
     }
     if config.recognizer:
         features["asr_text"] = text
@@ -177,7 +190,7 @@ def features_dict(config: SpeechConfig) -> tfds.features.FeaturesDict:
         features["log_peak"] = number
     if config.vtlp_copies:
         copies = (config.vtlp_copies,)
-        features["vtlp"] = tensor(shape=copies + frames, dtype=np.float32)
+        features["vtlp"] = tensor(shape=copies + frames, dtype=config.spec.dtype)
         features["warp_factors"] = tfds.features.Tensor(shape=copies, dtype=np.float32)
     return tfds.features.FeaturesDict(features)
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.datasets import frame_cache
 from ser_jax.errors import InputError
-from ser_jax.features.spec import RECIPES, FeatureSpec
+from ser_jax.features import recipe
 
 # A TFRecord: length (u64), its masked CRC (u32), that many bytes, their CRC (u32).
 _HEADER = struct.Struct("<QI")
@@ -28,13 +28,13 @@ class Store:
 
     utterances: tuple[Utterance, ...]  # labels of U utterances, sorted by id
     # Features with C - 1 orders of deltas of one utterance after the other, each followed
-    # by its VTLP copies: float32 [N, F, C].
+    # by its VTLP copies: [N, F, C], of the recipe's `dtype`.
     flat: np.ndarray
     first: np.ndarray  # int64 [U], first frame of each utterance in `flat`
     num_frames: np.ndarray  # int64 [U], T_u
     warp_factors: np.ndarray  # float32 [U, V], of the copies in use; V may be 0
     num_samples: np.ndarray  # int64 [U], lengths at the recipe's rate
-    spec: FeatureSpec
+    spec: recipe.Recipe
     excluded: tuple[Exclusion, ...]  # by the reader and the builder
     resampled: int  # recordings that came at another rate
     directory: str
@@ -46,7 +46,7 @@ class Store:
 
     @functools.cached_property
     def frames(self) -> list[np.ndarray]:
-        """Per utterance float32 [T_u, F, C], without its VTLP copies; views."""
+        """Per utterance [T_u, F, C], without its VTLP copies; views."""
         ends = self.first + self.num_frames
         return [self.flat[a:b] for a, b in zip(self.first, ends, strict=True)]
 
@@ -70,22 +70,25 @@ def load(
     channels: int | None = None,
     copies: bool = True,
     cache_dir: str = "",
+    states: recipe.StatesSpec | None = None,
 ) -> Store:
     """Opens all splits of a built dataset.
 
-    The first time, a file of 4 (V + 1) T F C bytes per utterance is written.
+    The first time, a file of 4 (V + 1) T F C bytes per utterance is written (hidden states:
+    2 T F C).
 
     Args:
       directory: From `build.ensure_built`.
-      channels: C, 1 static, 2 + delta, 3 + delta-delta; None = all that are stored.
+      channels: C, 1 static, 2 + delta, 3 + delta-delta; None or 0 = all that are stored.
       copies: Whether to keep the VTLP copies; without them V = 0.
       cache_dir: Where the copied features are kept; empty = in the dataset's folder.
+      states: The recipe of hidden states, as they were built.
 
     Raises:
       InputError: There is no complete dataset of this version in `directory`, its
         recipe stores fewer channels, or the features cannot be copied.
     """
-    builder, spec = _open(directory)
+    builder, spec = _open(directory, states)
     channels = channels or spec.num_channels
     if channels > spec.num_channels:
         raise InputError(
@@ -139,7 +142,7 @@ def load_samples(directory: str | os.PathLike, cache_dir: str) -> frame_cache.Ca
     )
 
 
-def _open(directory: str | os.PathLike):
+def _open(directory: str | os.PathLike, states: recipe.StatesSpec | None = None):
     """The dataset and its recipe, which must still be what it was built with."""
     if not (Path(directory) / "dataset_info.json").exists():
         raise InputError(
@@ -150,8 +153,8 @@ def _open(directory: str | os.PathLike):
 
     builder = tfds.builder_from_directory(directory)
     stored = builder.info.metadata["spec"]
-    spec = RECIPES.get(stored["name"])
-    if spec is None or dataclasses.asdict(spec) != stored:
+    spec = states or recipe.RECIPES.get(stored["name"])
+    if spec is None or recipe.to_dict(spec) != stored:
         raise InputError(
             f"{directory} was built by another version of recipe {stored['name']!r}: "
             f"expected {spec}, got {stored}. Delete the folder and run again."

@@ -3,6 +3,7 @@
 Needs no JAX.
 """
 
+import hashlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ PACKAGED = {
     ),
 }
 MODEL_BIN = "model.bin"
+# What a digest reads of a file: gigabytes would take seconds.
+_SAMPLES, _SAMPLE_BYTES = 64, 2**16
 
 
 def read_config(weights: str) -> dict[str, Any]:
@@ -73,6 +76,31 @@ def read_tensors(weights: str) -> Mapping[str, np.ndarray]:
     if parts:
         return ctranslate2.read_tensors(parts)
     return hub_folder.read_tensors(_folder(weights))
+
+
+def digest(weights: str) -> str:
+    """8 hex digits that tell weights from others, wherever they lie.
+
+    Of every file's size, and of as many bytes, spread over it, as are read at once.
+
+    Raises:
+        InputError: As `read_config`.
+    """
+    paths = _model_bin(weights)
+    if not paths:
+        folder = _folder(weights)
+        paths = sorted(folder.glob("*.safetensors"))
+        known = (hub_folder.CONFIG, hub_folder.PREPROCESSOR)
+        paths += [path for name in known if (path := folder / name).exists()]
+    found = hashlib.sha256()
+    for path in paths:
+        size = path.stat().st_size
+        found.update(f"{size}\n".encode())
+        with path.open("rb") as file:
+            for at in range(0, size, max(_SAMPLE_BYTES, size // _SAMPLES)):
+                file.seek(at)
+                found.update(file.read(_SAMPLE_BYTES))
+    return found.hexdigest()[:8]
 
 
 def _model_bin(weights: str) -> list[Path]:

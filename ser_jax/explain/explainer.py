@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx, struct
 from jaxtyping import Array, Float
 
+from ser_jax.features.recipe import Recipe, StatesSpec
 from ser_jax.layers.attention_grid import AttentionMaps
 from ser_jax.predict import forward
 from ser_jax.predict.trained_model import TrainedModel
@@ -35,7 +36,7 @@ class Explanation(NamedTuple):
     posteriors: np.ndarray  # [B, K]
     maps: AttentionMaps  # by name; {} if the model does not attend
     saliency: dict[str, np.ndarray]  # see `saliency`
-    features: np.ndarray  # normalised static ones, [B, T, F]
+    features: np.ndarray  # normalised, [B, T, F]; see `static`
 
 
 class Explainer:
@@ -84,7 +85,18 @@ class Explainer:
         target = jnp.where(target < 0, jnp.argmax(logits, axis=1), target)
         slopes = saliency(model, inputs, target)
         posteriors = forward.probabilities(logits)
-        return Explanation(posteriors, maps, slopes, inputs["frames"][..., 0])
+        features = static(inputs["frames"], self.trained.spec)
+        return Explanation(posteriors, maps, slopes, features)
+
+
+def static(frames, spec: Recipe):
+    """One value per cell of frames [..., F, C], NumPy's or JAX's, for a picture.
+
+    The static value, or of hidden states, which are vectors, the root mean square.
+    """
+    if isinstance(spec, StatesSpec):
+        return ((frames * frames).mean(axis=-1)) ** 0.5
+    return frames[..., 0]
 
 
 def logits_and_maps(

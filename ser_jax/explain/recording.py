@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ser_jax.explain.explainer import Explainer, Explanation, SegmentBatch
+from ser_jax.explain.explainer import Explainer, Explanation, SegmentBatch, static
 from ser_jax.explain.grid import MeanMaps, SegmentGrid, add_segments
 from ser_jax.features.audio import AudioError
 from ser_jax.predict.answers import Answer, SpeechInput
@@ -78,7 +78,9 @@ def explain(
         for r in range(len(explainer.trained.runs)):
             explanation = explainer.explain(r, batch, target)
             attention = _attention(explanation, batch, shares, words)
-            explanation = explanation._replace(features=batch.frames[..., 0])
+            frames = np.asarray(batch.frames, np.float32)  # squares of float16 overflow
+            features = static(frames, explainer.trained.spec)
+            explanation = explanation._replace(features=features)
             add_segments({0: maps}, [num_frames], batch, explanation, attention)
     means = maps.means()
     features, saliency = means.pop("features"), means.pop("saliency")

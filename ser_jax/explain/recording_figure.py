@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from ser_jax import figure_style
 from ser_jax.explain.recording import RecordingExplanation
 from ser_jax.features import filters
-from ser_jax.features.spec import FeatureSpec
+from ser_jax.features.recipe import Recipe, StatesSpec
 
 _SCALES = {"log10": "log10 of power", "ln": "ln of power", "db": "dB"}
 _NAMES = {"logmel": "log-mel", "mfcc": "MFCC", "spectrogram": "spectrogram"}
@@ -26,7 +26,7 @@ _AREA = "area "  # of the names of maps of one area size, as in `area 2x3`
 
 
 @rc_context(figure_style.RC)
-def draw(explanation: RecordingExplanation, spec: FeatureSpec, title: str) -> bytes:
+def draw(explanation: RecordingExplanation, spec: Recipe, title: str) -> bytes:
     """The figure of one recording, as PNG.
 
     From above: attention over time (where time alone is attended to), features,
@@ -63,7 +63,7 @@ def finish(figure: Figure, title: str) -> bytes:
 
 
 def _panels(
-    explanation: RecordingExplanation, spec: FeatureSpec
+    explanation: RecordingExplanation, spec: Recipe
 ) -> Iterator[tuple[float, Callable]]:
     """Height in inches of every panel from above, and what draws it on its axes."""
 
@@ -73,7 +73,9 @@ def _panels(
     attention = explanation.attention
     if explanation.over_time:
         yield 1.0, lambda axes: _draw_attention_over_time(axes, attention, spec)
-    label = f"{_NAMES[spec.kind]}\n({_SCALES[spec.log]})"
+    label = "hidden states\n(rms)"
+    if not isinstance(spec, StatesSpec):
+        label = f"{_NAMES[spec.kind]}\n({_SCALES[spec.log]})"
     yield 1.8, panel(explanation.features, "features", label)
     if explanation.maps and not explanation.over_time:
         label = "attention\n(× even)"
@@ -85,14 +87,14 @@ def _panels(
         yield 1.4, lambda axes: _draw_words(axes, explanation.words)
 
 
-def _time_edges(spec: FeatureSpec, frames: int) -> np.ndarray:
+def _time_edges(spec: Recipe, frames: int) -> np.ndarray:
     """Where frames begin and end, in seconds: half a hop before and after the middle."""
     middle = 0.0 if spec.centered else spec.win_samples / 2
     places = middle + (np.arange(frames + 1) - 0.5) * spec.hop_samples
     return places / spec.sample_rate_hz
 
 
-def _draw_attention_over_time(axes, attention: np.ndarray, spec: FeatureSpec) -> None:
+def _draw_attention_over_time(axes, attention: np.ndarray, spec: Recipe) -> None:
     draw_steps(axes, attention[0], _time_edges(spec, attention.shape[1]))
     right = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
@@ -136,9 +138,13 @@ def draw_map(axes, spec, times, bands, values, scale: dict, ticks: int = 12):
     return image
 
 
-def _set_band_axis(axes, spec: FeatureSpec, ticks: int) -> None:
+def _set_band_axis(axes, spec: Recipe, ticks: int) -> None:
     """Ticks and label of a y axis that counts bands."""
     axes.set_ylim(0, spec.num_bands)
+    if isinstance(spec, StatesSpec):
+        axes.set_ylabel("layer")
+        axes.set_yticks(np.arange(len(spec.layers)) + 0.5, map(str, spec.layers))
+        return
     axes.set_ylabel("frequency (kHz)")
     if spec.kind == "mfcc":
         axes.set_ylabel("MFCC (index)")

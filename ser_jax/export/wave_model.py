@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ser_jax.features import online, segments
+from ser_jax.encoders import load
+from ser_jax.features import hidden_states, online, segments
+from ser_jax.features.recipe import StatesSpec
 from ser_jax.predict import forward
 from ser_jax.predict.trained_model import TrainedModel
 
@@ -108,8 +110,13 @@ def _features(trained: TrainedModel, samples, length, layout, *, fft: bool):
     if trained.config.data.level == "unit":
         samples = _to_unit_level(samples, length)
     spec, length = trained.spec, length[None]
-    frames, _ = online.features(samples[None], length, spec, fft=fft)
-    frames = frames[0, ..., : trained.config.data.channels]
+    if isinstance(spec, StatesSpec):
+        # Loaded again for every trace: its weights become constants of the program.
+        encoder = load.load(spec.encoder.name)
+        frames = hidden_states.traced(encoder, spec, samples, length[0])
+    else:
+        frames, _ = online.features(samples[None], length, spec, fft=fft)
+        frames = frames[0, ..., : trained.config.data.channels or None]
     # `dynamic_slice` would move a slice that passes the end.
     frames = jnp.pad(frames, ((0, layout.frames), (0, 0), (0, 0)))
     return frames, spec.num_frames(length)[0]

@@ -1,6 +1,8 @@
-"""Feature recipes as plain numbers. Imports nothing heavy."""
+"""Feature recipes as plain numbers. Imports NumPy alone."""
 
 import dataclasses
+
+import numpy as np
 
 VTLP_MODES = ("textbook", "nlpaug")  # see `vtlp.log_energies`
 
@@ -34,6 +36,9 @@ class FeatureSpec:
     top_db: float = 0.0  # 0 = none
     preemphasis: float = 0.0  # a of y[n] = x[n] - a x[n-1], y[0] = x[0]; 0 = none
     deltas: bool = True  # delta and delta-delta are stored beside the static values
+
+    dtype = np.float32  # of the stored features
+    num_static = 1  # channels that are not deltas of others
 
     @property
     def num_bands(self) -> int:

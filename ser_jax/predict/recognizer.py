@@ -12,6 +12,7 @@ import numpy as np
 from ser_jax.errors import InputError
 from ser_jax.features import audio, online_segments
 from ser_jax.features.audio import AudioError
+from ser_jax.features.recipe import StatesSpec
 from ser_jax.features.signal_quality import SignalQuality
 from ser_jax.predict import forward, segment_reader, trained_model
 from ser_jax.predict.answers import (
@@ -56,6 +57,11 @@ class Recognizer:
         # One program per size of segments and of the batch; runs share them.
         recipe = {"spec": trained.spec, "channels": data.channels}
         features = functools.partial(online_segments.features, **recipe)
+        if isinstance(trained.spec, StatesSpec):  # their reader has computed them
+
+            def features(cut, _):
+                return cut.frames
+
         log_peaks = functools.partial(online_segments.log_peaks, **recipe)
         self._features = jax.jit(features, static_argnums=1)
         self._log_peaks = jax.jit(log_peaks, static_argnums=1)
@@ -264,8 +270,9 @@ class Recognizer:
         inputs = forward.model_inputs(frames, num_frames, mean, std, data)
         # Without padding and deltas, so that the training part's mean is 1.
         real = jnp.arange(frames.shape[1]) < num_frames[:, None]
-        static = jnp.where(real[..., None], inputs["frames"][..., 0], 0.0)
-        distance = jnp.square(static).sum(axis=(1, 2)) / (num_frames * frames.shape[2])
+        static = inputs["frames"][..., : self.trained.spec.num_static]
+        squares = jnp.where(real[..., None], jnp.square(static).mean(axis=-1), 0.0)
+        distance = squares.sum(axis=(1, 2)) / (num_frames * frames.shape[2])
         model = self.trained.merge(weights)
         return forward.posteriors(model, inputs | side_inputs), distance
 

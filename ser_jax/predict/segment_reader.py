@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ser_jax.features import online_segments, segments
 from ser_jax.features.online_segments import Cut
-from ser_jax.features.spec import FeatureSpec
+from ser_jax.features.recipe import Recipe, StatesSpec
 
 # Two sizes of batch, so that few programs are compiled: one short recording fits the
 # first, many or long ones fill the second.
@@ -18,10 +18,19 @@ _BATCH_SIZES = (4, 32)
 _SMALLEST_FRAMES = 64  # `whole` pads to powers of two from here: few programs again
 
 
+class StateCut(NamedTuple):
+    """Hidden states under a segment."""
+
+    frames: np.ndarray  # [T, F, C], zeros behind the recording's end
+    first_frame: np.ndarray  # int32, of the segment inside its recording
+
+
 class Segment(NamedTuple):
     """What a model needs of one segment; arrays of a batch have a leading axis."""
 
-    cut: Cut  # its samples; `log_peak` is 0 without `top_db`
+    # Its samples (`log_peak` is 0 without `top_db`), or its hidden states, which have
+    # heard the whole recording.
+    cut: Cut | StateCut
     num_frames: np.ndarray  # real ones; the rest is padding
     side_inputs: dict[str, np.ndarray]  # what the model reads beside the sound
 
@@ -29,9 +38,17 @@ class Segment(NamedTuple):
 class SegmentReader:
     """Cuts recordings as the tests of a training were cut; short ones are padded."""
 
-    def __init__(self, config, spec: FeatureSpec):
-        """Reads `config.segment` and `config.data.channels`."""
-        self._spec = spec
+    def __init__(self, config, spec: Recipe):
+        """Reads `config.segment` and `config.data.channels`; may load an encoder.
+
+        Raises:
+          InputError: The encoder's weights cannot be used.
+        """
+        self._spec, self._states = spec, None
+        if isinstance(spec, StatesSpec):
+            from ser_jax.features import hidden_states  # no other recipe needs it
+
+            self._states = hidden_states.StateReader(spec)
         self._channels = config.data.channels
         self._segment = ConfigDict(config.segment.to_dict())
         self._segment.short = "pad"  # every recording gets an answer
@@ -56,9 +73,11 @@ class SegmentReader:
         if rule.rule == "whole":
             longest = int(cut.num_frames.max())
             size = min(size, max(_SMALLEST_FRAMES, 1 << (longest - 1).bit_length()))
-        yield from self._read(
-            cut.start_frame, cut.num_frames, size, blocks, num_samples, log_peak
-        )
+        places = cut.start_frame, cut.num_frames, size
+        if self._states:
+            yield from self._read_states(*places, blocks)
+        else:
+            yield from self._read(*places, blocks, num_samples, log_peak)
 
     def tiles(
         self, blocks: Iterable[np.ndarray], num_samples: int, size: int = 512
@@ -80,6 +99,13 @@ class SegmentReader:
             start, num, length = map(np.int32, (start, num, num_samples))
             cut = Cut(samples, start, length, np.float32(log_peak))
             yield size, Segment(cut, num, {})
+
+    def _read_states(self, starts, nums, size, blocks):
+        (states,) = self._states([np.concatenate([*blocks])])
+        for start, num in zip(starts, nums, strict=True):
+            frames = np.zeros((size, *states.shape[1:]), states.dtype)
+            frames[:num] = states[start : start + num]
+            yield size, Segment(StateCut(frames, np.int32(start)), np.int32(num), {})
 
 
 def _read_stretches(

@@ -11,8 +11,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from ser_jax.errors import InputError
-from ser_jax.features import segments
-from ser_jax.features.spec import RECIPES, FeatureSpec
+from ser_jax.features import recipe, segments
 from ser_jax.models import MODELS
 from ser_jax.predict import forward
 from ser_jax.workdir import checkpoint
@@ -25,7 +24,7 @@ class TrainedModel:
     """The best epochs of all runs, and all that is needed to use them."""
 
     config: ConfigDict  # that it was trained with
-    spec: FeatureSpec  # its feature recipe
+    spec: recipe.Recipe  # its feature recipe
     classes: tuple[str, ...]  # K names, in the order of the probabilities
     # Of the model's inputs, without the batch axis; `frames`: T, F, C.
     input_shapes: Mapping[str, tuple[int, ...]]
@@ -133,9 +132,10 @@ def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
     config = as_config(meta["config"])
     _check_known(config, path)
     classes = tuple(meta["classes"])
-    spec = RECIPES[config.data.recipe]
+    spec = recipe.recipe_of(config)
     frames = segments.window_frames(spec, config.segment.window_s)
-    shapes = {"frames": (frames, spec.num_bands, config.data.channels)}
+    channels = config.data.channels or spec.num_channels
+    shapes = {"frames": (frames, spec.num_bands, channels)}
     shapes |= {k: tuple(v) for k, v in meta.get("input_shapes", {}).items()}
     folds = tuple(meta["folds"])
     graphdef, weights = _weights(config, shapes, len(classes), len(folds), arrays)
@@ -158,7 +158,7 @@ def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
 def _check_known(config, path) -> None:
     for key, value, table in (
         ("model", config.model.name, MODELS),
-        ("feature recipe", config.data.recipe, RECIPES),
+        ("feature recipe", config.data.recipe, recipe.NAMES),
     ):
         if value not in table:
             raise InputError(

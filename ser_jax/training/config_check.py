@@ -13,16 +13,16 @@ from ser_jax.data.classes import read_label_map, read_label_maps
 from ser_jax.datasets import build
 from ser_jax.errors import InputError
 from ser_jax.features import segments
-from ser_jax.features.spec import RECIPES
+from ser_jax.features.recipe import recipe_of
 from ser_jax.models import MODELS
 from ser_jax.predict import forward
 from ser_jax.scoring import voting
-from ser_jax.training import feeder, lengths, optim, runs
+from ser_jax.training import encoder_check, feeder, lengths, optim, runs
 from ser_jax.training.batch import example_batch
 
 CHOICES = {
     "augment.vtlp": ("all", "one", "online", "none"),
-    "data.channels": (1, 2, 3),
+    "data.channels": (0, 1, 2, 3),
     "data.normalize": forward.NORMALIZERS,
     "data.frames_on": feeder.FRAMES_ON,
     "data.pad": ("after_norm", "before_norm"),
@@ -40,12 +40,12 @@ CHOICES = {
     "train.schedule": optim.SCHEDULES,
 }
 # No number of these groups may be negative.
-GROUPS = ("augment", "data", "protocol", "segment", "train")
+GROUPS = ("augment", "data", "encoder", "protocol", "segment", "train")
 AT_LEAST_1 = """
     data.max_words segment.buckets train.batch_size train.eval_batch_size
 """
 ABOVE_0 = """
-    data.device_share model.width segment.test_step_s segment.train_step_s
+    data.device_share encoder.pool_s model.width segment.test_step_s segment.train_step_s
     segment.window_s train.learning_rate
 """
 RANGES = (
@@ -100,6 +100,7 @@ def _check(config) -> None:
     side_inputs.check(config.data)
     for rule in (
         _check_data,
+        encoder_check.check,
         _check_train,
         _check_segment,
         _check_augment,
@@ -242,7 +243,7 @@ def _check_augment(config, refuse) -> None:
 
 
 def _check_inputs(config, refuse) -> None:
-    spec, inputs = RECIPES[config.data.recipe], MODELS[config.model.name].INPUTS
+    spec, inputs = recipe_of(config), MODELS[config.model.name].INPUTS
     if config.data.channels > spec.num_channels:
         stored = f"which data.recipe={spec.name} stores"
         refuse("data.channels", f"at most {spec.num_channels}, {stored}")
@@ -310,9 +311,10 @@ def _check_model(config) -> None:
 
 def _shapes(config) -> dict[str, tuple[int, ...]]:
     """Input shapes as far as the config tells; widths of vectors play no part."""
-    spec = RECIPES[config.data.recipe]
+    spec = recipe_of(config)
     frames = segments.window_frames(spec, config.segment.window_s)
-    shapes = {"frames": (frames, spec.num_bands, config.data.channels)}
+    channels = config.data.channels or spec.num_channels
+    shapes = {"frames": (frames, spec.num_bands, channels)}
     if config.data.text != "none":
         shapes["words"] = (config.data.max_words, 2)
     if config.data.speaker_embeddings:

@@ -26,7 +26,7 @@ from ser_jax.data.classes import assign_classes, classes_called, count_labels
 from ser_jax.data.segment_tables import BlockTable, FrameTable, SampleTable
 from ser_jax.datasets import build, sketches, store
 from ser_jax.errors import InputError
-from ser_jax.features import segments
+from ser_jax.features import recipe, segments
 from ser_jax.models import MODELS
 from ser_jax.training import losses, optim
 from ser_jax.training import state as state_lib
@@ -97,12 +97,7 @@ def prepare(config) -> Experiment:
       InputError: For anything in the config or the corpus that cannot be used.
     """
     online = config.augment.vtlp == "online"
-    whole = store.load(
-        build.ensure_built(config.data, samples=online),
-        channels=config.data.channels,
-        copies=config.augment.vtlp in ("all", "one"),
-        cache_dir=config.data.cache_dir,
-    )
+    whole = _dataset(config)
     _warn(whole)
     whole, look_alikes = _merge_spellings(whole, config.data)
     groups = duplicates.find(whole.utterances, whole.sound_digests)
@@ -140,6 +135,20 @@ def prepare(config) -> Experiment:
         },
         texts=texts,
         text=text,
+    )
+
+
+def _dataset(config) -> store.Store:
+    """All of the corpus, which is built unless it is there."""
+    spec = recipe.recipe_of(config)
+    states = spec if isinstance(spec, recipe.StatesSpec) else None
+    online = config.augment.vtlp == "online"
+    return store.load(
+        build.ensure_built(config.data, samples=online, states=states),
+        channels=config.data.channels,
+        copies=config.augment.vtlp in ("all", "one"),
+        cache_dir=config.data.cache_dir,
+        states=states,
     )
 
 

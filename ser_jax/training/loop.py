@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ser_jax import clock
 from ser_jax.errors import InputError
+from ser_jax.features import recipe
 from ser_jax.training import autotune, compilation, evaluation, lengths, selection
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training.config_check import check_config
@@ -52,6 +53,7 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
     with clock.part(clock.START):
         check_config(config)
         config = with_absolute_paths(config)
+        config = recipe.with_digest(config)
         workdir = Workdir(workdir_path)
     with lock(workdir.path):
         return _train_and_evaluate(config, workdir)

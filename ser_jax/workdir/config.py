@@ -18,6 +18,7 @@ MAY_CHANGE = frozenset(
         "data.manifest",
         "data.root",
         "data.tfds_dir",
+        "encoder.weights",  # their digest may not
         "model.attention_implementation",
         "train.baseline",
         "train.checkpoint_epochs",
@@ -46,6 +47,7 @@ _OLDER_DEFAULTS = {
         "corpora": None,
         "label_maps": None,
     },
+    "encoder": {"weights": "", "digest": "", "layers": (), "pool_s": 0.1},
     "protocol": {"compare_selections": False},
     "train": {
         "ema_decay": 0.0,
@@ -72,6 +74,9 @@ def with_absolute_paths(config: ConfigDict) -> ConfigDict:
         if path and (key != "word_vectors" or os.path.isfile(os.path.expanduser(path))):
             config.data[key] = _absolute(path)
             files.check_name(config.data[key], f"data.{key}")
+    weights = config.encoder.weights  # or a package's name
+    if weights and os.path.isdir(os.path.expanduser(weights)):
+        config.encoder.weights = _absolute(weights)
     if config.data.corpora:
         places = {x: place and _absolute(place) for x, place in corpora(config.data)}
         with config.data.ignore_type():  # a dictionary or pairs
@@ -165,7 +170,7 @@ def _with_older_defaults(stored: dict) -> dict:
     if "level" not in stored["data"] and stored["segment"]["rule"] == "tile":
         stored["segment"] = stored["segment"] | {"rule": "tile_padded"}
     for group, defaults in _OLDER_DEFAULTS.items():
-        stored[group] = defaults | stored[group]
+        stored[group] = defaults | stored.get(group, {})
     return stored
 
 

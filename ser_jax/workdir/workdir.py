@@ -8,6 +8,9 @@ from ser_jax.errors import InputError, writing
 from ser_jax.workdir import config as config_files
 from ser_jax.workdir import files, provenance
 
+# Keys of what is read from elsewhere, by their group.
+_MAY_MOVE = {"data": ("manifest", "root", "corpora"), "encoder": ("weights",)}
+
 
 class Workdir:
     """One training's folder; its files are named in `workdir.files`."""
@@ -51,10 +54,13 @@ class Workdir:
                 + "\n  ".join(lines)
                 + "\nRestore these values, or choose another --workdir."
             )
-        data = stored["config"]["data"]
-        moved = {key: config["data"][key] for key in ("manifest", "root", "corpora")}
-        if data != data | moved:
-            data.update(moved)
+        moved = False
+        for group, keys in _MAY_MOVE.items():
+            there = stored["config"].get(group, {})
+            now = {key: config[group][key] for key in keys} if there else {}
+            moved |= there != there | now
+            there.update(now)
+        if moved:
             files.write_json(self.path / files.CONFIG, stored)
 
     def read_config(self) -> dict:

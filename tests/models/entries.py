@@ -13,6 +13,7 @@ from configs import (
     area_attn,
     asrnn,
     cnn3d_attn,
+    encoder,
     head_fusion,
     mscnn_spu,
 )
@@ -32,6 +33,7 @@ class Entry:
         small_params: of `config()` at `input_shapes` with 3 classes.
         free_length: in evaluation the model accepts any number of frames and words,
             and padding appended to a batch changes nothing.
+        thins: whether `width` thins its layers; not those as wide as their input.
         no_gradient: regular expressions of parameter paths ("convs/0/conv/bias") that
             get no gradient by construction: frozen ones. A bias before a batch norm
             needs no mention.
@@ -43,6 +45,7 @@ class Entry:
     num_params: int
     small_params: int
     free_length: bool
+    thins: bool = True
     no_gradient: tuple[str, ...] = ()
 
 
@@ -135,5 +138,16 @@ ENTRIES: dict[str, Entry] = {
         num_params=2_469_696 - 2 * 121 * 64 + (256 + 1 + 1) * 256 + 257 * 4,
         small_params=3_015,
         free_length=True,
+    ),
+    "encoder": Entry(
+        config=small(
+            encoder, pooling="area", attention_size=4, queries=3, max_area=(2, 2)
+        ),
+        input_shapes={"frames": (13, 5, 6)},
+        full_shapes={"frames": (300, 7, 512)},
+        num_params=7 + 4 * (2 * 512 + 1),
+        small_params=160,
+        free_length=True,
+        thins=False,
     ),
 }

@@ -87,7 +87,7 @@ def test_every_preset_passes(system, preset):
         ("data.text", "subtitles", "none, transcript, asr; got 'subtitles'"),
         ("data.vtlp_copies", -1, "0 or more; got -1"),
         ("data.vtlp_low", 1.5, "at most data.vtlp_high (1.2); got 1.5"),
-        ("data.vtlp_mode", "strong", "textbook, nlpaug; got 'strong'"),
+        ("data.vtlp_mode", "strong", "textbook, nlpaug, speed; got 'strong'"),
         ("protocol.subset", "impro", "improvised, scripted, all"),
         ("protocol.happy", "happy", "hap, exc, hap+exc"),
         ("protocol.split", "loso", "session5, session5_script, speaker10"),

@@ -1,0 +1,136 @@
+"""What the frames of a recording are, as a config says. Imports nothing heavy."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from ser_jax.encoders import files
+from ser_jax.encoders import spec as encoder_spec
+from ser_jax.encoders.spec import STEP_SAMPLES, EncoderSpec
+from ser_jax.errors import InputError
+from ser_jax.features.spec import RECIPES, FeatureSpec
+
+ENCODER = "encoder"  # the recipe of `StatesSpec`; all others are in `spec.RECIPES`
+NAMES = (*RECIPES, ENCODER)
+SPEED = (
+    "speed"  # of `config.data.vtlp_mode`: how states are perturbed, see `StateReader`
+)
+
+# Longer recordings are encoded piece by piece. Whisper reads no more than 30 s at once,
+# which a piece becomes that is slowed down as much as copies may be.
+SLOWEST, FASTEST = 0.8, 2.0
+PIECE_SAMPLES = 24 * encoder_spec.RATE_HZ
+
+
+@dataclasses.dataclass(frozen=True)
+class StatesSpec:
+    """A recipe: hidden states of a pretrained encoder, averaged over some steps.
+
+    Frames [T, F, C] are float16; F is the number of layers (a map of layers x time, as
+    others are of frequencies x time), C the encoder's width. A recording of more than 30 s is encoded in pieces of 30 s.
+    """
+
+    encoder: EncoderSpec
+    digest: str  # of its weights
+    layers: tuple[int, ...]  # ascending; 0 is what enters the first layer
+    pool_steps: int  # steps of 20 ms that a frame is the mean of
+
+    sample_rate_hz = encoder_spec.RATE_HZ
+    # As if cut without overlap, so that frame t stands for samples from t * hop on.
+    centered, lead_samples = False, 0
+    top_db = 0.0
+    dtype = np.float16
+
+    @property
+    def name(self) -> str:
+        """First part of a built dataset's config name; other states, other names."""
+        layers = "-".join(map(str, self.layers))
+        name = Path(self.encoder.name).name
+        return f"{name}_{self.digest}_layers{layers}_pool{self.pool_steps}"
+
+    @property
+    def num_bands(self) -> int:
+        """F of the stored frames [T, F, C]."""
+        return len(self.layers)
+
+    @property
+    def num_channels(self) -> int:
+        """C of the stored frames."""
+        return self.encoder.width
+
+    @property
+    def num_static(self) -> int:
+        """Channels that are not deltas of others: all."""
+        return self.num_channels
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples from one frame to the next."""
+        return self.pool_steps * STEP_SAMPLES
+
+    @property
+    def win_samples(self) -> int:
+        """Samples that a frame stands for; it has heard all others of its piece."""
+        return self.hop_samples
+
+    def num_frames(self, num_samples):
+        """Frames of a recording of n >= 1 samples; an int or an array, as given."""
+        pieces, rest = num_samples // PIECE_SAMPLES, num_samples % PIECE_SAMPLES
+        left = self.piece_frames(rest + (rest == 0)) * (rest > 0)
+        return pieces * self.piece_frames(PIECE_SAMPLES) + left
+
+    def piece_frames(self, num_samples):
+        """Frames of a piece of 1 to `PIECE_SAMPLES` samples; the last may hear fewer."""
+        return -(-self.encoder.num_steps(num_samples) // self.pool_steps)
+
+
+Recipe = FeatureSpec | StatesSpec
+
+
+def recipe_of(config) -> Recipe:
+    """The recipe of `config.data` and, for hidden states, of `config.encoder`.
+
+    Raises:
+      InputError: The encoder's weights are not there, or have not the layers.
+    """
+    if config.data.recipe != ENCODER:
+        return RECIPES[config.data.recipe]
+    encoder = encoder_spec.read_spec(config.encoder.weights)
+    layers = tuple(sorted(config.encoder.layers)) or tuple(
+        range(encoder.num_layers + 1)
+    )
+    if (
+        len({*layers}) < len(layers)
+        or not 0 <= layers[0] <= layers[-1] <= encoder.num_layers
+    ):
+        raise InputError(
+            f"encoder.layers: expected different ones of 0 to {encoder.num_layers}, which "
+            f"{config.encoder.weights} has; got {config.encoder.layers}. Set "
+            "--config.encoder.layers='(2,)'."
+        )
+    digest = files.digest(config.encoder.weights)
+    if config.encoder.digest not in ("", digest):
+        raise InputError(
+            f"encoder.weights: expected those that were trained with, of digest "
+            f"{config.encoder.digest}; got {digest} in {config.encoder.weights}. Point "
+            "--config.encoder.weights at them, or train again in a new --workdir."
+        )
+    steps = config.encoder.pool_s * encoder_spec.RATE_HZ / STEP_SAMPLES
+    return StatesSpec(encoder, digest, layers, max(1, round(steps)))
+
+
+def with_digest(config):
+    """The config with `encoder.digest` as it is; InputError as for `recipe_of`."""
+    recipe = recipe_of(config)
+    if isinstance(recipe, StatesSpec):
+        config = config.copy_and_resolve_references()
+        config.encoder.digest = recipe.digest
+    return config
+
+
+def to_dict(recipe: Recipe) -> dict:
+    """What tells a recipe from others, as JSON gives it back."""
+    if isinstance(recipe, StatesSpec):
+        return {"name": recipe.name}
+    return dataclasses.asdict(recipe)
