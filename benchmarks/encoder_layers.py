@@ -1,6 +1,6 @@
 """Which layer of a pretrained encoder knows emotion: UA by layer, a table and a picture.
 
-Every layer alone, with `configs/encoder.py:emodb`'s recipe: its frames' mean and
+Every layer alone, with `configs/encoder.py:emodb_layer`'s recipe: its frames' mean and
 deviation over time and one dense layer, ten folds of one speaker, the last weights. The
 test part is looked at layer by layer, so the best one is no result: a layer is chosen
 by validation (docs/encoders.md).
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _train(weights: str, layer: int, options) -> dict:
-    config = encoder.get_config("emodb")
+    config = encoder.get_config("emodb_layer")
     config.data.root = options.root
     config.encoder.weights, config.encoder.layers = weights, (layer,)
     workdir = Path(options.out) / f"{Path(weights).name}-{layer}"

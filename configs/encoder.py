@@ -1,10 +1,10 @@
 """A pretrained speech encoder, frozen, and a small head: weighted sum, or area attention.
 
     python run.py --config=configs/encoder.py:demo   # try it: needs no corpus
-    python run.py --config=configs/encoder.py:emodb --config.data.root=...
-    python run.py --config=configs/encoder.py:emodb_small --config.data.root=...
-    python run.py --config=configs/encoder.py:emodb_sum --config.data.root=...
-    python run.py --config=configs/encoder.py:emodb_area --config.data.root=...
+    python run.py --config=configs/encoder.py:emodb --config.data.root=...  # Whisper base
+    python run.py --config=configs/encoder.py:emodb_small --config.data.root=...  # tiny.en
+    python run.py --config=configs/encoder.py:emodb_layer --config.data.root=...  # base: one
+    python run.py --config=configs/encoder.py:emodb_sum --config.data.root=...    # base: all
     python run.py --config=configs/encoder.py --config.encoder.weights=FOLDER   # IEMOCAP
 
 Whisper tiny.en and base come with the extra `encoders`; FOLDER is a hub's, with
@@ -51,39 +51,45 @@ def _model(model: ConfigDict) -> None:
 
 def _on_speech(config: ConfigDict) -> None:
     """Keeps what the change before has set of the corpus, and this system's recipe."""
-    recipe = get_config()
     config.data.vtlp_copies = 2
     config.augment.vtlp = "all"
-    config.train.update(recipe.train)
+    config.train.update(get_config().train)
     config.train.batch_size = 16
 
 
-def _emodb(config: ConfigDict) -> None:
-    """The layer that validation chose (docs/encoders.md)."""
+def _area(config: ConfigDict) -> None:
+    """The layers that validation chose (docs/encoders.md)."""
+    _on_speech(config)
+    config.encoder.layers = (2, 3)
+    config.encoder.pool_s = 0.4
+    config.model.pooling = "area"
+
+
+def _layer(config: ConfigDict) -> None:
     _on_speech(config)
     config.encoder.layers = (3,)
 
 
+def _small(config: ConfigDict) -> None:
+    _on_speech(config)
+    config.encoder.weights = "whisper-tiny.en"
+    config.encoder.layers = (2,)
+
+
 def _sum(config: ConfigDict) -> None:
     _on_speech(config)
-
-
-def _area(config: ConfigDict) -> None:
-    _on_speech(config)
-    config.model.pooling = "area"
+    config.encoder.pool_s = 0.4
 
 
 def _demo(config: ConfigDict) -> None:
-    _on_speech(config)
-    config.data.vtlp_copies = 0
-    config.augment.vtlp = "none"
-    config.encoder.weights = "whisper-tiny.en"
+    _small(config)
+    presets.without_vtlp(config)
 
 
 PRESETS = {
-    "demo": presets.chain(presets.on_demo, _demo, 15),
-    "emodb": presets.chain(presets.on_emodb, _emodb, 40),
-    "emodb_small": presets.chain(presets.on_emodb, _emodb, 20),
+    "demo": presets.chain(presets.on_demo, _demo, 20),
+    "emodb": presets.chain(presets.on_emodb, _area, 40),
+    "emodb_small": presets.chain(presets.on_emodb, _small, 40),
+    "emodb_layer": presets.chain(presets.on_emodb, _layer, 40),
     "emodb_sum": presets.chain(presets.on_emodb, _sum, 40),
-    "emodb_area": presets.chain(presets.on_emodb, _area, 40),
 }

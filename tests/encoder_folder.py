@@ -21,7 +21,7 @@ def write(folder: Path, *, seed: int = 0) -> Path:
 
 def tiny_config(tones, datasets, folder: Path):
     """The real config of the system on the tones, with that encoder, shrunk."""
-    config = encoder.get_config("emodb_area")
+    config = encoder.get_config("emodb")
     config.data.corpus, config.data.manifest = "manifest", str(tones)
     config.data.tfds_dir, config.data.file_format = datasets, "array_record"
     config.data.vtlp_copies = 1
