@@ -27,7 +27,8 @@ def get_config() -> ConfigDict:
     data.label_maps = placeholder(object)
     data.strict = True  # full IEMOCAP must have its published counts; False warns
     data.tfds_dir = ""  # where built datasets live; '' = TFDS's own default folder
-    # A key of ser_jax.features.spec.RECIPES | encoder: hidden states, see `encoder`
+    # A key of ser_jax.features.spec.RECIPES | encoder: hidden states, see `encoder` |
+    # waveform: the samples, for an encoder that is tuned
     data.recipe = "logmel128"
     data.file_format = "tfrecord"  # tfrecord (extra `tfrecord`) | array_record
     data.vtlp_copies = 7  # VTLP variants stored beside each utterance (paper: 7)
@@ -75,6 +76,22 @@ def get_config() -> ConfigDict:
     # Hidden states that are read: 0 enters the first layer, n leaves layer n; () = all
     encoder.layers = ()
     encoder.pool_s = 0.1  # a frame is the mean of so much; in whole steps of 0.02 s
+
+    # frozen: states are computed once, beforehand (data.recipe=encoder) | lora: adapters
+    # of the attention learn | full: its layers learn (both with data.recipe=waveform)
+    encoder.tuning = "frozen"
+    encoder.lora_rank = 8  # lora: of the adapters
+    encoder.lora_alpha = 16.0  # lora: their scale is alpha / rank
+    # Learning rate of all that learns of the encoder, beside the head's; of the layer i
+    # of n times layer_decay^(n - i)
+    encoder.learning_rate_factor = 1.0
+    encoder.layer_decay = 1.0
+    encoder.train_front = False  # full: the convolutions before the layers learn, too
+    # In training so much of the steps of 0.02 s is hidden, in stretches of mask_steps
+    encoder.mask_share = 0.0
+    encoder.mask_steps = 10
+    encoder.remat = False  # compute layers again in the backward pass: less memory
+    encoder.dtype = "float32"  # lora, full: of its computation | bfloat16
 
     # Utterances are cut into segments; the utterance is the unit that is scored. ---
     config.segment = segment = ConfigDict()

@@ -1,10 +1,12 @@
-"""A pretrained speech encoder, frozen, and a small head: weighted sum, or area attention.
+"""A pretrained speech encoder, frozen or learning, and a small head.
 
     python run.py --config=configs/encoder.py:demo   # try it: needs no corpus
     python run.py --config=configs/encoder.py:emodb --config.data.root=...  # Whisper base
     python run.py --config=configs/encoder.py:emodb_small --config.data.root=...  # tiny.en
     python run.py --config=configs/encoder.py:emodb_layer --config.data.root=...  # base: one
     python run.py --config=configs/encoder.py:emodb_sum --config.data.root=...    # base: all
+    python run.py --config=configs/encoder.py:emodb_lora --config.data.root=...   # learns
+    python run.py --config=configs/encoder.py:emodb_tuned --config.data.root=...  # GPU
     python run.py --config=configs/encoder.py --config.encoder.weights=FOLDER   # IEMOCAP
 
 Whisper tiny.en and base come with the extra `encoders`; FOLDER is a hub's, with
@@ -86,10 +88,54 @@ def _demo(config: ConfigDict) -> None:
     presets.without_vtlp(config)
 
 
+def _tuned(config: ConfigDict) -> None:
+    """Waveforms in, the encoder inside of the model; its corpus stays as it was set."""
+    presets.without_vtlp(config)
+    config.data.recipe = "waveform"
+    config.data.normalize = "none"
+    config.encoder.weights = "whisper-base"
+    config.encoder.pool_s = 0.02
+    config.encoder.mask_share, config.encoder.mask_steps = 0.05, 10
+    config.segment.window_s = 12.0
+    config.segment.buckets = 4  # a step costs what its longest utterance does
+    config.model.pooling = "statistics"
+    config.train.update(get_config().train)
+    config.train.batch_size, config.train.eval_batch_size = 16, 16
+    config.train.learning_rate = 1e-3
+    config.train.weight_decay = 0.01
+    config.train.grad_clip_norm = 1.0
+    config.train.warmup_epochs = 1.0
+
+
+def _lora(config: ConfigDict) -> None:
+    """Rank 8 on all four projections, alpha twice the rank.
+
+    Hu et al. 2021 (arXiv 2106.09685) adapt queries and values, and do not tune alpha.
+    """
+    _tuned(config)
+    config.encoder.tuning = "lora"
+    config.encoder.lora_rank, config.encoder.lora_alpha = 8, 16.0
+
+
+def _full(config: ConfigDict) -> None:
+    """For a GPU. The encoder's rate is 1e-5, the head's as above.
+
+    Wagner et al. 2022 (arXiv 2203.07378) fine-tune with 1e-4 and the convolutions held;
+    a corpus of 500 sentences gets less, the lower the layer.
+    """
+    _tuned(config)
+    config.encoder.tuning = "full"
+    config.encoder.learning_rate_factor = 0.01
+    config.encoder.layer_decay = 0.9
+    config.encoder.remat = True
+
+
 PRESETS = {
     "demo": presets.chain(presets.on_demo, _demo, 20),
     "emodb": presets.chain(presets.on_emodb, _area, 40),
     "emodb_small": presets.chain(presets.on_emodb, _small, 40),
     "emodb_layer": presets.chain(presets.on_emodb, _layer, 40),
     "emodb_sum": presets.chain(presets.on_emodb, _sum, 40),
+    "emodb_lora": presets.chain(presets.on_emodb, _lora, 15),
+    "emodb_tuned": presets.chain(presets.on_emodb, _full, 15),
 }

@@ -31,3 +31,19 @@ def tiny_config(tones, datasets, folder: Path):
     config.train.batch_size, config.train.epochs = 8, 2
     config.train.devices = 1
     return config
+
+
+def tuned_config(tones, datasets, folder: Path):
+    """That encoder inside of the model, with adapters that learn."""
+    config = encoder.get_config("emodb_lora")
+    config.data.corpus, config.data.manifest = "manifest", str(tones)
+    config.data.tfds_dir, config.data.file_format = datasets, "array_record"
+    config.encoder.weights, config.encoder.layers = str(folder), (1, 2)
+    config.encoder.lora_rank, config.encoder.pool_s = 3, 0.1
+    config.encoder.mask_share, config.encoder.mask_steps = 0.4, 3
+    config.protocol.groups = 2
+    config.segment.buckets = 1
+    config.model.attention_size, config.model.pooling = 6, "attention"
+    config.train.batch_size, config.train.epochs = 8, 2
+    config.train.devices = 1
+    return config

@@ -39,7 +39,7 @@ ARROWS = {
     "ser_jax.features": ("ser_jax.encoders",),
     "ser_jax.layers": (),
     "ser_jax.scoring": (),
-    "ser_jax.models": ("ser_jax.layers",),
+    "ser_jax.models": ("ser_jax.encoders", "ser_jax.layers"),
     "ser_jax.datasets": ("ser_jax.corpora", "ser_jax.features"),
     "ser_jax.data": (
         "ser_jax.corpora",
@@ -55,6 +55,7 @@ ARROWS = {
         "ser_jax.datasets",
         "ser_jax.features",
         "ser_jax.layers",
+        "ser_jax.encoders",
         "ser_jax.models",
         "ser_jax.predict.forward",
         "ser_jax.scoring",

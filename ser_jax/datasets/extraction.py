@@ -15,6 +15,7 @@ from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.datasets import sketches
 from ser_jax.errors import InputError
 from ser_jax.features import audio
+from ser_jax.features.recipe import WaveformSpec
 
 # Utterances in flight per worker: bounds memory, keeps the workers busy.
 _IN_FLIGHT_PER_WORKER = 8
@@ -122,22 +123,9 @@ def extract(
 
     On `num_workers` cores (0 = all), in bounded memory.
     """
-    from ser_jax.features import vtlp  # librosa, which a built dataset does not need
 
     def submit(utterance: Utterance):
-        factors = vtlp.warp_factors(
-            utterance.id, config.vtlp_copies, config.vtlp_low, config.vtlp_high
-        )
-        return utterance, executor.submit(
-            vtlp.recording_features,
-            utterance.wav,
-            config.spec,
-            factors,
-            config.vtlp_mode,
-            config.min_duration_s,
-            config.samples,
-            config.level == "unit",
-        )
+        return utterance, executor.submit(*_work(utterance, config))
 
     num_workers = num_workers or joblib.cpu_count()
     # FFT, filterbanks and logarithms release the GIL, and sending features from process
@@ -164,3 +152,31 @@ def extract(
     finally:
         for _, job in in_flight:
             job.cancel()
+
+
+def _work(utterance: Utterance, config) -> tuple:
+    """What makes the features of a recording, and its arguments."""
+    from ser_jax.features import vtlp  # librosa, which a built dataset does not need
+
+    if isinstance(config.spec, WaveformSpec):
+        return _samples, utterance, config
+    factors = vtlp.warp_factors(
+        utterance.id, config.vtlp_copies, config.vtlp_low, config.vtlp_high
+    )
+    return (
+        vtlp.recording_features,
+        utterance.wav,
+        config.spec,
+        factors,
+        config.vtlp_mode,
+        config.min_duration_s,
+        config.samples,
+        config.level == "unit",
+    )
+
+
+def _samples(utterance: Utterance, config) -> dict[str, np.ndarray]:
+    """What is stored of a recording whose frames are its samples."""
+    spec = config.spec
+    samples = audio.load(utterance.wav, spec.sample_rate_hz, config.min_duration_s)
+    return {"log_mel": spec.frames(samples), "num_samples": samples.size}

@@ -15,8 +15,7 @@ from tqdm import tqdm
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.datasets import extraction, state_extraction, transcription
-from ser_jax.features.recipe import Recipe, StatesSpec, to_dict
-from ser_jax.features.spec import RECIPES
+from ser_jax.features.recipe import PLAIN, Recipe, StatesSpec, to_dict
 
 
 @dataclasses.dataclass(eq=False)
@@ -41,7 +40,7 @@ class SpeechConfig(tfds.core.BuilderConfig):
 
     @property
     def spec(self) -> Recipe:
-        return self.states or RECIPES[self.recipe]
+        return self.states or PLAIN[self.recipe]
 
 
 def config_name(config: SpeechConfig) -> str:

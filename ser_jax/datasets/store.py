@@ -153,7 +153,7 @@ def _open(directory: str | os.PathLike, states: recipe.StatesSpec | None = None)
 
     builder = tfds.builder_from_directory(directory)
     stored = builder.info.metadata["spec"]
-    spec = states or recipe.RECIPES.get(stored["name"])
+    spec = states or recipe.PLAIN.get(stored["name"])
     if spec is None or recipe.to_dict(spec) != stored:
         raise InputError(
             f"{directory} was built by another version of recipe {stored['name']!r}: "

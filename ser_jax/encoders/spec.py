@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ser_jax.encoders import files
@@ -41,6 +41,10 @@ class EncoderSpec:
     window_samples: int
     config: WhisperConfig | Wav2Vec2Config
 
+    def wanted(self, layers: Sequence[int]) -> tuple[int, ...]:
+        """The states asked for, ascending; all if none are named."""
+        return tuple(sorted(layers)) or tuple(range(self.num_layers + 1))
+
     def num_steps(self, num_samples):
         """Steps of utterances of so many samples at 16 kHz, at least 1.
 
@@ -74,6 +78,11 @@ def read_spec(weights: str) -> EncoderSpec:
         f"Expected model_type whisper, {', '.join(WAVE_KINDS)} in {CONFIG} of "
         f"{weights}; got {kind!r}; take another model."
     )
+
+
+def pool_steps(pool_s: float) -> int:
+    """Steps that a frame of `pool_s` seconds is the mean of, at least one."""
+    return max(1, round(pool_s * RATE_HZ / STEP_SAMPLES))
 
 
 def _whisper(weights: str, config: Mapping[str, Any]) -> EncoderSpec:

@@ -27,6 +27,21 @@ ACTIVATIONS = {
 }
 
 
+# Which steps are hidden in training, and the vector that takes their place.
+Hidden = tuple[Bool[Array, "B T"], Float[Array, " D"]]
+
+
+def hide(
+    x: Float[Array, "B T D"], steps: Int[Array, " B"], hidden: Hidden | None
+) -> Float[Array, "B T D"]:
+    """x with a vector in the place of the hidden ones of an utterance's `steps`."""
+    if hidden is None:
+        return x
+    chosen, vector = hidden
+    chosen = chosen[..., None] & valid(x.shape[1], steps)
+    return jnp.where(chosen, vector.astype(x.dtype), x)
+
+
 def valid(length: int, counts: Int[Array, " B"]) -> Bool[Array, "B L 1"]:
     """Which of `length` positions are an utterance's own."""
     return (jnp.arange(length) < counts[:, None])[..., None]

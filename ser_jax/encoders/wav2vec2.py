@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from ser_jax.encoders.attention import attend
 from ser_jax.encoders.relative_position import PositionGate, position_bias
-from ser_jax.encoders.stack import ACTIVATIONS, layer_norm, states
+from ser_jax.encoders.stack import ACTIVATIONS, Hidden, hide, layer_norm, states
 from ser_jax.encoders.wav2vec2_config import Wav2Vec2Config
 from ser_jax.encoders.wav2vec2_front import PositionConv, WaveFront
 from ser_jax.encoders.weights import CONV, LINEAR, ParamPath, Source
@@ -131,6 +131,7 @@ class Wav2Vec2Encoder(nnx.Module):
         samples: Float[Array, "B N"],
         lengths: Int[Array, " B"],
         layers: Sequence[int] | None = None,
+        hidden: Hidden | None = None,
     ) -> tuple[Float[Array, "n B T D"], Int[Array, " B"]]:
         """States of the layers asked for, and the steps of each utterance.
 
@@ -142,6 +143,7 @@ class Wav2Vec2Encoder(nnx.Module):
             layers: 0 = what enters the first layer, i = the output of layer i; the last
                 one after the final norm if `config.pre_norm`. None = all. Layers above
                 the highest are not computed.
+            hidden: Steps that a vector takes the place of, in training.
 
         Returns:
             States, zeros from `steps` on.
@@ -150,6 +152,7 @@ class Wav2Vec2Encoder(nnx.Module):
             ValueError: A layer that does not exist.
         """
         x, steps = self.front(samples, lengths)
+        x = hide(x, steps, hidden)
         x = self.position(x, steps)
         pre_norm = self.config.pre_norm
         if not pre_norm:

@@ -10,7 +10,15 @@ from jaxtyping import Array, Float, Int
 from ser_jax.encoders.attention import attend
 from ser_jax.encoders.log_mel import log_mel
 from ser_jax.encoders.spec import RATE_HZ, STEP_SAMPLES
-from ser_jax.encoders.stack import ACTIVATIONS, gelu, layer_norm, states, valid
+from ser_jax.encoders.stack import (
+    ACTIVATIONS,
+    Hidden,
+    gelu,
+    hide,
+    layer_norm,
+    states,
+    valid,
+)
 from ser_jax.encoders.weights import CONV, LINEAR, ParamPath, Source
 from ser_jax.encoders.whisper_config import WhisperConfig
 from ser_jax.errors import InputError
@@ -115,6 +123,7 @@ class WhisperEncoder(nnx.Module):
         samples: Float[Array, "B N"],
         lengths: Int[Array, " B"],
         layers: Sequence[int] | None = None,
+        hidden: Hidden | None = None,
     ) -> tuple[Float[Array, "n B T D"], Int[Array, " B"]]:
         """States of the layers asked for, and the steps of each utterance.
 
@@ -126,6 +135,7 @@ class WhisperEncoder(nnx.Module):
             layers: 0 = what enters the first layer, i = the output of layer i, the
                 last one after the final norm. None = all. Layers above the highest
                 are not computed.
+            hidden: Steps that a vector takes the place of, in training.
 
         Returns:
             States, zeros from `steps` on: T = max(1, (N + 160) // 320).
@@ -135,13 +145,15 @@ class WhisperEncoder(nnx.Module):
             ValueError: A layer that does not exist.
         """
         x, steps = self._embed(samples, lengths)
+        x = hide(x, steps, hidden)
+        x = x + self.positions[: x.shape[1]].astype(self.dtype)
         options = {"wanted": layers, "norm": self.norm, "remat": self.remat}
         return states(self.layers, x, steps, **options), steps
 
     def _embed(
         self, samples: Float[Array, "B N"], lengths: Int[Array, " B"]
     ) -> tuple[Float[Array, "B T D"], Int[Array, " B"]]:
-        """What enters the first layer."""
+        """What enters the first layer, but for the positions."""
         longest_s = self.positions.shape[0] * STEP_SAMPLES / RATE_HZ
         mel, frames = log_mel(samples, lengths, self.config.num_mels)
         steps = (frames + 1) // 2
@@ -154,7 +166,7 @@ class WhisperEncoder(nnx.Module):
         x = gelu(self.conv1(mel.astype(self.dtype)))
         # The second convolution finds zeros behind every utterance, as behind the batch.
         x = gelu(self.conv2(jnp.where(valid(x.shape[1], frames), x, 0)))
-        return x + self.positions[: x.shape[1]].astype(self.dtype), steps
+        return x, steps
 
 
 def source_of(path: ParamPath) -> Source:

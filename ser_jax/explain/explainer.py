@@ -9,7 +9,8 @@ import numpy as np
 from flax import nnx, struct
 from jaxtyping import Array, Float
 
-from ser_jax.features.recipe import Recipe, StatesSpec
+from ser_jax.features.recipe import Recipe
+from ser_jax.features.spec import FeatureSpec
 from ser_jax.layers.attention_grid import AttentionMaps
 from ser_jax.predict import forward
 from ser_jax.predict.trained_model import TrainedModel
@@ -92,9 +93,9 @@ class Explainer:
 def static(frames, spec: Recipe):
     """One value per cell of frames [..., F, C], NumPy's or JAX's, for a picture.
 
-    The static value, or of hidden states, which are vectors, the root mean square.
+    The static value, or of hidden states and samples, the root mean square.
     """
-    if isinstance(spec, StatesSpec):
+    if not isinstance(spec, FeatureSpec):
         return ((frames * frames).mean(axis=-1)) ** 0.5
     return frames[..., 0]
 

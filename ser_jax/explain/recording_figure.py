@@ -16,7 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from ser_jax import figure_style
 from ser_jax.explain.recording import RecordingExplanation
 from ser_jax.features import filters
-from ser_jax.features.recipe import Recipe, StatesSpec
+from ser_jax.features.recipe import Recipe, StatesSpec, WaveformSpec
+from ser_jax.features.spec import FeatureSpec
 
 _SCALES = {"log10": "log10 of power", "ln": "ln of power", "db": "dB"}
 _NAMES = {"logmel": "log-mel", "mfcc": "MFCC", "spectrogram": "spectrogram"}
@@ -73,8 +74,8 @@ def _panels(
     attention = explanation.attention
     if explanation.over_time:
         yield 1.0, lambda axes: _draw_attention_over_time(axes, attention, spec)
-    label = "hidden states\n(rms)"
-    if not isinstance(spec, StatesSpec):
+    label = "hidden states\n(rms)" if isinstance(spec, StatesSpec) else "level\n(rms)"
+    if isinstance(spec, FeatureSpec):
         label = f"{_NAMES[spec.kind]}\n({_SCALES[spec.log]})"
     yield 1.8, panel(explanation.features, "features", label)
     if explanation.maps and not explanation.over_time:
@@ -144,6 +145,9 @@ def _set_band_axis(axes, spec: Recipe, ticks: int) -> None:
     if isinstance(spec, StatesSpec):
         axes.set_ylabel("layer")
         axes.set_yticks(np.arange(len(spec.layers)) + 0.5, map(str, spec.layers))
+        return
+    if isinstance(spec, WaveformSpec):
+        axes.set_yticks([])
         return
     axes.set_ylabel("frequency (kHz)")
     if spec.kind == "mfcc":

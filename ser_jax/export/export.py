@@ -10,7 +10,7 @@ from etils import epath
 from ser_jax.errors import InputError, first_line, writing
 from ser_jax.export import check, weights
 from ser_jax.export.formats import FORMATS
-from ser_jax.features.recipe import StatesSpec
+from ser_jax.features.spec import FeatureSpec
 from ser_jax.predict import trained_model
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.trained_model import TrainedModel
@@ -156,7 +156,7 @@ def _check_model(trained: TrainedModel, name: str) -> None:
         problem = (
             f"answers that do not depend on padding; {model} with {rules} does depend"
         )
-    elif isinstance(trained.spec, StatesSpec) and FORMATS[name].is_fixed:
+    elif not isinstance(trained.spec, FeatureSpec) and FORMATS[name].is_fixed:
         problem = f"a model without a pretrained encoder, which {name} cannot carry yet"
     else:
         return

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from ser_jax.encoders import load
 from ser_jax.features import hidden_states, online, segments
-from ser_jax.features.recipe import StatesSpec
+from ser_jax.features.recipe import StatesSpec, WaveformSpec
 from ser_jax.predict import forward
 from ser_jax.predict.trained_model import TrainedModel
 
@@ -114,12 +114,22 @@ def _features(trained: TrainedModel, samples, length, layout, *, fft: bool):
         # Loaded again for every trace: its weights become constants of the program.
         encoder = load.load(spec.encoder.name)
         frames = hidden_states.traced(encoder, spec, samples, length[0])
+    elif isinstance(spec, WaveformSpec):
+        frames = _samples(samples, length[0], spec.hop_samples)
     else:
         frames, _ = online.features(samples[None], length, spec, fft=fft)
         frames = frames[0, ..., : trained.config.data.channels or None]
     # `dynamic_slice` would move a slice that passes the end.
     frames = jnp.pad(frames, ((0, layout.frames), (0, 0), (0, 0)))
     return frames, spec.num_frames(length)[0]
+
+
+def _samples(samples, length, hop: int):
+    """Frames [T, 1, hop] of the first `length` samples, as `WaveformSpec.frames`."""
+    numbers = jnp.clip(jnp.rint(samples * 32768.0), -32768, 32767)
+    numbers = jnp.where(jnp.arange(samples.shape[0]) < length, numbers, 0.0)
+    filled = jnp.pad(numbers, (0, -(-samples.shape[0] // hop) * hop - samples.shape[0]))
+    return filled.reshape(-1, 1, hop)
 
 
 def _to_unit_level(samples, length):

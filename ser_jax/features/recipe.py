@@ -11,8 +11,9 @@ from ser_jax.encoders.spec import STEP_SAMPLES, EncoderSpec
 from ser_jax.errors import InputError
 from ser_jax.features.spec import RECIPES, FeatureSpec
 
-ENCODER = "encoder"  # the recipe of `StatesSpec`; all others are in `spec.RECIPES`
-NAMES = (*RECIPES, ENCODER)
+ENCODER = "encoder"  # the recipe of `StatesSpec`
+WAVEFORM = "waveform"  # that of `WaveformSpec`; all others are in `spec.RECIPES`
+NAMES = (*RECIPES, ENCODER, WAVEFORM)
 SPEED = (
     "speed"  # of `config.data.vtlp_mode`: how states are perturbed, see `StateReader`
 )
@@ -85,7 +86,36 @@ class StatesSpec:
         return -(-self.encoder.num_steps(num_samples) // self.pool_steps)
 
 
-Recipe = FeatureSpec | StatesSpec
+@dataclasses.dataclass(frozen=True)
+class WaveformSpec:
+    """A recipe: the samples themselves, for an encoder that is trained.
+
+    Frames [T, 1, C] are int16, 320 samples each, the last one filled with zeros.
+
+    Differs from a recording: it ends up to 20 ms later, as zeros.
+    """
+
+    name = WAVEFORM
+    sample_rate_hz = encoder_spec.RATE_HZ
+    hop_samples = win_samples = num_channels = num_static = STEP_SAMPLES
+    num_bands = 1
+    centered, lead_samples = False, 0
+    top_db = 0.0
+    dtype = np.int16
+
+    def num_frames(self, num_samples):
+        """Frames of a recording of n >= 1 samples; an int or an array, as given."""
+        return -(-num_samples // STEP_SAMPLES)
+
+    def frames(self, samples: np.ndarray) -> np.ndarray:
+        """Frames of samples [n] in [-1, 1], rounded and clipped to 16 bits."""
+        numbers = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+        filled = np.pad(numbers, (0, -len(numbers) % STEP_SAMPLES))
+        return filled.reshape(-1, 1, STEP_SAMPLES)
+
+
+Recipe = FeatureSpec | StatesSpec | WaveformSpec
+PLAIN = {**RECIPES, WAVEFORM: WaveformSpec()}  # that need no encoder to be told
 
 
 def recipe_of(config) -> Recipe:
@@ -94,12 +124,10 @@ def recipe_of(config) -> Recipe:
     Raises:
       InputError: The encoder's weights are not there, or have not the layers.
     """
-    if config.data.recipe != ENCODER:
+    if config.data.recipe in RECIPES:
         return RECIPES[config.data.recipe]
     encoder = encoder_spec.read_spec(config.encoder.weights)
-    layers = tuple(sorted(config.encoder.layers)) or tuple(
-        range(encoder.num_layers + 1)
-    )
+    layers = encoder.wanted(config.encoder.layers)
     if (
         len({*layers}) < len(layers)
         or not 0 <= layers[0] <= layers[-1] <= encoder.num_layers
@@ -116,21 +144,23 @@ def recipe_of(config) -> Recipe:
             f"{config.encoder.digest}; got {digest} in {config.encoder.weights}. Point "
             "--config.encoder.weights at them, or train again in a new --workdir."
         )
-    steps = config.encoder.pool_s * encoder_spec.RATE_HZ / STEP_SAMPLES
-    return StatesSpec(encoder, digest, layers, max(1, round(steps)))
+    if config.data.recipe == WAVEFORM:
+        return PLAIN[WAVEFORM]
+    steps = encoder_spec.pool_steps(config.encoder.pool_s)
+    return StatesSpec(encoder, digest, layers, steps)
 
 
 def with_digest(config):
     """The config with `encoder.digest` as it is; InputError as for `recipe_of`."""
-    recipe = recipe_of(config)
-    if isinstance(recipe, StatesSpec):
+    recipe_of(config)
+    if config.encoder.weights:
         config = config.copy_and_resolve_references()
-        config.encoder.digest = recipe.digest
+        config.encoder.digest = files.digest(config.encoder.weights)
     return config
 
 
 def to_dict(recipe: Recipe) -> dict:
     """What tells a recipe from others, as JSON gives it back."""
-    if isinstance(recipe, StatesSpec):
-        return {"name": recipe.name}
-    return dataclasses.asdict(recipe)
+    if isinstance(recipe, FeatureSpec):
+        return dataclasses.asdict(recipe)
+    return {"name": recipe.name}

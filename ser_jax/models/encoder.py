@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from ser_jax.encoders.tuned import TunedEncoder
 from ser_jax.layers import attention_grid
 from ser_jax.layers.area_attention import area_attention, area_mass
 from ser_jax.layers.area_pooling import area_sizes
@@ -18,6 +19,8 @@ from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import AttentionPool, statistics
 from ser_jax.models.model import Batch, DenseOutput, Embedding
 
+# Where the variables of a pretrained encoder inside of the model lie.
+ENCODER_PATH = ("encoder", "trunk")
 POOLINGS = ("mean", "statistics", "attention", "area")
 
 
@@ -94,12 +97,26 @@ class EncoderHead(DenseOutput, nnx.Module):
     `pooling` is `mean`, `statistics` (mean and deviation), `attention`, or `area`: what
     `AreaReadout` reads beside the statistics of the sum. A batch norm without scale and
     bias gives every pooled feature one scale before dropout and the dense layers.
+
+    With an `encoder` inside, which learns, the frames of a batch are samples.
     """
 
-    def __init__(self, config, *, input_shapes, num_classes, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config,
+        *,
+        input_shapes,
+        num_classes,
+        encoder: TunedEncoder | None = None,
+        rngs: nnx.Rngs,
+    ):
         check_mode("pooling", config.pooling, POOLINGS)
         common = {"dtype": jnp.dtype(config.dtype), "rngs": rngs}
-        _, layers, features = input_shapes["frames"]
+        shape = input_shapes["frames"]
+        self.encoder = nnx.data(encoder)
+        if encoder is not None:
+            shape = encoder.frames_shape(shape[0])
+        _, layers, features = shape
         self.sum = LayerSum(layers, config.layer_speed)
         self.attention = self.areas = nnx.data(None)
         size = features * (1 if config.pooling in ("mean", "attention") else 2)
@@ -130,6 +147,8 @@ class EncoderHead(DenseOutput, nnx.Module):
         """The pooled states, or the layer after them if there is one."""
         frames, mask = batch["frames"], batch["frame_mask"]
         frames = jnp.where(mask[:, :, None, None], frames, 0)
+        if self.encoder is not None:
+            frames, mask = self.encoder(frames, mask, rngs=rngs)
         x = self._pool(self.sum(frames), frames, mask)
         x = normalize(self.norm, x.astype(jnp.float32), mask.any(axis=1))
         x = self.dropout(x, rngs=rngs)
@@ -141,9 +160,9 @@ class EncoderHead(DenseOutput, nnx.Module):
         """Over layers x time one map per area size; or `time`; none of a mean.
 
         An area's weight is shared evenly among its cells. Attention over time has the
-        layers' shares in its rows.
+        layers' shares in its rows. Over samples there are no rows, but time alone.
         """
-        frames = batch["frames"]
+        frames, stride = batch["frames"], 1
         if self.areas is not None:
             (mass,) = attention_grid.read_sown(state, "areas", "mass")
             sizes = area_sizes(self.areas.max_area, mass.shape[2:])
@@ -155,9 +174,12 @@ class EncoderHead(DenseOutput, nnx.Module):
             shares = {"time": weights[:, None] * self.sum.weights()[:, None]}
         else:
             return {}
+        if self.encoder is not None:
+            stride = self.encoder.pool_steps
+            shares = {k: x.sum(axis=1, keepdims=True) for k, x in shares.items()}
         return {
             name: attention_grid.AttentionMap(
-                mass, *attention_grid.tiles(mass, frames, (1, 1))
+                mass, *attention_grid.tiles(mass, frames, (1, stride))
             )
             for name, mass in shares.items()
         }

@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from ser_jax.scoring import voting
 
 Statistic = Float[Array, "F C"] | Float[np.ndarray, "F C"] | Float[Array, "B 1 F C"]
 
+NOTHING = nnx.State({})  # of a pretrained encoder, which few models hold
 EPSILON = 1e-5  # keeps a constant band finite
 
 
@@ -32,7 +33,7 @@ NORMALIZERS = dict.fromkeys(("none", "fold", "corpus", "speaker"), zscore)
 
 
 def model_inputs(
-    frames: Float[Array, "B T F C"],
+    frames: Real[Array, "B T F C"],
     num_frames: Int[Array, " B"],
     mean: Statistic,
     std: Statistic,
@@ -60,10 +61,10 @@ def model_inputs(
     return {"frames": frames, "frame_mask": mask}
 
 
-def merge(graphdef: nnx.GraphDef, params, stats) -> nnx.Module:
+def merge(graphdef: nnx.GraphDef, params, stats, pretrained=NOTHING) -> nnx.Module:
     """A model in evaluation mode; also inside jit."""
     # Copied: the variables are the caller's, perhaps those of an outer trace.
-    model = nnx.merge(graphdef, params, stats, copy=True)
+    model = nnx.merge(graphdef, params, pretrained, stats, copy=True)
     model.eval()
     return model
 

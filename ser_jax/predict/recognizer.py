@@ -12,8 +12,8 @@ import numpy as np
 from ser_jax.errors import InputError
 from ser_jax.features import audio, online_segments
 from ser_jax.features.audio import AudioError
-from ser_jax.features.recipe import StatesSpec
 from ser_jax.features.signal_quality import SignalQuality
+from ser_jax.features.spec import FeatureSpec
 from ser_jax.predict import forward, segment_reader, trained_model
 from ser_jax.predict.answers import (
     Answer,
@@ -57,7 +57,7 @@ class Recognizer:
         # One program per size of segments and of the batch; runs share them.
         recipe = {"spec": trained.spec, "channels": data.channels}
         features = functools.partial(online_segments.features, **recipe)
-        if isinstance(trained.spec, StatesSpec):  # their reader has computed them
+        if not isinstance(trained.spec, FeatureSpec):  # the reader has made them
 
             def features(cut, _):
                 return cut.frames

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ser_jax.features import online_segments, segments
 from ser_jax.features.online_segments import Cut
-from ser_jax.features.recipe import Recipe, StatesSpec
+from ser_jax.features.recipe import Recipe, StatesSpec, WaveformSpec
 
 # Two sizes of batch, so that few programs are compiled: one short recording fits the
 # first, many or long ones fill the second.
@@ -18,8 +18,8 @@ _BATCH_SIZES = (4, 32)
 _SMALLEST_FRAMES = 64  # `whole` pads to powers of two from here: few programs again
 
 
-class StateCut(NamedTuple):
-    """Hidden states under a segment."""
+class FrameCut(NamedTuple):
+    """The frames of a segment: hidden states, or samples."""
 
     frames: np.ndarray  # [T, F, C], zeros behind the recording's end
     first_frame: np.ndarray  # int32, of the segment inside its recording
@@ -28,9 +28,9 @@ class StateCut(NamedTuple):
 class Segment(NamedTuple):
     """What a model needs of one segment; arrays of a batch have a leading axis."""
 
-    # Its samples (`log_peak` is 0 without `top_db`), or its hidden states, which have
-    # heard the whole recording.
-    cut: Cut | StateCut
+    # Its samples (`log_peak` is 0 without `top_db`), or frames that are made of the
+    # whole recording.
+    cut: Cut | FrameCut
     num_frames: np.ndarray  # real ones; the rest is padding
     side_inputs: dict[str, np.ndarray]  # what the model reads beside the sound
 
@@ -44,11 +44,14 @@ class SegmentReader:
         Raises:
           InputError: The encoder's weights cannot be used.
         """
-        self._spec, self._states = spec, None
+        self._spec, self._frames = spec, None
         if isinstance(spec, StatesSpec):
             from ser_jax.features import hidden_states  # no other recipe needs it
 
-            self._states = hidden_states.StateReader(spec)
+            states = hidden_states.StateReader(spec)
+            self._frames = lambda samples: states([samples])[0]
+        elif isinstance(spec, WaveformSpec):
+            self._frames = spec.frames
         self._channels = config.data.channels
         self._segment = ConfigDict(config.segment.to_dict())
         self._segment.short = "pad"  # every recording gets an answer
@@ -74,8 +77,8 @@ class SegmentReader:
             longest = int(cut.num_frames.max())
             size = min(size, max(_SMALLEST_FRAMES, 1 << (longest - 1).bit_length()))
         places = cut.start_frame, cut.num_frames, size
-        if self._states:
-            yield from self._read_states(*places, blocks)
+        if self._frames:
+            yield from self._read_frames(*places, blocks)
         else:
             yield from self._read(*places, blocks, num_samples, log_peak)
 
@@ -100,12 +103,12 @@ class SegmentReader:
             cut = Cut(samples, start, length, np.float32(log_peak))
             yield size, Segment(cut, num, {})
 
-    def _read_states(self, starts, nums, size, blocks):
-        (states,) = self._states([np.concatenate([*blocks])])
+    def _read_frames(self, starts, nums, size, blocks):
+        whole = self._frames(np.concatenate([*blocks]))
         for start, num in zip(starts, nums, strict=True):
-            frames = np.zeros((size, *states.shape[1:]), states.dtype)
-            frames[:num] = states[start : start + num]
-            yield size, Segment(StateCut(frames, np.int32(start)), np.int32(num), {})
+            frames = np.zeros((size, *whole.shape[1:]), whole.dtype)
+            frames[:num] = whole[start : start + num]
+            yield size, Segment(FrameCut(frames, np.int32(start)), np.int32(num), {})
 
 
 def _read_stretches(

@@ -10,6 +10,7 @@ from etils import epath
 from flax import nnx
 from ml_collections import ConfigDict
 
+from ser_jax import models
 from ser_jax.errors import InputError
 from ser_jax.features import recipe, segments
 from ser_jax.models import MODELS
@@ -40,6 +41,8 @@ class TrainedModel:
     # (what every artefact must say), `ua` {mean, std}, `pooled_ua` (None before an
     # evaluation) and `run_ua` {(fold, seed): UA}.
     provenance: dict
+    # What all runs share of a pretrained encoder inside of the model, on the device.
+    pretrained: Any = dataclasses.field(default_factory=lambda: forward.NOTHING)
 
     def select_run(self, run: str) -> "TrainedModel":
         """One of the runs alone, by its `fold,seed`; InputError if there is none."""
@@ -69,11 +72,13 @@ class TrainedModel:
     def run_weights(self, r: int) -> tuple[Any, np.ndarray, np.ndarray]:
         """(weights, mean, std) of run number r."""
         stacked = (self.weights, self.mean, self.std)
-        return jax.tree.map(lambda x: x[r], stacked)
+        weights, mean, std = jax.tree.map(lambda x: x[r], stacked)
+        return weights | {"pretrained": self.pretrained}, mean, std
 
     def merge(self, weights) -> nnx.Module:
         """The model with one run's weights, for evaluation; also inside jit."""
-        return forward.merge(self.graphdef, weights["params"], weights["stats"])
+        shared = {"pretrained": self.pretrained}
+        return forward.merge(self.graphdef, **shared | weights)
 
 
 def load(workdir, run: str = "") -> TrainedModel:
@@ -138,7 +143,7 @@ def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
     shapes = {"frames": (frames, spec.num_bands, channels)}
     shapes |= {k: tuple(v) for k, v in meta.get("input_shapes", {}).items()}
     folds = tuple(meta["folds"])
-    graphdef, weights = _weights(config, shapes, len(classes), len(folds), arrays)
+    graphdef, weights, held = _weights(config, shapes, len(classes), len(folds), arrays)
     shape = (len(folds), *shapes["frames"][1:])
     return TrainedModel(
         config=config,
@@ -152,6 +157,7 @@ def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
         mean=_array(arrays, "normalisation/mean", shape),
         std=_array(arrays, "normalisation/std", shape),
         provenance=workdir_provenance.describe(path, config, meta),
+        pretrained=jax.device_put(models.held_weights(config, held)),
     )
 
 
@@ -168,18 +174,18 @@ def _check_known(config, path) -> None:
 
 
 def _weights(config, input_shapes, num_classes: int, num_runs: int, arrays: dict):
-    """The model's definition and its stacked best {params, stats}."""
+    """The model's definition, its stacked best {params, stats}, and what is held."""
 
     # Shapes alone: the model's own random weights would be thrown away.
     model = nnx.eval_shape(
-        lambda: MODELS[config.model.name](
-            config.model,
+        lambda: models.make(
+            config,
             input_shapes=input_shapes,
             num_classes=num_classes,
             rngs=nnx.Rngs(0),
         )
     )
-    graphdef, params, stats = nnx.split(model, nnx.Param, ...)
+    graphdef, params, held, stats = nnx.split(model, nnx.Param, models.Pretrained, ...)
     like = {"best": {"params": params, "stats": stats}}
 
     # Names and shapes are the model's own, so another model's arrays are told apart.
@@ -187,7 +193,8 @@ def _weights(config, input_shapes, num_classes: int, num_runs: int, arrays: dict
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         return _array(arrays, name, (num_runs, *leaf.shape))
 
-    return graphdef, jax.tree_util.tree_map_with_path(stored, like)["best"]
+    best = jax.tree_util.tree_map_with_path(stored, like)["best"]
+    return graphdef, best, held
 
 
 def _array(arrays: dict, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -5,7 +5,7 @@ Runs on the device, inside the compiled step, for training and evaluation alike.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, Real
 
 from ser_jax.data.batches import Index, Tables
 from ser_jax.features import online_segments
@@ -57,7 +57,7 @@ def make_batch(
     return augment.augment(batch, config.augment, key)
 
 
-def _frames(tables, index, key, config, window_frames) -> Float[Array, "B T F C"]:
+def _frames(tables, index, key, config, window_frames) -> Real[Array, "B T F C"]:
     if key is not None and config.augment.vtlp == "online":
         data = config.data
         samples = cut_samples(tables, index, data, window_frames)

@@ -6,11 +6,13 @@ from typing import NoReturn
 import jax
 from flax import nnx
 
+from ser_jax import models
 from ser_jax.corpora import several
 from ser_jax.corpora.several import IEMOCAP_CORPORA
 from ser_jax.data import batches, duplicates, normalize, protocols, side_inputs
 from ser_jax.data.classes import read_label_map, read_label_maps
 from ser_jax.datasets import build
+from ser_jax.encoders import tuning
 from ser_jax.errors import InputError
 from ser_jax.features import segments
 from ser_jax.features.recipe import recipe_of
@@ -25,6 +27,8 @@ CHOICES = {
     "data.channels": (0, 1, 2, 3),
     "data.normalize": forward.NORMALIZERS,
     "data.frames_on": feeder.FRAMES_ON,
+    "encoder.tuning": tuning.WAYS,
+    "encoder.dtype": ("float32", "bfloat16"),
     "data.pad": ("after_norm", "before_norm"),
     "data.duplicates": duplicates.CHOICES,
     **{f"data.{key}": values for key, values in build.CHOICES.items()},
@@ -42,18 +46,23 @@ CHOICES = {
 # No number of these groups may be negative.
 GROUPS = ("augment", "data", "encoder", "protocol", "segment", "train")
 AT_LEAST_1 = """
-    data.max_words segment.buckets train.batch_size train.eval_batch_size
+    data.max_words encoder.lora_rank encoder.mask_steps segment.buckets train.batch_size train.eval_batch_size
 """
 ABOVE_0 = """
-    data.device_share encoder.pool_s model.width segment.test_step_s segment.train_step_s
-    segment.window_s train.learning_rate
+    data.device_share encoder.layer_decay encoder.learning_rate_factor
+    encoder.lora_alpha encoder.pool_s model.width segment.test_step_s
+    segment.train_step_s segment.window_s train.learning_rate
 """
 RANGES = (
     (AT_LEAST_1, lambda x: x >= 1, "1 or more"),
     (ABOVE_0, lambda x: x > 0, "more than 0"),
-    ("data.device_share train.center_rate", lambda x: x <= 1, "at most 1"),
     (
-        "train.beta1 train.beta2 train.ema_decay train.label_smoothing",
+        "data.device_share encoder.layer_decay train.center_rate",
+        lambda x: x <= 1,
+        "at most 1",
+    ),
+    (
+        "encoder.mask_share train.beta1 train.beta2 train.ema_decay train.label_smoothing",
         lambda x: x < 1,
         "less than 1",
     ),
@@ -288,8 +297,8 @@ def _check_model(config) -> None:
     full, bands, channels = shapes["frames"]
 
     def call(frames):
-        model = MODELS[config.model.name](
-            config.model,
+        model = models.make(
+            config,
             input_shapes=shapes,
             num_classes=2,
             rngs=nnx.Rngs(jax.random.key(0)),

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from ser_jax.features.recipe import ENCODER, FASTEST, SLOWEST, SPEED
+from ser_jax.encoders.spec import read_spec
+from ser_jax.features.recipe import ENCODER, FASTEST, SLOWEST, SPEED, WAVEFORM
 
 
 def check(config, refuse: Callable[[str, str], None]) -> None:
@@ -11,15 +12,21 @@ def check(config, refuse: Callable[[str, str], None]) -> None:
     if (data.recipe == ENCODER) != (data.vtlp_mode == SPEED) and data.vtlp_copies:
         other = f"{SPEED} with data.recipe={ENCODER}, and with no other"
         refuse("data.vtlp_mode", f"{other} (or 0 copies)")
-    if data.recipe != ENCODER:
+    if data.recipe not in (ENCODER, WAVEFORM):
         if encoder.weights:
-            refuse("data.recipe", f"{ENCODER} with encoder.weights")
+            refuse("data.recipe", f"{ENCODER} or {WAVEFORM} with encoder.weights")
+        if encoder.tuning != "frozen":
+            refuse("encoder.tuning", f"frozen with data.recipe={data.recipe}")
         return
+    with_states = f"with data.recipe={data.recipe}"
     if not encoder.weights:
-        refuse("encoder.weights", f"a name or a folder with data.recipe={ENCODER}")
+        refuse("encoder.weights", f"a name or a folder {with_states}")
     if not all(isinstance(x, int) and not isinstance(x, bool) for x in encoder.layers):
         refuse("encoder.layers", "whole numbers")
-    with_states = f"with data.recipe={ENCODER}"
+    if (data.recipe == WAVEFORM) != (encoder.tuning != "frozen"):
+        refuse("encoder.tuning", f"frozen with data.recipe={ENCODER} alone")
+    if data.recipe == WAVEFORM:
+        _check_waveform(config, refuse)
     if data.vtlp_copies and not SLOWEST <= data.vtlp_low:
         refuse("data.vtlp_low", f"{SLOWEST} or more {with_states}")
     if data.vtlp_copies and not data.vtlp_high <= FASTEST:
@@ -30,3 +37,18 @@ def check(config, refuse: Callable[[str, str], None]) -> None:
         refuse("data.level", f"as_is {with_states}, which has a level of its own")
     if data.channels:
         refuse("data.channels", f"0 {with_states}; see encoder.layers")
+
+
+def _check_waveform(config, refuse) -> None:
+    data, encoder, with_it = config.data, config.encoder, "with data.recipe=waveform"
+    if config.model.name != "encoder":
+        refuse("model.name", f"encoder {with_it}")
+    for key, only in (("vtlp_copies", 0), ("normalize", "none"), ("pad", "after_norm")):
+        if data[key] != only:
+            refuse(f"data.{key}", f"{only} {with_it}")
+    spec = read_spec(encoder.weights)
+    if not config.segment.window_s <= spec.longest_s:
+        reads = f"which {encoder.weights} reads"
+        refuse("segment.window_s", f"at most {spec.longest_s:g}, {reads}")
+    if encoder.tuning == "lora" and spec.wanted(encoder.layers)[-1] < 1:
+        refuse("encoder.layers", "a layer of 1 or more with encoder.tuning=lora")

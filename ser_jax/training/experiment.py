@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ser_jax import clock
+from ser_jax import clock, models
 from ser_jax.corpora.several import corpus_of
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.data import (
@@ -27,7 +27,6 @@ from ser_jax.data.segment_tables import BlockTable, FrameTable, SampleTable
 from ser_jax.datasets import build, sketches, store
 from ser_jax.errors import InputError
 from ser_jax.features import recipe, segments
-from ser_jax.models import MODELS
 from ser_jax.training import losses, optim
 from ser_jax.training import state as state_lib
 from ser_jax.training.batch import example_batch
@@ -153,12 +152,18 @@ def _dataset(config) -> store.Store:
 
 
 def new_states(config, experiment: Experiment):
-    """Model definition and the states of all runs at step 0, a host tree [R, ...]."""
+    """Model definition, states of all runs at step 0, and what they share.
+
+    States are a host tree [R, ...]; shared are weights of a pretrained encoder that no
+    run changes.
+    """
+    weights = models.encoder_weights(config)
 
     @jax.jit  # operation by operation, a model compiles dozens of programs
-    def create(seed):
-        model = MODELS[config.model.name](
-            config.model,
+    def create(seed, weights):
+        model = models.make(
+            config,
+            weights=weights,
             input_shapes=experiment.input_shapes,
             num_classes=len(experiment.classes),
             rngs=nnx.Rngs(jax.random.key(seed)),
@@ -169,13 +174,16 @@ def new_states(config, experiment: Experiment):
             model.eval()  # needs no dropout keys
             width = jax.eval_shape(model.embed, batch).shape[-1]
             centers = jnp.zeros((len(experiment.classes), width))
-        optimizer = optim.make_optimizer(config.train)
+        optimizer = optim.make_optimizer(config.train, config.encoder)
         averaged = config.train.ema_decay > 0
-        return state_lib.create(model, optimizer, centers, averaged=averaged)
+        graphdef, state = state_lib.create(model, optimizer, centers, averaged=averaged)
+        return graphdef, state, nnx.state(model, models.Pretrained)
 
-    created = [create(seed) for seed in experiment.constants.seed]
-    states = [jax.device_get(state) for _, state in created]
-    return created[0][0], jax.tree.map(lambda *x: np.stack(x), *states)
+    states = []
+    for seed in experiment.constants.seed:
+        graphdef, state, shared = create(seed, weights)
+        states.append(jax.device_get(state))
+    return graphdef, jax.tree.map(lambda *x: np.stack(x), *states), shared
 
 
 def _warn(whole: store.Store) -> None:

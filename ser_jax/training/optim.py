@@ -5,16 +5,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from ser_jax import models
 from ser_jax.training import lengths
 
 SCHEDULES = ("constant", "time_decay", "cosine", "step")
 
 
-def make_optimizer(train) -> optax.GradientTransformation:
+def make_optimizer(train, encoder=None) -> optax.GradientTransformation:
     """Adam's update direction; the step multiplies it by the learning rate.
 
     Weight decay is decoupled (AdamW) and spares biases and scales; `l2` is part of the
-    gradient and spares nothing, as `weight_decay` of PyTorch's Adam.
+    gradient and spares nothing, as `weight_decay` of PyTorch's Adam. `encoder` is
+    `config.encoder`: a tuned encoder has other rates than the head (`rate_factors`).
     """
     parts = []
     if train.grad_clip_norm:  # before Adam: its moments must not see an outlier
@@ -24,7 +26,45 @@ def make_optimizer(train) -> optax.GradientTransformation:
     parts.append(optax.scale_by_adam(train.beta1, train.beta2, nesterov=train.nesterov))
     if train.weight_decay:
         parts.append(optax.add_decayed_weights(train.weight_decay, mask=_kernels))
+    if encoder is not None and encoder.tuning != "frozen":
+
+        def scaled(direction, params):
+            factors = rate_factors(direction, encoder)
+            return jax.tree.map(lambda x, factor: factor * x, direction, factors)
+
+        parts.append(optax.stateless(scaled))
     return optax.chain(*parts)
+
+
+def rate_factors(params, encoder):
+    """What the learning rate of each parameter is multiplied by, a tree of floats.
+
+    1 for the head. Of the encoder `learning_rate_factor`, times `layer_decay` to the
+    power of n - i in layer i of n that learn; what lies outside of the layers has i = 0
+    (ULMFiT's discriminative fine-tuning, Howard and Ruder, 2018, section 3.2).
+    """
+    prefix = models.ENCODER_PATH
+
+    def path_of(path) -> tuple:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return tuple(name.split("/"))
+
+    def layer_of(path) -> int | None:
+        own = path[len(prefix) :]
+        if path[: len(prefix)] != prefix:
+            return None
+        return int(own[1]) + 1 if own[0] == "layers" else 0
+
+    paths = [path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    last = max((layer_of(path) or 0 for path in paths), default=0)
+
+    def factor(path, _) -> float:
+        layer = layer_of(path_of(path))
+        if layer is None:
+            return 1.0
+        return encoder.learning_rate_factor * encoder.layer_decay ** (last - layer)
+
+    return jax.tree_util.tree_map_with_path(factor, params)
 
 
 def moving_average(average, new, decay: float, step: Int[Array, ""] | int):

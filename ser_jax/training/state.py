@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from ser_jax.models import Pretrained
+
 
 class Constants(NamedTuple):
     """What a run keeps fixed; stacked on a leading axis R when there are many."""
@@ -57,8 +59,11 @@ def create(
     *,
     averaged: bool = False,
 ) -> tuple[nnx.GraphDef, TrainState]:
-    """Splits a new model into its definition and a state at step 0."""
-    graphdef, params, stats = nnx.split(model, nnx.Param, ...)
+    """Splits a new model into its definition and a state at step 0.
+
+    What it holds of a pretrained encoder, and does not train, is in neither.
+    """
+    graphdef, params, _, stats = nnx.split(model, nnx.Param, Pretrained, ...)
     step = jnp.zeros((), jnp.int32)
     state = TrainState(params, stats, optimizer.init(params), step, centers)
     return graphdef, state._replace(average=state.weights if averaged else None)

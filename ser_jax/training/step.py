@@ -8,6 +8,8 @@ import optax
 from flax import nnx
 
 from ser_jax.layers import center_loss
+from ser_jax.models import Pretrained
+from ser_jax.predict import forward
 from ser_jax.training import losses, optim
 from ser_jax.training.state import Totals, TrainState
 
@@ -18,23 +20,30 @@ def make_train_step(
     config,
     make_batch: Callable,
 ) -> Callable:
-    """Returns `train_step(tables, state, totals, index, constants)`.
+    """Returns `train_step(tables, state, totals, index, constants, pretrained)`.
 
     `state` and `totals` come back updated. Randomness is a function of the run's seed
     and its own step. A step without examples (a shorter fold waiting for the others,
     a run that stopped early) changes nothing. `make_batch` is that of `batch` with its
-    keyword arguments bound.
+    keyword arguments bound; `pretrained` are the weights that no run changes, if any.
     """
     train = config.train
     gradient = jax.grad(_make_loss(graphdef, train), has_aux=True)
 
-    def train_step(tables, state: TrainState, totals: Totals, index, constants):
+    def train_step(
+        tables,
+        state: TrainState,
+        totals: Totals,
+        index,
+        constants,
+        pretrained=forward.NOTHING,
+    ):
         # Of the run's own step: neither resuming nor the runs beside it change draws.
         key = jax.random.fold_in(jax.random.key(constants.seed), state.step)
         dropout_key, augment_key = jax.random.split(key)
         batch = make_batch(tables, index, constants, augment_key)
         grads, (total, logits, embedding, stats) = gradient(
-            state.params, state, batch, index, constants, dropout_key
+            state.params, state, pretrained, batch, index, constants, dropout_key
         )
         direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
         rate = optim.learning_rate(train, state.step, constants.steps_per_epoch)
@@ -63,17 +72,17 @@ def make_train_step(
 def _make_loss(graphdef: nnx.GraphDef, train) -> Callable:
     """Returns the mean loss of a batch, and what else a step needs of the pass."""
 
-    def loss(params, state, batch, index, constants, key):
+    def loss(params, state, pretrained, batch, index, constants, key):
         # A copy: NNX does not let a trace change variables of the trace around it, and
         # batch norm changes its statistics.
-        model = nnx.merge(graphdef, params, state.stats, copy=True)
+        model = nnx.merge(graphdef, params, pretrained, state.stats, copy=True)
         model.train()
         embedding = model.embed(batch, rngs=nnx.Rngs(key))
         logits = model.classify(embedding)
         example = losses.cross_entropy(logits, batch["targets"], constants.class_weight)
         example += _extra_losses(train, embedding, logits, batch, state, index)
         total = jnp.sum(index.weight * example)
-        stats = nnx.split(model, nnx.Param, ...)[2]
+        stats = nnx.split(model, nnx.Param, Pretrained, ...)[3]
         # At least 1: a step without examples must not divide 0 by 0.
         count = jnp.maximum(jnp.sum(index.weight), 1.0)
         return total / count, (total, logits, embedding, stats)

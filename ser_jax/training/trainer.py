@@ -47,7 +47,11 @@ class Trainer:
             for run, steps in zip(experiment.runs, self._steps_per_epoch, strict=True)
         ]
         self.steps_per_call = self._choose_steps_per_call()
-        self._graphdef, self._initial = experiment_lib.new_states(config, experiment)
+        self._graphdef, self._initial, shared = experiment_lib.new_states(
+            config, experiment
+        )
+        # What calls share: one copy on each device, however many runs.
+        self._shared = self.feeder.tables, self.placement.replicate(shared)
         self._programs = {}  # by placement: autotune returns to one it has compiled
         self.use(self.placement)
 
@@ -143,7 +147,7 @@ class Trainer:
 
     def _arguments(self, number: int, index: Index) -> tuple:
         states, totals = self.states[number], self.totals[number]
-        return self.feeder.tables, states, totals, index, self._constants[number]
+        return self._shared, states, totals, index, self._constants[number]
 
     def posteriors(self, weights: list, segments: list) -> list[np.ndarray]:
         """Posteriors [U, K] of the sorted utterances of each run's `segments`.
@@ -176,7 +180,7 @@ class Trainer:
         for call in self.feeder.calls(planned, self.steps_per_call, training=False):
             predict = programs[call.window_frames]
             rounds = zip(weights, call.rounds, self._constants, strict=True)
-            answers = [predict(self.feeder.tables, *arguments) for arguments in rounds]
+            answers = [predict(self._shared, *arguments) for arguments in rounds]
             collected.append(self.placement.collect(answers))
         if not all(np.isfinite(x).all() for x in collected):
             raise InputError(
@@ -205,14 +209,16 @@ class Trainer:
     def _training_steps(self, window_frames: int):
         train_step = step.make_train_step(
             self._graphdef,
-            optim.make_optimizer(self.config.train),
+            optim.make_optimizer(self.config.train, self.config.encoder),
             self.config,
             self._bind_make_batch(window_frames),
         )
 
-        def steps(tables, state, totals, index, constants):
+        def steps(shared, state, totals, index, constants):
+            tables, pretrained = shared
+
             def body(carry, one):
-                return train_step(tables, *carry, one, constants), None
+                return train_step(tables, *carry, one, constants, pretrained), None
 
             if self.steps_per_call == 1:  # convolutions in a loop use one CPU thread
                 return body((state, totals), jax.tree.map(lambda x: x[0], index))[0]
@@ -223,9 +229,11 @@ class Trainer:
     def _prediction_steps(self, window_frames: int, answer=forward.posteriors):
         make = self._bind_make_batch(window_frames)
 
-        def steps(tables, weights, index, constants):
+        def steps(shared, weights, index, constants):
+            tables, pretrained = shared
+
             def one(index):
-                model = forward.merge(self._graphdef, **weights)
+                model = forward.merge(self._graphdef, **weights, pretrained=pretrained)
                 return answer(model, make(tables, index, constants))
 
             if self.steps_per_call == 1:
