@@ -82,7 +82,7 @@ def run(workdir_path: str, features: str = feature_sets.OURS, data: str = "") ->
                 "unknown": sorted({answer.unknown for answer in answers.values()}),
             }
         }
-        baseline_files.write(workdir.path, content, lines, training.classes)
+        baseline_files.write(workdir.path, content, lines)
     return content
 
 

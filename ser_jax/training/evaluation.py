@@ -15,7 +15,7 @@ from ser_jax.scoring import calibration, groups, summary
 from ser_jax.training import corpus_matrix
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.trainer import Trainer
-from ser_jax.workdir import files, predictions, provenance, results
+from ser_jax.workdir import predictions, provenance, results
 from ser_jax.workdir.checkpoint import Snapshot
 from ser_jax.workdir.config import corpus_names
 from ser_jax.workdir.workdir import Workdir
@@ -56,14 +56,8 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
         own = config.protocol.selection
         about["selections"] = selections(scores, records, snapshot, own)
     content = results.assemble(scores, about)
-    predictions.write(workdir.path / files.PREDICTIONS, lines, experiment.classes)
-    if validated:
-        path = workdir.path / files.VALIDATION
-        predictions.write(path, validated, experiment.classes)
     tested = _recordings(experiment)
-    predictions.write_recordings(workdir.path / files.RECORDINGS, tested)
-    # Last: a workdir with results.json is complete.
-    files.write_json(workdir.path / files.RESULTS, content)
+    results.write(workdir.path, content, lines, validated=validated, recordings=tested)
     return content
 
 

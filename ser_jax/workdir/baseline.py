@@ -3,21 +3,16 @@
 It holds the same files as a workdir, so that `workdir.contents` reads it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from etils import epath
 
 from ser_jax.errors import writing
-from ser_jax.workdir import files, predictions
+from ser_jax.workdir import files, results
 from ser_jax.workdir.predictions import Prediction
 
 
-def write(
-    workdir: epath.Path,
-    content: Mapping,
-    lines: Iterable[Prediction],
-    classes: Sequence[str],
-) -> None:
+def write(workdir: epath.Path, content: Mapping, lines: Iterable[Prediction]) -> None:
     """Writes predictions.csv and results.json, in place of older ones.
 
     Raises:
@@ -26,8 +21,7 @@ def write(
     folder = workdir / files.BASELINE
     with writing(folder, "--workdir"):
         folder.mkdir(parents=True, exist_ok=True)
-    predictions.write(folder / files.PREDICTIONS, lines, classes)
-    files.write_json(folder / files.RESULTS, content)  # last: then it is complete
+    results.write(folder, content, lines)
 
 
 def exists(workdir: epath.Path) -> bool:

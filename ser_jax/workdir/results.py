@@ -2,9 +2,12 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from ser_jax.workdir import files
+from etils import epath
+
+from ser_jax.workdir import files, predictions
+from ser_jax.workdir.predictions import Prediction, Recording
 
 # What results.json says before the scores, and behind them.
 _HEAD = ("corpus", "corpus_is_synthetic", "protocol", "model")
@@ -42,6 +45,30 @@ def assemble(scores: Mapping, about: Mapping) -> dict:
         **{key: about[key] for key in _OPTIONAL if about.get(key)},
     }
     return files.plain(content)  # as it will be read back
+
+
+def write(
+    folder: epath.Path,
+    content: Mapping,
+    lines: Iterable[Prediction],
+    *,
+    validated: Sequence[Prediction] = (),
+    recordings: Sequence[Recording] = (),
+) -> None:
+    """Writes the tables, then results.json: a folder with it is complete.
+
+    `content` is what `assemble` returns. The file of a table that is empty is removed.
+    """
+    predictions.write(folder / files.PREDICTIONS, lines, content["classes"])
+    if validated:
+        predictions.write(folder / files.VALIDATION, validated, content["classes"])
+    else:
+        (folder / files.VALIDATION).unlink(missing_ok=True)
+    if recordings:
+        predictions.write_recordings(folder / files.RECORDINGS, recordings)
+    else:
+        (folder / files.RECORDINGS).unlink(missing_ok=True)
+    files.write_json(folder / files.RESULTS, content)
 
 
 def count_utterances(
