@@ -188,7 +188,8 @@ def _incomparable(trainings, same_runs, same_tests) -> list[str]:
         for training in trainings:
             results = training.results
             value = results.get(name, results["protocol"].get(name, "not used"))
-            values[", ".join(value) if name == "classes" else str(value)] = None
+            value = sorted(value) if name == "classes" else [value]
+            values[", ".join(map(str, value))] = None
         if len(values) > 1:
             lines.append(plain(f"{name}: {' / '.join(values)}"))
     if lines:
@@ -312,12 +313,14 @@ def _scores_by_run(training):
 
 def _recalls(trainings):
     classes = trainings[0].results["classes"]
-    if any(training.results["classes"] != classes for training in trainings):
+    if any({*training.results["classes"]} != {*classes} for training in trainings):
         return "The classes differ; each training's own report has its recalls."
     rows = [("workdir", *(f"{name} %" for name in classes))]
     for training in trainings:
         recalls = metrics.recalls(training.results["pooled"]["confusion"])
-        rows.append((code(training.name), *diagnostics.recall_cells(recalls)))
+        by_name = dict(zip(training.results["classes"], recalls, strict=True))
+        cells = diagnostics.recall_cells([by_name[name] for name in classes])
+        rows.append((code(training.name), *cells))
     return Table(rows, "Pooled over runs, percent")
 
 

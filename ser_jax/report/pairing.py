@@ -23,13 +23,25 @@ def difference(
     """
     if why_not(training) or why_not(base):
         return None
+    classes = sorted({*training.classes, *base.classes})
     other, mine = (
         summary.decisions(one.predictions, one.classes) for one in (base, training)
     )
     labels, first, speakers = zip(*(mine[key] for key in other), strict=True)
     _, second, _ = zip(*other.values(), strict=True)
-    draw = _draw_seeds(training, base, list(other))
-    return paired.compare(labels, first, second, speakers, draw_seeds=draw)
+    place = _places(training, classes)
+    return paired.compare(
+        place[list(labels)],
+        place[list(first)],
+        _places(base, classes)[list(second)],
+        speakers,
+        draw_seeds=_draw_seeds(training, base, list(other), classes),
+    )
+
+
+def _places(training: WorkdirContents, classes: Sequence[str]) -> np.ndarray:
+    """Where its classes are among `classes`: workdirs may order them otherwise."""
+    return np.array([classes.index(name) for name in training.classes])
 
 
 def rank(trainings: Sequence[WorkdirContents]) -> ranks.Ranks | None:
@@ -50,16 +62,17 @@ def _ua_by_speaker(training: WorkdirContents) -> dict[str, float]:
     return {x: metrics.unweighted_accuracy(c) for x, c in confusions.items()}
 
 
-def _draw_seeds(training, base, keys) -> Callable | None:
+def _draw_seeds(training, base, keys, classes) -> Callable | None:
     """Decisions of both, by seeds drawn with replacement; None if one has only one."""
     posteriors = [_by_seed(one, keys) for one in (training, base)]
     if min(map(len, posteriors)) < 2:
         return None
+    places = [_places(one, classes) for one in (training, base)]
 
     def draw(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         chosen = (rng.integers(len(one), size=len(one)) for one in posteriors)
-        pairs = zip(posteriors, chosen, strict=True)
-        return tuple(one[seeds].mean(axis=0).argmax(axis=1) for one, seeds in pairs)
+        drawn = zip(places, posteriors, chosen, strict=True)
+        return tuple(at[x[s].mean(axis=0).argmax(axis=1)] for at, x, s in drawn)
 
     return draw
 

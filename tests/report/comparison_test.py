@@ -148,7 +148,9 @@ def test_hostile_workdirs_are_compared_as_text(tmp_path):
     assert not re.search(r"<(b|script|img)\b", outside)
 
 
-def _of_speakers(folder, right, promises, seeds=(0,), selection="val", **about):
+def _of_speakers(
+    folder, right, promises, seeds=(0,), selection="val", classes=CLASSES, **about
+):
     """Six speakers, a fold each, of two utterances; the first is right, if `right`."""
     said = (("angry", "angry" if right else "sad"), ("sad", "sad"))
     lines = [
@@ -156,14 +158,14 @@ def _of_speakers(folder, right, promises, seeds=(0,), selection="val", **about):
         for seed in seeds
         for s in range(6)
         for label, decided in said
-        for sure in [tuple(float(decided == name) for name in CLASSES)]
+        for sure in [tuple(float(decided == name) for name in classes)]
     ]
     rules = {"split": "group", "selection": selection, "promises": promises}
     rules |= about.pop("rules", {})
     none = {"best_epoch": None, "epochs": None}
     runs = [{"fold": f"s{s}", "seed": seed} | none for seed in seeds for s in range(6)]
     about |= {"runs": runs, "model": folder.name, "protocol": rules}
-    results = workdirs.summarise(lines, CLASSES, **about)
+    results = workdirs.summarise(lines, classes, **about)
     return workdirs.write(folder, results, lines)
 
 
@@ -198,6 +200,29 @@ def test_other_seeds_of_the_same_folds_are_tested_by_speaker(tmp_path):
     assert _table(page, "Beside base, seeds averaged")[1:] == [
         ["best", "+50.00", "+50.00 to +50.00", "0.0312", "0.0312"]
     ]
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_the_order_of_the_classes_plays_no_part(tmp_path, seeds):
+    kept = ["no speaker is in both training and test"]
+    turned = {"classes": CLASSES[::-1], "seeds": seeds}
+    page, text = _compare(
+        _of_speakers(tmp_path / "base", True, kept, seeds),
+        _of_speakers(tmp_path / "same", True, kept, **turned),
+        _of_speakers(tmp_path / "less", False, kept, **turned),
+    )
+    assert [row[:3] for row in _table(page, "Beside base, seeds averaged")[1:]] == [
+        ["same", "+0.00", "+0.00 to +0.00"],
+        ["less", "-50.00", "-50.00 to -50.00"],
+    ]
+    header, *recalls = _table(page, "Pooled")
+    assert header[1:] == ["angry %", "sad %"]
+    assert recalls == [
+        ["base", "100.00", "100.00"],
+        ["same", "100.00", "100.00"],
+        ["less", "0.00", "100.00"],
+    ]
+    assert "classes: " not in text.split("## What differs")[1].split("##")[0]
 
 
 def test_folds_that_leak_are_not_tested(tmp_path):
