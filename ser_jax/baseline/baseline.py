@@ -1,8 +1,6 @@
 """The command `baseline`: a linear SVM on exactly the folds of a trained workdir."""
 
 import dataclasses
-import importlib.metadata
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -212,10 +210,7 @@ def _content(training: WorkdirContents, lines, folds, answers, features) -> dict
         "protocol": rules,
         "model": f"{NAME}, {features}",
         "seconds": {},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _PACKAGES},
-        },
+        "versions": provenance.package_versions(_PACKAGES),
         "git_commit": provenance.git_commit(),
     }
     return results.assemble(summary.summarise(lines, runs, training.classes), about)

@@ -6,10 +6,9 @@ import numpy as np
 
 from ser_jax.report.document import TEXTS
 from ser_jax.scoring import metrics, paired, ranks, summary
+from ser_jax.workdir import results
 from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.provenance import REPEATED_SENTENCES, stamps
-
-_APART = " is in both training and test"  # how a promise of older workdirs ends
 
 
 def difference(
@@ -91,7 +90,9 @@ def why_not(training: WorkdirContents) -> str:
     texts, leaks = TEXTS["comparison"], training.results["protocol"].get("leaks")
     if training.results["selection"] == "test":
         return texts["paper_mode"]
-    if not _keeps_speakers_apart(training):
+    # Corpora that are apart share no speakers.
+    kept = results.kept_apart(training.results["protocol"])
+    if kept.isdisjoint({"speaker", "corpus"}):
         return texts["leaking"]
     if leaks:
         return texts["recordings"].format("; ".join(leaks))
@@ -100,14 +101,3 @@ def why_not(training: WorkdirContents) -> str:
     if len({line.speaker for line in training.predictions}) < 2:
         return texts["one_speaker"]
     return ""
-
-
-def _keeps_speakers_apart(training: WorkdirContents) -> bool:
-    """Whether the workdir says so; corpora that are apart share no speakers."""
-    protocol = training.results["protocol"]
-    kept = protocol.get("kept_apart")
-    if kept is None:
-        promises = [x for x in protocol.get("promises", ()) if x.endswith(_APART)]
-        apart = " and ".join(x.removesuffix(_APART) for x in promises).split(" and ")
-        kept = [x.removeprefix("no ") for x in apart]
-    return not {"speaker", "corpus"}.isdisjoint(kept)

@@ -4,8 +4,6 @@ import dataclasses
 import textwrap
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from ser_jax import figure_style
 from ser_jax.errors import InputError, writing
 from ser_jax.report import (
@@ -24,7 +22,7 @@ from ser_jax.report import (
 )
 from ser_jax.report.diagnostics import CURVES_PNG
 from ser_jax.report.training_report import CONFUSION_PNG
-from ser_jax.scoring.summary import counted, summarise
+from ser_jax.scoring import summary
 from ser_jax.workdir import contents, files
 from ser_jax.workdir.contents import WorkdirContents
 from ser_jax.workdir.files import write_atomically
@@ -89,19 +87,9 @@ def write_comparison(workdirs: Sequence, out: str = "") -> str:
     Raises:
       InputError: A folder is named twice, or as for `write_report`.
     """
-    paths = [files.resolve(path) for path in workdirs]
-    if len(set(paths)) < len(paths):
-        raise InputError(
-            "report: expected every workdir once, got "
-            f"{', '.join(map(str, workdirs))}; leave one out"
-        )
-    # Workdirs are often called by their config, in folders of different experiments.
-    are_distinct = len({path.name for path in paths}) == len(paths)
-    trainings = []
-    for path in paths:
-        name = path.name if are_distinct else str(path)
-        trainings.append(dataclasses.replace(_read(path), name=name))
-    folder = files.resolve(out) if out else paths[0].parent
+    named = files.resolve_all(workdirs)
+    trainings = [dataclasses.replace(_read(x), name=n) for x, n in named.items()]
+    folder = files.resolve(out) if out else next(iter(named)).parent
     with writing(folder, "--out"):
         folder.mkdir(parents=True, exist_ok=True)
     _write(comparison.document(trainings), folder, "comparison")
@@ -134,19 +122,14 @@ def _checked(training: WorkdirContents, place, command: str) -> WorkdirContents:
     """If results.json says what predictions.csv scores, with the lines that count."""
     results = training.results
     try:
-        scores = summarise(training.predictions, results["runs"], training.classes)
-        counts = scores["pooled"]["confusion"]
-        if list(training.classes) != results["classes"]:
-            raise ValueError(f"classes {training.classes} and {results['classes']}")
-        if not np.array_equal(counts, results["pooled"]["confusion"]):
-            raise ValueError("other decisions than in the confusion matrix")
+        summary.check(training.predictions, training.classes, results)
     except (KeyError, ValueError) as error:
         raise InputError(
             f"expected predictions.csv and results.json of one training in {place}, "
             f"got files that do not match ({error}); repeat `run.py {command}`"
         ) from error
-    counts = counted(training.predictions, results["runs"])
-    return dataclasses.replace(training, predictions=counts)
+    lines = summary.counted(training.predictions, results["runs"])
+    return dataclasses.replace(training, predictions=lines)
 
 
 def _write(document, folder, name):

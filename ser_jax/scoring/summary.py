@@ -70,6 +70,17 @@ def score_runs(
     }
 
 
+def check(predictions: Sequence, classes: Sequence[str], results: Mapping) -> None:
+    """Raises ValueError or KeyError unless `results`, of results.json, score these."""
+    by_run = _group(predictions, results["runs"])
+    tested = [line for run in by_run.values() for line in run.values()]
+    counts = count_decisions(tested, classes)
+    if [*classes] != results["classes"]:
+        raise ValueError(f"classes {classes} and {results['classes']}")
+    if not np.array_equal(counts, results["pooled"]["confusion"]):
+        raise ValueError("other decisions than in the confusion matrix")
+
+
 def average_seeds(predictions: Sequence, classes: Sequence[str]) -> dict:
     """Scores of what all seeds decide together, from the mean of their posteriors.
 

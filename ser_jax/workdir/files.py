@@ -52,6 +52,23 @@ def resolve(path) -> epath.Path:
     return path
 
 
+def resolve_all(paths: Sequence) -> dict[epath.Path, str]:
+    """The whole path of several workdirs, and what to call each; their order stays.
+
+    Raises:
+      InputError: One is named twice.
+    """
+    whole = [resolve(path) for path in paths]
+    if len(set(whole)) < len(whole):
+        raise InputError(
+            f"expected every workdir once, got {', '.join(map(str, paths))}; leave one "
+            "out"
+        )
+    # Workdirs are often called by their config, in folders of different experiments.
+    are_distinct = len({path.name for path in whole}) == len(whole)
+    return {path: path.name if are_distinct else str(path) for path in whole}
+
+
 def write_atomically(path, content: bytes) -> None:
     """Writes `content` to `path` so that no reader ever sees a part of it.
 

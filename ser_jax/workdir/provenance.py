@@ -4,7 +4,9 @@ import collections
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,11 +29,21 @@ def versions() -> dict[str, str]:
 
     device = jax.devices()[0]
     return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
+        **package_versions(PACKAGES),
         "device": f"{jax.device_count()} x {device.device_kind}",
         "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
     }
+
+
+def package_versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of Python and of the packages."""
+    installed = {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **installed}
+
+
+def command() -> str:
+    """The command line of this process, as the user gave it."""
+    return shlex.join(["python", *sys.argv])
 
 
 def git_commit() -> str:

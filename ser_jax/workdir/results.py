@@ -23,6 +23,7 @@ _OPTIONAL = (
     "corpora",  # scores by trained and tested corpora, and what tells corpora apart
     "text",  # what a model that reads words read, and how much of it leaks
 )
+_APART = " is in both training and test"  # how a promise of older workdirs ends
 
 
 def assemble(scores: Mapping, about: Mapping) -> dict:
@@ -69,6 +70,19 @@ def write(
     else:
         (folder / files.RECORDINGS).unlink(missing_ok=True)
     files.write_json(folder / files.RESULTS, content)
+
+
+def kept_apart(rules: Mapping) -> set[str]:
+    """Columns (`speaker`, `session` ...) of which training and test share no value.
+
+    `rules` is `protocol` of results.json; older ones say so in their promises alone.
+    """
+    kept = rules.get("kept_apart")
+    if kept is not None:
+        return {*kept}
+    promises = [x for x in rules.get("promises", ()) if x.endswith(_APART)]
+    apart = " and ".join(x.removesuffix(_APART) for x in promises).split(" and ")
+    return {x.removeprefix("no ") for x in apart} - {""}
 
 
 def count_utterances(

@@ -1,8 +1,6 @@
 """The folder of one training: who it belongs to, and how far it has come."""
 
 import json
-import shlex
-import sys
 
 from ser_jax.errors import InputError, writing
 from ser_jax.workdir import config as config_files
@@ -41,7 +39,7 @@ class Workdir:
             content = {
                 "config": config,
                 "published": config["published"],
-                "command": shlex.join(["python", *sys.argv]),  # as the user gave it
+                "command": provenance.command(),
                 "versions": provenance.versions(),
                 "git_commit": provenance.git_commit(),
             }
