@@ -11,6 +11,8 @@ export    write a trained --workdir as one file: --format=stablehlo, onnx, tflit
           safetensors
 baseline  a linear SVM on the folds of a trained --workdir, whose row then stands in its
           table and report; --features=functionals, compare or egemaps
+ensemble  `ensemble W W2 ... --out=FOLDER` averages the posteriors of workdirs that tested
+          the same, --weights=equal or validation; FOLDER is reported like a workdir
 corpora   list the public corpora that have a name; `corpora NAME --root=DIR`, where NAME
           is one of them or a manifest's path, looks at one before training
 """
@@ -44,8 +46,9 @@ from ml_collections import ConfigDict, config_flags
 from ser_jax import clock, command_line, huge_pages, terminal
 from ser_jax.errors import InputError
 
-TAKES_FILES = ("report", "predict", "explain", "corpora")
-NEEDS_NO_JAX = ("report", "corpora", "baseline")
+TAKES_FILES = ("report", "predict", "explain", "corpora", "ensemble")
+NEEDS_NO_WORKDIR = ("train", "corpora", "ensemble")
+NEEDS_NO_JAX = ("report", "corpora", "baseline", "ensemble")
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -63,8 +66,8 @@ def define_flags(values: flags.FlagValues) -> None:
         "out",
         "",
         "predict: table, .csv or .jsonl (with --window a folder); explain: folder; "
-        "export: file; report of several: folder; corpora: folder of the page, or "
-        "manifest, .csv.",
+        "export: file; report of several, ensemble: folder; corpora: folder of the page, "
+        "or manifest, .csv.",
     )
     string("run", "", "predict, explain, export: fold,seed; '' = mean of all runs.")
     number("window", 0.0, "predict: seconds per answer; 0 = one per recording.")
@@ -102,6 +105,9 @@ def define_flags(values: flags.FlagValues) -> None:
         "corpora, evaluate --corpus=NAME: folder of the corpus; '' = its variable, "
         "NAME_ROOT.",
     )
+    string(
+        "weights", "equal", "ensemble: equal, or validation, the best of each fold's."
+    )
     string("format", "stablehlo", "export: stablehlo, onnx, tflite or safetensors.")
     number("longest", 10.0, "export: seconds that onnx and tflite can take.")
 
@@ -127,7 +133,7 @@ def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
             f"`run.py {command}` takes no further arguments; got {files}.{hint}"
         )
     names_folders = command == "report" and files
-    if not (values.workdir or command in ("train", "corpora") or names_folders):
+    if not (values.workdir or command in NEEDS_NO_WORKDIR or names_folders):
         expected = "W1 W2 ... or " if command == "report" else ""
         raise InputError(
             f"`run.py {command}` expects {expected}--workdir=..., a trained folder."
@@ -237,6 +243,14 @@ def _report_one(workdir: str) -> None:
         print(report.write_report(workdir, watch.seconds if timed else None))
 
 
+def _ensemble(values, folders: list[str]) -> None:
+    from ser_jax.ensemble import ensemble
+
+    folders = [*filter(None, [values.workdir]), *folders]
+    ensemble.run(folders, values.out, values.weights)
+    _report_one(values.out)
+
+
 def _predict(values, files: list[str]) -> int:
     from ser_jax.predict import predict
 
@@ -312,6 +326,7 @@ COMMANDS = {
     "explain": _explain,
     "export": _export,
     "baseline": _baseline,
+    "ensemble": _ensemble,
     "corpora": _corpora,
 }
 

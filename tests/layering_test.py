@@ -76,6 +76,8 @@ ARROWS = {
         "ser_jax.scoring",
         "ser_jax.workdir",
     ),
+    # Averages what workdirs answered; no JAX.
+    "ser_jax.ensemble": ("ser_jax.scoring", "ser_jax.workdir"),
     # Looks at a corpus as training would, up to where JAX begins.
     "ser_jax.survey": (
         "ser_jax.corpora",
@@ -172,6 +174,7 @@ def test_files_functions_and_constructors_stay_small(path):
         "ser_jax.survey.manifest_file",
         "ser_jax.survey.survey",
         "ser_jax.baseline.baseline",
+        "ser_jax.ensemble.ensemble",
         "ser_jax.report.corpus_page",
     ],
 )

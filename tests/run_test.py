@@ -103,6 +103,8 @@ CONFIG = "--config=configs/area_attn.py"
         ),
         (("report", "w", "--out=x"), ["several workdirs"]),
         (("baseline",), ["--workdir"]),
+        (("ensemble",), ["W1 W2", "--out=FOLDER", "got none"]),
+        (("ensemble", "w", "--weights=best"), ["equal, validation", "'best'"]),
         (
             ("baseline", "--workdir=w", "--features=mfcc"),
             ["--features", "functionals, compare, egemaps", "'mfcc'"],
@@ -143,6 +145,39 @@ def test_the_baseline_by_itself_and_at_the_end_of_a_training(
     (workdir / "results.json").unlink()
     code, output = command("baseline", f"--workdir={workdir}")
     assert code == 2 and "results.json, got none" in output
+
+
+def test_an_ensemble_is_reported_like_a_workdir_and_is_no_model(
+    command, quick_workdir, tmp_path
+):
+    names = [shutil.copytree(quick_workdir, tmp_path / name) for name in "ab"]
+    folder = tmp_path / "e"
+    code, output = command("ensemble", *names, f"--out={folder}")
+    assert code == 0 and "Ensemble of 2 × area_attn on tones" in output
+    said = [(x / "predictions.csv").read_text() for x in (names[0], folder)]
+    assert said[0] == said[1]  # to the last digit: it says what both said
+    code, output = command(
+        "ensemble", *names, f"--out={folder}", "--weights=validation"
+    )
+    assert code == 0 and "weights (validation): a 0.500, b 0.500" in output
+    code, output = command("report", *names, folder)
+    assert code == 0 and "comparison.html" in output
+    assert command("report", f"--workdir={folder}")[0] == 0
+    code, output = command("baseline", f"--workdir={folder}")
+    assert code == 0 and "\nlinear SVM " in output
+    for words in (
+        [CONFIG],
+        ["evaluate"],
+        ["evaluate", "--corpus=ravdess", "--root=x"],
+        ["predict", "x.wav"],
+        ["explain", "x.wav"],
+        ["explain", "--corpus"],
+        ["export"],
+    ):
+        code, output = command(*words, f"--workdir={folder}")
+        assert code == 2 and f"{folder} is an ensemble" in output, words
+        assert output.count("\n") == 1
+    assert not (folder / "checkpoints").exists()
 
 
 def test_a_corpus_has_a_value_for_evaluate_and_none_for_explain(command, monkeypatch):

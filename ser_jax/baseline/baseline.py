@@ -56,8 +56,8 @@ def run(workdir_path: str, features: str = feature_sets.OURS, data: str = "") ->
     feature_sets.check(features)
     workdir = Workdir(workdir_path, create=False)
     training = contents.read(workdir.path, beside=False)  # or says what is missing
+    config = with_corpus_at(as_config(workdir.read_config_of_corpus()), data)
     splits = files.read_json(workdir.path / files.SPLITS)
-    config = with_corpus_at(as_config(workdir.read_config()), data)
     with lock(workdir.path):
         began = time.monotonic()
         utterances = _listed(splits, config.data)

@@ -15,7 +15,7 @@ from ser_jax.errors import InputError
 from ser_jax.features import recipe, segments
 from ser_jax.models import MODELS
 from ser_jax.predict import forward
-from ser_jax.workdir import checkpoint
+from ser_jax.workdir import checkpoint, ensemble
 from ser_jax.workdir import provenance as workdir_provenance
 from ser_jax.workdir.config import as_config
 
@@ -95,6 +95,7 @@ def load(workdir, run: str = "") -> TrainedModel:
     path = epath.Path(workdir).expanduser()
     stored = checkpoint.read_newest(path)
     if stored is None:
+        ensemble.refuse(path)
         raise InputError(
             f"Expected a trained folder, with checkpoints, at {path}; there are none. "
             "Check --workdir."

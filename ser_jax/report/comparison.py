@@ -160,23 +160,24 @@ def _protocols(trainings):
 
 def _differences(trainings, same_runs, same_tests):
     blocks = [_incomparable(trainings, same_runs, same_tests)]
-    configs = [flatten(training.config) for training in trainings]
+    having = [training for training in trainings if training.config]
     without = [code(training.name) for training in trainings if not training.config]
-    rows = [("key", *(code(training.name) for training in trainings))]
+    configs = [flatten(training.config) for training in having]
+    rows = [("key", *(code(training.name) for training in having))]
     # Models and versions have keys of their own, which nothing here could answer.
-    for key in sorted(set.intersection(*map(set, configs)) - SCORELESS):
+    for key in sorted(set.intersection(*map(set, configs or [()])) - SCORELESS):
         values = [str(config[key]) for config in configs]
         if len(set(values)) > 1 and not key.startswith("published."):
             rows.append((key, *values))
     if len(rows) > 1:
         caption = "Config keys whose values differ"
         blocks.append(Table(rows, caption, words=len(rows[0])))
-    elif not without:
+    elif len(having) > 1:
         blocks.append("No config key that all have differs.")
     if len({training.results["model"] for training in trainings}) > 1:
         blocks.append("Keys of `model` are named only where every training has them.")
     if without:
-        blocks.append(f"No config.json: {', '.join(without)}.")
+        blocks.append(f"Without a config: {', '.join(without)}.")
     return blocks
 
 

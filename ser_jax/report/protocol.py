@@ -112,7 +112,9 @@ def repeated_sentences(results: Mapping) -> str:
 
 
 def _explain(section: str, name) -> str:
-    return TEXTS[section].get(name, "see the config")
+    """A name in words; those of members that differ are joined by +."""
+    texts = (TEXTS[section].get(x, "see the config") for x in str(name).split("+"))
+    return "; or ".join(texts)
 
 
 def _split(rules) -> str:

@@ -12,6 +12,7 @@ from ser_jax.report import (
     comparison,
     corpus_matrix,
     cross_corpus,
+    ensemble,
     figures,
     html,
     markdown,
@@ -58,7 +59,10 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
         files.write_json(workdir / files.RESULTS, results)
     _write(training_report.document(training), workdir, "report")
     table = score_table.text(
-        results, training.published, baseline.rows(training), baseline.lines(training)
+        results,
+        training.published,
+        baseline.rows(training),
+        [*ensemble.lines(results), *baseline.lines(training)],
     )
     if gain := selections.sentence(results):
         table += "\n\n" + textwrap.fill(gain.replace("**", ""), 80)
@@ -100,7 +104,9 @@ def write_comparison(workdirs: Sequence, out: str = "") -> str:
 
 def _read(workdir) -> WorkdirContents:
     """A workdir whose files match, and those of its baseline."""
-    training = _checked(contents.read(workdir), workdir, "evaluate")
+    training = contents.read(workdir)
+    command = "ensemble" if training.results.get("ensemble") else "evaluate"
+    training = _checked(training, workdir, command)
     if not training.baseline:
         return training
     place = workdir / files.BASELINE

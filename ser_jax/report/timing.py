@@ -24,7 +24,8 @@ def summary(results: Mapping) -> str:
     """The same as text of a few lines; leaves out what rounds to nothing."""
     seconds = _ordered(results)
     parts = [f"{part} {s:.1f}" for part, s in seconds.items() if s >= 0.05]
-    text = f"time [s]: {', '.join(parts)}; total {sum(seconds.values()):.1f}"
+    whose = " of all members" if results.get("ensemble") else ""
+    text = f"time{whose} [s]: {', '.join(parts)}; total {sum(seconds.values()):.1f}"
     # Lines break behind commas only, never between a part and its number.
     text = re.sub("(?<!,) |_", "\xa0", text)
     lines = textwrap.wrap(text, 79, subsequent_indent="  ")

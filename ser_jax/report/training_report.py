@@ -11,6 +11,7 @@ from ser_jax.report import (
     corpus_matrix,
     cross_corpus,
     diagnostics,
+    ensemble,
     figures,
     groups,
     protocol,
@@ -55,14 +56,21 @@ def document(training: WorkdirContents) -> Document:
             Section("results", "Results", _results(training)),
             *baseline.sections(training),
             *selections.sections(results),
-            Section("paper", "Next to the paper", _paper(results, published)),
+            *ensemble.sections(results),
+            *_of_training(
+                Section("paper", "Next to the paper", _paper(results, published)),
+                results,
+            ),
             *cross_corpus.sections(training.cross_corpus),
             Section("confusion", "Confusion", _confusion(results)),
             *_corpus_matrix(results),
             Section("groups", "Speakers and sessions", diagnostics.groups(training)),
             *groups.sections(results),
             *calibration.sections(results),
-            Section("curves", "Learning curves", diagnostics.curves(training)),
+            *_of_training(
+                Section("curves", "Learning curves", diagnostics.curves(training)),
+                results,
+            ),
             Section("duration", "Duration", diagnostics.durations(training)),
             Section("mistakes", "Most confident mistakes", mistakes),
             Section("utterances", "Utterances", _utterances(counts)),
@@ -70,6 +78,11 @@ def document(training: WorkdirContents) -> Document:
             Section("versions", "Versions", _origin(results, training.command)),
         ],
     )
+
+
+def _of_training(section: Section, results: Mapping) -> list[Section]:
+    """The section, unless nothing was trained."""
+    return [] if results.get("ensemble") else [section]
 
 
 def _corpus_matrix(results) -> list[Section]:
@@ -191,8 +204,11 @@ def _utterances(counts) -> list:
 
 def _time(results):
     rows = [("part", "what it is", "seconds", "share"), *timing.rows(results)]
+    table = Table(rows, "Wall-clock seconds of each part of the job", words=2)
+    if results.get("ensemble"):
+        return [table, TEXTS["ensemble"]["time"]]
     return [
-        Table(rows, "Wall-clock seconds of each part of the job", words=2),
+        table,
         " ".join([TEXTS["explanations"]["time"], *timing.start_up(results)]),
         timing.memory(results),
     ]

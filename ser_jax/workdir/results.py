@@ -21,6 +21,7 @@ _OPTIONAL = (
     "calibration",  # what posteriors mean, and scores of the surest decisions
     "selections",  # scores had the epoch been chosen otherwise: `val`, `test`, `last`
     "corpora",  # scores by trained and tested corpora, and what tells corpora apart
+    "ensemble",  # whose posteriors are averaged, and by which weights
     "text",  # what a model that reads words read, and how much of it leaks
 )
 _APART = " is in both training and test"  # how a promise of older workdirs ends

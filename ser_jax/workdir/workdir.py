@@ -4,7 +4,7 @@ import json
 
 from ser_jax.errors import InputError, writing
 from ser_jax.workdir import config as config_files
-from ser_jax.workdir import files, provenance
+from ser_jax.workdir import ensemble, files, provenance
 
 # Keys of what is read from elsewhere, by their group.
 _MAY_MOVE = {"data": ("manifest", "root", "corpora"), "encoder": ("weights",)}
@@ -32,8 +32,10 @@ class Workdir:
         """Writes config.json, or checks that the one there asks for the same.
 
         Raises:
-          InputError: The folder belongs to another config; names every difference.
+          InputError: The folder belongs to another config, and it names every
+            difference, or to an ensemble.
         """
+        ensemble.refuse(self.path)
         config = json.loads(json.dumps(config))  # as it will be read back
         if not (self.has_checkpoint() or self.is_complete()):
             content = {
@@ -62,8 +64,25 @@ class Workdir:
             files.write_json(self.path / files.CONFIG, stored)
 
     def read_config(self) -> dict:
-        """Plain values of config.json; InputError if it is missing or damaged."""
+        """Plain values of config.json; InputError if missing, damaged, an ensemble's."""
+        ensemble.refuse(self.path)
         return files.read_json(self.path / files.CONFIG)["config"]
+
+    def read_config_of_corpus(self) -> dict:
+        """As `read_config`; of an ensemble a member's, whose corpus is the others', too.
+
+        Raises InputError if no member has one, or their splits are not known.
+        """
+        if not (members := ensemble.members(self.path)):
+            return self.read_config()
+        configs = [one["config"] for one in members if one["config"]]
+        if not configs or not (self.path / files.SPLITS).exists():
+            raise InputError(
+                f"Expected config.json and splits.json in the members of {self.path}; got "
+                f"none in some of {', '.join(one['name'] for one in members)}. Name a "
+                "workdir that has them."
+            )
+        return configs[0]
 
     def settle_splits(self, splits: dict) -> None:
         """Writes splits.json; refuses others than those that were trained on."""
