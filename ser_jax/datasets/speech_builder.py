@@ -26,7 +26,7 @@ class SpeechConfig(tfds.core.BuilderConfig):
     recipe: str = "logmel128"  # one of `ser_jax.features.recipe.NAMES`
     states: StatesSpec | None = None  # of the recipe `encoder`
     vtlp_copies: int = 0  # perturbed copies V per utterance
-    vtlp_mode: str = "textbook"  # or `nlpaug`
+    vtlp_mode: str = "textbook"  # or `nlpaug`; `speed` of states
     vtlp_low: float = 0.8  # smallest warp factor
     vtlp_high: float = 1.2  # largest warp factor
     min_duration_s: float = 0.1  # shorter recordings are excluded and listed

@@ -75,7 +75,7 @@ def load(
     """Opens all splits of a built dataset.
 
     The first time, a file of 4 (V + 1) T F C bytes per utterance is written (hidden states:
-    2 T F C).
+    2 (V + 1) T F C).
 
     Args:
       directory: From `build.ensure_built`.

@@ -37,8 +37,8 @@ HUB_NAMES = {
     "ffn_in": "fc1",
     "ffn_out": "fc2",
 }
-# What a whole Whisper has besides.
-IGNORED = r"decoder\.|proj_out\."
+# What a whole Whisper, or one with another task's head, has besides.
+IGNORED = r"decoder\.|proj_out\.|projector\.|classifier\.|layer_weights"
 
 
 class Positions(nnx.Variable):

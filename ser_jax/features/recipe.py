@@ -1,7 +1,6 @@
 """What the frames of a recording are, as a config says. Imports nothing heavy."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
@@ -14,9 +13,8 @@ from ser_jax.features.spec import RECIPES, FeatureSpec
 ENCODER = "encoder"  # the recipe of `StatesSpec`
 WAVEFORM = "waveform"  # that of `WaveformSpec`; all others are in `spec.RECIPES`
 NAMES = (*RECIPES, ENCODER, WAVEFORM)
-SPEED = (
-    "speed"  # of `config.data.vtlp_mode`: how states are perturbed, see `StateReader`
-)
+# Of `config.data.vtlp_mode`: how states are perturbed, see `StateReader`.
+SPEED = "speed"
 
 # Longer recordings are encoded piece by piece. Whisper reads no more than 30 s at once,
 # which a piece becomes that is slowed down as much as copies may be.
@@ -29,7 +27,10 @@ class StatesSpec:
     """A recipe: hidden states of a pretrained encoder, averaged over some steps.
 
     Frames [T, F, C] are float16; F is the number of layers (a map of layers x time, as
-    others are of frequencies x time), C the encoder's width. A recording of more than 30 s is encoded in pieces of 30 s.
+    others are of frequencies x time), C the encoder's width. A
+    recording of more than 24 s is encoded in pieces of 24 s, whose last frame may be
+    the mean of fewer steps: later frames stand up to one frame earlier than `hop_samples`
+    says.
     """
 
     encoder: EncoderSpec
@@ -47,8 +48,8 @@ class StatesSpec:
     def name(self) -> str:
         """First part of a built dataset's config name; other states, other names."""
         layers = "-".join(map(str, self.layers))
-        name = Path(self.encoder.name).name
-        return f"{name}_{self.digest}_layers{layers}_pool{self.pool_steps}"
+        kind = self.encoder.kind
+        return f"{kind}_{self.digest}_layers{layers}_pool{self.pool_steps}"
 
     @property
     def num_bands(self) -> int:
@@ -141,8 +142,9 @@ def recipe_of(config) -> Recipe:
     if config.encoder.digest not in ("", digest):
         raise InputError(
             f"encoder.weights: expected those that were trained with, of digest "
-            f"{config.encoder.digest}; got {digest} in {config.encoder.weights}. Point "
-            "--config.encoder.weights at them, or train again in a new --workdir."
+            f"{config.encoder.digest}; got {digest} in {config.encoder.weights}. Repeat "
+            "the training command with --config.encoder.weights at their place, or train "
+            "again in a new --workdir."
         )
     if config.data.recipe == WAVEFORM:
         return PLAIN[WAVEFORM]

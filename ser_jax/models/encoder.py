@@ -64,6 +64,10 @@ class AreaReadout(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """Makes `queries` queries, keys and values of `size`, and a place for each layer."""
+        if min(queries, size) < 1:
+            raise ValueError(
+                f"queries, attention_size: expected 1 or more, got {queries} and {size}"
+            )
         common = {"use_bias": False, "dtype": dtype, "rngs": rngs}
         self.key = nnx.Linear(features, size, **common)
         self.value = nnx.Linear(features, size, **common)

@@ -15,7 +15,7 @@ from ser_jax.errors import InputError
 from ser_jax.features import recipe, segments
 from ser_jax.models import MODELS
 from ser_jax.predict import forward
-from ser_jax.workdir import checkpoint, ensemble
+from ser_jax.workdir import checkpoint, ensemble, files
 from ser_jax.workdir import provenance as workdir_provenance
 from ser_jax.workdir.config import as_config
 
@@ -136,6 +136,7 @@ def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
       KeyError, AttributeError, TypeError, ValueError: The meta is of another version.
     """
     config = as_config(meta["config"])
+    config.encoder.weights = _place_of_encoder(path, config)
     _check_known(config, path)
     classes = tuple(meta["classes"])
     spec = recipe.recipe_of(config)
@@ -160,6 +161,14 @@ def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
         provenance=workdir_provenance.describe(path, config, meta),
         pretrained=jax.device_put(models.held_weights(config, held)),
     )
+
+
+def _place_of_encoder(path, config) -> str:
+    """Where a workdir's encoder lies now: config.json knows if it has moved."""
+    if not config.encoder.weights or not (path / files.CONFIG).exists():
+        return config.encoder.weights
+    stored = files.read_json(path / files.CONFIG)["config"]
+    return stored["encoder"]["weights"]
 
 
 def _check_known(config, path) -> None:

@@ -310,7 +310,7 @@ def _check_model(config) -> None:
     try:
         jax.eval_shape(lambda: call(full))
         if config.segment.rule == "whole":  # buckets are shorter than the model's input
-            jax.eval_shape(lambda: call(full - 8))
+            jax.eval_shape(lambda: call(max(1, full - 8)))
     except (IndexError, TypeError, ValueError, ZeroDivisionError) as error:
         raise InputError(
             f"config.model does not make a network for segments of {full} frames, "

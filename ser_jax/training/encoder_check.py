@@ -2,8 +2,15 @@
 
 from collections.abc import Callable
 
-from ser_jax.encoders.spec import read_spec
-from ser_jax.features.recipe import ENCODER, FASTEST, SLOWEST, SPEED, WAVEFORM
+from ser_jax.encoders.spec import RATE_HZ, STEP_SAMPLES, read_spec
+from ser_jax.features.recipe import (
+    ENCODER,
+    FASTEST,
+    PIECE_SAMPLES,
+    SLOWEST,
+    SPEED,
+    WAVEFORM,
+)
 
 
 def check(config, refuse: Callable[[str, str], None]) -> None:
@@ -13,6 +20,8 @@ def check(config, refuse: Callable[[str, str], None]) -> None:
         other = f"{SPEED} with data.recipe={ENCODER}, and with no other"
         refuse("data.vtlp_mode", f"{other} (or 0 copies)")
     if data.recipe not in (ENCODER, WAVEFORM):
+        if not data.channels:
+            refuse("data.channels", f"1, 2 or 3 with data.recipe={data.recipe}")
         if encoder.weights:
             refuse("data.recipe", f"{ENCODER} or {WAVEFORM} with encoder.weights")
         if encoder.tuning != "frozen":
@@ -23,10 +32,13 @@ def check(config, refuse: Callable[[str, str], None]) -> None:
         refuse("encoder.weights", f"a name or a folder {with_states}")
     if not all(isinstance(x, int) and not isinstance(x, bool) for x in encoder.layers):
         refuse("encoder.layers", "whole numbers")
-    if (data.recipe == WAVEFORM) != (encoder.tuning != "frozen"):
-        refuse("encoder.tuning", f"frozen with data.recipe={ENCODER} alone")
+    steps = encoder.pool_s * RATE_HZ / STEP_SAMPLES
+    if not steps < 1e6 or abs(steps - round(steps)) > 1e-6:
+        refuse("encoder.pool_s", "a multiple of 0.02, the steps of all encoders")
     if data.recipe == WAVEFORM:
         _check_waveform(config, refuse)
+    else:
+        _check_frozen(encoder, refuse)
     if data.vtlp_copies and not SLOWEST <= data.vtlp_low:
         refuse("data.vtlp_low", f"{SLOWEST} or more {with_states}")
     if data.vtlp_copies and not data.vtlp_high <= FASTEST:
@@ -39,8 +51,24 @@ def check(config, refuse: Callable[[str, str], None]) -> None:
         refuse("data.channels", f"0 {with_states}; see encoder.layers")
 
 
+def _check_frozen(encoder, refuse) -> None:
+    with_it = f"with data.recipe={ENCODER}"
+    if encoder.tuning != "frozen":
+        refuse("encoder.tuning", f"frozen {with_it} (data.recipe={WAVEFORM} learns)")
+    unused = {"dtype": "float32", "mask_share": 0.0, "train_front": False}
+    unused |= {"learning_rate_factor": 1.0, "layer_decay": 1.0, "remat": False}
+    for key, only in unused.items():
+        if encoder[key] != only:
+            refuse(f"encoder.{key}", f"{only} {with_it}, which trains no encoder")
+    if read_spec(encoder.weights).longest_s * RATE_HZ < PIECE_SAMPLES / SLOWEST:
+        longest = f"{PIECE_SAMPLES / SLOWEST / RATE_HZ:g} s"
+        refuse("encoder.weights", f"an encoder that reads {longest} {with_it}")
+
+
 def _check_waveform(config, refuse) -> None:
     data, encoder, with_it = config.data, config.encoder, "with data.recipe=waveform"
+    if encoder.tuning == "frozen":
+        refuse("encoder.tuning", f"lora or full {with_it}")
     if config.model.name != "encoder":
         refuse("model.name", f"encoder {with_it}")
     for key, only in (("vtlp_copies", 0), ("normalize", "none"), ("pad", "after_norm")):

@@ -6,6 +6,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ser_jax import models
+from ser_jax.encoders.spec import read_spec
 from ser_jax.training import lengths
 
 SCHEDULES = ("constant", "time_decay", "cosine", "step")
@@ -40,10 +41,11 @@ def rate_factors(params, encoder):
     """What the learning rate of each parameter is multiplied by, a tree of floats.
 
     1 for the head. Of the encoder `learning_rate_factor`, times `layer_decay` to the
-    power of n - i in layer i of n that learn; what lies outside of the layers has i = 0
-    (ULMFiT's discriminative fine-tuning, Howard and Ruder, 2018, section 3.2).
+    power of n - i in layer i of n that learn; what lies before them has i = 0, a norm
+    that ends them n (ULMFiT's discriminative fine-tuning, Howard and Ruder, 2018, section 3.2).
     """
     prefix = models.ENCODER_PATH
+    ends = getattr(read_spec(encoder.weights).config, "pre_norm", True)  # their norm
 
     def path_of(path) -> tuple:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -59,7 +61,10 @@ def rate_factors(params, encoder):
     last = max((layer_of(path) or 0 for path in paths), default=0)
 
     def factor(path, _) -> float:
-        layer = layer_of(path_of(path))
+        path = path_of(path)
+        layer = layer_of(path)
+        if ends and path[: len(prefix) + 1] == (*prefix, "norm"):
+            layer = last
         if layer is None:
             return 1.0
         return encoder.learning_rate_factor * encoder.layer_decay ** (last - layer)

@@ -59,7 +59,9 @@ def resolve_all(paths: Sequence) -> dict[epath.Path, str]:
       InputError: One is named twice.
     """
     whole = [resolve(path) for path in paths]
-    if len(set(whole)) < len(whole):
+    # Whatever links lead to them.
+    real = {x if "://" in str(x) else os.path.realpath(x) for x in whole}
+    if len(real) < len(whole):
         raise InputError(
             f"expected every workdir once, got {', '.join(map(str, paths))}; leave one "
             "out"

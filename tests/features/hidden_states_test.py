@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.encoders import load
+from ser_jax.encoders import load, pooling
 from ser_jax.encoders.spec import read_spec
 from ser_jax.errors import InputError
 from ser_jax.features import hidden_states, recipe
@@ -89,8 +89,8 @@ def test_means_at_another_speed_cover_the_same_share_of_the_steps(steps):
     values = np.random.default_rng(steps).normal(size=steps).astype(np.float32)
     states = np.zeros((1, 1, 16, 1), np.float32)
     states[0, 0, :steps, 0] = values
-    heard, as_it_was = np.array([steps]), np.array([10])
-    got = hidden_states.means(states, heard, as_it_was, 4, 4)[0, :, 0, 0]
+    heard, as_it_was = jnp.array([steps]), jnp.array([10])
+    got = pooling.means(jnp.array(states), heard, as_it_was, 4, 4)[0, :, 0, 0]
     tenths = np.repeat(values, 10)  # steps 0-4, 4-8 and 8-10 of 10, in tenths of these
     expected = [
         tenths[a * steps : b * steps].mean() for a, b in ((0, 4), (4, 8), (8, 10))

@@ -12,6 +12,7 @@ from ser_jax.datasets import state_extraction
 from ser_jax.errors import InputError
 from ser_jax.explain import explain
 from ser_jax.features import audio, hidden_states
+from ser_jax.predict import trained_model
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training import loop
@@ -123,6 +124,7 @@ def test_weights_may_move_but_not_change(workdir, config, folder, tmp_path):
     np.testing.assert_array_equal(posteriors_of(copy), before)
     stored = json.loads((copy / "config.json").read_text())["config"]["encoder"]
     assert stored["weights"] == moved.encoder.weights
+    assert trained_model.load(copy).config.encoder.weights == moved.encoder.weights
     encoder_folder.write(tmp_path / "moved", seed=1)
     with pytest.raises(InputError, match="encoder.digest"):
         loop.train_and_evaluate(moved, str(copy))
@@ -138,6 +140,12 @@ def test_weights_may_move_but_not_change(workdir, config, folder, tmp_path):
         ("encoder.weights", "whisper-huge", "whisper-base or a folder"),
         ("encoder.layers", (0.5,), "encoder.layers"),
         ("encoder.pool_s", 0.0, "encoder.pool_s"),
+        ("encoder.pool_s", 0.25, "a multiple of 0.02"),
+        ("encoder.pool_s", float("inf"), "a multiple of 0.02"),
+        ("encoder.dtype", "bfloat16", "encoder.dtype"),
+        ("encoder.mask_share", 0.1, "encoder.mask_share"),
+        ("encoder.tuning", "lora", "encoder.tuning"),
+        ("model.queries", 0, "queries"),
         ("data.vtlp_mode", "textbook", "data.vtlp_mode"),
         ("data.vtlp_low", 0.5, "data.vtlp_low"),
         ("data.vtlp_high", 2.5, "data.vtlp_high"),
@@ -153,3 +161,15 @@ def test_what_an_encoder_cannot_do_is_refused(config, key, value, named):
         changed[group][name] = value
     with pytest.raises(InputError, match=named):
         check_config(changed)
+
+
+def test_channels_of_other_recipes_are_counted(tiny_config):
+    tiny_config.data.channels = 0
+    with pytest.raises(InputError, match="data.channels: expected 1, 2 or 3"):
+        check_config(tiny_config)
+
+
+def test_a_frame_may_be_a_whole_turn(config):
+    changed = config.copy_and_resolve_references()
+    changed.encoder.pool_s, changed.model.max_area = 30.0, (1, 1)
+    check_config(changed)
