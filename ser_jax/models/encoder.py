@@ -111,8 +111,8 @@ class EncoderHead(DenseOutput, nnx.Module):
         *,
         input_shapes,
         num_classes,
-        encoder: TunedEncoder | None = None,
         rngs: nnx.Rngs,
+        encoder: TunedEncoder | None = None,
     ):
         check_mode("pooling", config.pooling, POOLINGS)
         common = {"dtype": jnp.dtype(config.dtype), "rngs": rngs}
