@@ -75,7 +75,7 @@ def _check_place(out: str, members: Sequence[Member]) -> epath.Path:
     if not out:
         raise InputError("Expected --out=FOLDER, where the ensemble goes; got none.")
     folder = files.resolve(out)
-    is_member = any(folder == one.path for one in members)
+    is_member = any(one.path in (folder, *folder.parents) for one in members)
     is_ours = bool(ensemble_files.members(folder))
     if is_member or (not is_ours and any((folder / x).exists() for x in _OTHERS)):
         raise InputError(

@@ -49,7 +49,8 @@ def make(
       input_shapes: As for `Model`.
       num_classes: K.
       rngs: Stream `params`.
-      weights: An `nnx.State` of the encoder, from `encoder_weights`; None: zeros, for shapes alone.
+      weights: An `nnx.State` of the encoder, from `encoder_weights`; None: zeros, for
+        shapes alone.
     """
     options = {}
     if config.encoder.tuning != "frozen":

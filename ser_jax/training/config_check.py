@@ -46,7 +46,8 @@ CHOICES = {
 # No number of these groups may be negative.
 GROUPS = ("augment", "data", "encoder", "protocol", "segment", "train")
 AT_LEAST_1 = """
-    data.max_words encoder.lora_rank encoder.mask_steps segment.buckets train.batch_size train.eval_batch_size
+    data.max_words encoder.lora_rank encoder.mask_steps segment.buckets train.batch_size
+    train.eval_batch_size
 """
 ABOVE_0 = """
     data.device_share encoder.layer_decay encoder.learning_rate_factor
