@@ -183,6 +183,11 @@ def test_folders_that_are_somebody_elses_are_refused(tmp_path):
     one, other = (folders.write(tmp_path / x) for x in ("one", "other"))
     with pytest.raises(InputError, match="got .*/one, a member"):
         ensemble.run([one, other], str(one))
+    with pytest.raises(InputError, match="figures, a member"):
+        ensemble.run([one, other], str(one / "figures"))
+    (tmp_path / "link").symlink_to(one)
+    with pytest.raises(InputError, match="every workdir once"):
+        ensemble.run([one, tmp_path / "link"], str(tmp_path / "out"))
     third = folders.write(tmp_path / "third")
     with pytest.raises(InputError, match="got .*/third, a workdir"):
         ensemble.run([one, other], str(third))
