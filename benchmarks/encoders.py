@@ -101,6 +101,8 @@ class Whisper:
             encoder_ffn_dim=sizes.ffn_width,
             num_mel_bins=sizes.num_mels,
             max_source_positions=sizes.num_positions,
+            decoder_layers=1,  # not used
+            decoder_attention_heads=sizes.num_heads,
         )
         self.encoder = transformers.WhisperModel(config).encoder.eval()
         tensors = encoder_files.read_tensors(weights)

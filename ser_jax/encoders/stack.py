@@ -47,6 +47,19 @@ def valid(length: int, counts: Int[Array, " B"]) -> Bool[Array, "B L 1"]:
     return (jnp.arange(length) < counts[:, None])[..., None]
 
 
+class Linear(nnx.Linear):
+    """`nnx.Linear` on the rows of a matrix.
+
+    Over two axes of steps, XLA's sum for the kernel's gradient takes up to thrice as
+    long on a CPU: a Whisper base trains at two thirds of the speed.
+    """
+
+    def __call__(self, x: Float[Array, "*B I"]) -> Float[Array, "*B O"]:
+        """Any axes before the features."""
+        y = super().__call__(x.reshape(-1, x.shape[-1]))
+        return y.reshape(*x.shape[:-1], self.out_features)
+
+
 def layer_norm(width: int, epsilon: float, *, dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
     """A layer norm over features some of which are far from 0."""
     # The fast variance, E[x^2] - E[x]^2, would lose their digits.

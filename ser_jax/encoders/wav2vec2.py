@@ -9,7 +9,14 @@ from jaxtyping import Array, Float, Int
 
 from ser_jax.encoders.attention import attend
 from ser_jax.encoders.relative_position import PositionGate, position_bias
-from ser_jax.encoders.stack import ACTIVATIONS, Hidden, hide, layer_norm, states
+from ser_jax.encoders.stack import (
+    ACTIVATIONS,
+    Hidden,
+    Linear,
+    hide,
+    layer_norm,
+    states,
+)
 from ser_jax.encoders.wav2vec2_config import Wav2Vec2Config
 from ser_jax.encoders.wav2vec2_front import PositionConv, WaveFront
 from ser_jax.encoders.weights import CONV, LINEAR, ParamPath, Source
@@ -29,10 +36,10 @@ class Attention(nnx.Module):
         """Makes the projections and, of a WavLM, the gate."""
         width, heads = config.width, config.num_heads
         common = {"dtype": dtype, "rngs": rngs}
-        self.query = nnx.Linear(width, width, **common)
-        self.key = nnx.Linear(width, width, **common)
-        self.value = nnx.Linear(width, width, **common)
-        self.out = nnx.Linear(width, width, **common)
+        self.query = Linear(width, width, **common)
+        self.key = Linear(width, width, **common)
+        self.value = Linear(width, width, **common)
+        self.out = Linear(width, width, **common)
         self.gate = nnx.data(None)
         if config.num_buckets:
             self.gate = PositionGate(heads, width // heads, **common)
@@ -63,8 +70,8 @@ class Layer(nnx.Module):
         common = {"dtype": dtype, "rngs": rngs}
         self.attention = Attention(config, **common)
         self.attention_norm = layer_norm(config.width, config.epsilon, **common)
-        self.ffn_in = nnx.Linear(config.width, config.ffn_width, **common)
-        self.ffn_out = nnx.Linear(config.ffn_width, config.width, **common)
+        self.ffn_in = Linear(config.width, config.ffn_width, **common)
+        self.ffn_out = Linear(config.ffn_width, config.width, **common)
         self.ffn_norm = layer_norm(config.width, config.epsilon, **common)
         self.pre_norm, self.activation = config.pre_norm, config.activation
 

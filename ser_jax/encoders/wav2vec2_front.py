@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from ser_jax.encoders.stack import ACTIVATIONS, call, layer_norm, valid
+from ser_jax.encoders.stack import ACTIVATIONS, Linear, call, layer_norm, valid
 from ser_jax.encoders.wav2vec2_config import Wav2Vec2Config
 
 WAVE_EPSILON = 1e-7
@@ -80,7 +80,7 @@ class WaveFront(nnx.Module):
         self.norm = nnx.data(None)
         if config.project_norm:
             self.norm = layer_norm(width, config.epsilon, **common)
-        self.project = nnx.Linear(width, config.width, **common)
+        self.project = Linear(width, config.width, **common)
         self.config, self.remat = config, remat
 
     def __call__(
@@ -150,12 +150,10 @@ class PositionConv(nnx.Module):
     ) -> Float[Array, "B T D"]:
         # The step more that an even kernel would give is left out at the end.
         size = kernel.shape[0]
-        padding = [(size // 2, (size - 1) // 2)]
+        x = jnp.pad(x, ((0, 0), (size // 2, (size - 1) // 2), (0, 0)))
         # On a CPU, XLA needs ten times as long for a grouped convolution's gradient.
         parts = [
-            jax.lax.conv_general_dilated(
-                part, weights, (1,), padding, dimension_numbers=("NWC", "WIO", "NWC")
-            )
+            unpadded_conv(part, weights)
             for part, weights in zip(
                 jnp.split(x, self.groups, axis=-1),
                 jnp.split(kernel, self.groups, axis=-1),
@@ -163,6 +161,41 @@ class PositionConv(nnx.Module):
             )
         ]
         return jnp.concatenate(parts, axis=-1)
+
+
+@jax.custom_vjp
+def unpadded_conv(
+    x: Float[Array, "B T C"], kernel: Float[Array, "K C D"]
+) -> Float[Array, "B S D"]:
+    """A convolution with many steps where they overlap whole: S = T - K + 1.
+
+    On a CPU, XLA takes fifty times as long for one that pads by itself, as its own
+    gradient does, and merges a padding before it unless a barrier keeps them apart.
+    """
+    return _lax_conv(jax.lax.optimization_barrier(x), kernel)
+
+
+def _lax_conv(x: Array, kernel: Array) -> Array:
+    numbers = ("NWC", "WIO", "NWC")
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1,), "VALID", dimension_numbers=numbers
+    )
+
+
+def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return unpadded_conv(x, kernel), (x, kernel)
+
+
+def _backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    around = kernel.shape[0] - 1
+    padded = jnp.pad(grad, ((0, 0), (around, around), (0, 0)))
+    turned = jax.lax.optimization_barrier(kernel[::-1].swapaxes(1, 2))
+    _, to_kernel = jax.vjp(lambda kernel: _lax_conv(x, kernel), kernel)
+    return unpadded_conv(padded, turned), *to_kernel(grad)
+
+
+unpadded_conv.defvjp(_forward, _backward)
 
 
 def _step_norms(kernel: Float[Array, "K d D"]) -> Float[Array, "K 1 1"]:

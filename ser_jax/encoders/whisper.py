@@ -13,6 +13,7 @@ from ser_jax.encoders.spec import RATE_HZ, STEP_SAMPLES
 from ser_jax.encoders.stack import (
     ACTIVATIONS,
     Hidden,
+    Linear,
     gelu,
     hide,
     layer_norm,
@@ -53,13 +54,13 @@ class WhisperLayer(nnx.Module):
         width, hidden = config.width, config.ffn_width
         common = {"dtype": dtype, "rngs": rngs}
         self.attention_norm = layer_norm(width, EPSILON, **common)
-        self.query = nnx.Linear(width, width, **common)
-        self.key = nnx.Linear(width, width, use_bias=False, **common)
-        self.value = nnx.Linear(width, width, **common)
-        self.out = nnx.Linear(width, width, **common)
+        self.query = Linear(width, width, **common)
+        self.key = Linear(width, width, use_bias=False, **common)
+        self.value = Linear(width, width, **common)
+        self.out = Linear(width, width, **common)
         self.ffn_norm = layer_norm(width, EPSILON, **common)
-        self.ffn_in = nnx.Linear(width, hidden, **common)
-        self.ffn_out = nnx.Linear(hidden, width, **common)
+        self.ffn_in = Linear(width, hidden, **common)
+        self.ffn_out = Linear(hidden, width, **common)
         self.num_heads, self.activation = config.num_heads, config.activation
 
     def __call__(

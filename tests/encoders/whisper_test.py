@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ser_jax.encoders.attention import attend
 from ser_jax.encoders.log_mel import log_mel, mel_filters
-from ser_jax.encoders.stack import gelu
 from ser_jax.encoders.whisper import source_of
 from ser_jax.errors import InputError
 from tests.encoders import tiny_whisper as tiny
@@ -77,28 +75,6 @@ def test_quiet_frames_stop_8_below_the_utterances_own_maximum():
         np.testing.assert_allclose(found[:20], reference_log_mel(wave, 80), atol=1e-4)
     np.testing.assert_allclose(logs[2].max() - logs[2, :20].min(), 2, atol=1e-6)
     np.testing.assert_allclose(logs[3], (-10 + 4) / 4, atol=1e-6)
-
-
-def test_attention_is_jaxs():
-    rng = np.random.default_rng(0)
-    query, key, value = jnp.asarray(rng.normal(size=(3, 2, 7, 3, 5)), jnp.float32)
-    bias = jnp.asarray(rng.normal(size=(2, 3, 7, 7)), jnp.float32)
-    steps = jnp.array([7, 4])
-    for added in (None, bias, bias[:1]):
-        expected = fast_jit(jax.nn.dot_product_attention)(
-            query, key, value, added, key_value_seq_lengths=steps
-        )
-        found = fast_jit(attend)(query, key, value, steps, added)
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 1e-6), (jnp.bfloat16, 8e-3)])
-def test_gelu_is_jaxs(dtype, rtol):
-    x = jnp.linspace(-8, 8, 1001, dtype=dtype)
-    expected = jax.nn.gelu(x.astype(jnp.float32), approximate=False)
-    found = fast_jit(gelu)(x)
-    assert found.dtype == dtype
-    np.testing.assert_allclose(np.float32(found), expected, rtol=rtol, atol=1e-6)
 
 
 def hugging_face(config, tensors):
