@@ -12,7 +12,7 @@ export    write a trained --workdir as one file: --format=stablehlo, onnx, tflit
 baseline  a linear SVM on the folds of a trained --workdir, whose row then stands in its
           table and report; --features=functionals, compare or egemaps
 ensemble  `ensemble W W2 ... --out=FOLDER` averages the posteriors of workdirs that tested
-          the same, --weights=equal or validation; FOLDER is reported like a workdir
+          the same, --weights=equal, validation or best; FOLDER is reported like a workdir
 corpora   list the public corpora that have a name; `corpora NAME --root=DIR`, where NAME
           is one of them or a manifest's path, looks at one before training
 """
@@ -106,7 +106,9 @@ def define_flags(values: flags.FlagValues) -> None:
         "NAME_ROOT.",
     )
     string(
-        "weights", "equal", "ensemble: equal, or validation, the best of each fold's."
+        "weights",
+        "equal",
+        "ensemble: equal; validation, the best of each fold; best, its best member.",
     )
     string("format", "stablehlo", "export: stablehlo, onnx, tflite or safetensors.")
     number("longest", 10.0, "export: seconds that onnx and tflite can take.")

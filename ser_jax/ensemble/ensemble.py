@@ -15,7 +15,7 @@ from ser_jax.workdir.lock import lock
 from ser_jax.workdir.predictions import Recording
 from ser_jax.workdir.workdir import Workdir
 
-WEIGHTS = ("equal", "validation")
+WEIGHTS = ("equal", *fused.RULES)
 _OTHERS = (files.CONFIG, files.CHECKPOINTS, files.PREDICTIONS, files.RESULTS)
 
 
@@ -24,8 +24,9 @@ def run(workdirs: Sequence, out: str, weights: str = "equal") -> dict:
 
     Runs of the same fold and seed are averaged. If the members' seeds differ, each
     averages its own seeds first, and there is one run per fold. With `validation` the
-    weights of a fold are those with the lowest NLL on what all members validated there;
-    nothing of a test part plays a part in them.
+    weights of a fold are those with the lowest NLL on what all members validated there,
+    with `best` all weight is that of the member with the highest UA there; nothing of a
+    test part plays a part in them.
 
     Args:
       workdirs: Two or more; their order plays no part, but for the order of lines.
@@ -37,7 +38,7 @@ def run(workdirs: Sequence, out: str, weights: str = "equal") -> dict:
 
     Raises:
       InputError: The workdirs did not test the same, validated nothing or not the same
-        (weights `validation`), or the folder cannot be used.
+        (weights `validation`, `best`), or the folder cannot be used.
     """
     if weights not in WEIGHTS:
         raise InputError(
@@ -48,9 +49,9 @@ def run(workdirs: Sequence, out: str, weights: str = "equal") -> dict:
     lines = [one.training.predictions for one in members]
     tests = member_files.tables(members, lines, "tested")
     parts, classes = fused.parts(tests[0]), members[0].training.classes
-    if weights == "validation":
+    if weights in fused.RULES:
         held_out = fused.validated(members, parts, tests[0])
-        chosen = fused.choose_weights(held_out, parts, classes)
+        chosen = fused.choose_weights(held_out, parts, classes, weights)
     else:
         chosen = dict.fromkeys(parts.values(), [1 / len(members)] * len(members))
         try:  # for the temperature

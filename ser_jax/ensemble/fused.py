@@ -13,6 +13,9 @@ from ser_jax.scoring import fusion
 from ser_jax.workdir import files
 from ser_jax.workdir.predictions import Prediction
 
+# How validation chooses the weights of members.
+RULES = {"validation": fusion.choose_weights, "best": fusion.choose_one}
+
 # What has weights of its own, by (fold, seed).
 Parts = Mapping[tuple[str, int], str]
 
@@ -54,9 +57,9 @@ def validated(members: Sequence[Member], of: Parts, tested: Table) -> list[Table
 
 
 def choose_weights(
-    tables: Sequence[Table], of: Parts, classes: Sequence[str]
+    tables: Sequence[Table], of: Parts, classes: Sequence[str], rule: str
 ) -> dict[str, list[float]]:
-    """By part, the weight of each member that suits what it validated best."""
+    """By part, the weights that `RULES[rule]` gives members for what they validated."""
     keys = collections.defaultdict(list)
     for fold, seed, utterance in tables[0]:
         keys[of[fold, seed]].append((fold, seed, utterance))
@@ -64,7 +67,7 @@ def choose_weights(
     for part in dict.fromkeys(of.values()):
         posteriors = [[table[k].posteriors for k in keys[part]] for table in tables]
         labels = [classes.index(tables[0][key].label) for key in keys[part]]
-        found[part] = fusion.choose_weights(posteriors, labels).tolist()
+        found[part] = RULES[rule](posteriors, labels).tolist()
     return found
 
 
@@ -105,15 +108,13 @@ def _check_validated(member: Member) -> None:
             why = ". Repeat `run.py evaluate`, which writes it, or use"
         if own.get("ensemble"):
             why = ": its own members did not validate the same. Use"
-        raise InputError(
-            f"--weights=validation: expected {path}; got none{why} --weights=equal."
-        )
+        raise InputError(f"--weights: expected {path}; got none{why} --weights=equal.")
     tested = member.training.predictions
     runs = [{(x.fold, x.seed) for x in of} for of in (tested, member.validation)]
     if runs[0] != runs[1]:
         fold, seed = min(runs[0] ^ runs[1])
         raise InputError(
-            f"--weights=validation: expected the tested runs in {path}; got others, as "
+            f"--weights: expected the tested runs in {path}; got others, as "
             f"fold {fold}, seed {seed}. Repeat `run.py evaluate`, or use "
             "--weights=equal."
         )

@@ -25,7 +25,7 @@ def sections(results: Mapping) -> list[Section]:
         f"{_TEXTS['what']} {_TEXTS[about['weights']]} {_TEXTS[about['seeds']]}",
         Table(rows, "Members; scores are percent, weights those of all folds", 5),
     ]
-    if about["weights"] == "validation":
+    if about["weights"] != "equal":
         weights = [one["weights"] for one in about["members"]]
         header = ("fold", *(code(one["name"]) for one in about["members"]))
         table = [(x, *(f"{one[x]:.3f}" for one in weights)) for x in weights[0]]

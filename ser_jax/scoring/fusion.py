@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import optimize
 
+from ser_jax.scoring import metrics
+
 _LOWEST = 1e-12  # a posterior of 0 must not make a logarithm infinite
 _DECIMALS = 4  # of a weight: few utterances validate
 
@@ -64,3 +66,29 @@ def choose_weights(posteriors: Sequence, labels: Sequence[int]) -> np.ndarray:
     weights = np.empty(len(best))
     weights[order] = best / best.sum()
     return weights
+
+
+def choose_one(posteriors: Sequence, labels: Sequence[int]) -> np.ndarray:
+    """All weight to the system with the highest UA.
+
+    Of equal ones to that with the lowest mean negative log posterior; those that are
+    equal in both share it.
+
+    Args:
+      posteriors: [M, N, K], of utterances that test nothing.
+      labels: Integers [N] in [0, K).
+
+    Returns:
+      float64 [M].
+    """
+    posteriors, labels = np.asarray(posteriors, np.float64), np.asarray(labels)
+
+    def rank(system: np.ndarray) -> tuple:
+        counts = metrics.confusion_matrix(labels, system.argmax(1), system.shape[1])
+        answers = system[np.arange(len(labels)), labels]
+        likelihood = np.log(np.maximum(answers, _LOWEST)).mean()
+        return metrics.unweighted_accuracy(counts), likelihood
+
+    ranks = [rank(system) for system in posteriors]
+    best = np.array([own == max(ranks) for own in ranks])
+    return best / best.sum()

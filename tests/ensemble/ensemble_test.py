@@ -196,8 +196,8 @@ def test_folders_that_are_somebody_elses_are_refused(tmp_path):
     for out, members in (("", [one, other]), ("out", [one])):
         with pytest.raises(InputError, match="--out=FOLDER"):
             ensemble.run(members, out)
-    with pytest.raises(InputError, match="equal, validation; got 'best'"):
-        folders.fuse(tmp_path, one, other, weights="best")
+    with pytest.raises(InputError, match="equal, validation, best; got 'worst'"):
+        folders.fuse(tmp_path, one, other, weights="worst")
 
 
 def test_an_ensemble_is_written_again_and_is_a_member_itself(tmp_path):

@@ -32,6 +32,17 @@ def test_validation_chooses_the_weights_of_each_fold(tmp_path):
     assert sizes == {"s1": 4, "s2": 2}
 
 
+def test_the_best_of_each_fold_answers_alone(tmp_path):
+    content = folders.fuse(tmp_path, *folders.two_validated(tmp_path), weights="best")
+    one, other = (x["weights"] for x in content["ensemble"]["members"])
+    assert one == {"s1": 1, "s2": 0} and other == {"s1": 0, "s2": 1}
+    assert folders.posteriors(tmp_path / "out") == {
+        (fold, 0, name): said[fold, name][1]
+        for fold, said in (("s1", TESTED), ("s2", OTHER))
+        for name in (x for of, x in TESTED if of == fold)
+    }
+
+
 def test_equal_weights_have_a_temperature_as_well(tmp_path):
     content = folders.fuse(tmp_path, *folders.two_validated(tmp_path))
     held_out, _ = predictions.read(tmp_path / "out" / "validation.csv")

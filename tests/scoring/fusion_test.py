@@ -85,3 +85,21 @@ def test_two_systems_that_complement_each_other_by_hand():
     ]
     found = fusion.choose_weights(posteriors, [0, 0, 0, 0])
     np.testing.assert_allclose(found, [0.8125, 0.1875], atol=1e-4)
+
+
+def test_the_one_with_the_highest_ua_whatever_the_order():
+    labels = [0, 0, 0, 1]
+    # UA 1/2, 2/3 and 2/3: the first is right on most utterances, the third is surer.
+    always = [[0.9, 0.1]] * 4
+    fair = [[0.6, 0.4], [0.4, 0.6], [0.4, 0.6], [0.4, 0.6]]
+    surer = [[0.6, 0.4], [0.4, 0.6], [0.4, 0.6], [0.1, 0.9]]
+    systems = {"always": always, "fair": fair, "surer": surer}
+    for names in itertools.permutations(systems):
+        weights = fusion.choose_one([systems[name] for name in names], labels)
+        assert dict(zip(names, weights, strict=True)) == {
+            "always": 0,
+            "fair": 0,
+            "surer": 1,
+        }
+    twice = fusion.choose_one([surer, always, surer], labels)
+    np.testing.assert_array_equal(twice, [0.5, 0, 0.5])
