@@ -90,6 +90,9 @@ def get_config() -> ConfigDict:
     # In training so much of the steps of 0.02 s is hidden, in stretches of mask_steps
     encoder.mask_share = 0.0
     encoder.mask_steps = 10
+    # ... and so much of what enters the first layer, in bands of mask_channels
+    encoder.mask_channel_share = 0.0
+    encoder.mask_channels = 10
     encoder.remat = False  # compute layers again in the backward pass: less memory
     encoder.dtype = "float32"  # lora, full: of its computation | bfloat16
 

@@ -1,6 +1,7 @@
 """What all encoders share: stacks of transformer layers on padded utterances."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,19 +28,26 @@ ACTIVATIONS = {
 }
 
 
-# Which steps are hidden in training, and the vector that takes their place.
-Hidden = tuple[Bool[Array, "B T"], Float[Array, " D"]]
+class Hidden(NamedTuple):
+    """What of the first layer's input is hidden in training; None: nothing."""
+
+    steps: Bool[Array, "B T"] | None
+    vector: Float[Array, " D"] | None  # takes their place
+    channels: Bool[Array, "B D"] | None  # are 0
 
 
 def hide(
     x: Float[Array, "B T D"], steps: Int[Array, " B"], hidden: Hidden | None
 ) -> Float[Array, "B T D"]:
-    """x with a vector in the place of the hidden ones of an utterance's `steps`."""
+    """x without what is hidden of an utterance's own `steps`, as SpecAugment does it."""
     if hidden is None:
         return x
-    chosen, vector = hidden
-    chosen = chosen[..., None] & valid(x.shape[1], steps)
-    return jnp.where(chosen, vector.astype(x.dtype), x)
+    if hidden.steps is not None:
+        chosen = hidden.steps[..., None] & valid(x.shape[1], steps)
+        x = jnp.where(chosen, hidden.vector.astype(x.dtype), x)
+    if hidden.channels is not None:
+        x = jnp.where(hidden.channels[:, None], 0, x)
+    return x
 
 
 def valid(length: int, counts: Int[Array, " B"]) -> Bool[Array, "B L 1"]:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ser_jax.encoders import load, tuning
 from ser_jax.encoders.pooling import means
 from ser_jax.encoders.spec import STEP_SAMPLES, EncoderSpec, pool_steps, read_spec
+from ser_jax.encoders.stack import Hidden
 
 FULL_SCALE = 32768.0  # of the samples that a model's frames hold
 
@@ -15,8 +16,9 @@ FULL_SCALE = 32768.0  # of the samples that a model's frames hold
 class TunedEncoder(nnx.Module):
     """Frames of 320 samples to frames of hidden states, as the frozen way stores them.
 
-    In training stretches of steps are hidden, as in wav2vec 2.0 (Baevski et al., 2020,
-    section 3.1): a learned vector takes their place before positions are added.
+    In training stretches of steps and of channels are hidden, as when wav2vec 2.0 is
+    fine-tuned (Baevski et al., 2020, section 4.3, after SpecAugment): before positions
+    are added, a learned vector takes the place of the steps, and the channels are 0.
 
     Differs from wav2vec 2.0: that vector is 0 at first, not the one of pretraining.
     """
@@ -26,9 +28,10 @@ class TunedEncoder(nnx.Module):
         self.trunk, self.spec = trunk, spec
         self.layers = spec.wanted(settings.layers)
         self.pool_steps = pool_steps(settings.pool_s)
-        self.mask_share, self.mask_steps = settings.mask_share, settings.mask_steps
+        self.steps = settings.mask_share, settings.mask_steps
+        self.channels = settings.mask_channel_share, settings.mask_channels
         self.hidden = nnx.data(None)
-        if self.mask_share:
+        if settings.mask_share:
             self.hidden = nnx.Param(jnp.zeros(spec.width))
         self.deterministic = False
 
@@ -49,22 +52,28 @@ class TunedEncoder(nnx.Module):
         Args:
             frames: 320 samples each, as 16-bit numbers.
             mask: Which are an utterance's own.
-            rngs: Stream `dropout`, needed in training if steps are hidden.
+            rngs: Stream `dropout`, needed in training if something is hidden.
         """
         samples = frames.reshape(len(frames), -1) / FULL_SCALE
         lengths = mask.sum(axis=1) * STEP_SAMPLES
-        hidden = None
-        if self.mask_share and not self.deterministic:
-            num = self.spec.num_steps(samples.shape[1])
-            shape, key = (len(frames), num), rngs.dropout()
-            steps = stretches(shape, self.mask_share, self.mask_steps, key)
-            hidden = steps, self.hidden[...]
+        hidden = None if self.deterministic else self._hide(*samples.shape, rngs)
         states, steps = self.trunk(samples, lengths, self.layers, hidden)
         num = self.frames_shape(mask.shape[1])[0]
         pooled = means(states, steps, steps, self.pool_steps, num)
         last = -(-steps // self.pool_steps)
         valid = (jnp.arange(num) < last[:, None]) & mask.any(axis=1)[:, None]
         return pooled, valid
+
+    def _hide(self, batch: int, num_samples: int, rngs: nnx.Rngs | None) -> Hidden:
+        steps = vector = channels = None
+        if self.hidden is not None:
+            shape = batch, self.spec.num_steps(num_samples)
+            steps = stretches(shape, *self.steps, rngs.dropout())
+            vector = self.hidden[...]
+        if self.channels[0]:
+            shape = batch, self.spec.width
+            channels = stretches(shape, *self.channels, rngs.dropout())
+        return Hidden(steps, vector, channels)
 
 
 def stretches(

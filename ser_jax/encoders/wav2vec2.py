@@ -150,7 +150,7 @@ class Wav2Vec2Encoder(nnx.Module):
             layers: 0 = what enters the first layer, i = the output of layer i; the last
                 one after the final norm if `config.pre_norm`. None = all. Layers above
                 the highest are not computed.
-            hidden: Steps that a vector takes the place of, in training.
+            hidden: What is hidden of the first layer's input, in training.
 
         Returns:
             States, zeros from `steps` on.

@@ -46,13 +46,17 @@ CHOICES = {
 # No number of these groups may be negative.
 GROUPS = ("augment", "data", "encoder", "protocol", "segment", "train")
 AT_LEAST_1 = """
-    data.max_words encoder.lora_rank encoder.mask_steps segment.buckets train.batch_size
-    train.eval_batch_size
+    data.max_words encoder.lora_rank encoder.mask_channels encoder.mask_steps
+    segment.buckets train.batch_size train.eval_batch_size
 """
 ABOVE_0 = """
     data.device_share encoder.layer_decay encoder.learning_rate_factor
     encoder.lora_alpha encoder.pool_s model.width segment.test_step_s
     segment.train_step_s segment.window_s train.learning_rate
+"""
+BELOW_1 = """
+    encoder.mask_channel_share encoder.mask_share train.beta1 train.beta2
+    train.ema_decay train.label_smoothing
 """
 RANGES = (
     (AT_LEAST_1, lambda x: x >= 1, "1 or more"),
@@ -62,11 +66,7 @@ RANGES = (
         lambda x: x <= 1,
         "at most 1",
     ),
-    (
-        "encoder.mask_share train.beta1 train.beta2 train.ema_decay train.label_smoothing",
-        lambda x: x < 1,
-        "less than 1",
-    ),
+    (BELOW_1, lambda x: x < 1, "less than 1"),
 )
 
 

@@ -56,6 +56,7 @@ def _check_frozen(encoder, refuse) -> None:
     if encoder.tuning != "frozen":
         refuse("encoder.tuning", f"frozen {with_it} (data.recipe={WAVEFORM} learns)")
     unused = {"dtype": "float32", "mask_share": 0.0, "train_front": False}
+    unused |= {"mask_channel_share": 0.0}
     unused |= {"learning_rate_factor": 1.0, "layer_decay": 1.0, "remat": False}
     for key, only in unused.items():
         if encoder[key] != only:

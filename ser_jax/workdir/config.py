@@ -61,6 +61,8 @@ _OLDER_DEFAULTS = {
         "train_front": False,
         "mask_share": 0.0,
         "mask_steps": 10,
+        "mask_channel_share": 0.0,
+        "mask_channels": 10,
         "remat": False,
         "dtype": "float32",
     },

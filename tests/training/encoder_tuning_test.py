@@ -10,6 +10,7 @@ from flax import nnx
 
 from ser_jax import models
 from ser_jax.encoders import load, tuned
+from ser_jax.encoders.stack import Hidden, hide
 from ser_jax.errors import InputError
 from ser_jax.explain import explain
 from ser_jax.export import wave_model
@@ -132,6 +133,25 @@ def test_steps_are_hidden_in_training_alone(model):
     assert not np.allclose(a, b)
     model.eval()
     np.testing.assert_array_equal(*(run(model, batch)[0] for _ in "ab"))
+
+
+def test_channels_are_hidden_in_training_alone_and_nothing_learns_for_them(config):
+    share = {"encoder__mask_share": 0.0, "encoder__mask_channel_share": 0.5}
+    model, batch = model_of(changed(config, **share)), speech(9600)
+    assert model.encoder.hidden is None
+    a, b = (run(model, batch, jax.random.key(i))[0] for i in (0, 1))
+    assert not np.allclose(a, b)
+    model.eval()
+    np.testing.assert_array_equal(*(run(model, batch)[0] for _ in "ab"))
+
+
+def test_hidden_steps_are_a_vector_and_hidden_channels_0_by_hand():
+    x = jnp.arange(1.0, 13).reshape(1, 4, 3)
+    steps, channels = jnp.array([[False, True, False, True]]), jnp.eye(3)[1:2] > 0
+    hidden = Hidden(steps, jnp.array([-1.0, -2, -3]), channels)
+    # The fourth step is padding.
+    found = hide(x, jnp.array([3]), hidden)
+    assert found[0].tolist() == [[1, 0, 3], [-1, 0, -3], [7, 0, 9], [10, 0, 12]]
 
 
 def test_hidden_stretches_have_their_length_and_share():
