@@ -8,6 +8,8 @@
     python run.py --config=configs/encoder.py:emodb_lora --config.data.root=...   # learns
     python run.py --config=configs/encoder.py:emodb_tuned --config.data.root=...  # GPU
     python run.py --config=configs/encoder.py --config.encoder.weights=FOLDER   # IEMOCAP
+    python run.py --config=configs/encoder.py:lora --config.encoder.weights=FOLDER   # too
+    python run.py --config=configs/encoder.py:tuned --config.encoder.weights=FOLDER  # GPU
 
 Whisper tiny.en and base come with the extra `encoders`; FOLDER is a hub's, with
 `config.json` and `model.safetensors`: Whisper, wav2vec 2.0, HuBERT or WavLM. What loads,
@@ -136,6 +138,8 @@ PRESETS = {
     "emodb_small": presets.chain(presets.on_emodb, _small, 40),
     "emodb_layer": presets.chain(presets.on_emodb, _layer, 40),
     "emodb_sum": presets.chain(presets.on_emodb, _sum, 40),
+    "lora": presets.chain(_lora, 15),
+    "tuned": presets.chain(_full, 15),
     "emodb_lora": presets.chain(presets.on_emodb, _lora, 15),
     "emodb_tuned": presets.chain(presets.on_emodb, _full, 15),
 }

@@ -56,8 +56,9 @@ class Recognizer:
         self._runs = [jax.device_put(trained.run_weights(r)) for r in runs]
         # One program per size of segments and of the batch; runs share them.
         recipe = {"spec": trained.spec, "channels": data.channels}
-        features = functools.partial(online_segments.features, **recipe)
-        if not isinstance(trained.spec, FeatureSpec):  # the reader has made them
+        if isinstance(trained.spec, FeatureSpec):
+            features = functools.partial(online_segments.features, **recipe)
+        else:  # the reader has made them
 
             def features(cut, _):
                 return cut.frames
