@@ -1,6 +1,8 @@
 """The only entry: python run.py [COMMAND] [--config=configs/NAME.py[:PRESET]] [--workdir=W] [...].
 
 train     build features, train every fold x seed, evaluate, report (the default)
+build     build the features that `train` would, and say where; --beam=OPTIONS: in parallel,
+          by Apache Beam
 evaluate  repeat the evaluation of a trained --workdir, without training; with
           --corpus=NAME --root=DIR, or --manifest=M, test it on that other corpus
 report    rewrite report.html, report.md and the figures of a --workdir from its files;
@@ -47,7 +49,7 @@ from ser_jax import clock, command_line, huge_pages, terminal
 from ser_jax.errors import InputError
 
 TAKES_FILES = ("report", "predict", "explain", "corpora", "ensemble")
-NEEDS_NO_WORKDIR = ("train", "corpora", "ensemble")
+NEEDS_NO_WORKDIR = ("train", "build", "corpora", "ensemble")
 NEEDS_NO_JAX = ("report", "corpora", "baseline", "ensemble")
 
 
@@ -69,6 +71,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "export: file; report of several, ensemble: folder; corpora: folder of the page, "
         "or manifest, .csv.",
     )
+    string("beam", "", "build: Apache Beam's options, runner=DirectRunner,...")
     string("run", "", "predict, explain, export: fold,seed; '' = mean of all runs.")
     number("window", 0.0, "predict: seconds per answer; 0 = one per recording.")
     number("hop", 0.5, "predict: seconds from one window to the next.")
@@ -150,7 +153,7 @@ def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
 # The commands import what they need when they are called: `--help` takes 0.1 s.
 
 
-def _train(values, _) -> None:
+def _config_of(values) -> ConfigDict:
     if not values["config"].present:
         raise InputError(
             "Expected --config=configs/area_attn.py (or :demo to try it without a "
@@ -166,6 +169,19 @@ def _train(values, _) -> None:
         raise InputError(
             f"--config: expected get_config() to return a ConfigDict; got {got}."
         )
+    return config
+
+
+def _build(values, _) -> None:
+    config = _config_of(values)
+    from ser_jax.datasets import build
+    from ser_jax.training import loop
+
+    print(build.describe(loop.build(config, values.beam)))
+
+
+def _train(values, _) -> None:
+    config = _config_of(values)
     from ser_jax.training import loop
 
     workdir = values.workdir or _default_workdir(values)
@@ -322,6 +338,7 @@ def _corpora(values, names: list[str]) -> None:
 
 COMMANDS = {
     "train": _train,
+    "build": _build,
     "evaluate": _evaluate,
     "report": _report,
     "predict": _predict,

@@ -30,7 +30,11 @@ _SETTING = "--config.data.tfds_dir or TFDS_DATA_DIR"  # where all of it is writt
 
 
 def ensure_built(
-    data, *, samples: bool = False, states: recipe.StatesSpec | None = None
+    data,
+    *,
+    samples: bool = False,
+    states: recipe.StatesSpec | None = None,
+    beam: str = "",
 ) -> str:
     """Builds the configured dataset unless it is there, and returns its folder.
 
@@ -42,18 +46,21 @@ def ensure_built(
       samples: Whether to store the recordings' samples instead of VTLP copies, which are
         then made in every step.
       states: What is stored with the recipe `encoder`.
+      beam: Options of Apache Beam, `name=value,...`, whose workers then build; the
+        records are the same. Empty = this machine builds.
 
     Raises:
-      InputError: The corpus, the folder or TensorFlow is missing, or the corpus is not
-        the one the dataset was built from.
+      InputError: The corpus, the folder, TensorFlow or Beam is missing, an option is
+        wrong, or the corpus is not the one the dataset was built from.
     """
+    options = _beam_options(beam) if beam else None
     builder, root = _builder(data, samples, states)
     target = Path(builder.data_dir)
     # A dataset appears by one rename, so what is there is complete.
     if not target.exists():
         with locking.lock(target, _SETTING):
             if not target.exists():  # another process may have been first
-                _build(builder, root, data)
+                _build(builder, root, data, options)
                 return str(target)
     if root is not None:  # other fingerprints are part of the folder's name
         _check_unchanged(builder, root)
@@ -65,6 +72,20 @@ def datasets_folder(data) -> str:
     import tensorflow_datasets as tfds  # half a second
 
     return os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
+
+
+def describe(directory: str) -> str:
+    """Lines on a built dataset: where it lies, its splits, its size, what is left out."""
+    import tensorflow_datasets as tfds
+
+    info = tfds.builder_from_directory(directory).info
+    splits = [f"{name} {split.num_examples}" for name, split in info.splits.items()]
+    total = sum(split.num_examples for split in info.splits.values())
+    return (
+        f"{directory}\n  {total} utterances, {info.dataset_size / 1e9:.2f} GB "
+        f"({info.file_format.value}), {len(info.metadata['excluded'])} left out\n"
+        f"  {', '.join(splits)}"
+    )
 
 
 def list_utterances(data) -> list[Utterance]:
@@ -176,8 +197,19 @@ def _check_unchanged(builder, root: str) -> None:
         )
 
 
+def _beam_options(text: str):
+    if not importlib.util.find_spec("apache_beam"):
+        raise InputError(
+            f"--beam={text}: expected Apache Beam, got an installation without it. "
+            "Run `pip install -e '.[beam]'`, or build without --beam."
+        )
+    from ser_jax.datasets import beam_map
+
+    return beam_map.parse_options(text)
+
+
 @clock.part("features")
-def _build(builder, root: str | None, data) -> None:
+def _build(builder, root: str | None, data, beam_options) -> None:
     import tensorflow_datasets as tfds
 
     if data.file_format == "tfrecord" and not importlib.util.find_spec("tensorflow"):
@@ -198,5 +230,7 @@ def _build(builder, root: str | None, data) -> None:
     with writing(target, _SETTING), contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(
             file_format=data.file_format,
-            download_config=tfds.download.DownloadConfig(manual_dir=root),
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=root, beam_options=beam_options
+            ),
         )

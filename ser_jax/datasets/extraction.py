@@ -33,39 +33,49 @@ class Checked(NamedTuple):
     lost: list[str]  # emotions and speakers of which no recording is usable
 
 
-class _Read(NamedTuple):
+class Reading(NamedTuple):
+    """What is known of one recording once it was read."""
+
     num_samples: int
     rate_hz: int
     sketch: sketches.Sketch
     note: str  # on the header
 
 
+def read(utterance: Utterance, config) -> Reading | Exclusion:
+    """Reads one recording, or says why it is left out; `config` is a `SpeechConfig`."""
+    try:
+        samples, rate_hz = audio.read(utterance.wav, config.min_duration_s)
+        if not config.keep_silent:
+            audio.check_sound(samples)
+    except audio.AudioError as error:
+        return Exclusion(utterance.id, error.reason, error.detail)
+    sketch = sketches.sketch(samples, rate_hz)
+    note = audio.header_note(utterance.wav)
+    return Reading(len(samples), rate_hz, sketch, note)
+
+
+def read_all(utterances: list[Utterance], config) -> list[Reading | Exclusion]:
+    """What `read` gives of each, on all cores."""
+    # Threads: reading files waits for the disk and libsndfile frees the GIL.
+    return joblib.Parallel(n_jobs=-1, prefer="threads")(
+        joblib.delayed(read)(utterance, config) for utterance in utterances
+    )
+
+
 def check_recordings(
-    utterances: list[Utterance], config, excluded: list[Exclusion]
+    utterances: list[Utterance],
+    readings: list[Reading | Exclusion],
+    config,
+    excluded: list[Exclusion],
 ) -> Checked:
-    """Reads every recording once, before anything is written.
+    """What is known once every recording was read, before anything is written.
 
     Sessions without a usable recording must be known before their split is opened.
     Unusable recordings are appended to `excluded`; `config` is a `SpeechConfig`.
     """
-
-    def read(utterance: Utterance) -> _Read | Exclusion:
-        try:
-            samples, rate_hz = audio.read(utterance.wav, config.min_duration_s)
-            if not config.keep_silent:
-                audio.check_sound(samples)
-        except audio.AudioError as error:
-            return Exclusion(utterance.id, error.reason, error.detail)
-        sketch = sketches.sketch(samples, rate_hz)
-        note = audio.header_note(utterance.wav)
-        return _Read(len(samples), rate_hz, sketch, note)
-
-    # Threads: reading files waits for the disk and libsndfile frees the GIL.
-    results = joblib.Parallel(n_jobs=-1, prefer="threads")(
-        joblib.delayed(read)(utterance) for utterance in utterances
-    )
     found = {}
-    for utterance, result in zip(utterances, results, strict=True):
+    for utterance, result in zip(utterances, readings, strict=True):
         if isinstance(result, Exclusion):
             excluded.append(result)
         else:
@@ -143,15 +153,29 @@ def extract(
             try:
                 features = job.result()
             except audio.AudioError as error:
-                raise InputError(
-                    f"expected {utterance.wav} to stay as it was when the build began; "
-                    f"got {error}. Repeat the command."
-                ) from error
+                raise changed(utterance, error) from error
             yield utterance, features
             in_flight.extend(itertools.islice(jobs, 1))
     finally:
         for _, job in in_flight:
             job.cancel()
+
+
+def extract_one(utterance: Utterance, config) -> dict[str, np.ndarray]:
+    """The same of one recording, in this thread."""
+    function, *arguments = _work(utterance, config)
+    try:
+        return function(*arguments)
+    except audio.AudioError as error:
+        raise changed(utterance, error) from error
+
+
+def changed(utterance: Utterance, error: audio.AudioError) -> InputError:
+    """The error of a recording that was usable when it was read before."""
+    return InputError(
+        f"expected {utterance.wav} to stay as it was when the build began; got {error}. "
+        "Repeat the command."
+    )
 
 
 def _work(utterance: Utterance, config) -> tuple:

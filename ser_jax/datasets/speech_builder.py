@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
-from ser_jax.datasets import extraction, state_extraction, transcription
+from ser_jax.datasets import extraction, records, state_extraction, transcription
 from ser_jax.features.recipe import PLAIN, Recipe, StatesSpec, to_dict
 
 
@@ -42,6 +42,12 @@ class SpeechConfig(tfds.core.BuilderConfig):
     def spec(self) -> Recipe:
         return self.states or PLAIN[self.recipe]
 
+    @property
+    def plain(self) -> "SpeechConfig":
+        """The same without what a subclass knows of its corpus."""
+        fields = dataclasses.fields(SpeechConfig)
+        return SpeechConfig(**{x.name: getattr(self, x.name) for x in fields})
+
 
 def config_name(config: SpeechConfig) -> str:
     """`logmel128_vtlp7`, `logmel128_nlpaug7`, `logmel40_3d`, ...; no two the same."""
@@ -68,7 +74,8 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
     """Base builder; a subclass only says where its Utterances come from.
 
     Splits are the corpus's sessions; all utterances and all labels are stored and
-    filtered when reading. Works without TensorFlow in the format `array_record`.
+    filtered when reading. Works without TensorFlow in the format `array_record`. With
+    options of Apache Beam its workers do the same.
     """
 
     def __init__(self, *, num_workers: int = 0, strict: bool = True, **kwargs):
@@ -96,26 +103,67 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         )
 
     def _split_generators(self, dl_manager):
+        config = self.builder_config
+        read = functools.partial(extraction.read_all, config=config)
+        sessions = self._survey(dl_manager, read, transcription.transcribe)
+        if config.states:
+            self._encode = state_extraction.StateExtraction(config, self._root)
+        total = sum(map(len, sessions.values()))
+        self._bar = tqdm(total=total, desc=f"Building {config.name}", unit="utt")
+        return {name: self._generate_examples(sessions[name]) for name in sessions}
+
+    def _example_writer(self) -> records.RecordWriter:
+        return records.RecordWriter(self.info.file_format)
+
+    def _generate_splits(self, dl_manager, download_config):
+        options, runner = download_config.beam_options, download_config.beam_runner
+        if options is None and runner is None:
+            return super()._generate_splits(dl_manager, download_config)
+        from ser_jax.datasets import beam_build  # Beam takes seconds
+
+        config = self.builder_config.plain
+        with beam_build.BeamBuild(config, options, runner, self.data_path) as beam:
+            sessions = self._survey(dl_manager, beam.read, beam.transcribe)
+            most = download_config.max_examples_per_split
+            sessions = {name: found[:most] for name, found in sessions.items()}
+            templates = {name: self._get_filename_template(name) for name in sessions}
+            about = self._digests, self._asr_texts
+            return beam.write(sessions, templates, *about, self._root)
+
+    @property
+    def _root(self) -> Path | None:
+        """Where what outlives a killed build is kept."""
+        # In a bucket no journal, which is appended to, can be.
+        root = str(self._data_dir_root)
+        return None if "://" in root else Path(root)
+
+    def _survey(
+        self, dl_manager, read: Callable, transcribe: Callable
+    ) -> dict[str, list[Utterance]]:
+        """Usable recordings by session; notes what else is known of the corpus.
+
+        `read` is `extraction.read_all` but for its config, `transcribe` does what
+        `transcription.transcribe` does.
+        """
         # TFDS raises when asked for the manual folder of a dataset without one.
         needs_folder = self.MANUAL_DOWNLOAD_INSTRUCTIONS is not None
         manual_dir = str(dl_manager.manual_dir) if needs_folder else None
         excluded: list[Exclusion] = []
         utterances = list(self._read(manual_dir, excluded))
         config = self.builder_config
-        checked = extraction.check_recordings(utterances, config, excluded)
+        readings = read(utterances)
+        checked = extraction.check_recordings(utterances, readings, config, excluded)
         usable, self._digests = checked.usable, checked.sound_digests
-        # Elsewhere no journal, which is appended to, can be kept.
-        root = None if "://" in str(self._data_dir_root) else Path(self._data_dir_root)
         # Before any split is opened: TFDS throws an unfinished dataset away, and the
         # texts, which take far longer than the features, must outlive it.
         self._asr_texts, asr = {}, {}
         if config.recognizer:
-            folder = root and root / "recognized"
-            self._asr_texts, asr = transcription.transcribe(
+            folder = self._root and self._root / "recognized"
+            self._asr_texts, asr = transcribe(
                 usable, config.recognizer, folder, self._num_workers
             )
         if config.states:
-            self._encode = state_extraction.StateExtraction(checked, config, root)
+            state_extraction.announce(checked, config, self._root)
         self.info.metadata.update(
             spec=to_dict(config.spec),
             vtlp={k: getattr(config, f"vtlp_{k}") for k in ("mode", "low", "high")},
@@ -126,19 +174,15 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             excluded=[dataclasses.asdict(e) for e in excluded],
             asr=asr,
         )
-        self._bar = tqdm(total=len(usable), desc=f"Building {config.name}", unit="utt")
         sessions = collections.defaultdict(list)
         for utterance in usable:
             sessions[utterance.session].append(utterance)
-        names = sorted(sessions)
-        return {name: self._generate_examples(sessions[name]) for name in names}
+        return dict(sorted(sessions.items()))
 
     def _generate_examples(self, utterances):
         for utterance, features in self._extract(utterances):
-            features["sound"] = self._digests[utterance.id]
-            if self.builder_config.recognizer:
-                features["asr_text"] = self._asr_texts[utterance.id]
-            yield utterance.id, _example(utterance, features)
+            sound, text = self._digests[utterance.id], self._asr_texts.get(utterance.id)
+            yield utterance.id, example_of(utterance, features, sound, text)
             self._bar.update()
 
     def _extract(self, utterances):
@@ -147,7 +191,7 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
             return extraction.extract(
                 utterances, self.builder_config, self._num_workers
             )
-        return self._encode(utterances)
+        return self._encode(utterances, self._digests)
 
     def _download_and_prepare(self, *args, **kwargs):
         self._bar = self._encode = None
@@ -155,8 +199,8 @@ class SpeechBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=
         tfds.display_progress_bar(False)
         try:
             super()._download_and_prepare(*args, **kwargs)
-            if self._encode:
-                self._encode.finish()
+            if self.builder_config.states:
+                state_extraction.remove_parts(self.builder_config, self._root)
         finally:
             tfds.display_progress_bar(True)
             if self._bar is not None:
@@ -194,10 +238,19 @@ def features_dict(config: SpeechConfig) -> tfds.features.FeaturesDict:
     return tfds.features.FeaturesDict(features)
 
 
-def _example(utterance: Utterance, features: dict[str, np.ndarray]) -> dict:
+def example_of(
+    utterance: Utterance,
+    features: dict[str, np.ndarray],
+    sound: str,
+    asr_text: str | None,
+) -> dict:
+    """An example of `features_dict`; `asr_text` is None without a recognizer."""
     fields = dataclasses.asdict(utterance)
     fields["rater_labels"] = list(utterance.rater_labels)
     fields["extra"] = json.dumps(dict(utterance.extra), ensure_ascii=False)
+    fields["sound"] = sound
+    if asr_text is not None:
+        fields["asr_text"] = asr_text
     return fields | features
 
 

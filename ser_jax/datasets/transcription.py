@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ser_jax.corpora.utterance import Utterance
+from ser_jax.datasets import extraction
 from ser_jax.errors import InputError, writing
 from ser_jax.features import audio
 from ser_jax.features.words import plain
@@ -78,40 +80,73 @@ def versions(name: str) -> dict[str, str]:
         raise _missing(error) from error
 
 
+class Listener:
+    """A loaded recognizer that never hears the same recording twice.
+
+    Every text is appended to a journal, `<name>.jsonl`, under a hash of the samples and
+    of the recognizer's versions. So a killed build continues where it stopped, and
+    another recipe recognizes nothing again.
+    """
+
+    def __init__(
+        self, name: str, folder: Path | None, num_threads: int, *, alone: bool = True
+    ):
+        """Loads the recognizer.
+
+        Args:
+          name: Key of `SPEECH_RECOGNIZERS`.
+          folder: Where journals lie; None = keep none.
+          num_threads: 0 = all cores.
+          alone: False if others listen at the same time: each then has its own journal.
+
+        Raises:
+          InputError: A package is missing.
+        """
+        recognizer, packages = SPEECH_RECOGNIZERS[name], versions(name)
+        self._recognize = recognizer(num_threads)
+        # jiwer, which only counts errors, is no part of the identity.
+        used = [packages[package] for package in recognizer.PACKAGES]
+        self._identity = json.dumps([name, used]).encode()
+        own = name if alone else f"{name}.{uuid.uuid4().hex}"
+        self._path = folder / f"{own}.jsonl" if folder else None
+        self._heard = {}
+        for path in sorted(folder.glob(f"{name}*.jsonl")) if folder else ():
+            self._heard |= _read_journal(path)
+
+    def __call__(self, utterance: Utterance) -> tuple[str, float]:
+        """Text and seconds, earlier ones of journalled texts.
+
+        Raises InputError if the recording has changed or the journal cannot be written.
+        """
+        try:
+            samples = audio.load(utterance.wav, SAMPLE_RATE_HZ)
+        except audio.AudioError as error:
+            raise extraction.changed(utterance, error) from error
+        digest = hashlib.sha256(self._identity + samples.tobytes()).hexdigest()
+        if digest not in self._heard:
+            started = time.monotonic()
+            text = self._recognize(samples)
+            self._heard[digest] = text, time.monotonic() - started
+            if self._path:
+                _append_to_journal(self._path, digest, *self._heard[digest])
+        return self._heard[digest]
+
+
 def transcribe(
     utterances: Sequence[Utterance], name: str, folder: Path | None, num_threads: int
 ) -> tuple[dict[str, str], dict]:
-    """Recognizes every utterance, one after the other, with one loaded model.
+    """Listens to one after the other; see `Listener` and `sum_up`."""
+    listen = Listener(name, folder, num_threads)
+    bar = tqdm(utterances, f"Recognizing, {name}", unit="utt")
+    return sum_up(utterances, [listen(utterance) for utterance in bar], name)
 
-    Every text is appended to the journal `<name>.jsonl` in `folder`, if there is one,
-    under a hash of the samples and of the recognizer's versions. So a killed build
-    continues where it stopped, and another recipe recognizes nothing again.
 
-    Returns:
-      (Text by utterance id, metadata, with the `seconds` of journalled texts, too.)
-
-    Raises:
-      InputError: A package is missing, or the journal cannot be written.
-    """
-    recognizer, packages = SPEECH_RECOGNIZERS[name], versions(name)
-    recognize = recognizer(num_threads)
-    # jiwer, which only counts errors, is no part of the identity.
-    used = [packages[package] for package in recognizer.PACKAGES]
-    identity = json.dumps([name, used]).encode()
-    path = folder / f"{name}.jsonl" if folder else None
-    journal = _read_journal(path)
-    texts, seconds = {}, 0.0
-    for utterance in tqdm(utterances, f"Recognizing, {name}", unit="utt"):
-        samples = audio.load(utterance.wav, SAMPLE_RATE_HZ)
-        digest = hashlib.sha256(identity + samples.tobytes()).hexdigest()
-        if digest not in journal:
-            started = time.monotonic()
-            text = recognize(samples)
-            journal[digest] = text, time.monotonic() - started
-            if path:
-                _append_to_journal(path, digest, *journal[digest])
-        texts[utterance.id], spent = journal[digest]
-        seconds += spent
+def sum_up(
+    utterances: Sequence[Utterance], heard: Sequence[tuple[str, float]], name: str
+) -> tuple[dict[str, str], dict]:
+    """(Text by utterance id, metadata) of what `name` heard, with its seconds, in each."""
+    texts = {u.id: text for u, (text, _) in zip(utterances, heard, strict=True)}
+    seconds = sum(spent for _, spent in heard)
     spoken = [utterance.text for utterance in utterances]
     errors = word_errors(spoken, [texts[utterance.id] for utterance in utterances])
     empty = sum(not plain(text) for text in texts.values())
@@ -120,8 +155,8 @@ def transcribe(
         rate = f"word error rate {errors['wer']:.1%} of {errors['num_words']} words"
     message = "%s heard %d utterances, %d of them without a word: %s"
     logging.getLogger(__name__).info(message, name, len(texts), empty, rate)
-    metadata = {"recognizer": name, "versions": packages, **errors, "empty": empty}
-    return texts, metadata | {"seconds": round(seconds, 1)}
+    about = {"recognizer": name, "versions": versions(name), **errors, "empty": empty}
+    return texts, about | {"seconds": round(seconds, 1)}
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> dict:
@@ -142,11 +177,10 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> dict:
     return {"wer": rate, "num_words": num_words, "transcripts": len(spoken)}
 
 
-def _read_journal(path: Path | None) -> dict[str, tuple[str, float]]:
+def _read_journal(path: Path) -> dict[str, tuple[str, float]]:
     """(Text, seconds of recognition) by hash."""
     journal = {}
-    lines = path.read_text("utf-8").split("\n") if path and path.exists() else ()
-    for line in lines:
+    for line in path.read_text("utf-8").split("\n"):
         try:
             entry = json.loads(line)
             journal[entry["sha256"]] = entry["text"], entry["seconds"]

@@ -137,17 +137,29 @@ def prepare(config) -> Experiment:
     )
 
 
+def ensure_built(config, beam: str = "") -> str:
+    """The folder of the dataset, which is built unless it is there.
+
+    `beam` and errors as for `build.ensure_built`.
+    """
+    online = config.augment.vtlp == "online"
+    states = _states(config)
+    return build.ensure_built(config.data, samples=online, states=states, beam=beam)
+
+
+def _states(config) -> recipe.StatesSpec | None:
+    spec = recipe.recipe_of(config)
+    return spec if isinstance(spec, recipe.StatesSpec) else None
+
+
 def _dataset(config) -> store.Store:
     """All of the corpus, which is built unless it is there."""
-    spec = recipe.recipe_of(config)
-    states = spec if isinstance(spec, recipe.StatesSpec) else None
-    online = config.augment.vtlp == "online"
     return store.load(
-        build.ensure_built(config.data, samples=online, states=states),
+        ensure_built(config),
         channels=config.data.channels,
         copies=config.augment.vtlp in ("all", "one"),
         cache_dir=config.data.cache_dir,
-        states=states,
+        states=_states(config),
     )
 
 

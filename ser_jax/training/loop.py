@@ -59,6 +59,19 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
         return _train_and_evaluate(config, workdir)
 
 
+def build(config, beam: str = "") -> str:
+    """Builds what a training would read, unless it is there; returns its folder.
+
+    `beam` are options of Apache Beam, `name=value,...`; empty = on this machine.
+
+    Raises:
+      InputError: The config, the options or the corpus cannot be used.
+    """
+    check_config(config)
+    config = recipe.with_digest(with_absolute_paths(config))
+    return experiment_lib.ensure_built(config, beam)
+
+
 def _train_and_evaluate(config, workdir: Workdir) -> dict:
     workdir.claim(config.to_dict())
     if workdir.is_complete():

@@ -162,7 +162,7 @@ def test_nothing_usable_is_an_input_error_and_leaves_nothing(tree, tmp_path):
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_interrupted_build_leaves_nothing(tree, tmp_path, monkeypatch, stop):
     data = config_for(tree, tmp_path / "tfds")
-    example = speech_builder._example
+    example = speech_builder.example_of
     calls = []
 
     def breaks(*args):
@@ -172,7 +172,7 @@ def test_interrupted_build_leaves_nothing(tree, tmp_path, monkeypatch, stop):
         return example(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(speech_builder, "_example", breaks)
+        patch.setattr(speech_builder, "example_of", breaks)
         with pytest.raises(stop):
             build.ensure_built(data)
     assert datasets(data.tfds_dir) == []
@@ -185,7 +185,7 @@ def test_killed_build_is_cleaned_up_by_the_next(tree, tmp_path):
         import os, signal, sys
         from tests.datasets import build_test
         from ser_jax.datasets import build, speech_builder
-        speech_builder._example = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        speech_builder.example_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         build.ensure_built(build_test.config_for(sys.argv[1], sys.argv[2]))
     """
     done = subprocess.run(

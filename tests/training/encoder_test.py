@@ -68,7 +68,7 @@ def test_attention_and_saliency_lie_over_layers_and_time(workdir, tones, tmp_pat
 def test_a_killed_build_goes_on_with_what_was_encoded(
     config, folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(state_extraction, "_PART", 8)
+    monkeypatch.setattr(state_extraction, "PART", 8)
     changed = config.copy_and_resolve_references()
     changed.data.tfds_dir = str(tmp_path)
     calls, run = [], hidden_states.StateReader.__call__

@@ -1,0 +1,161 @@
+"""A function over many items by Apache Beam, on whichever runner its options name."""
+
+import base64
+import contextlib
+import io
+import logging
+import pickle
+import re
+import uuid
+from collections.abc import Callable, Sequence
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+from apache_beam.utils.shared import Shared
+
+from ser_jax.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+
+def parse_options(text: str) -> PipelineOptions:
+    """Options as `tfds build --beam_pipeline_options` has them, `name=value,...`.
+
+    Raises:
+      InputError: One cannot be read, or there is no such runner.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):  # usage, a page long
+            options = PipelineOptions([f"--{item}" for item in text.split(",")])
+            known = options.get_all_options(drop_default=True)
+            every = options.get_all_options(
+                drop_default=True, retain_unknown_options=True
+            )
+            beam.Pipeline(options=options)  # looks for its runner
+    except SystemExit as error:
+        problem = said.getvalue().strip().splitlines()[-1:] or ["an option"]
+        raise _refused(text, problem[0].rpartition("error: ")[2]) from error
+    except Exception as error:
+        raise _refused(text, " ".join(str(error).split())) from error
+    # Runners behind a job server have options that only the server knows.
+    runner = options.view_as(StandardOptions).runner or "DirectRunner"
+    if "direct" in runner.lower() and (unknown := every.keys() - known.keys()):
+        raise _refused(text, f"{runner} without an option {', '.join(sorted(unknown))}")
+    return options
+
+
+def _refused(text: str, problem: str) -> InputError:
+    return InputError(
+        f"--beam={text}: expected options of Apache Beam, name=value,..., got {problem}"
+    )
+
+
+class BeamMap:
+    """Runs functions over items; what lies in between is kept in one folder.
+
+    Workers share nothing but file systems: they must see the items' files, and the
+    folder, by the same names.
+    """
+
+    def __init__(self, options: PipelineOptions | None, runner, folder: str):
+        """`options` and `runner` are what `beam.Pipeline` takes; `folder` is made."""
+        self._options, self._runner = options or PipelineOptions([]), runner
+        self._folder = folder
+        workers = self._options.view_as(WorkerOptions)
+        if workers.default_sdk_harness_log_level is None:
+            workers.default_sdk_harness_log_level = "ERROR"  # else pages, not ours
+
+    def __call__(self, name: str, make: Callable[[], Callable], items: Sequence):
+        """What the function that `make` returns gives of each item, in their order.
+
+        Args:
+          name: Of the step, in messages and in the folder.
+          make: Called once in every worker process, where it may load what is large.
+          items: Any that can be pickled, as must be what comes back. A runner may repeat
+            any, also at the same time.
+
+        Raises:
+          InputError: The pipeline failed; says why in one line.
+        """
+        place = FileSystems.join(self._folder, f"{name.lower()}_{uuid.uuid4().hex}")
+        FileSystems.mkdirs(place)
+        todo, done = (FileSystems.join(place, x) for x in ("items", "results"))
+        # A file, since runners refuse large programs, of which `beam.Create` is a part.
+        with FileSystems.create(todo) as file:
+            file.writelines(map(_line, enumerate(items)))
+        _log.info("%s: %d items on %s.", name, len(items), self._runner_name())
+        with _in_one_line(name):
+            pipeline = beam.Pipeline(runner=self._runner, options=self._options)
+            with pipeline:
+                _ = (
+                    pipeline
+                    | "Items" >> beam.io.ReadFromText(todo)
+                    | "Spread" >> beam.Reshuffle()
+                    | name >> beam.ParDo(_Work(make))
+                    | "Results" >> beam.io.WriteToText(done)
+                )
+        found = dict(_read(done))
+        return [found[number] for number in range(len(items))]
+
+    def _runner_name(self) -> str:
+        if self._runner is not None:
+            return type(self._runner).__name__
+        return self._options.view_as(StandardOptions).runner or "DirectRunner"
+
+
+class _Work(beam.DoFn):
+    """Calls the function, which all threads of a process share."""
+
+    def __init__(self, make: Callable[[], Callable]):
+        self._make, self._shared = make, Shared()
+
+    def setup(self):
+        self._function = self._shared.acquire(self._make)
+
+    def process(self, element: str):
+        number, item = _item(element)
+        yield _line((number, self._function(item))).decode().rstrip()
+
+
+def _line(value) -> bytes:
+    return base64.b64encode(pickle.dumps(value)) + b"\n"
+
+
+def _item(line: str | bytes):
+    return pickle.loads(base64.b64decode(line))
+
+
+def _read(prefix: str):
+    """Items of all files that begin so."""
+    (match,) = FileSystems.match([f"{prefix}-*"])
+    for metadata in match.metadata_list:
+        with FileSystems.open(metadata.path) as file:
+            yield from map(_item, file.read().splitlines())
+
+
+@contextlib.contextmanager
+def _in_one_line(name: str):
+    """What a pipeline raises, which may be a page of workers' traces, in one line."""
+    try:
+        yield
+    except Exception as error:
+        _log.debug("%s failed", name, exc_info=True)
+        lines = [line.strip() for line in str(error).splitlines()]
+        lines = [line for line in lines if line] or [type(error).__name__]
+        # What a worker says to the user, wherever the runner quotes it.
+        ours = [x for x in lines if re.match(r"([\w.]+\.)?InputError: ", x)]
+        if isinstance(error, InputError):
+            ours = ours or lines[:1]
+        text = re.sub(r"\s*\[while running .*", "", (ours or lines)[-1])
+        text = re.sub(r"^([\w.]+\.)?InputError: ", "", text)
+        if ours:
+            raise InputError(text) from error
+        raise InputError(
+            f"{name} with Apache Beam: expected the pipeline to finish, got: {text}"
+        ) from error
