@@ -104,7 +104,7 @@ def test_failed_build_keeps_its_text(tmp_path, fake, monkeypatch):
         raise RuntimeError("stop")
 
     with monkeypatch.context() as patch:
-        patch.setattr(speech_builder, "_example", breaks)
+        patch.setattr(speech_builder, "example_of", breaks)
         with pytest.raises(RuntimeError):
             build.ensure_built(data)
     build.ensure_built(data)
