@@ -49,7 +49,6 @@ IEMOCAP_TURNS, IEMOCAP_HOURS = 10039, 12.46
 SHORTEST_S, MEAN_S, LONGEST_S, SIGMA = 0.58, 4.47, 34.14, 0.68
 RATE_HZ = 16_000
 STEPS = 8  # timed; two more before
-STATUS = Path("/proc/self/status")
 
 
 def durations_s(num: int, seed: int = 0) -> np.ndarray:
@@ -117,10 +116,14 @@ class Anonymous:
             self.mib = max(self.mib, status_mib("RssAnon"))
 
 
-def status_mib(field: str) -> float:
-    """A line of /proc/self/status."""
-    line = next(x for x in STATUS.read_text().splitlines() if x.startswith(field))
-    return int(line.split()[1]) / 1024
+def status_mib(field: str, process: int | str = "self") -> float:
+    """A line of /proc/<process>/status; 0 once the process has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    found = [line for line in lines if line.startswith(field)]
+    return int(found[0].split()[1]) / 1024 if found else 0.0
 
 
 def build(folder: Path, num: int, quick: bool) -> dict:

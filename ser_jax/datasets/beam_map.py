@@ -6,6 +6,7 @@ import io
 import logging
 import pickle
 import re
+import socket
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -13,6 +14,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
+    PortableOptions,
     StandardOptions,
     WorkerOptions,
 )
@@ -20,6 +22,7 @@ from apache_beam.utils.shared import Shared
 
 from ser_jax.errors import InputError
 
+_PATIENCE_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +50,21 @@ def parse_options(text: str) -> PipelineOptions:
     runner = options.view_as(StandardOptions).runner or "DirectRunner"
     if "direct" in runner.lower() and (unknown := every.keys() - known.keys()):
         raise _refused(text, f"{runner} without an option {', '.join(sorted(unknown))}")
+    if endpoint := options.view_as(PortableOptions).job_endpoint:
+        _check_listens(text, endpoint)
     return options
+
+
+def _check_listens(text: str, endpoint: str) -> None:
+    """Beam itself waits five minutes for a job server."""
+    host, _, port = endpoint.rpartition(":")
+    if not port.isdecimal():  # a word of Beam's, such as `embed`
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE_S).close()
+    except OSError as error:
+        problem = f"no job server at {endpoint}: {error.strerror or error}"
+        raise _refused(text, problem) from error
 
 
 def _refused(text: str, problem: str) -> InputError:

@@ -1,6 +1,7 @@
 """A build by Apache Beam's workers is the build on one machine, record by record."""
 
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -190,7 +191,13 @@ def test_wrong_options_are_said_in_one_line(options, said, capfd):
 
 
 def test_a_job_server_may_know_options_that_beam_does_not():
-    beam_map.parse_options("runner=PortableRunner,job_endpoint=x:1,of_the_server=2")
+    with socket.create_server(("localhost", 0)) as server:
+        place = (
+            f"runner=PortableRunner,job_endpoint=localhost:{server.getsockname()[1]}"
+        )
+        beam_map.parse_options(f"{place},of_the_server=2")
+    with pytest.raises(InputError, match="got no job server at localhost:"):
+        beam_map.parse_options(place)
 
 
 def test_without_beam_the_command_to_install_it(tmp_path, monkeypatch):

@@ -1,0 +1,145 @@
+"""A build by Beam's workers takes time in proportion to the corpus, and no more memory.
+
+The corpora of `growth.py`, noise with IEMOCAP's durations at x1, x4 and x16 of a base
+size, are built (`logmel128`, 7 VTLP copies) by two worker processes of Beam's
+DirectRunner, every row in processes of its own. Measured:
+
+- `build`: all of it, with the start of two pipelines and their workers (`start`, the
+  build of two turns), and, less that start, per hour of speech;
+- `worker`: the largest resident memory of any worker (VmHWM), with the libraries;
+- `driver`: that of the process that runs the command. It has DirectRunner in itself, and
+  keeps a sketch of every recording, 0.8 kB per second, to find copies of takes.
+
+Checked in every mode: at x1 the records are those of the build without Beam, bit for
+bit. Bar: at x16 a worker's memory is at most a tenth above that at x1.
+
+    python -m benchmarks.growth_beam [--quick] [--out=growth_beam.json]
+
+Needs 8 GB below $TMPDIR without --quick.
+"""
+
+import hashlib
+import json
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from benchmarks import growth, measure
+
+WORKERS = 2
+OPTIONS = (
+    "runner=DirectRunner,direct_running_mode=multi_processing,"
+    f"direct_num_workers={WORKERS}"
+)
+
+
+class Workers:
+    """Largest resident memory of any process below this one, while the block runs."""
+
+    def __enter__(self):
+        self.mib, self._stop = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self):
+        import psutil  # TFDS brings it
+
+        us = psutil.Process()
+        while not self._stop.wait(0.05):
+            for process in us.children(recursive=True):
+                self.mib = max(self.mib, growth.status_mib("VmHWM", process.pid))
+
+
+def build(folder: Path, num: int, quick: bool) -> dict:
+    """Writes a corpus and builds its dataset by Beam."""
+    from ser_jax.datasets import build
+
+    folder.mkdir()
+    hours = growth.write_corpus(folder, num)
+    data = growth.config_of(folder, quick).data
+    start = time.perf_counter()
+    with Workers() as workers:
+        directory = build.ensure_built(data, beam=OPTIONS)
+    return {
+        "hours": hours,
+        "build": time.perf_counter() - start,
+        "worker_mib": workers.mib,
+        "driver_mib": growth.status_mib("VmHWM"),
+        "records_mib": growth.size_mib(Path(directory).glob("*array_record*")),
+        "digest": digest_of(directory),
+    }
+
+
+def build_here(folder: Path, quick: bool) -> dict:
+    """Builds the corpus that is there without Beam."""
+    from ser_jax.datasets import build
+
+    data = growth.config_of(folder, quick).data
+    data.tfds_dir += "_here"
+    return {"digest": digest_of(build.ensure_built(data))}
+
+
+def digest_of(directory: str) -> str:
+    """Of all records, in whatever order they lie."""
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    digests = []
+    for path in sorted(Path(directory).glob("*array_record*")):
+        source = ArrayRecordDataSource([str(path)])
+        digests += [hashlib.sha256(source[i]).digest() for i in range(len(source))]
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+def benchmark(quick: bool) -> list[dict]:
+    """All rows."""
+
+    def of(*arguments) -> dict:
+        name = "benchmarks.growth_beam"
+        return measure.in_new_process(name, "child", *arguments, str(int(quick)))
+
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="growth_beam_") as parent:
+        start = of("beam", f"{parent}/start", "2")["build"]
+        for factor in growth.FACTORS[:1] if quick else growth.FACTORS:
+            num = factor * (24 if quick else growth.BASE)
+            found = of("beam", f"{parent}/x{factor}", str(num))
+            if factor == 1 and of("here", f"{parent}/x1")["digest"] != found["digest"]:
+                raise SystemExit("Beam's workers wrote other records")
+            rows.append(
+                {
+                    "case": f"x{factor}, {num} turns",
+                    "speech [h]": found["hours"],
+                    "start [s]": start,
+                    "build [s]": found["build"],
+                    "build - start [s/h]": (found["build"] - start) / found["hours"],
+                    "records [MiB]": found["records_mib"],
+                    "worker [MiB]": found["worker_mib"],
+                    "driver [MiB]": found["driver_mib"],
+                }
+            )
+    if rows[-1]["worker [MiB]"] > 1.1 * rows[0]["worker [MiB]"]:
+        raise SystemExit(f"workers grow with the corpus: {rows}")
+    return rows
+
+
+def child(kind: str, folder: str, *rest: str) -> dict:
+    """One measurement in a process of its own."""
+    quick = bool(int(rest[-1]))
+    if kind == "beam":
+        return build(Path(folder), int(rest[0]), quick)
+    return build_here(Path(folder), quick)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["child"]:
+        print(json.dumps(child(*sys.argv[2:])))
+    else:
+        packages = ("apache-beam", "tensorflow-datasets", "numpy", "librosa")
+        measure.main(benchmark, doc=__doc__, name="growth_beam", packages=packages)
