@@ -24,6 +24,7 @@ from ser_jax.datasets import (
     state_extraction,
     transcription,
 )
+from ser_jax.errors import writing
 
 
 class _Part(NamedTuple):
@@ -141,7 +142,10 @@ class _ShardWriter:
         """Writes a shard, whole or not at all; returns the bytes of its records."""
         sizes: list[int] = []
         # Others may write the same shard at the same time; the last one stays.
-        with py_utils.incomplete_file(epath.Path(part.path)) as unfinished:
+        with (
+            writing(part.path),
+            py_utils.incomplete_file(epath.Path(part.path)) as unfinished,
+        ):
             self._writer.write(unfinished, self._records(part, sizes))
         return sum(sizes)
 

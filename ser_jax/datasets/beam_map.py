@@ -5,7 +5,6 @@ import contextlib
 import io
 import logging
 import pickle
-import re
 import socket
 import uuid
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from apache_beam.utils.shared import Shared
 from ser_jax.errors import InputError
 
 _PATIENCE_S = 10.0
+_LOUD = "default_sdk_harness_log_level=ERROR"
 _log = logging.getLogger(__name__)
 
 
@@ -84,9 +84,11 @@ class BeamMap:
         """`options` and `runner` are what `beam.Pipeline` takes; `folder` is made."""
         self._options, self._runner = options or PipelineOptions([]), runner
         self._folder = folder
+        # Else pages of traces come before our line.
         workers = self._options.view_as(WorkerOptions)
-        if workers.default_sdk_harness_log_level is None:
-            workers.default_sdk_harness_log_level = "ERROR"  # else pages, not ours
+        self._quiet = workers.default_sdk_harness_log_level is None
+        if self._quiet:
+            workers.default_sdk_harness_log_level = "CRITICAL"
 
     def __call__(self, name: str, make: Callable[[], Callable], items: Sequence):
         """What the function that `make` returns gives of each item, in their order.
@@ -98,7 +100,7 @@ class BeamMap:
             any, also at the same time.
 
         Raises:
-          InputError: The pipeline failed; says why in one line.
+          InputError: The function raised it, or the pipeline failed.
         """
         place = FileSystems.join(self._folder, f"{name.lower()}_{uuid.uuid4().hex}")
         FileSystems.mkdirs(place)
@@ -107,7 +109,7 @@ class BeamMap:
         with FileSystems.create(todo) as file:
             file.writelines(map(_line, enumerate(items)))
         _log.info("%s: %d items on %s.", name, len(items), self._runner_name())
-        with _in_one_line(name):
+        with _in_one_line(name, self._quiet):
             pipeline = beam.Pipeline(runner=self._runner, options=self._options)
             with pipeline:
                 _ = (
@@ -118,7 +120,11 @@ class BeamMap:
                     | "Results" >> beam.io.WriteToText(done)
                 )
         found = dict(_read(done))
-        return [found[number] for number in range(len(items))]
+        results = [found[number] for number in range(len(items))]
+        for result in results:
+            if isinstance(result, InputError):
+                raise result
+        return results
 
     def _runner_name(self) -> str:
         if self._runner is not None:
@@ -133,11 +139,25 @@ class _Work(beam.DoFn):
         self._make, self._shared = make, Shared()
 
     def setup(self):
-        self._function = self._shared.acquire(self._make)
+        self._fault = None
+        try:
+            self._function = self._shared.acquire(self._make)
+        except InputError as error:
+            self._fault = error
 
     def process(self, element: str):
         number, item = _item(element)
-        yield _line((number, self._function(item))).decode().rstrip()
+        yield _line((number, self._result(item))).decode().rstrip()
+
+    def _result(self, item):
+        """What the function gives, or an InputError.
+
+        One that was raised would be tried again, and come with pages of traces.
+        """
+        try:
+            return self._fault or self._function(item)
+        except InputError as error:
+            return error
 
 
 def _line(value) -> bytes:
@@ -157,22 +177,20 @@ def _read(prefix: str):
 
 
 @contextlib.contextmanager
-def _in_one_line(name: str):
+def _in_one_line(name: str, quiet: bool):
     """What a pipeline raises, which may be a page of workers' traces, in one line."""
+    logger = logging.getLogger("apache_beam")
+    level = logger.level
     try:
+        if quiet:
+            logger.setLevel(logging.CRITICAL)
         yield
     except Exception as error:
-        _log.debug("%s failed", name, exc_info=True)
-        lines = [line.strip() for line in str(error).splitlines()]
-        lines = [line for line in lines if line] or [type(error).__name__]
-        # What a worker says to the user, wherever the runner quotes it.
-        ours = [x for x in lines if re.match(r"([\w.]+\.)?InputError: ", x)]
-        if isinstance(error, InputError):
-            ours = ours or lines[:1]
-        text = re.sub(r"\s*\[while running .*", "", (ours or lines)[-1])
-        text = re.sub(r"^([\w.]+\.)?InputError: ", "", text)
-        if ours:
-            raise InputError(text) from error
+        # A worker's trace ends with what went wrong.
+        text = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         raise InputError(
-            f"{name} with Apache Beam: expected the pipeline to finish, got: {text}"
+            f"{name} with Apache Beam: expected the pipeline to finish, got: {text} "
+            f"(the option {_LOUD} shows what the workers said). Repeat the command."
         ) from error
+    finally:
+        logger.setLevel(level)
