@@ -37,6 +37,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +60,12 @@ def durations_s(num: int, seed: int = 0) -> np.ndarray:
     return found[(found >= SHORTEST_S) & (found <= LONGEST_S)][:num]
 
 
-def write_corpus(folder: Path, num: int) -> float:
-    """Writes wavs and their manifest; returns hours of speech."""
+def write_corpus(folder: Path, num: int, more_s: Sequence[float] = ()) -> float:
+    """Writes wavs, `num` and some of given lengths, and their manifest; returns hours."""
     import soundfile
 
     rng = np.random.default_rng(1)
-    seconds = durations_s(num)
+    seconds = np.array([*durations_s(num), *more_s])
     rows = []
     for number, length in enumerate(seconds):
         noise = 0.1 * rng.standard_normal(round(length * RATE_HZ)).astype(np.float32)
