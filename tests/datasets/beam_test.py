@@ -29,7 +29,7 @@ from tests.datasets.build_test import (
 from tests.datasets.transcription_test import asr_config, fake  # noqa: F401
 
 HERE = "runner=DirectRunner"  # in this process, one bundle after the other
-PROCESSES = f"{HERE},direct_running_mode=multi_processing,direct_num_workers=2"
+PROCESSES = f"{HERE},direct_running_mode=multi_processing,direct_num_workers="
 
 
 def records(directory):
@@ -88,7 +88,9 @@ def both(data, root, beam):
     return found
 
 
-@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+@pytest.mark.parametrize(
+    "file_format", ["array_record", pytest.param("tfrecord", marks=pytest.mark.slow)]
+)
 def test_same_dataset_with_bad_recordings_left_out(tmp_path, monkeypatch, file_format):
     if file_format == "tfrecord":
         pytest.importorskip("tensorflow")
@@ -153,9 +155,6 @@ def test_texts_are_heard_once_whoever_builds(tmp_path, fake):  # noqa: F811
     here = build.ensure_built(data)
     assert fake.calls == 20
     assert_same(beam, here)
-    data.recipe = "logmel40_3d"
-    build.ensure_built(data, beam=HERE)
-    assert fake.calls == 20
 
 
 def test_a_recording_that_changes_ends_the_build_in_one_line(tmp_path, monkeypatch):
@@ -217,7 +216,7 @@ def test_the_command_builds_in_processes(tmp_path):
     command += [f"--config.data.{key}={data[key]}" for key in keys]
     command += [f"--config.data.tfds_dir={tmp_path / 'beam'}"]
     done = subprocess.run(
-        [sys.executable, *command, f"--beam={PROCESSES}"],
+        [sys.executable, *command, f"--beam={PROCESSES}2"],
         check=True,
         capture_output=True,
         text=True,
@@ -229,6 +228,7 @@ def test_the_command_builds_in_processes(tmp_path):
 
 @pytest.mark.slow
 def test_processes_encode_what_is_not_there_yet(tones, tmp_path, monkeypatch):
+    """What this machine had encoded before is read back by the workers."""
     monkeypatch.setattr(state_extraction, "PART", 12)
     folder = encoder_folder.write(tmp_path / "encoder")
     config = encoder_folder.tiny_config(tones, str(tmp_path / "here"), folder)
@@ -249,7 +249,7 @@ def test_processes_encode_what_is_not_there_yet(tones, tmp_path, monkeypatch):
     part.parent.mkdir(parents=True)
     with np.load(tmp_path / part.name) as stored:
         np.savez(part, **{**stored, "frames": np.zeros_like(stored["frames"])})
-    beam = experiment.ensure_built(config, PROCESSES)
+    beam = experiment.ensure_built(config, f"{PROCESSES}1")
     found = records(beam)
     assert found.keys() == here.keys()
     assert sum(found[key] != here[key] for key in here) == 12
