@@ -43,7 +43,7 @@ if missing := [name for name in TRAIN if importlib.util.find_spec(name) is None]
     sys.exit(2)
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from ser_jax import clock, command_line, huge_pages, terminal
 from ser_jax.errors import InputError
@@ -137,6 +137,8 @@ def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
         raise InputError(
             f"`run.py {command}` takes no further arguments; got {files}.{hint}"
         )
+    if values.beam and command != "build":
+        raise InputError(f"--beam goes with `run.py build`; got {command!r}.")
     names_folders = command == "report" and files
     if not (values.workdir or command in NEEDS_NO_WORKDIR or names_folders):
         expected = "W1 W2 ... or " if command == "report" else ""
@@ -153,27 +155,8 @@ def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
 # The commands import what they need when they are called: `--help` takes 0.1 s.
 
 
-def _config_of(values) -> ConfigDict:
-    if not values["config"].present:
-        raise InputError(
-            "Expected --config=configs/area_attn.py (or :demo to try it without a "
-            "corpus); got none."
-        )
-    config = values.config
-    try:
-        getattr(config, "keys", None)
-    except OSError as error:  # the file was not found when the flag was parsed
-        raise InputError(f"--config: {str(error).splitlines()[-1].strip()}") from error
-    if not isinstance(config, ConfigDict):
-        got = type(config).__name__
-        raise InputError(
-            f"--config: expected get_config() to return a ConfigDict; got {got}."
-        )
-    return config
-
-
 def _build(values, _) -> None:
-    config = _config_of(values)
+    config = command_line.config_of(values)
     from ser_jax.datasets import build
     from ser_jax.training import loop
 
@@ -181,7 +164,7 @@ def _build(values, _) -> None:
 
 
 def _train(values, _) -> None:
-    config = _config_of(values)
+    config = command_line.config_of(values)
     from ser_jax.training import loop
 
     workdir = values.workdir or _default_workdir(values)

@@ -1,10 +1,14 @@
-"""What is wrong with a command line, in one line."""
+"""The config of a command line, or what is wrong with it, in one line."""
 
 import os
 import re
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from ser_jax.errors import InputError
 
 
 def flag_fault(argv: Sequence[str], error: Exception) -> str:
@@ -37,3 +41,23 @@ def config_fault(argv: Sequence[str], error: Exception) -> str:
     if "has no attribute 'get_config'" in str(error):
         return f"{min(configs)}: expected a function get_config(); got none"
     return ""
+
+
+def config_of(values) -> ConfigDict:
+    """The config of parsed flags; InputError if there is none to be had."""
+    if not values["config"].present:
+        raise InputError(
+            "Expected --config=configs/area_attn.py (or :demo to try it without a "
+            "corpus); got none."
+        )
+    config = values.config
+    try:
+        getattr(config, "keys", None)
+    except OSError as error:  # the file was not found when the flag was parsed
+        raise InputError(f"--config: {str(error).splitlines()[-1].strip()}") from error
+    if not isinstance(config, ConfigDict):
+        got = type(config).__name__
+        raise InputError(
+            f"--config: expected get_config() to return a ConfigDict; got {got}."
+        )
+    return config

@@ -113,6 +113,7 @@ ARROWS = {
     ),
     "tfds_iemocap": ("ser_jax.corpora", "ser_jax.datasets"),
     **{leaf: () for leaf in LEAVES},
+    "ser_jax.command_line": ("ser_jax.errors",),
 }
 
 
