@@ -37,7 +37,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,8 +99,11 @@ def config_of(folder: Path, quick: bool):
     return config
 
 
-class Anonymous:
-    """Peak of RssAnon while the block runs; MiB."""
+class Peak:
+    """The largest of what a function gives, MiB, called again while the block runs."""
+
+    def __init__(self, current_mib: Callable[[], float]):
+        self._current_mib = current_mib
 
     def __enter__(self):
         self.mib, self._stop = 0.0, threading.Event()
@@ -114,7 +117,7 @@ class Anonymous:
 
     def _sample(self):
         while not self._stop.wait(0.01):
-            self.mib = max(self.mib, status_mib("RssAnon"))
+            self.mib = max(self.mib, self._current_mib())
 
 
 def status_mib(field: str, process: int | str = "self") -> float:
@@ -163,7 +166,7 @@ def train(folder: Path, frames_on: str, quick: bool) -> dict:
     config.train.steps_per_call = 1
     steps = 2 if quick else STEPS
     start = time.perf_counter()
-    with Anonymous() as opening:
+    with Peak(lambda: status_mib("RssAnon")) as opening:
         experiment = experiment_lib.prepare(config)
     opened = time.perf_counter() - start
     trainer = Trainer(config, experiment)

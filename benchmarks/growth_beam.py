@@ -24,7 +24,6 @@ import json
 import resource
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -37,26 +36,12 @@ OPTIONS = (
 )
 
 
-class Workers:
-    """Largest resident memory of any process below this one, while the block runs."""
+def workers_mib() -> float:
+    """Largest resident memory so far of any process below this one."""
+    import psutil  # TFDS brings it
 
-    def __enter__(self):
-        self.mib, self._stop = 0.0, threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-
-    def _sample(self):
-        import psutil  # TFDS brings it
-
-        us = psutil.Process()
-        while not self._stop.wait(0.05):
-            for process in us.children(recursive=True):
-                self.mib = max(self.mib, growth.status_mib("VmHWM", process.pid))
+    below = psutil.Process().children(recursive=True)
+    return max((growth.status_mib("VmHWM", x.pid) for x in below), default=0.0)
 
 
 def build(folder: Path, num: int, quick: bool) -> dict:
@@ -67,7 +52,7 @@ def build(folder: Path, num: int, quick: bool) -> dict:
     hours = growth.write_corpus(folder, num, [growth.LONGEST_S] * WORKERS)
     data = growth.config_of(folder, quick).data
     start = time.perf_counter()
-    with Workers() as workers:
+    with growth.Peak(workers_mib) as workers:
         directory = build.ensure_built(data, beam=OPTIONS)
     return {
         "hours": hours,
