@@ -19,9 +19,17 @@ from tqdm import tqdm
 from ser_jax import clock
 from ser_jax.errors import InputError
 from ser_jax.features import recipe
-from ser_jax.training import autotune, compilation, evaluation, lengths, selection
+from ser_jax.training import (
+    autotune,
+    compilation,
+    evaluation,
+    lengths,
+    selection,
+    sweep,
+    sweep_check,
+    sweep_choice,
+)
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training.config_check import check_config
 from ser_jax.training.tensorboard import EventLog
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files, metrics_log, provenance
@@ -51,7 +59,8 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
     """
     compilation.watch()
     with clock.part(clock.START):
-        check_config(config)
+        sweep.settle(config)
+        sweep_check.check(config)
         config = with_absolute_paths(config)
         config = recipe.with_digest(config)
         workdir = Workdir(workdir_path)
@@ -64,8 +73,22 @@ def _train_and_evaluate(config, workdir: Workdir) -> dict:
     if workdir.is_complete():
         _log.info("%s is complete; nothing to train.", workdir.path)
         return files.read_json(workdir.path / files.RESULTS)
+    if config.sweep is not None:
+        from ser_jax.training import sweep_loop  # which drives `train_runs`
+
+        return sweep_loop.train_and_evaluate(config, workdir)
     trainer = _make_trainer(config, workdir)
     meta = checkpoint_meta(config, trainer.experiment)
+    snapshot = train_runs(workdir, trainer, meta)
+    return evaluation.evaluate(config, workdir, trainer, snapshot)
+
+
+def train_runs(workdir: Workdir, trainer: Trainer, meta: dict, title="") -> Snapshot:
+    """Trains all runs of a trainer, or goes on with them; where they ended.
+
+    `meta` is `checkpoint_meta`; `title` stands before what the progress bar says.
+    """
+    config = trainer.config
     checkpointer = Checkpointer(workdir.path, provenance=meta)
     try:
         snapshot = checkpointer.restore(trainer.initial_snapshot())
@@ -73,10 +96,10 @@ def _train_and_evaluate(config, workdir: Workdir) -> dict:
             _log.info("Resuming after %s.", _trained(config, snapshot))
             clock.current().add(snapshot.seconds)
         snapshot = snapshot or trainer.initial_snapshot()
-        _train(workdir, trainer, checkpointer, snapshot)
+        _train(workdir, trainer, checkpointer, snapshot, title)
     finally:
         checkpointer.close()
-    return evaluation.evaluate(config, workdir, trainer, snapshot)
+    return snapshot
 
 
 @clock.running()
@@ -89,12 +112,16 @@ def evaluate(workdir_path: str, data: str = "") -> dict:
     with clock.part(clock.START):
         workdir = Workdir(workdir_path, create=False)
         config = with_corpus_at(as_config(workdir.read_config()), data)
-        check_config(config, str(workdir.path))
+        sweep_check.check(config, str(workdir.path))
     with lock(workdir.path):
         return _evaluate(config, workdir)
 
 
 def _evaluate(config, workdir: Workdir) -> dict:
+    if config.sweep is not None:
+        from ser_jax.training import sweep_loop
+
+        return sweep_loop.evaluate(config, workdir)
     if not workdir.has_checkpoint():
         raise InputError(
             f"Expected a checkpoint in {workdir.path / 'checkpoints'}; there is none. "
@@ -122,7 +149,7 @@ def _make_trainer(config, workdir: Workdir, *, may_measure: bool = True) -> Trai
     return trainer
 
 
-def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
+def _train(workdir, trainer: Trainer, checkpointer, snapshot, title: str) -> None:
     """Trains until all runs have ended.
 
     `snapshot` moves with the validations; its states only where it is saved.
@@ -132,7 +159,7 @@ def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
     _forget_later_lines(workdir, trainer, snapshot)
     axis = "update" if config.train.validate_updates else "epoch"
     events = EventLog(workdir.path / files.TENSORBOARD, axis)
-    bar = _progress_bar(trainer, snapshot)
+    bar = _progress_bar(trainer, snapshot, title)
     with contextlib.closing(events), bar, _stop_signals() as stop:
         while not _has_ended(config, snapshot):
             started = time.monotonic()
@@ -147,6 +174,7 @@ def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
                 )
             before = [record.updates for record in snapshot.records]
             rows = selection.validate(config, trainer, snapshot)
+            sweep_choice.halve(config.train, trainer.experiment.runs, snapshot.records)
             seconds = time.monotonic() - started
             rows = [row | {"seconds": round(seconds, 3)} for row in rows]
             metrics_log.append(workdir.path / files.METRICS, rows)
@@ -159,9 +187,10 @@ def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
 
 def _forget_later_lines(workdir: Workdir, trainer: Trainer, snapshot) -> None:
     """A process that was killed may have logged more after its last checkpoint."""
-    folds = [run.fold for run in trainer.experiment.runs]
-    records = zip(folds, snapshot.records, strict=True)
-    epochs = {(fold.seed, fold.name): record.epochs for fold, record in records}
+    epochs = {
+        (run.fold.seed, run.fold.name, run.point and run.point.number): record.epochs
+        for run, record in zip(trainer.experiment.runs, snapshot.records, strict=True)
+    }
     metrics_log.truncate(workdir.path / files.METRICS, epochs)
 
 
@@ -242,12 +271,12 @@ def checkpoint_meta(config, experiment) -> dict:
     }
 
 
-def _progress_bar(trainer: Trainer, snapshot: Snapshot) -> tqdm:
+def _progress_bar(trainer: Trainer, snapshot: Snapshot, title: str) -> tqdm:
     steps = int(max(trainer.experiment.constants.steps_per_epoch))
     bar = tqdm(
         total=lengths.in_updates(trainer.config.train, "updates", steps),
         initial=int(max(trainer.updates_done())),
-        desc=f"training {len(snapshot.records)} runs",
+        desc=f"{title}training {len(snapshot.records)} runs",
         unit="update",
         dynamic_ncols=True,
         smoothing=0.05,

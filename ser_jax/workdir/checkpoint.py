@@ -19,7 +19,7 @@ from ser_jax.errors import InputError, first_line, writing
 from ser_jax.workdir import files
 
 # Of what a checkpoint holds; grows when a reader of this version could not follow.
-FORMAT = 2
+FORMAT = 3
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class RunRecord:
     best_loss: float = float("inf")  # at the best UA; decides between equal ones
     best_update: int = 0  # after which it was measured; that state is kept
     active: bool = True  # False once stopped early
+    halted: int = 0  # update at which other points of a sweep left it behind; 0 = not
     # With `protocol.compare_selections`, of the test part at its best and at the last
     # validation: `test` and `last`: {update, ua, loss, confusion}. It chooses nothing.
     compared: dict[str, dict] = dataclasses.field(default_factory=dict)
