@@ -25,13 +25,22 @@ class RunGroup:
 
 def of_group(config, name: str, numbers: Mapping | None):
     """`config.<name>` with the run's `numbers`, by dotted key; itself without any."""
+    own = _under(name, numbers)
+    return RunGroup(config[name], own) if own else config[name]
+
+
+def of_model(numbers: Mapping | None) -> dict:
+    """By key of `config.model`, the share that a run's own dropout keeps."""
+    return _under("model", numbers)
+
+
+def _under(name: str, numbers: Mapping | None) -> dict:
     prefix = f"{name}."
-    own = {
+    return {
         key.removeprefix(prefix): number
         for key, number in (numbers or {}).items()
         if key.startswith(prefix)
     }
-    return RunGroup(config[name], own) if own else config[name]
 
 
 def is_on(number) -> bool:

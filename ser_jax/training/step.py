@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from ser_jax.layers import center_loss
+from ser_jax.layers import center_loss, dropout
 from ser_jax.models import Pretrained
 from ser_jax.predict import forward
 from ser_jax.training import losses, optim, run_numbers
@@ -43,7 +43,8 @@ def make_train_step(
         dropout_key, augment_key = jax.random.split(key)
         batch = make_batch(tables, index, constants, augment_key)
         train = run_numbers.of_group(config, "train", constants.swept)
-        gradient = jax.grad(_make_loss(graphdef, train), has_aux=True)
+        kept = run_numbers.of_model(constants.swept)
+        gradient = jax.grad(_make_loss(graphdef, train, kept), has_aux=True)
         optimizer = make_optimizer(train, config.encoder)
         grads, (total, logits, embedding, stats) = gradient(
             state.params, state, pretrained, batch, index, constants, dropout_key
@@ -72,14 +73,18 @@ def make_train_step(
     return train_step
 
 
-def _make_loss(graphdef: nnx.GraphDef, train) -> Callable:
-    """Returns the mean loss of a batch, and what else a step needs of the pass."""
+def _make_loss(graphdef: nnx.GraphDef, train, kept: dict) -> Callable:
+    """Returns the mean loss of a batch, and what else a step needs of the pass.
+
+    `kept` are the shares that dropouts keep where a run has its own, by key.
+    """
 
     def loss(params, state, pretrained, batch, index, constants, key):
         # A copy: NNX does not let a trace change variables of the trace around it, and
         # batch norm changes its statistics.
         model = nnx.merge(graphdef, params, pretrained, state.stats, copy=True)
         model.train()
+        dropout.set_kept(model, kept)
         embedding = model.embed(batch, rngs=nnx.Rngs(key))
         logits = model.classify(embedding)
         example = losses.cross_entropy(logits, batch["targets"], constants.class_weight)

@@ -23,10 +23,13 @@ from ser_jax.training.experiment import Experiment
 from ser_jax.workdir.config import MAY_CHANGE, flatten
 
 # Numbers that only multiply what a step computes, so that a run gets the same bits from
-# the argument as from a constant. Others (`beta1`, `label_smoothing`) enter as 1 - x,
+# the argument as from a constant, and rates of `layers.dropout.Dropout`. Others (`beta1`, `label_smoothing`) enter as 1 - x,
 # which Python takes in double precision: they start groups. Where 0 means off, it is
 # other code, and does as well.
 SHARED = (
+    "model.conv_dropout",
+    "model.dropout",
+    "model.head_dropout",
     "train.center_rate",
     "train.center_weight",
     "train.decay_rate",
@@ -68,14 +71,20 @@ class Group:
         """The first point's, that of all but for the numbers they do not share."""
         return self.points[0].config
 
-    def numbers(self) -> dict[str, list[float]]:
-        """By key, of each point, what the step takes as an argument."""
+    def numbers(self) -> dict[str, np.ndarray]:
+        """By key, of each point, what the step takes as an argument, float32 [P]."""
         varied = [
             key
             for key in self.points[0].values
             if len({point.values[key] for point in self.points}) > 1
         ]
-        return {key: [point.values[key] for point in self.points] for key in varied}
+        found = {}
+        for key in varied:
+            values = np.array([point.values[key] for point in self.points], float)
+            # What dropout keeps, as `layers.dropout` takes it.
+            values = 1.0 - values if _drops(key) else values
+            found[key] = values.astype(np.float32)
+        return found
 
 
 def settle(config) -> None:
@@ -148,8 +157,7 @@ def spread(experiment: Experiment, group: Group) -> Experiment:
         lambda x: np.concatenate([x] * num_points), experiment.constants
     )
     numbers = {
-        key: np.repeat(np.asarray(values, np.float32), num_runs)
-        for key, values in group.numbers().items()
+        key: np.repeat(values, num_runs) for key, values in group.numbers().items()
     }
     constants = constants._replace(swept=numbers or None)
     return dataclasses.replace(experiment, runs=runs, constants=constants)
