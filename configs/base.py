@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
 
     # {key: values}: every combination is a point, trained on all folds and seeds; in each
-    # fold validation chooses the point that is tested (docs/scale.md); None = no sweep
+    # fold validation chooses the point that is tested; None = no sweep
     config.sweep = placeholder(object)
 
     # Where the speech comes from and how it is stored. --------------------------

@@ -24,7 +24,7 @@ def make_optimizer(train, encoder=None) -> optax.GradientTransformation:
     parts = []
     if is_on(train.grad_clip_norm):  # before Adam: its moments must not see an outlier
         parts.append(optax.clip_by_global_norm(train.grad_clip_norm))
-    if is_on(train.l2):
+    if train.l2:
         parts.append(optax.add_decayed_weights(train.l2))
     parts.append(optax.scale_by_adam(train.beta1, train.beta2, nesterov=train.nesterov))
     if is_on(train.weight_decay):

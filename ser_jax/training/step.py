@@ -101,7 +101,7 @@ def _make_loss(graphdef: nnx.GraphDef, train, kept: dict) -> Callable:
 def _extra_losses(train, embedding, logits, batch, state: TrainState, index):
     """What is added to the cross-entropy of each example; 0 unless switched on."""
     extra = jnp.zeros(len(logits))
-    if is_on(train.squared_error_weight):
+    if train.squared_error_weight:
         error = losses.squared_error(logits, batch["targets"])
         extra += train.squared_error_weight * error
     if is_on(train.center_weight):

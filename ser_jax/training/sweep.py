@@ -22,10 +22,11 @@ from ser_jax.errors import InputError
 from ser_jax.training.experiment import Experiment
 from ser_jax.workdir.config import MAY_CHANGE, flatten
 
-# Numbers that only multiply what a step computes, so that a run gets the same bits from
-# the argument as from a constant, and rates of `layers.dropout.Dropout`. Others (`beta1`, `label_smoothing`) enter as 1 - x,
-# which Python takes in double precision: they start groups. Where 0 means off, it is
-# other code, and does as well.
+# Numbers from which a run gets the same bits as an argument as it does as constants of a
+# program of its own: rates of `layers.dropout.Dropout`, and what only multiplies. Others
+# enter as 1 - x, which Python takes in double precision (`beta1`, `label_smoothing`), or
+# XLA contracts them otherwise (`l2`, `ema_decay`, `squared_error_weight`: 1e-7 apart after
+# 20 steps). They start groups; so does 0 where it means off, which is other code.
 SHARED = (
     "model.conv_dropout",
     "model.dropout",
@@ -33,11 +34,8 @@ SHARED = (
     "train.center_rate",
     "train.center_weight",
     "train.decay_rate",
-    "train.ema_decay",
     "train.grad_clip_norm",
-    "train.l2",
     "train.learning_rate",
-    "train.squared_error_weight",
     "train.weight_decay",
 )
 SWEPT_GROUPS = ("augment", "data", "encoder", "model", "segment", "train")

@@ -16,6 +16,13 @@ def check(config, stored_in: str = "") -> None:
     check_config(config, stored_in)
     if config.sweep is None:
         return
+    train = config.train
+    if train.halving == 1 or not 0 < train.first_rung < 1:
+        raise InputError(
+            "sweep: expected train.halving of 0 (off) or 2 or more and train.first_rung "
+            f"above 0 and below 1; got {train.halving} and {train.first_rung}. Set "
+            "--config.train.halving=2."
+        )
     for group in sweep.groups(sweep.points(config)):
         for point in group.points:
             try:
