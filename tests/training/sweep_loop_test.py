@@ -1,6 +1,5 @@
 """Sweeps on the main path: each run as if it were alone, tests of the chosen only."""
 
-import json
 import shutil
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from ser_jax.ensemble import ensemble
 from ser_jax.errors import InputError
 from ser_jax.predict import trained_model
 from ser_jax.report import report
-from ser_jax.training import loop
+from ser_jax.training import loop, sweep_choice
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import checkpoint, files, metrics_log, predictions
 from tests import conftest, encoder_folder, quick_model
@@ -139,7 +138,7 @@ import signal, sys; sys.path[:0] = [{root!r}]
 import pytest
 from tests import conftest, quick_model
 from tests.training import common
-from ser_jax.training import loop
+from ser_jax.training import loop, sweep_choice
 patch = pytest.MonkeyPatch()
 quick_model.replace(patch, "area_attn")
 common.stop_after(patch, {calls}, signal.SIGKILL)
@@ -219,6 +218,7 @@ def test_the_flagships_points_share_a_program(tones, datasets, tmp_path):
     """Real layers, compiled once: rates and dropout are arguments, the bits the same."""
     config = conftest.make_tiny_config(tones, datasets)
     config.protocol.groups, config.protocol.validation = 2, "random"
+    config.train.epochs = 1
     config.sweep = {"train.learning_rate": RATES, "model.head_dropout": (0.2, 0.37)}
     loop.train_and_evaluate(config, str(tmp_path / "w"))
     assert len(list((tmp_path / "w" / "sweep").iterdir())) == 1
@@ -231,29 +231,36 @@ def test_the_flagships_points_share_a_program(tones, datasets, tmp_path):
 
 
 @pytest.mark.slow
-def test_validation_chooses_a_layer_of_an_encoder(tones, datasets, once, tmp_path):
-    """Each layer is other data: groups of their own, and no one network to predict by."""
+def test_where_folds_choose_different_layers_of_an_encoder(
+    tones, datasets, once, tmp_path, monkeypatch
+):
+    """Each layer is other data, a group of its own; no one network is there to predict."""
     folder = once("encoder", encoder_folder.write)
     config = encoder_folder.tiny_config(tones, datasets, folder)
-    config.protocol.selection, config.protocol.validation = "val", "group"
-    config.protocol.groups = 3
-    config.sweep = {"encoder.layers": ((0,), (1,), (2,))}
-    results = loop.train_and_evaluate(config, str(tmp_path))
-    report.write_report(tmp_path)
-    chosen = results["sweep"]["chosen"]
+    config.protocol.selection, config.protocol.validation = "val", "random"
+    config.sweep = {"encoder.layers": ((0,), (2,))}
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_choice, "choose", lambda _: {"group1": 1, "group2": 0})
+        results = loop.train_and_evaluate(config, str(tmp_path))
     assert [x["values"] for x in results["sweep"]["points"]] == [
-        {"encoder.layers": [n]} for n in range(3)
+        {"encoder.layers": [0]},
+        {"encoder.layers": [2]},
     ]
-    numbers = sorted(set(chosen.values()))
-    if len(numbers) > 1:
-        with pytest.raises(InputError, match="points/.*chosen by"):
-            trained_model.load(tmp_path)
-        for number in numbers:
-            trained = trained_model.load(tmp_path / "points" / str(number + 1))
-            assert trained.config.encoder.layers == (number,)
-            assert len(trained.runs) == 3
-        loop.evaluate(str(tmp_path / "points" / str(numbers[0] + 1)))
-    else:
-        assert trained_model.load(tmp_path).config.encoder.layers == (numbers[0],)
-    content = json.loads((tmp_path / "results.json").read_text())
-    assert content["sweep"]["chosen"] == chosen
+    assert [(x["fold"], x["point"]) for x in results["runs"]] == [
+        *(("group1", 1), ("group2", 0))
+    ]
+    assert "`[2]` | group1 | 1 |" in (
+        report.write_report(tmp_path) + (tmp_path / "report.md").read_text()
+    )
+    places = " (chosen by 1), ".join(str(tmp_path / "points" / x) for x in "12")
+    with pytest.raises(InputError, match=f"no single model. Name one of {places}"):
+        trained_model.load(tmp_path)
+    # A point's folder is what training it alone leaves, its tests not yet read.
+    own = tmp_path / "points" / "2"
+    assert trained_model.load(own).config.encoder.layers == (2,)
+    assert not (own / "results.json").exists()
+    loop.evaluate(str(own))
+    lines = [predictions.read(x / "predictions.csv")[0] for x in (own, tmp_path)]
+    assert [x for x in lines[0] if x.fold == "group1"] == [
+        x for x in lines[1] if x.fold == "group1"
+    ]

@@ -12,6 +12,7 @@ from configs import base
 from ser_jax.data.batches import Run
 from ser_jax.data.protocols import Fold
 from ser_jax.errors import InputError
+from ser_jax.features.segments import Segments
 from ser_jax.layers.dropout import Dropout, set_kept
 from ser_jax.training import sweep, sweep_check, sweep_choice
 from ser_jax.training.sweep_choice import Validated
@@ -84,15 +85,23 @@ def test_shared_numbers_are_keys():
         ({"train.learning_rate": (1e-3, "b")}, "of the type float"),
         ({"train.nesterov": (0, 1)}, "of the type bool"),
         ({"train.learning_rate": (1e-3, 0.001)}, "every point once"),
-        ({"train.learning_rate": (1e-3, -1.0)}, "learning_rate -1.0: .*0 or more"),
     ],
 )
 def test_what_cannot_be_swept_is_refused_in_a_line(tiny_config, swept, named):
     tiny_config.sweep = swept
     with pytest.raises(InputError, match=named) as refused:
         sweep.settle(tiny_config)
-        sweep_check.check(tiny_config)
+        sweep.points(tiny_config)
     assert "\n" not in str(refused.value)
+
+
+def test_every_point_is_checked(quick_config):
+    quick_config.sweep = (("train.learning_rate", (1e-3, -1.0)),)
+    with pytest.raises(InputError, match="train.learning_rate -1.0: .*0 or more"):
+        sweep_check.check(quick_config)
+    quick_config.sweep, quick_config.train.halving = (("train.l2", (0.1, 0.2)),), 1
+    with pytest.raises(InputError, match="halving of 0 .off. or 2 or more"):
+        sweep_check.check(quick_config)
 
 
 @pytest.mark.parametrize("selection", ["last", "test"])
@@ -121,7 +130,7 @@ def test_a_dropout_with_a_rate_of_its_run_gives_the_same_bits(rate):
         graphdef, params, rest = nnx.split(model, nnx.Param, ...)
 
         @jax.jit
-        def of(params, kept):
+        def of(params, x, kept):
             def loss(params):
                 model = nnx.merge(graphdef, params, rest, copy=True)
                 model.train()
@@ -133,7 +142,7 @@ def test_a_dropout_with_a_rate_of_its_run_gives_the_same_bits(rate):
 
             return jax.grad(loss, has_aux=True)(params)
 
-        return jax.tree.leaves(of(params, kept))
+        return jax.tree.leaves(of(params, x, kept))
 
     alone = gradient(Model(rate), None)
     found = gradient(Model(0.25), np.float32(1 - rate))
@@ -169,9 +178,10 @@ def test_each_fold_chooses_by_its_own_validation():
 
 
 def _swept_runs(num_points, folds=("a", "b")):
-    points = [sweep.Point(n, {}, None) for n in range(num_points)]
+    points = [sweep.Point(n, {}, base.get_config()) for n in range(num_points)]
     folds = [Fold(name, 0, (), (), (n,)) for n, name in enumerate(folds)]
-    return [Run(f, None, None, None, point=p) for p in points for f in folds]
+    nothing = Segments(*[np.zeros(0, np.int32)] * 4)
+    return [Run(f, *[nothing] * 3, point=p) for p in points for f in folds]
 
 
 def test_halving_leaves_the_better_half_at_every_rung_fold_by_fold(tiny_config):
