@@ -179,10 +179,11 @@ def new_states(config, experiment: Experiment):
         graphdef, state = state_lib.create(model, optimizer, centers, averaged=averaged)
         return graphdef, state, nnx.state(model, models.Pretrained)
 
-    states = []
-    for seed in experiment.constants.seed:
+    seeds, known = experiment.constants.seed, {}
+    for seed in np.unique(seeds):  # a sweep's points start alike
         graphdef, state, shared = create(seed, weights)
-        states.append(jax.device_get(state))
+        known[seed] = jax.device_get(state)
+    states = [known[seed] for seed in seeds]
     return graphdef, jax.tree.map(lambda *x: np.stack(x), *states), shared
 
 

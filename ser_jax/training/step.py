@@ -84,7 +84,8 @@ def _make_loss(graphdef: nnx.GraphDef, train, kept: dict) -> Callable:
         # batch norm changes its statistics.
         model = nnx.merge(graphdef, params, pretrained, state.stats, copy=True)
         model.train()
-        dropout.set_kept(model, kept)
+        if kept:
+            dropout.set_kept(model, kept)
         embedding = model.embed(batch, rngs=nnx.Rngs(key))
         logits = model.classify(embedding)
         example = losses.cross_entropy(logits, batch["targets"], constants.class_weight)
