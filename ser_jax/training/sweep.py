@@ -229,9 +229,10 @@ def _is_pair(value) -> bool:
 
 def _check_key(key, known: Mapping) -> None:
     if key not in known:
+        alike = [x for x in known if str(key).split(".")[-1] in x.split(".")[-1]]
         raise InputError(
-            f"sweep: expected keys of the config, as 'train.learning_rate'; got {key!r}. "
-            "Every key with its meaning is in configs/base.py."
+            f"sweep: expected keys of the config, as {_join(alike[:3])}; got {key!r}. "
+            "Every key with its meaning is in configs/base.py and the system's config."
         )
     if key.split(".")[0] not in SWEPT_GROUPS or key in _FIXED.split():
         raise InputError(
@@ -244,6 +245,10 @@ def _check_key(key, known: Mapping) -> None:
             f"sweep: expected keys that change what is learnt; got {key}, which says "
             f"where or how fast. Set --config.{key}=... beside the sweep."
         )
+
+
+def _join(names: Sequence[str]) -> str:
+    return ", ".join(names) or "train.learning_rate"
 
 
 def _set(config, key: str, value) -> None:

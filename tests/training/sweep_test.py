@@ -76,6 +76,10 @@ def test_shared_numbers_are_keys():
         (3, r"expected \{'GROUP.KEY'"),
         ({"train.lr": (1, 2)}, "got 'train.lr'"),
         ({"train": (1, 2)}, "got 'train'"),
+        (
+            {"model.dropout": (0, 0.3)},
+            "as model.attention_dropout, model.head_dropout;",
+        ),
         ({"protocol.seeds": ((0,), (1,))}, "got protocol.seeds"),
         ({"data.keep_silent": (True, False)}, "got data.keep_silent"),
         ({"train.devices": (1, 2)}, "got train.devices"),
