@@ -12,7 +12,7 @@ from ser_jax.corpora import descriptions
 from ser_jax.corpora.several import IEMOCAP_CORPORA, corpus_of
 from ser_jax.data import columns, duplicates, protocols, text_repeats
 from ser_jax.scoring import calibration, groups, summary
-from ser_jax.training import corpus_matrix
+from ser_jax.training import corpus_matrix, hosts
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import predictions, provenance, results
@@ -91,13 +91,14 @@ def write(
         about["corpora"] = {"cells": cells, "probe": tested.probe}
     content = results.assemble(scores, about)
     recordings = _recordings(experiment)
-    results.write(
-        workdir.path,
-        content,
-        lines,
-        validated=tested.validated,
-        recordings=recordings,
-    )
+    if hosts.is_first():
+        results.write(
+            workdir.path,
+            content,
+            lines,
+            validated=tested.validated,
+            recordings=recordings,
+        )
     return content
 
 

@@ -13,6 +13,7 @@ from ser_jax.scoring import summary
 from ser_jax.training import (
     autotune,
     evaluation,
+    hosts,
     loop,
     sweep,
     sweep_choice,
@@ -39,7 +40,7 @@ def train_and_evaluate(config, workdir: Workdir) -> dict:
     groups = sweep.groups(sweep.points(config))
     outcomes, earlier = [], {}
     for group in groups:
-        outcome = sweep_outcome.read(workdir, group)
+        outcome = _outcome(workdir, group)
         title = f"group {group.number + 1} of {len(groups)}"
         if outcome:
             _log.info("%s has trained.", title.capitalize())
@@ -50,10 +51,16 @@ def train_and_evaluate(config, workdir: Workdir) -> dict:
                 clock.current().add(earlier)
             earlier = {}
             _train_group(config, workdir, folder, group, title)
-            outcome = sweep_outcome.read(workdir, group)
+            outcome = _outcome(workdir, group)
         outcomes.append(outcome)
     clock.current().add(earlier)
     return _finish(config, workdir, outcomes)
+
+
+def _outcome(workdir: Workdir, group: sweep.Group) -> Outcome | None:
+    """A group's outcome, on all hosts once the first one has written it."""
+    ended = hosts.share(sweep_outcome.has_ended(workdir, group))[0]
+    return sweep_outcome.read(workdir, group) if ended else None
 
 
 def evaluate(config, workdir: Workdir) -> dict:
@@ -63,7 +70,7 @@ def evaluate(config, workdir: Workdir) -> dict:
       InputError: The sweep has not ended.
     """
     groups = sweep.groups(sweep.points(config))
-    outcomes = [sweep_outcome.read(workdir, group) for group in groups]
+    outcomes = [_outcome(workdir, group) for group in groups]
     if None in outcomes:
         raise InputError(
             f"Expected a finished sweep; group {outcomes.index(None) + 1} of "
@@ -76,8 +83,11 @@ def evaluate(config, workdir: Workdir) -> dict:
 
 def _train_group(config, workdir: Workdir, folder: Workdir, group, title: str) -> None:
     experiment = experiment_lib.prepare(group.config)
-    _settle_splits(workdir, evaluation.splits(experiment), group)
-    folder.settle_splits(evaluation.splits(experiment))
+    splits = evaluation.splits(experiment)
+    if hosts.is_first():
+        _settle_splits(workdir, splits, group)
+        folder.settle_splits(splits)
+    hosts.check_same_corpus(splits)
     trainer = Trainer(group.config, sweep.spread(experiment, group))
     autotune.tune(trainer, folder)
     # With the sweep in it: it holds more than one model.
@@ -87,7 +97,8 @@ def _train_group(config, workdir: Workdir, folder: Workdir, group, title: str) -
         (run.point.number, run.fold.name, run.fold.seed)
         for run in trainer.experiment.runs
     ]
-    sweep_outcome.write(folder, runs, snapshot.records, clock.current().seconds())
+    if hosts.is_first():
+        sweep_outcome.write(folder, runs, snapshot.records, clock.current().seconds())
 
 
 def _settle_splits(workdir: Workdir, splits: dict, group: sweep.Group) -> None:
@@ -127,7 +138,8 @@ def _finish(config, workdir: Workdir, outcomes: Sequence[Outcome]) -> dict:
             experiments[outcome.group.number] = experiment
             tested.append(_test(outcome, experiment, own))
     kept = [points[number] for number in sorted(set(chosen.values()))]
-    _keep(workdir, outcomes, kept, runs, experiments)
+    if hosts.is_first():
+        _keep(workdir, outcomes, kept, runs, experiments)
     joined = _joined(tested, runs)
     experiment = next(iter(experiments.values()))
     scores = summary.summarise(joined.lines, joined.records, experiment.classes)

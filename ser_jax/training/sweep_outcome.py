@@ -72,11 +72,15 @@ def write(folder: Workdir, runs: Sequence[SweptRun], records, seconds: dict) -> 
     files.write_json(folder.path / files.OUTCOME, content)
 
 
-def read(workdir: Workdir, group: sweep.Group) -> Outcome | None:
-    """A group's outcome; None if it has not ended."""
+def has_ended(workdir: Workdir, group: sweep.Group) -> bool:
+    """Whether all runs of a group have."""
+    folder = sweep_files.group_folder(workdir.path, group.number)
+    return (folder / files.OUTCOME).exists()
+
+
+def read(workdir: Workdir, group: sweep.Group) -> Outcome:
+    """The outcome of a group that has ended."""
     folder = Workdir(sweep_files.group_folder(workdir.path, group.number))
-    if not (folder.path / files.OUTCOME).exists():
-        return None
     stored = files.read_json(folder.path / files.OUTCOME)
     records = map(_record, stored["records"])
     runs = map(tuple, stored["runs"])
