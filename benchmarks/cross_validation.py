@@ -101,7 +101,7 @@ def config_of(size: Size, num_runs: int, folder: str, *, devices: int = 1):
 def prepare(config, chosen: slice) -> experiment_lib.Experiment:
     """The experiment with some of its runs only."""
     whole = experiment_lib.prepare(config)
-    constants = type(whole.constants)(*(x[chosen] for x in whole.constants))
+    constants = jax.tree.map(lambda x: x[chosen], whole.constants)
     return dataclasses.replace(whole, runs=whole.runs[chosen], constants=constants)
 
 

@@ -156,9 +156,8 @@ def training_step(width: float, batch: int, rounds: int) -> dict:
     def call(mode: str):
         own = area_attn.get_config()
         own.augment.vtlp = mode
-        optimizer = optim.make_optimizer(own.train)
         make = functools.partial(make_batch, config=own, window_frames=window)
-        train_step = jax.jit(step.make_train_step(graphdef, optimizer, own, make))
+        train_step = jax.jit(step.make_train_step(graphdef, own, make))
         arguments = (tables, initial, Totals.zero(), index, constants)
         return lambda: jax.block_until_ready(train_step(*arguments))
 

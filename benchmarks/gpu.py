@@ -134,7 +134,7 @@ def our_steps(case: train_step.Case, runs: int, way: str, count: int) -> Callabl
         width = jax.eval_shape(model.embed, train_step.our_inputs(case)[0]).shape[-1]
         centers = jnp.zeros((train_step.CLASSES, width))
     graphdef, run = state.create(model, optimizer, centers)
-    step = train_step.our_train_step(case, graphdef, optimizer)
+    step = train_step.our_train_step(case, graphdef)
     batch, index, constants = train_step.our_inputs(case)
 
     def steps(batch, run, totals, index, constants):

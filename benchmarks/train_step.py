@@ -114,9 +114,9 @@ def our_model(case: Case) -> nnx.Module:
     )
 
 
-def our_train_step(case: Case, graphdef: nnx.GraphDef, optimizer) -> Callable:
+def our_train_step(case: Case, graphdef: nnx.GraphDef, **options) -> Callable:
     """The real step; instead of tables it is given the batch."""
-    return make_train_step(graphdef, optimizer, case.config, lambda batch, *_: batch)
+    return make_train_step(graphdef, case.config, lambda batch, *_: batch, **options)
 
 
 def our_inputs(case: Case) -> tuple[dict, Index, Constants]:
@@ -149,7 +149,7 @@ def our_call(case: Case) -> Callable[[], None]:
     """Makes a training step of ours."""
     optimizer = optim.make_optimizer(case.config.train)
     graphdef, run = state.create(our_model(case), optimizer)
-    step = our_train_step(case, graphdef, optimizer)
+    step = our_train_step(case, graphdef)
     step = jax.jit(step, donate_argnums=(1, 2))
     batch, index, constants = our_inputs(case)
     # Copies: no two of the donated arrays may share memory.
@@ -235,7 +235,7 @@ def our_gradients(case: Case) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     model = our_model(case)
     graphdef, run = state.create(model, kept)
     batch, index, constants = our_inputs(case)
-    step = jax.jit(our_train_step(case, graphdef, kept))
+    step = jax.jit(our_train_step(case, graphdef, make_optimizer=lambda *_: kept))
     model.train()
     logits = nnx.jit(lambda model, batch: model(batch))(model, batch)
     new, _ = step(batch, run, state.Totals.zero(), index, constants)

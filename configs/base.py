@@ -11,6 +11,10 @@ def get_config() -> ConfigDict:
     """The defaults every system starts from."""
     config = ConfigDict()
 
+    # {key: values}: every combination is a point, trained on all folds and seeds; in each
+    # fold validation chooses the point that is tested; None = no sweep
+    config.sweep = placeholder(object)
+
     # Where the speech comes from and how it is stored. --------------------------
     config.data = data = ConfigDict()
     # manifest | demo | multi | a name that `run.py corpora` lists
@@ -179,6 +183,11 @@ def get_config() -> ConfigDict:
     train.ema_decay = 0.0
     train.early_stop_epochs = 0  # epochs without a better validation UA; 0 = off
     train.early_stop_updates = 0
+    # Sweeps, of the points that train in one program: at each rung only one in so many goes
+    # on, fold by fold, by validation; 0 = all do. Rungs are at this share of the length,
+    # and so many times further each
+    train.halving = 0
+    train.first_rung = 0.25
     # Between checkpoints, which are written after a validation only
     train.checkpoint_epochs = 1
     train.checkpoint_updates = 0

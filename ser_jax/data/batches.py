@@ -73,6 +73,7 @@ class Run:
     test: Segments  # at the test step
     # int per training segment, the stratum it is of; None = all train once an epoch
     strata: np.ndarray | None = None
+    point: Any = None  # of a sweep, `training.sweep.Point`; None = the config as it is
 
     @property
     def key(self) -> int:

@@ -10,6 +10,7 @@ from flax import nnx
 from ser_jax.layers import attention_grid
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns
 from ser_jax.layers.dense import DenseBlock, scale_width
+from ser_jax.layers.dropout import Dropout
 from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
@@ -95,7 +96,7 @@ class Acrnn(TimeAttention, nnx.Module):
             bn_momentum=config.bn_momentum,
             **common,
         )
-        self.dropout = nnx.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.stride = config.pool[1]
         self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
 

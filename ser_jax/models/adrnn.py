@@ -15,6 +15,7 @@ from ser_jax.layers.conv_blocks import (
     columns,
 )
 from ser_jax.layers.dense import DenseBlock, scale_width
+from ser_jax.layers.dropout import Dropout
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import BiLSTM
 from ser_jax.models.model import Batch, Embedding, TimeAttention, frame_map
@@ -61,7 +62,7 @@ class Adrnn(TimeAttention, nnx.Module):
             **common,
         )
         self.hidden = DenseBlock(2 * lstm, hidden, **dense)
-        self.dropout = nnx.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.stride = config.pool[1]
         self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
 

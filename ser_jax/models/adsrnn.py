@@ -16,6 +16,7 @@ from ser_jax.layers.conv_blocks import (
     pool,
 )
 from ser_jax.layers.dense import scale_width
+from ser_jax.layers.dropout import Dropout
 from ser_jax.layers.options import check_mode
 from ser_jax.layers.recurrent import SlidingBiLSTM
 from ser_jax.layers.window_attention import (
@@ -68,7 +69,7 @@ class Adsrnn(DenseOutput, nnx.Module):
         self.conv1 = ConvBlock(channels, first, spec, **common)
         self.conv2 = ConvBlock(first, first, spec, **common)
         self.pools = tuple(tuple(p) for p in config.pools)
-        self.dropout = nnx.Dropout(config.conv_dropout)
+        self.dropout = Dropout(config.conv_dropout, "conv_dropout")
         self.block = DilatedResidualBlock(
             first,
             block,

@@ -10,6 +10,7 @@ from flax import nnx
 from ser_jax.layers import attention_grid, strided
 from ser_jax.layers.alexnet import AlexNet
 from ser_jax.layers.dense import DenseBlock, scale_width
+from ser_jax.layers.dropout import Dropout
 from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.squeezenet import SqueezeNet
@@ -65,7 +66,7 @@ class Afcn(DenseOutput, nnx.Module):
             hidden = scale_width(config.hidden, config.width)
             self.hidden = DenseBlock(features, hidden, activation="relu", **common)
             features = hidden
-        self.dropout = nnx.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.dense = nnx.Linear(features, num_classes, rngs=rngs)
 
     def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:

@@ -15,6 +15,7 @@ from ser_jax.layers import attention_grid
 from ser_jax.layers.area_module import AreaAttention, AreaSpec
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, pool
 from ser_jax.layers.dense import scale_width
+from ser_jax.layers.dropout import Dropout
 from ser_jax.layers.options import check_mode
 from ser_jax.models.model import AttentionMaps, Batch, DenseOutput, Embedding, frame_map
 
@@ -105,7 +106,7 @@ class AreaAttn(ParallelConvs, nnx.Module):
             implementation=config.attention_implementation,
         )
         self.attention = AreaAttention(features, spec, dtype=self.dtype, rngs=rngs)
-        self.dropout = nnx.Dropout(config.head_dropout)
+        self.dropout = Dropout(config.head_dropout, "head_dropout")
         self.head = config.head
         rows, columns = self.map_shape
         cells = {"flatten": rows * columns, "time_mean": rows, "mean": 1}[config.head]

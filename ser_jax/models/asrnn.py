@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 from ser_jax.layers import attention_grid
 from ser_jax.layers.conv_blocks import ConvBlock, ConvSpec, columns, pool_mask
 from ser_jax.layers.dense import DenseBlock, batch_norm, normalize, scale_width
+from ser_jax.layers.dropout import Dropout
 from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.layers.recurrent import LSTM, SlidingBiLSTM
@@ -75,7 +76,7 @@ class Asrnn(DenseOutput, nnx.Module):
             **common,
         )
         self.hidden = DenseBlock(2 * lstm + windows, hidden, **dense)
-        self.dropout = nnx.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
 
     def steps(self, batch: Batch) -> tuple[Float[Array, "B W D"], Bool[Array, "B W"]]:

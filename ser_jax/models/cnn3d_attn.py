@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ser_jax.layers.dense import scale_width
+from ser_jax.layers.dropout import Dropout
 from ser_jax.layers.pooling import AttentionPool
 from ser_jax.models.acrnn import ConvSteps
 from ser_jax.models.model import Batch, Embedding, TimeAttention
@@ -37,7 +38,7 @@ class Cnn3dAttn(TimeAttention, nnx.Module):
             dtype=jnp.dtype(config.dtype),
             rngs=rngs,
         )
-        self.dropout = nnx.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.stride = config.pool[1]
         self.dense = nnx.Linear(self.steps.size, num_classes, rngs=rngs)
 

@@ -15,6 +15,7 @@ from ser_jax.layers.area_attention import area_attention, area_mass
 from ser_jax.layers.area_pooling import area_sizes
 from ser_jax.layers.attention_grid import AttentionMaps
 from ser_jax.layers.dense import DenseBlock, batch_norm, normalize
+from ser_jax.layers.dropout import Dropout
 from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import AttentionPool, statistics
 from ser_jax.models.model import Batch, DenseOutput, Embedding
@@ -139,7 +140,7 @@ class EncoderHead(DenseOutput, nnx.Module):
             )
             size += config.queries * config.attention_size
         self.norm = batch_norm("plain", size, config.bn_momentum, rngs)
-        self.dropout = nnx.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.hidden = nnx.data(None)
         if config.hidden:
             self.hidden = DenseBlock(size, config.hidden, activation="relu", **common)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from ser_jax.layers import attention_grid
 from ser_jax.layers.conv_gradients import conv_general_dilated
 from ser_jax.layers.dense import scale_width
+from ser_jax.layers.dropout import Dropout
 from ser_jax.layers.options import check_mode
 from ser_jax.layers.pooling import cross_attention, cross_weights, statistics
 from ser_jax.models.model import FRAMES, AttentionMaps, Batch, DenseOutput, Embedding
@@ -120,7 +121,7 @@ class MscnnSpu(DenseOutput, nnx.Module):
         self.swem, self.sow_maps = config.swem, False
         self.reads_speaker = "speaker_embedding" in input_shapes
         self.hidden = nnx.Linear(size, hidden, **common)
-        self.dropout = nnx.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.dense = nnx.Linear(hidden, num_classes, rngs=rngs)
 
     def embed(self, batch: Batch, *, rngs: nnx.Rngs | None = None) -> Embedding:

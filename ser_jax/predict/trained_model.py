@@ -15,7 +15,7 @@ from ser_jax.errors import InputError
 from ser_jax.features import recipe, segments
 from ser_jax.models import MODELS
 from ser_jax.predict import forward
-from ser_jax.workdir import checkpoint, ensemble, files
+from ser_jax.workdir import checkpoint, ensemble, files, sweep
 from ser_jax.workdir import provenance as workdir_provenance
 from ser_jax.workdir.config import as_config
 
@@ -96,6 +96,7 @@ def load(workdir, run: str = "") -> TrainedModel:
     stored = checkpoint.read_newest(path)
     if stored is None:
         ensemble.refuse(path)
+        sweep.refuse(path)
         raise InputError(
             f"Expected a trained folder, with checkpoints, at {path}; there are none. "
             "Check --workdir."
@@ -136,6 +137,11 @@ def assemble(path, arrays: dict, meta: dict) -> TrainedModel:
       KeyError, AttributeError, TypeError, ValueError: The meta is of another version.
     """
     config = as_config(meta["config"])
+    if config.sweep is not None:
+        raise InputError(
+            f"Expected a trained workdir; {path} holds all points of a sweep. Name "
+            f"{path.parent.parent}, which has those that were chosen."
+        )
     config.encoder.weights = _place_of_encoder(path, config)
     _check_known(config, path)
     classes = tuple(meta["classes"])

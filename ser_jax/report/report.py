@@ -18,6 +18,7 @@ from ser_jax.report import (
     markdown,
     score_table,
     selections,
+    sweep,
     timing,
     training_report,
 )
@@ -62,7 +63,11 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
         results,
         training.published,
         baseline.rows(training),
-        [*ensemble.lines(results), *baseline.lines(training)],
+        [
+            *sweep.lines(results),
+            *ensemble.lines(results),
+            *baseline.lines(training),
+        ],
     )
     if gain := selections.sentence(results):
         table += "\n\n" + textwrap.fill(gain.replace("**", ""), 80)

@@ -17,6 +17,7 @@ from ser_jax.report import (
     protocol,
     score_table,
     selections,
+    sweep,
     timing,
 )
 from ser_jax.report.document import (
@@ -55,6 +56,7 @@ def document(training: WorkdirContents) -> Document:
             Section("run", "What was run", [protocol.summary(results)]),
             Section("results", "Results", _results(training)),
             *baseline.sections(training),
+            *sweep.sections(results),
             *selections.sections(results),
             *ensemble.sections(results),
             *_of_training(

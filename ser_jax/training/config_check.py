@@ -70,8 +70,8 @@ RANGES = (
 )
 
 
-def check_config(config, stored_in: str = "") -> None:
-    """Checks every choice and range, and that the model fits its input.
+def check_config(config, stored_in: str = "", *, with_model: bool = True) -> None:
+    """Checks every choice and range and, `with_model`, that it fits its input.
 
     The only door: what is behind it takes its config as checked. `stored_in` is the
     workdir that it comes from, if it does.
@@ -81,6 +81,8 @@ def check_config(config, stored_in: str = "") -> None:
     """
     try:
         _check(config)
+        if with_model:
+            _check_model(config)
     except (AttributeError, KeyError) as error:  # how ml_collections reports lost keys
         whose, advice = "--config", "Begin with the get_config() of configs/base.py."
         if stored_in:
@@ -118,7 +120,6 @@ def _check(config) -> None:
         _check_sizes,
     ):
         rule(config, refuse)
-    _check_model(config)
 
 
 # Rules about several keys: `refuse(key, expected)` where they do not go together. ------

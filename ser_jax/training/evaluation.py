@@ -12,7 +12,7 @@ from ser_jax.corpora import descriptions
 from ser_jax.corpora.several import IEMOCAP_CORPORA, corpus_of
 from ser_jax.data import columns, duplicates, protocols, text_repeats
 from ser_jax.scoring import calibration, groups, summary
-from ser_jax.training import corpus_matrix
+from ser_jax.training import corpus_matrix, hosts
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import predictions, provenance, results
@@ -26,9 +26,30 @@ except ImportError:  # Windows
     resource = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Tested:
+    """What runs answered in their tests."""
+
+    lines: list[predictions.Prediction]
+    validated: list[predictions.Prediction]  # as `lines`; empty if no part selects
+    records: list[dict]  # what `summarise` is told of every run
+    frames: dict  # where they were kept
+    probe: dict | None  # of several corpora, see `corpus_matrix.probe`
+
+
 @clock.part("evaluation")
 def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> dict:
     """Tests every run's best state; writes the tables, then results.json; its content."""
+    tested, experiment, more = test(config, trainer, snapshot), trainer.experiment, {}
+    scores = summary.summarise(tested.lines, tested.records, experiment.classes)
+    if config.protocol.compare_selections:
+        own = config.protocol.selection
+        more["selections"] = selections(scores, tested.records, snapshot, own)
+    return write(config, workdir, experiment, tested, scores | more)
+
+
+def test(config, trainer: Trainer, snapshot: Snapshot) -> Tested:
+    """Tests every run's best state."""
     experiment = trainer.experiment
     weights = trainer.placement.scatter(snapshot.best)
     posteriors = trainer.posteriors(weights, [run.test for run in experiment.runs])
@@ -38,26 +59,46 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
         segments = [run.select for run in experiment.runs]
         held_out = trainer.posteriors(weights, segments)
         validated = list(_predictions(experiment, held_out, part="select"))
-    records = _run_records(
-        experiment, snapshot, by_corpus=config.protocol.split == "pairs"
+    several = len({line.corpus for line in lines}) > 1
+    return Tested(
+        lines=lines,
+        validated=validated,
+        records=_run_records(
+            experiment, snapshot, by_corpus=config.protocol.split == "pairs"
+        ),
+        frames=dataclasses.asdict(trainer.feeder.storage),
+        probe=corpus_matrix.probe(trainer, weights) if several else None,
     )
-    scores = summary.summarise(lines, records, experiment.classes)
-    counted = summary.counted(lines, records)
+
+
+def write(
+    config, workdir: Workdir, experiment: Experiment, tested: Tested, scores: Mapping
+) -> dict:
+    """Writes the tables, then results.json; its content.
+
+    `scores` are what `summarise` gave for `tested`, and further parts of results.json.
+    """
+    lines = tested.lines
+    counted = summary.counted(lines, tested.records)
     about = _about(config, experiment)
-    about["calibration"] = calibration.summarise(counted, validated, experiment.classes)
+    about["calibration"] = calibration.summarise(
+        counted, tested.validated, experiment.classes
+    )
     about["groups"] = _groups(experiment, counted)
-    about["frames"] = dataclasses.asdict(trainer.feeder.storage)
+    about["frames"] = tested.frames
     if len({line.corpus for line in lines}) > 1:
-        about["corpora"] = {
-            "cells": corpus_matrix.cells(experiment, lines, config),
-            "probe": corpus_matrix.probe(trainer, weights),
-        }
-    if config.protocol.compare_selections:
-        own = config.protocol.selection
-        about["selections"] = selections(scores, records, snapshot, own)
+        cells = corpus_matrix.cells(experiment, lines, config)
+        about["corpora"] = {"cells": cells, "probe": tested.probe}
     content = results.assemble(scores, about)
-    tested = _recordings(experiment)
-    results.write(workdir.path, content, lines, validated=validated, recordings=tested)
+    recordings = _recordings(experiment)
+    if hosts.is_first():
+        results.write(
+            workdir.path,
+            content,
+            lines,
+            validated=tested.validated,
+            recordings=recordings,
+        )
     return content
 
 
@@ -181,6 +222,8 @@ def _run_records(
             "n_train": len(run.fold.train),
             "n_val": len(run.fold.val),
         }
+        if run.point:
+            about["point"] = run.point.number
         tested = {corpus_of(experiment.utterances[u]) for u in run.fold.test}
         others = sorted(tested - {run.fold.name})
         records += [about | {"tested": x} for x in others] if by_corpus else [about]

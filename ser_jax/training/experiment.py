@@ -27,7 +27,7 @@ from ser_jax.data.segment_tables import BlockTable, FrameTable, SampleTable
 from ser_jax.datasets import build, sketches, store
 from ser_jax.errors import InputError
 from ser_jax.features import recipe, segments
-from ser_jax.training import losses, optim
+from ser_jax.training import hosts, losses, optim
 from ser_jax.training import state as state_lib
 from ser_jax.training.batch import example_batch
 from ser_jax.training.state import Constants
@@ -96,7 +96,8 @@ def prepare(config) -> Experiment:
       InputError: For anything in the config or the corpus that cannot be used.
     """
     online = config.augment.vtlp == "online"
-    whole = _dataset(config)
+    with hosts.first_before_others():  # it builds what the others then read
+        whole = _dataset(config)
     _warn(whole)
     whole, look_alikes = _merge_spellings(whole, config.data)
     groups = duplicates.find(whole.utterances, whole.sound_digests)
@@ -191,10 +192,11 @@ def new_states(config, experiment: Experiment):
         graphdef, state = state_lib.create(model, optimizer, centers, averaged=averaged)
         return graphdef, state, nnx.state(model, models.Pretrained)
 
-    states = []
-    for seed in experiment.constants.seed:
+    seeds, known = experiment.constants.seed, {}
+    for seed in np.unique(seeds):  # a sweep's points start alike
         graphdef, state, shared = create(seed, weights)
-        states.append(jax.device_get(state))
+        known[seed] = jax.device_get(state)
+    states = [known[seed] for seed in seeds]
     return graphdef, jax.tree.map(lambda *x: np.stack(x), *states), shared
 
 

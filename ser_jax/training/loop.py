@@ -19,9 +19,18 @@ from tqdm import tqdm
 from ser_jax import clock
 from ser_jax.errors import InputError
 from ser_jax.features import recipe
-from ser_jax.training import autotune, compilation, evaluation, lengths, selection
+from ser_jax.training import (
+    autotune,
+    compilation,
+    evaluation,
+    hosts,
+    lengths,
+    selection,
+    sweep,
+    sweep_check,
+    sweep_choice,
+)
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training.config_check import check_config
 from ser_jax.training.tensorboard import EventLog
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files, metrics_log, provenance
@@ -43,53 +52,81 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
 
     Repeating the call resumes where the last one was stopped or killed; a complete
     workdir (a local folder or `gs://` path) is only read. The config is a locked one
-    made from `configs/base.py`.
+    made from `configs/base.py`. On several hosts all call it, and the first one writes.
 
     Raises:
       InputError: The config, the corpus or the workdir cannot be used.
+      HostLost: Another host failed, or died.
       Stopped: A signal asked to stop; the state is saved.
     """
     compilation.watch()
     with clock.part(clock.START):
-        check_config(config)
+        sweep.settle(config)
+        sweep_check.check(config)
         config = with_absolute_paths(config)
         config = recipe.with_digest(config)
         workdir = Workdir(workdir_path)
-    with lock(workdir.path):
+    with _lock(workdir):
         return _train_and_evaluate(config, workdir)
 
 
-def build(config, beam: str = "") -> str:
-    """Builds what a training would read, unless it is there; returns its folder.
+def build(config, beam: str = "") -> list[str]:
+    """Builds what a training would read, unless it is there; its folders.
 
-    `beam` are options of Apache Beam, `name=value,...`; empty = on this machine.
+    There is one, or of a sweep one for each of its datasets. `beam` are options of Apache
+    Beam, `name=value,...`; empty = on this machine.
 
     Raises:
       InputError: The config, the options or the corpus cannot be used.
     """
-    check_config(config)
+    sweep.settle(config)
+    sweep_check.check(config)
     config = recipe.with_digest(with_absolute_paths(config))
-    return experiment_lib.ensure_built(config, beam)
+    configs = [config]
+    if config.sweep is not None:
+        configs = [group.config for group in sweep.groups(sweep.points(config))]
+    folders = (experiment_lib.ensure_built(one, beam) for one in configs)
+    return list(dict.fromkeys(folders))
+
+
+def _lock(workdir: Workdir):
+    return lock(workdir.path) if hosts.is_first() else contextlib.nullcontext()
 
 
 def _train_and_evaluate(config, workdir: Workdir) -> dict:
-    workdir.claim(config.to_dict())
-    if workdir.is_complete():
+    if hosts.is_first():
+        workdir.claim(config.to_dict())
+    hosts.check_same_config(config)
+    if hosts.share(workdir.is_complete())[0]:
         _log.info("%s is complete; nothing to train.", workdir.path)
         return files.read_json(workdir.path / files.RESULTS)
+    if config.sweep is not None:
+        from ser_jax.training import sweep_loop  # which drives `train_runs`
+
+        return sweep_loop.train_and_evaluate(config, workdir)
     trainer = _make_trainer(config, workdir)
     meta = checkpoint_meta(config, trainer.experiment)
+    snapshot = train_runs(workdir, trainer, meta)
+    return evaluation.evaluate(config, workdir, trainer, snapshot)
+
+
+def train_runs(workdir: Workdir, trainer: Trainer, meta: dict, title="") -> Snapshot:
+    """Trains all runs of a trainer, or goes on with them; where they ended.
+
+    `meta` is `checkpoint_meta`; `title` stands before what the progress bar says.
+    """
+    config = trainer.config
     checkpointer = Checkpointer(workdir.path, provenance=meta)
     try:
-        snapshot = checkpointer.restore(trainer.initial_snapshot())
+        snapshot = _restore(checkpointer, trainer)
         if snapshot:
             _log.info("Resuming after %s.", _trained(config, snapshot))
             clock.current().add(snapshot.seconds)
         snapshot = snapshot or trainer.initial_snapshot()
-        _train(workdir, trainer, checkpointer, snapshot)
+        _train(workdir, trainer, checkpointer, snapshot, title)
     finally:
         checkpointer.close()
-    return evaluation.evaluate(config, workdir, trainer, snapshot)
+    return snapshot
 
 
 @clock.running()
@@ -102,12 +139,16 @@ def evaluate(workdir_path: str, data: str = "") -> dict:
     with clock.part(clock.START):
         workdir = Workdir(workdir_path, create=False)
         config = with_corpus_at(as_config(workdir.read_config()), data)
-        check_config(config, str(workdir.path))
-    with lock(workdir.path):
+        sweep_check.check(config, str(workdir.path))
+    with _lock(workdir):
         return _evaluate(config, workdir)
 
 
 def _evaluate(config, workdir: Workdir) -> dict:
+    if config.sweep is not None:
+        from ser_jax.training import sweep_loop
+
+        return sweep_loop.evaluate(config, workdir)
     if not workdir.has_checkpoint():
         raise InputError(
             f"Expected a checkpoint in {workdir.path / 'checkpoints'}; there is none. "
@@ -115,7 +156,7 @@ def _evaluate(config, workdir: Workdir) -> dict:
         )
     trainer = _make_trainer(config, workdir, may_measure=False)
     checkpointer = Checkpointer(workdir.path, provenance={})
-    snapshot = checkpointer.restore(trainer.initial_snapshot())
+    snapshot = _restore(checkpointer, trainer)
     checkpointer.close()
     if not _has_ended(config, snapshot):
         raise InputError(
@@ -127,43 +168,61 @@ def _evaluate(config, workdir: Workdir) -> dict:
     return evaluation.evaluate(config, workdir, trainer, snapshot)
 
 
+def _restore(checkpointer: Checkpointer, trainer: Trainer) -> Snapshot | None:
+    """The newest checkpoint, the same one on all hosts."""
+    with hosts.first_before_others():  # it removes what is torn
+        snapshot = checkpointer.restore(trainer.initial_snapshot())
+    hosts.agree(
+        "checkpoint",
+        snapshot and [snapshot.position, snapshot.seconds],
+        "Take a --workdir that all hosts read, a bucket or a network disk.",
+    )
+    return snapshot
+
+
 def _make_trainer(config, workdir: Workdir, *, may_measure: bool = True) -> Trainer:
     experiment = experiment_lib.prepare(config)
-    workdir.settle_splits(evaluation.splits(experiment))
+    splits = evaluation.splits(experiment)
+    if hosts.is_first():
+        workdir.settle_splits(splits)
+    hosts.check_same_corpus(splits)
     trainer = Trainer(config, experiment)
     autotune.tune(trainer, workdir, may_measure=may_measure)
     return trainer
 
 
-def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
+def _train(workdir, trainer: Trainer, checkpointer, snapshot, title: str) -> None:
     """Trains until all runs have ended.
 
     `snapshot` moves with the validations; its states only where it is saved.
     """
     config = trainer.config
     trainer.load(snapshot)
-    _forget_later_lines(workdir, trainer, snapshot)
+    if hosts.is_first():
+        _forget_later_lines(workdir, trainer, snapshot)
     axis = "update" if config.train.validate_updates else "epoch"
     events = EventLog(workdir.path / files.TENSORBOARD, axis)
-    bar = _progress_bar(trainer, snapshot)
+    bar = _progress_bar(trainer, snapshot, title)
     with contextlib.closing(events), bar, _stop_signals() as stop:
         while not _has_ended(config, snapshot):
             started = time.monotonic()
             _go_on(trainer, snapshot, workdir, bar, stop)
-            if stop["signal"]:
+            if stop["agreed"]:
                 # A NaN must not get into the checkpoint that a resumed run starts from.
                 selection.check_finite(trainer, snapshot)
                 _save(trainer, checkpointer, snapshot)
                 raise Stopped(
-                    f"Stopped by {stop['signal']} in epoch {_epoch_of(trainer)}; saved. "
+                    f"Stopped by {stop['agreed']} in epoch {_epoch_of(trainer)}; saved. "
                     "Repeat the same command to go on."
                 )
             before = [record.updates for record in snapshot.records]
             rows = selection.validate(config, trainer, snapshot)
+            sweep_choice.halve(config.train, trainer.experiment.runs, snapshot.records)
             seconds = time.monotonic() - started
             rows = [row | {"seconds": round(seconds, 3)} for row in rows]
-            metrics_log.append(workdir.path / files.METRICS, rows)
-            events.write(rows)
+            if hosts.is_first():
+                metrics_log.append(workdir.path / files.METRICS, rows)
+                events.write(rows)
             _describe(bar, snapshot)
             due = lengths.checkpoint_is_due(config.train, before, snapshot.records)
             if due or _has_ended(config, snapshot):
@@ -172,17 +231,18 @@ def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
 
 def _forget_later_lines(workdir: Workdir, trainer: Trainer, snapshot) -> None:
     """A process that was killed may have logged more after its last checkpoint."""
-    folds = [run.fold for run in trainer.experiment.runs]
-    records = zip(folds, snapshot.records, strict=True)
-    epochs = {(fold.seed, fold.name): record.epochs for fold, record in records}
+    epochs = {
+        (run.fold.seed, run.fold.name, run.point and run.point.number): record.epochs
+        for run, record in zip(trainer.experiment.runs, snapshot.records, strict=True)
+    }
     metrics_log.truncate(workdir.path / files.METRICS, epochs)
 
 
 def _calls(trainer: Trainer, plan, workdir):
     """A plan call by call; traced is a process's first."""
     calls = trainer.calls(plan)
-    if "first_step" in clock.current().first:  # a process writes one trace
-        return calls
+    if "first_step" in clock.current().first or not hosts.is_first():
+        return calls  # a process writes one trace, one process of a job
     num_calls = -(-trainer.config.train.profile_steps // trainer.steps_per_call)
     return traced(calls, num_calls, workdir.path / files.PROFILE)
 
@@ -216,7 +276,9 @@ def _go_on(trainer: Trainer, snapshot: Snapshot, workdir, bar, stop) -> None:
             jax.block_until_ready(trainer.totals)
         last = min(call.first_step + trainer.steps_per_call, plan.steps) - 1
         bar.update(int(furthest[last]) - bar.n)
-        if stop["signal"]:
+        # One host's signal stops all after the same call.
+        stop["agreed"] = next(filter(None, hosts.share(stop["signal"])), "")
+        if stop["agreed"]:
             break
 
 
@@ -233,7 +295,8 @@ def _save(trainer: Trainer, checkpointer, snapshot: Snapshot) -> None:
     snapshot.states = trainer.placement.collect(trainer.states)
     snapshot.totals = trainer.placement.collect(trainer.totals)
     snapshot.seconds = clock.current().seconds()
-    checkpointer.save(snapshot, normalisation=normalisation)
+    if hosts.is_first():
+        checkpointer.save(snapshot, normalisation=normalisation)
 
 
 def _has_ended(config, snapshot: Snapshot) -> bool:
@@ -255,15 +318,16 @@ def checkpoint_meta(config, experiment) -> dict:
     }
 
 
-def _progress_bar(trainer: Trainer, snapshot: Snapshot) -> tqdm:
+def _progress_bar(trainer: Trainer, snapshot: Snapshot, title: str) -> tqdm:
     steps = int(max(trainer.experiment.constants.steps_per_epoch))
     bar = tqdm(
         total=lengths.in_updates(trainer.config.train, "updates", steps),
         initial=int(max(trainer.updates_done())),
-        desc=f"training {len(snapshot.records)} runs",
+        desc=f"{title}training {len(snapshot.records)} runs",
         unit="update",
         dynamic_ncols=True,
         smoothing=0.05,
+        **({} if hosts.is_first() else {"disable": True}),
     )
     _describe(bar, snapshot)
     return bar
@@ -281,7 +345,7 @@ def _describe(bar: tqdm, snapshot: Snapshot) -> None:
 @contextlib.contextmanager
 def _stop_signals():
     """Turns SIGTERM and Ctrl-C into a flag read between steps; a second one kills."""
-    stop = {"signal": ""}
+    stop = {"signal": "", "agreed": ""}
 
     def remember(number, _frame):
         stop["signal"] = signal.Signals(number).name

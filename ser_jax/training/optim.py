@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int
 from ser_jax import models
 from ser_jax.encoders.spec import read_spec
 from ser_jax.training import lengths
+from ser_jax.training.run_numbers import is_on
 
 SCHEDULES = ("constant", "time_decay", "cosine", "step")
 
@@ -18,14 +19,15 @@ def make_optimizer(train, encoder=None) -> optax.GradientTransformation:
     Weight decay is decoupled (AdamW) and spares biases and scales; `l2` is part of the
     gradient and spares nothing, as `weight_decay` of PyTorch's Adam. `encoder` is
     `config.encoder`: a tuned encoder has other rates than the head (`rate_factors`).
+    Inside of a step numbers of `train` may be a run's own (`run_numbers`).
     """
     parts = []
-    if train.grad_clip_norm:  # before Adam: its moments must not see an outlier
+    if is_on(train.grad_clip_norm):  # before Adam: its moments must not see an outlier
         parts.append(optax.clip_by_global_norm(train.grad_clip_norm))
     if train.l2:
         parts.append(optax.add_decayed_weights(train.l2))
     parts.append(optax.scale_by_adam(train.beta1, train.beta2, nesterov=train.nesterov))
-    if train.weight_decay:
+    if is_on(train.weight_decay):
         parts.append(optax.add_decayed_weights(train.weight_decay, mask=_kernels))
     if encoder is not None and encoder.tuning != "frozen":
 

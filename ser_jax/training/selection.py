@@ -6,7 +6,7 @@ import numpy as np
 from ser_jax import clock
 from ser_jax.errors import InputError
 from ser_jax.scoring import calibration, metrics
-from ser_jax.training import lengths, optim
+from ser_jax.training import lengths, optim, sweep
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir.checkpoint import RunRecord, Snapshot
 
@@ -107,20 +107,23 @@ def _replace_run(stacked, new, run: int):
     return jax.tree.map(replace, stacked, new)
 
 
-def _row(config, trainer, run: int, record: RunRecord, totals, score) -> dict:
-    fold = trainer.experiment.runs[run].fold
-    count = max(float(totals.count[run]), 1.0)
+def _row(config, trainer, number: int, record: RunRecord, totals, score) -> dict:
+    run = trainer.experiment.runs[number]
+    fold = run.fold
+    count = max(float(totals.count[number]), 1.0)
     last_rate = optim.learning_rate(
-        config.train, record.updates - 1, record.steps_per_epoch
+        sweep.config_of(config, run).train, record.updates - 1, record.steps_per_epoch
     )
     part = "test" if config.protocol.selection == "test" else "val"
+    point = {} if run.point is None else {"point": run.point.number}
     return {
         "epoch": record.epochs,
         "update": record.updates,
         "fold": fold.name,
         "seed": fold.seed,
-        "train_loss": float(totals.loss[run]) / count,
-        "train_wa": float(totals.correct[run]) / count,
+        **point,
+        "train_loss": float(totals.loss[number]) / count,
+        "train_wa": float(totals.correct[number]) / count,
         "learning_rate": float(last_rate),
         **{f"{part}_{name}": score[name] for name in ("wa", "ua", "loss") if score},
     }

@@ -18,6 +18,7 @@ class Constants(NamedTuple):
     class_weight: jax.Array  # float32 [K]
     steps_per_epoch: jax.Array  # int32
     seed: jax.Array  # uint32, the run's own
+    swept: dict | None = None  # by key, float32: numbers of the run's point, if swept
 
 
 class TrainState(NamedTuple):

@@ -7,18 +7,19 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from ser_jax.layers import center_loss
+from ser_jax.layers import center_loss, dropout
 from ser_jax.models import Pretrained
 from ser_jax.predict import forward
-from ser_jax.training import losses, optim
+from ser_jax.training import losses, optim, run_numbers
+from ser_jax.training.run_numbers import is_on
 from ser_jax.training.state import Totals, TrainState
 
 
 def make_train_step(
     graphdef: nnx.GraphDef,
-    optimizer: optax.GradientTransformation,
     config,
     make_batch: Callable,
+    make_optimizer: Callable = optim.make_optimizer,
 ) -> Callable:
     """Returns `train_step(tables, state, totals, index, constants, pretrained)`.
 
@@ -26,9 +27,8 @@ def make_train_step(
     and its own step. A step without examples (a shorter fold waiting for the others,
     a run that stopped early) changes nothing. `make_batch` is that of `batch` with its
     keyword arguments bound; `pretrained` are the weights that no run changes, if any.
+    Numbers that `constants` hold of a sweep stand in place of the config's.
     """
-    train = config.train
-    gradient = jax.grad(_make_loss(graphdef, train), has_aux=True)
 
     def train_step(
         tables,
@@ -42,6 +42,10 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(constants.seed), state.step)
         dropout_key, augment_key = jax.random.split(key)
         batch = make_batch(tables, index, constants, augment_key)
+        train = run_numbers.of_group(config, "train", constants.swept)
+        kept = run_numbers.of_model(constants.swept)
+        gradient = jax.grad(_make_loss(graphdef, train, kept), has_aux=True)
+        optimizer = make_optimizer(train, config.encoder)
         grads, (total, logits, embedding, stats) = gradient(
             state.params, state, pretrained, batch, index, constants, dropout_key
         )
@@ -49,7 +53,7 @@ def make_train_step(
         rate = optim.learning_rate(train, state.step, constants.steps_per_epoch)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, direction)
         centers = state.centers
-        if train.center_weight:
+        if is_on(train.center_weight):
             centers = center_loss.update_centers(
                 centers, embedding, index.label, index.weight, train.center_rate
             )
@@ -69,14 +73,19 @@ def make_train_step(
     return train_step
 
 
-def _make_loss(graphdef: nnx.GraphDef, train) -> Callable:
-    """Returns the mean loss of a batch, and what else a step needs of the pass."""
+def _make_loss(graphdef: nnx.GraphDef, train, kept: dict) -> Callable:
+    """Returns the mean loss of a batch, and what else a step needs of the pass.
+
+    `kept` are the shares that dropouts keep where a run has its own, by key.
+    """
 
     def loss(params, state, pretrained, batch, index, constants, key):
         # A copy: NNX does not let a trace change variables of the trace around it, and
         # batch norm changes its statistics.
         model = nnx.merge(graphdef, params, pretrained, state.stats, copy=True)
         model.train()
+        if kept:
+            dropout.set_kept(model, kept)
         embedding = model.embed(batch, rngs=nnx.Rngs(key))
         logits = model.classify(embedding)
         example = losses.cross_entropy(logits, batch["targets"], constants.class_weight)
@@ -96,7 +105,7 @@ def _extra_losses(train, embedding, logits, batch, state: TrainState, index):
     if train.squared_error_weight:
         error = losses.squared_error(logits, batch["targets"])
         extra += train.squared_error_weight * error
-    if train.center_weight:
+    if is_on(train.center_weight):
         distance = center_loss.center_loss(embedding, index.label, state.centers)
         extra += train.center_weight * distance
     return extra

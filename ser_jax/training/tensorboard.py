@@ -52,7 +52,7 @@ class EventLog:
         for row in rows:
             writer = self._writer(row)
             for name, value in row.items():
-                if name not in ("epoch", "update", "fold", "seed"):
+                if name not in ("epoch", "update", "fold", "seed", "point"):
                     scalar = summary.scalar(name, value)
                     now, step = time.time(), self._step(row)
                     event = Event(wall_time=now, step=step, summary=scalar)
@@ -72,11 +72,12 @@ class EventLog:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
         from tensorboardX.record_writer import directory_check
 
-        run = row["fold"], row["seed"]
+        run = row["fold"], row["seed"], row.get("point")
         if run not in self._writers:
             # Fold names are a corpus's own values and may hold slashes or spaces.
             name = re.sub(r"[^\w.-]|^\.", "_", row["fold"])[:80]
             name, number = f"{name}-seed{row['seed']}", len(self._writers)
+            name = name if run[-1] is None else f"point{run[-1] + 1}-{name}"
             name = f"{name}-{number}" if name in self._names else name
             self._names.add(name)
             folder = str(self._folder / name)

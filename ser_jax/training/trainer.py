@@ -14,7 +14,7 @@ from ser_jax.errors import InputError
 from ser_jax.predict import forward
 from ser_jax.scoring import voting
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training import lengths, optim, runs, step
+from ser_jax.training import lengths, runs, step
 from ser_jax.training.batch import make_batch
 from ser_jax.training.feeder import Call, Feeder
 from ser_jax.training.state import Totals
@@ -209,7 +209,6 @@ class Trainer:
     def _training_steps(self, window_frames: int):
         train_step = step.make_train_step(
             self._graphdef,
-            optim.make_optimizer(self.config.train, self.config.encoder),
             self.config,
             self._bind_make_batch(window_frames),
         )

@@ -68,6 +68,8 @@ _OLDER_DEFAULTS = {
     },
     "protocol": {"compare_selections": False},
     "train": {
+        "halving": 0,
+        "first_rung": 0.25,
         "ema_decay": 0.0,
         "l2": 0.0,
         "updates": 0,
@@ -167,7 +169,11 @@ def as_config(stored: dict) -> ConfigDict:
     """The locked config of a `config.to_dict()` that went through JSON."""
     stored = _with_older_defaults(_tuples(stored))
     maps = {key: stored["data"].pop(key) for key in _MAPS}
+    swept = stored.pop("sweep")
     config = ConfigDict(stored)
+    config.sweep = placeholder(object)
+    if swept is not None:
+        config.sweep = swept
     for key, value in maps.items():
         config.data[key] = placeholder(object)
         if value is not None:
@@ -187,6 +193,7 @@ def _with_older_defaults(stored: dict) -> dict:
     stored = dict(stored)
     if "level" not in stored["data"] and stored["segment"]["rule"] == "tile":
         stored["segment"] = stored["segment"] | {"rule": "tile_padded"}
+    stored.setdefault("sweep", None)
     for group, defaults in _OLDER_DEFAULTS.items():
         stored[group] = defaults | stored.get(group, {})
     return stored

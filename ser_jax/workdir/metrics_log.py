@@ -2,7 +2,7 @@
 
 import collections
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from etils import epath
 
@@ -22,11 +22,19 @@ def append(path, rows: list[dict]) -> None:
                 file.write(_lines(rows))
 
 
-def truncate(path, epochs: Mapping[tuple[int, str], float]) -> None:
-    """Forgets the lines after each (seed, fold)'s epoch, which will be trained again."""
-    rows = read(path)
-    rows = [row for row in rows if row["epoch"] <= epochs[row["seed"], row["fold"]]]
+def truncate(path, epochs: Mapping[tuple, float]) -> None:
+    """Forgets the lines after the epoch of each `run_of`, which will be trained again."""
+    write(path, [row for row in read(path) if row["epoch"] <= epochs[run_of(row)]])
+
+
+def write(path, rows: Iterable[Mapping]) -> None:
+    """Writes the log anew."""
     files.write_atomically(path, _lines(rows).encode())
+
+
+def run_of(row: Mapping) -> tuple[int, str, int | None]:
+    """Seed, fold and, in a sweep, number of the point of a line."""
+    return row["seed"], row["fold"], row.get("point")
 
 
 def read(path) -> list[dict]:
@@ -37,7 +45,7 @@ def read(path) -> list[dict]:
     validation is counted in updates, epochs are fractions.
 
     Returns:
-      One dict per (seed, fold, epoch), sorted by epoch within a run, runs in the order
+      One dict per run and epoch, sorted by epoch within a run, runs in the order
       of their first line.
     """
     path = epath.Path(path)
@@ -45,11 +53,11 @@ def read(path) -> list[dict]:
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             row = json.loads(line)
-            runs[row["seed"], row["fold"]][row["epoch"]] = row
+            runs[run_of(row)][row["epoch"]] = row
         except (json.JSONDecodeError, KeyError, TypeError):
             continue
     return [epochs[epoch] for epochs in runs.values() for epoch in sorted(epochs)]
 
 
-def _lines(rows: list[dict]) -> str:
+def _lines(rows: Iterable[Mapping]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)

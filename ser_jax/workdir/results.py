@@ -22,6 +22,7 @@ _OPTIONAL = (
     "selections",  # scores had the epoch been chosen otherwise: `val`, `test`, `last`
     "corpora",  # scores by trained and tested corpora, and what tells corpora apart
     "ensemble",  # whose posteriors are averaged, and by which weights
+    "sweep",  # the points of a sweep, how each validated, which one each fold chose
     "text",  # what a model that reads words read, and how much of it leaks
 )
 _APART = " is in both training and test"  # how a promise of older workdirs ends
@@ -30,21 +31,23 @@ _APART = " is in both training and test"  # how a promise of older workdirs ends
 def assemble(scores: Mapping, about: Mapping) -> dict:
     """The content of results.json: scores, and what was run.
 
-    `scores` are what `scoring.summary.summarise` returns. `about` holds the other keys
-    (see above), or a ValueError is raised; an earlier results.json serves as well.
+    `scores` are what `scoring.summary.summarise` returns, perhaps with optional keys.
+    `about` holds the other keys (see above), or a ValueError is raised; an earlier
+    results.json serves as well.
     """
     if absent := {*_HEAD, *_TAIL}.difference(about):
         raise ValueError(
             f"expected about to hold {_HEAD + _TAIL}, got none of {absent}"
         )
     selection = about["protocol"]["selection"]
+    more = about | scores
     content = {
         **{key: about[key] for key in _HEAD},
-        **scores,
+        **{key: scores[key] for key in scores if key not in _OPTIONAL},
         "selection": selection,
         "paper_mode": selection == "test",
         **{key: about[key] for key in _TAIL},
-        **{key: about[key] for key in _OPTIONAL if about.get(key)},
+        **{key: more[key] for key in _OPTIONAL if more.get(key)},
     }
     return files.plain(content)  # as it will be read back
 

@@ -4,7 +4,7 @@ import json
 
 from ser_jax.errors import InputError, writing
 from ser_jax.workdir import config as config_files
-from ser_jax.workdir import ensemble, files, provenance
+from ser_jax.workdir import ensemble, files, provenance, sweep
 
 # Keys of what is read from elsewhere, by their group.
 _MAY_MOVE = {"data": ("manifest", "root", "corpora"), "encoder": ("weights",)}
@@ -110,6 +110,8 @@ class Workdir:
 
     def has_checkpoint(self) -> bool:
         """Whether anything was trained here."""
+        if sweep.has_begun(self.path):
+            return True
         folder = self.path / files.CHECKPOINTS
         return folder.exists() and any(p.name.isdigit() for p in folder.iterdir())
 

@@ -120,7 +120,7 @@ def train_one_step(transfer):
     inputs["targets"] = jax.nn.one_hot(index.label, 3)
     # The batch stands in for the tables.
     train_step = common.fast_jit(
-        step.make_train_step(graphdef, optimizer, config, lambda tables, *_: tables)
+        step.make_train_step(graphdef, config, lambda tables, *_: tables)
     )
     after, _ = train_step(inputs, before, state.Totals.zero(), index, constants)
     return before, after

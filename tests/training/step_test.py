@@ -117,7 +117,7 @@ def _setup(config):
     averaged = config.train.ema_decay > 0
     graphdef, initial = state.create(model, optimizer, centers, averaged=averaged)
     make = functools.partial(make_batch, config=config, window_frames=7)
-    train_step = step.make_train_step(graphdef, optimizer, config, make)
+    train_step = step.make_train_step(graphdef, config, make)
     constants = state.Constants(
         mean=jnp.zeros((5, 1)),
         std=jnp.ones((5, 1)),

@@ -46,7 +46,7 @@ def test_a_run_does_not_depend_on_the_runs_beside_it(config, rule):
     for keep in (slice(None), slice(1)):
         experiment = experiment_lib.prepare(config)
         object.__setattr__(experiment, "runs", experiment.runs[keep])
-        constants = type(experiment.constants)(*(x[keep] for x in experiment.constants))
+        constants = jax.tree.map(lambda x, keep=keep: x[keep], experiment.constants)
         object.__setattr__(experiment, "constants", constants)
         trainer = Trainer(config, experiment)
         assert len(experiment.sizes) == {"slide": 1, "whole": 2}[rule]

@@ -1,0 +1,47 @@
+"""What a sweep has in its workdir beside that of a training.
+
+sweep/1, 2 ...    a folder per group of points that one program trains: checkpoints of
+                  all of its runs, metrics.jsonl, outcome.json once they have ended
+points/1, 2 ...   chosen points as workdirs of their own, where folds chose different
+                  networks; else the workdir itself has the chosen runs as a model
+"""
+
+from etils import epath
+
+from ser_jax.errors import InputError
+from ser_jax.workdir import files
+
+
+def group_folder(workdir: epath.Path, number: int) -> epath.Path:
+    """Of the group with this number, which counts from 0."""
+    return workdir / files.SWEEP / str(number + 1)
+
+
+def point_folder(workdir: epath.Path, number: int) -> epath.Path:
+    """Of the point with this number, which counts from 0."""
+    return workdir / files.POINTS / str(number + 1)
+
+
+def has_begun(workdir: epath.Path) -> bool:
+    """Whether the workdir is a sweep's, some of which is trained."""
+    return (workdir / files.SWEEP).exists()
+
+
+def refuse(workdir: epath.Path) -> None:
+    """Raises InputError if the workdir is a sweep's without a model of its own."""
+    if not has_begun(workdir):
+        return
+    folder = workdir / files.POINTS
+    found = sorted(folder.iterdir(), key=lambda x: x.name) if folder.exists() else ()
+    if not found or not (workdir / files.RESULTS).exists():
+        raise InputError(
+            f"Expected a finished sweep; {workdir} has not chosen yet. Repeat the "
+            "training command: it goes on from there."
+        )
+    chosen = files.read_json(workdir / files.RESULTS)["sweep"]["chosen"]
+    counts = {x: sum(str(n + 1) == x.name for n in chosen.values()) for x in found}
+    names = ", ".join(f"{x} (chosen by {n})" for x, n in counts.items())
+    raise InputError(
+        f"Expected a trained workdir; {workdir} is a sweep whose folds chose different "
+        f"networks, which are no single model. Name one of {names}."
+    )
