@@ -17,9 +17,11 @@ corpora   list the public corpora that have a name; `corpora NAME --root=DIR`, w
           is one of them or a manifest's path, looks at one before training
 """
 
+import contextlib
 import functools
 import importlib.util
 import logging as std_logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -44,10 +46,11 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from ser_jax import clock, command_line, huge_pages, terminal
-from ser_jax.errors import InputError
+from ser_jax.errors import HostLost, InputError
 
 TAKES_FILES = ("report", "predict", "explain", "corpora", "ensemble")
 NEEDS_NO_WORKDIR = ("train", "corpora", "ensemble")
+ON_HOSTS = ("train", "evaluate")
 NEEDS_NO_JAX = ("report", "corpora", "baseline", "ensemble")
 
 
@@ -55,6 +58,7 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the command line in `flags.FLAGS` or, for tests, in a set of its own."""
     string = functools.partial(flags.DEFINE_string, flag_values=values)
     number = functools.partial(flags.DEFINE_float, flag_values=values)
+    whole = functools.partial(flags.DEFINE_integer, flag_values=values)
     config_flags.DEFINE_config_file(
         "config",
         None,
@@ -112,6 +116,16 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     string("format", "stablehlo", "export: stablehlo, onnx, tflite or safetensors.")
     number("longest", 10.0, "export: seconds that onnx and tflite can take.")
+    string(
+        "coordinator",
+        "",
+        "train, evaluate on several hosts: HOST:PORT of process 0; '' = detected on Cloud "
+        "TPU and under Slurm, auto = also elsewhere, none = a training of its own.",
+    )
+    whole(
+        "num_processes", None, "train, evaluate: processes of the job; '' = detected."
+    )
+    whole("process_id", None, "train, evaluate: this one, from 0; '' = detected.")
 
 
 def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
@@ -144,7 +158,23 @@ def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
         from ser_jax.training import compilation
 
         compilation.keep_programs()
-    return COMMANDS[command](values, files) or 0
+    with _hosts(command, values):
+        return COMMANDS[command](values, files) or 0
+
+
+def _hosts(command: str, values):
+    """Joins the other processes of this job, if there are any."""
+    names = ("coordinator", "num_processes", "process_id")
+    if command not in ON_HOSTS:
+        if given := [f"--{name}" for name in names if values[name].present]:
+            raise InputError(
+                f"{', '.join(given)}: expected one of the commands {', '.join(ON_HOSTS)}; "
+                f"got {command}, which works in one process."
+            )
+        return contextlib.nullcontext()
+    from ser_jax.training import hosts
+
+    return hosts.joined(*(values[name].value for name in names))
 
 
 # The commands import what they need when they are called: `--help` takes 0.1 s.
@@ -166,7 +196,7 @@ def _train(values, _) -> None:
         raise InputError(
             f"--config: expected get_config() to return a ConfigDict; got {got}."
         )
-    from ser_jax.training import loop
+    from ser_jax.training import hosts, loop
 
     workdir = values.workdir or _default_workdir(values)
     std_logging.getLogger("ser_jax").info("Results go to %s", workdir)
@@ -174,6 +204,8 @@ def _train(values, _) -> None:
         loop.train_and_evaluate(config, workdir)
     except loop.Stopped as stopped:
         print(stopped)
+        return
+    if not hosts.is_first():
         return
     if config.train.baseline:
         from ser_jax.baseline import baseline
@@ -195,10 +227,11 @@ def _evaluate(values, _) -> None:
             f"{' and '.join(given)}: expected --corpus=NAME or --manifest=M beside it, "
             "another corpus to test on; --data=... says where the trained one has moved."
         )
-    from ser_jax.training import loop
+    from ser_jax.training import hosts, loop
 
     loop.evaluate(values.workdir, values.data)
-    _report_one(values.workdir)
+    if hosts.is_first():
+        _report_one(values.workdir)
 
 
 def _evaluate_elsewhere(values) -> None:
@@ -356,6 +389,16 @@ def _fail(problem: str, code: int) -> None:
     first, *rest = map(terminal.printable, problem.splitlines())
     # Indented: no line of a name that holds line breaks passes for one of ours.
     print("\n  ".join([f"error: {first}", *map(str.strip, rest)]), file=sys.stderr)
+    _exit(code)
+
+
+def _exit(code: int) -> None:
+    """Ends; of several processes without waiting for one that may never come."""
+    hosts = sys.modules.get("ser_jax.training.hosts")
+    if code and hosts and hosts.several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
@@ -379,6 +422,8 @@ if __name__ == "__main__":
             app.run(main, flags_parser=parse_flags)
     except InputError as error:
         _fail(str(error), 2)
+    except HostLost as error:
+        _fail(str(error), 1)
     except BrokenPipeError:  # the reader of our output has gone
         sys.exit(1)
     except OSError as error:
@@ -387,4 +432,4 @@ if __name__ == "__main__":
         trains = len(sys.argv) < 2 or sys.argv[1].startswith(("-", "train"))
         advice = "; repeat the same command to go on" if trains else ""
         print(f"Interrupted{advice}.", file=sys.stderr)
-        sys.exit(130)
+        _exit(130)

@@ -50,3 +50,10 @@ class InputError(ValueError):
     The message is one text for a person: what was expected, what came, what to do.
     `run.py` prints it without a traceback and exits with 2.
     """
+
+
+class HostLost(Exception):
+    """Another process of a job on several hosts has failed or died.
+
+    The message is one text for a person. `run.py` prints it and exits with 1.
+    """

@@ -15,7 +15,7 @@ import numpy as np
 
 from ser_jax import clock
 from ser_jax.data.batches import Index
-from ser_jax.training import runs
+from ser_jax.training import hosts, runs
 from ser_jax.training.feeder import Call
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files
@@ -61,6 +61,8 @@ def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> Non
             return
     if may_measure:
         seconds = time_placements(trainer, batch_only=setting == "vmap")
+        first = hosts.share([*seconds.values()])[0]  # all take the same
+        seconds = dict(zip(seconds, first, strict=True))
         best = fastest(seconds)
         trainer.use(best)
         by_name = {f"{x.mode} of {x.per_device}": s for x, s in seconds.items()}
@@ -72,7 +74,8 @@ def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> Non
             "runs_per_call": best.per_device,
             "seconds_of_a_call": by_name,
         }
-        files.write_json(path, record)
+        if hosts.is_first():
+            files.write_json(path, record)
 
 
 def time_placements(trainer: Trainer, *, batch_only: bool) -> dict:
@@ -113,10 +116,11 @@ def fastest(seconds: dict) -> runs.Placement:
 def free_bytes() -> float:
     """Memory that every device has left; infinite where the backend does not say."""
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
-    return min(
+    free = min(
         s["bytes_limit"] - s["bytes_in_use"] if "bytes_limit" in s else math.inf
         for s in stats
     )
+    return min(hosts.share(free))
 
 
 def _temporary_bytes(trainer: Trainer) -> int:

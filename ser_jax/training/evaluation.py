@@ -12,7 +12,7 @@ from ser_jax.corpora import descriptions
 from ser_jax.corpora.several import IEMOCAP_CORPORA, corpus_of
 from ser_jax.data import columns, duplicates, protocols, text_repeats
 from ser_jax.scoring import calibration, groups, summary
-from ser_jax.training import corpus_matrix
+from ser_jax.training import corpus_matrix, hosts
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import predictions, provenance, results
@@ -57,7 +57,10 @@ def evaluate(config, workdir: Workdir, trainer: Trainer, snapshot: Snapshot) -> 
         about["selections"] = selections(scores, records, snapshot, own)
     content = results.assemble(scores, about)
     tested = _recordings(experiment)
-    results.write(workdir.path, content, lines, validated=validated, recordings=tested)
+    if hosts.is_first():
+        results.write(
+            workdir.path, content, lines, validated=validated, recordings=tested
+        )
     return content
 
 

@@ -27,7 +27,7 @@ from ser_jax.data.segment_tables import BlockTable, FrameTable, SampleTable
 from ser_jax.datasets import build, sketches, store
 from ser_jax.errors import InputError
 from ser_jax.features import recipe, segments
-from ser_jax.training import losses, optim
+from ser_jax.training import hosts, losses, optim
 from ser_jax.training import state as state_lib
 from ser_jax.training.batch import example_batch
 from ser_jax.training.state import Constants
@@ -96,7 +96,8 @@ def prepare(config) -> Experiment:
       InputError: For anything in the config or the corpus that cannot be used.
     """
     online = config.augment.vtlp == "online"
-    whole = _dataset(config)
+    with hosts.first_before_others():  # it builds what the others then read
+        whole = _dataset(config)
     _warn(whole)
     whole, look_alikes = _merge_spellings(whole, config.data)
     groups = duplicates.find(whole.utterances, whole.sound_digests)

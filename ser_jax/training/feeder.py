@@ -23,6 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ser_jax.data.batches import Index
 from ser_jax.data.segment_tables import BlockTable
 from ser_jax.data.step_plan import StepPlan
+from ser_jax.training import hosts
 from ser_jax.training.experiment import Experiment
 from ser_jax.training.runs import Placement
 
@@ -58,7 +59,7 @@ class FrameStorage:
 
 def choose_storage(num_bytes: int, data, devices: list) -> FrameStorage:
     """Decides where tables of `num_bytes` lie; each of the devices would hold them."""
-    budget = int(data.device_share * device_bytes(devices))
+    budget = min(hosts.share(int(data.device_share * device_bytes(devices))))
     on = data.frames_on
     if on == "auto":
         on = "device" if num_bytes <= budget else "host"
@@ -67,10 +68,10 @@ def choose_storage(num_bytes: int, data, devices: list) -> FrameStorage:
 
 def device_bytes(devices: list) -> int:
     """Memory of one of several equal devices; CPU devices divide the host's."""
-    stats = devices[0].memory_stats() or {}
+    local = [d for d in devices if d.process_index == jax.process_index()]
+    stats = local[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
-    local = [d for d in devices if d.process_index == devices[0].process_index]
     return host_bytes() // len(local)
 
 
@@ -152,10 +153,19 @@ class Feeder:
                 rounds.append(None)
                 continue
             if self.storage.on == "host":
-                cut = self._segment_tables[name].segments(part.start, window_frames)
-                part = part._replace(**{name: cut})
+                part = part._replace(**{name: self._cut(name, part, window_frames)})
             rounds.append(self.placement.put(part))
         return Call(first_step, window_frames, rounds)
+
+    def _cut(self, name: str, part: Index, window_frames: int) -> np.ndarray:
+        """The segments of a round's rows; of other hosts' runs nothing is read."""
+        table, here = self._segment_tables[name], self.placement.held_here()
+        if here.all():
+            return table.segments(part.start, window_frames)
+        cut = table.segments(part.start[here], window_frames)
+        whole = np.zeros((len(here), *cut.shape[1:]), cut.dtype)  # untouched: no memory
+        whole[here] = cut
+        return whole
 
 
 def _upload(table: BlockTable, placement: Placement) -> jax.Array:

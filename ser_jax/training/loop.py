@@ -5,7 +5,9 @@ what it drives: the arrays of all runs on the devices and the functions compiled
 """
 
 import contextlib
+import hashlib
 import itertools
+import json
 import logging
 import signal
 import threading
@@ -19,14 +21,26 @@ from tqdm import tqdm
 from ser_jax import clock
 from ser_jax.errors import InputError
 from ser_jax.features import recipe
-from ser_jax.training import autotune, compilation, evaluation, lengths, selection
+from ser_jax.training import (
+    autotune,
+    compilation,
+    evaluation,
+    hosts,
+    lengths,
+    selection,
+)
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training.config_check import check_config
 from ser_jax.training.tensorboard import EventLog
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files, metrics_log, provenance
 from ser_jax.workdir.checkpoint import Checkpointer, Snapshot
-from ser_jax.workdir.config import as_config, with_absolute_paths, with_corpus_at
+from ser_jax.workdir.config import (
+    as_config,
+    differences,
+    with_absolute_paths,
+    with_corpus_at,
+)
 from ser_jax.workdir.lock import lock
 from ser_jax.workdir.workdir import Workdir
 
@@ -43,10 +57,11 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
 
     Repeating the call resumes where the last one was stopped or killed; a complete
     workdir (a local folder or `gs://` path) is only read. The config is a locked one
-    made from `configs/base.py`.
+    made from `configs/base.py`. On several hosts all call it, and the first one writes.
 
     Raises:
       InputError: The config, the corpus or the workdir cannot be used.
+      HostLost: Another host failed, or died.
       Stopped: A signal asked to stop; the state is saved.
     """
     compilation.watch()
@@ -55,20 +70,26 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
         config = with_absolute_paths(config)
         config = recipe.with_digest(config)
         workdir = Workdir(workdir_path)
-    with lock(workdir.path):
+    with _lock(workdir):
         return _train_and_evaluate(config, workdir)
 
 
+def _lock(workdir: Workdir):
+    return lock(workdir.path) if hosts.is_first() else contextlib.nullcontext()
+
+
 def _train_and_evaluate(config, workdir: Workdir) -> dict:
-    workdir.claim(config.to_dict())
-    if workdir.is_complete():
+    if hosts.is_first():
+        workdir.claim(config.to_dict())
+    _check_same_job(config)
+    if hosts.share(workdir.is_complete())[0]:
         _log.info("%s is complete; nothing to train.", workdir.path)
         return files.read_json(workdir.path / files.RESULTS)
     trainer = _make_trainer(config, workdir)
     meta = checkpoint_meta(config, trainer.experiment)
     checkpointer = Checkpointer(workdir.path, provenance=meta)
     try:
-        snapshot = checkpointer.restore(trainer.initial_snapshot())
+        snapshot = _restore(checkpointer, trainer)
         if snapshot:
             _log.info("Resuming after %s.", _trained(config, snapshot))
             clock.current().add(snapshot.seconds)
@@ -90,7 +111,7 @@ def evaluate(workdir_path: str, data: str = "") -> dict:
         workdir = Workdir(workdir_path, create=False)
         config = with_corpus_at(as_config(workdir.read_config()), data)
         check_config(config, str(workdir.path))
-    with lock(workdir.path):
+    with _lock(workdir):
         return _evaluate(config, workdir)
 
 
@@ -102,7 +123,7 @@ def _evaluate(config, workdir: Workdir) -> dict:
         )
     trainer = _make_trainer(config, workdir, may_measure=False)
     checkpointer = Checkpointer(workdir.path, provenance={})
-    snapshot = checkpointer.restore(trainer.initial_snapshot())
+    snapshot = _restore(checkpointer, trainer)
     checkpointer.close()
     if not _has_ended(config, snapshot):
         raise InputError(
@@ -114,9 +135,40 @@ def _evaluate(config, workdir: Workdir) -> dict:
     return evaluation.evaluate(config, workdir, trainer, snapshot)
 
 
+def _check_same_job(config) -> None:
+    """Raises InputError if another host was started with another config."""
+    first = hosts.share(json.loads(config.to_json_best_effort()))[0]
+    own = json.loads(config.to_json_best_effort())
+    hosts.agree(
+        "config",
+        differences(first, own),
+        "Start the same command everywhere, or trainings of their own with "
+        "--coordinator=none.",
+    )
+
+
+def _restore(checkpointer: Checkpointer, trainer: Trainer) -> Snapshot | None:
+    """The newest checkpoint, the same one on all hosts."""
+    with hosts.first_before_others():  # it removes what is torn
+        snapshot = checkpointer.restore(trainer.initial_snapshot())
+    hosts.agree(
+        "checkpoint",
+        snapshot and [snapshot.position, snapshot.seconds],
+        "Take a --workdir that all hosts read, a bucket or a network disk.",
+    )
+    return snapshot
+
+
 def _make_trainer(config, workdir: Workdir, *, may_measure: bool = True) -> Trainer:
     experiment = experiment_lib.prepare(config)
-    workdir.settle_splits(evaluation.splits(experiment))
+    splits = evaluation.splits(experiment)
+    if hosts.is_first():
+        workdir.settle_splits(splits)
+    hosts.agree(
+        "corpus",
+        hashlib.sha256(json.dumps(splits).encode()).hexdigest(),
+        "Copy the same recordings and labels to all hosts.",
+    )
     trainer = Trainer(config, experiment)
     autotune.tune(trainer, workdir, may_measure=may_measure)
     return trainer
@@ -129,7 +181,8 @@ def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
     """
     config = trainer.config
     trainer.load(snapshot)
-    _forget_later_lines(workdir, trainer, snapshot)
+    if hosts.is_first():
+        _forget_later_lines(workdir, trainer, snapshot)
     axis = "update" if config.train.validate_updates else "epoch"
     events = EventLog(workdir.path / files.TENSORBOARD, axis)
     bar = _progress_bar(trainer, snapshot)
@@ -137,20 +190,21 @@ def _train(workdir: Workdir, trainer: Trainer, checkpointer, snapshot) -> None:
         while not _has_ended(config, snapshot):
             started = time.monotonic()
             _go_on(trainer, snapshot, workdir, bar, stop)
-            if stop["signal"]:
+            if stop["agreed"]:
                 # A NaN must not get into the checkpoint that a resumed run starts from.
                 selection.check_finite(trainer, snapshot)
                 _save(trainer, checkpointer, snapshot)
                 raise Stopped(
-                    f"Stopped by {stop['signal']} in epoch {_epoch_of(trainer)}; saved. "
+                    f"Stopped by {stop['agreed']} in epoch {_epoch_of(trainer)}; saved. "
                     "Repeat the same command to go on."
                 )
             before = [record.updates for record in snapshot.records]
             rows = selection.validate(config, trainer, snapshot)
             seconds = time.monotonic() - started
             rows = [row | {"seconds": round(seconds, 3)} for row in rows]
-            metrics_log.append(workdir.path / files.METRICS, rows)
-            events.write(rows)
+            if hosts.is_first():
+                metrics_log.append(workdir.path / files.METRICS, rows)
+                events.write(rows)
             _describe(bar, snapshot)
             due = lengths.checkpoint_is_due(config.train, before, snapshot.records)
             if due or _has_ended(config, snapshot):
@@ -168,8 +222,8 @@ def _forget_later_lines(workdir: Workdir, trainer: Trainer, snapshot) -> None:
 def _calls(trainer: Trainer, plan, workdir):
     """A plan call by call; traced is a process's first."""
     calls = trainer.calls(plan)
-    if "first_step" in clock.current().first:  # a process writes one trace
-        return calls
+    if "first_step" in clock.current().first or not hosts.is_first():
+        return calls  # a process writes one trace, one process of a job
     num_calls = -(-trainer.config.train.profile_steps // trainer.steps_per_call)
     return traced(calls, num_calls, workdir.path / files.PROFILE)
 
@@ -203,7 +257,9 @@ def _go_on(trainer: Trainer, snapshot: Snapshot, workdir, bar, stop) -> None:
             jax.block_until_ready(trainer.totals)
         last = min(call.first_step + trainer.steps_per_call, plan.steps) - 1
         bar.update(int(furthest[last]) - bar.n)
-        if stop["signal"]:
+        # One host's signal stops all after the same call.
+        stop["agreed"] = next(filter(None, hosts.share(stop["signal"])), "")
+        if stop["agreed"]:
             break
 
 
@@ -220,7 +276,8 @@ def _save(trainer: Trainer, checkpointer, snapshot: Snapshot) -> None:
     snapshot.states = trainer.placement.collect(trainer.states)
     snapshot.totals = trainer.placement.collect(trainer.totals)
     snapshot.seconds = clock.current().seconds()
-    checkpointer.save(snapshot, normalisation=normalisation)
+    if hosts.is_first():
+        checkpointer.save(snapshot, normalisation=normalisation)
 
 
 def _has_ended(config, snapshot: Snapshot) -> bool:
@@ -251,6 +308,7 @@ def _progress_bar(trainer: Trainer, snapshot: Snapshot) -> tqdm:
         unit="update",
         dynamic_ncols=True,
         smoothing=0.05,
+        **({} if hosts.is_first() else {"disable": True}),
     )
     _describe(bar, snapshot)
     return bar
@@ -268,7 +326,7 @@ def _describe(bar: tqdm, snapshot: Snapshot) -> None:
 @contextlib.contextmanager
 def _stop_signals():
     """Turns SIGTERM and Ctrl-C into a flag read between steps; a second one kills."""
-    stop = {"signal": ""}
+    stop = {"signal": "", "agreed": ""}
 
     def remember(number, _frame):
         stop["signal"] = signal.Signals(number).name

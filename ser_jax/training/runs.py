@@ -12,6 +12,9 @@ collective between runs. How the runs that share a device are executed is the `m
 
 `auto` is `loop` here; on accelerators `autotune.py` measures what is faster.
 
+The mesh spans the devices of all processes of a job (`hosts.py`): each holds its runs, and
+no call needs another.
+
 When there are at least twice as many devices as runs, a second mesh axis `data` splits
 each run's batch; XLA partitions it, so results stay those of the whole batch.
 """
@@ -25,6 +28,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ser_jax.errors import InputError
+from ser_jax.training import hosts
 
 MODES = ("loop", "map", "vmap", "auto")
 
@@ -48,6 +52,12 @@ class Placement:
         """Run numbers of a round; numbers >= `num_runs` only fill the mesh."""
         return np.arange(number * self.round_size, (number + 1) * self.round_size)
 
+    def held_here(self) -> np.ndarray:
+        """Which of a round's runs lie on devices of this process, bool [round_size]."""
+        me = jax.process_index()
+        here = [any(d.process_index == me for d in row) for row in self.mesh.devices]
+        return np.repeat(here, self.per_device)
+
     def select(self, tree, number: int):
         """Takes a round's part of a host tree [R, ...], filling up with run 0."""
         runs = self.members(number)
@@ -55,19 +65,19 @@ class Placement:
 
     def put(self, tree):
         """Places a round's host tree on the devices, sharded by run."""
-        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec("run")))
+        return hosts.spread(tree, NamedSharding(self.mesh, PartitionSpec("run")))
 
     def replicate(self, tree):
         """Places a host tree on every device."""
-        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+        return hosts.spread(tree, NamedSharding(self.mesh, PartitionSpec()))
 
     def scatter(self, tree) -> list:
         """Spreads a host tree [R, ...] over the devices, one entry per round."""
         return [self.put(self.select(tree, number)) for number in range(self.rounds)]
 
     def collect(self, rounds: Sequence):
-        """Brings the rounds back as one host tree [R, ...]."""
-        host = [jax.device_get(tree) for tree in rounds]
+        """Brings the rounds back as one host tree [R, ...], on every host."""
+        host = [hosts.gather(tree) for tree in rounds]
         return jax.tree.map(lambda *x: np.concatenate(x)[: self.num_runs], *host)
 
     def compile(self, function: Callable, *, donate: tuple[int, ...] = ()) -> Callable:
@@ -124,7 +134,14 @@ def place(
         )
     mode = "loop" if mode == "auto" else mode
     devices = devices[: num_devices or None]
+    if not _reaches_all_hosts(devices):
+        raise InputError(
+            f"train.devices: expected some of each of {jax.process_count()} processes, or "
+            f"0 for all; got the first {num_devices}."
+        )
     data = max(1, len(devices) // num_runs)
+    while data > 1 and not _reaches_all_hosts(devices[: len(devices) // data * data]):
+        data -= 1
     run = len(devices) // data
     mesh = Mesh(
         np.array(devices[: run * data]).reshape(run, data),
@@ -138,3 +155,8 @@ def place(
     per_device = -(-share // -(-share // most))
     rounds = -(-num_runs // (run * per_device))
     return Placement(mesh, mode, num_runs, per_device, rounds)
+
+
+def _reaches_all_hosts(devices: Sequence) -> bool:
+    """Whether every process has one: who has none could not take part in a call."""
+    return len({device.process_index for device in devices}) == jax.process_count()

@@ -1,7 +1,8 @@
 """Checkpoints of all runs: their last and best states, and where training stands.
 
 One Orbax checkpoint holds every run, stacked [R, ...] as host arrays under readable
-names, so it restores on any number of devices. Orbax writes in the background and
+names, so it restores on any number of devices and hosts: training gathers them, one host
+writes, all read. Orbax writes in the background and
 publishes a checkpoint by a rename: a kill at any moment leaves the one before it.
 """
 
@@ -126,9 +127,14 @@ class Checkpointer:
         classes, versions), so that it can be read on its own.
         """
         self._workdir, self._provenance = workdir, provenance
+        folder = files.resolve(workdir) / files.CHECKPOINTS
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
-            files.resolve(workdir) / files.CHECKPOINTS,
-            options=ocp.CheckpointManagerOptions(max_to_keep=2, create=True),
+            folder,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=2, create=False, multiprocessing_options=_alone()
+            ),
             item_names=("arrays", "meta"),
         )
 
@@ -183,6 +189,14 @@ class Checkpointer:
         self._manager.close()
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Each process works for itself: host arrays have no parts on other hosts."""
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
+
+
 class Stored(NamedTuple):
     """A checkpoint as it is on disk."""
 
@@ -210,10 +224,13 @@ def read_newest(
     problem = ""
     for number, step in enumerate(reversed(steps)):
         try:
-            with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+            alone = {"multiprocessing_options": _alone()}
+            with ocp.Checkpointer(
+                ocp.JsonCheckpointHandler(**alone), **alone
+            ) as reader:
                 meta = reader.restore(folder / str(step) / "meta")
             _check_format(meta, folder)
-            with ocp.StandardCheckpointer() as reader:
+            with ocp.StandardCheckpointer(**alone) as reader:
                 arrays = reader.restore(folder / str(step) / "arrays")
             arrays = {name: np.asarray(array) for name, array in arrays.items()}
             accept(arrays)
