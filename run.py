@@ -123,9 +123,9 @@ def define_flags(values: flags.FlagValues) -> None:
         "TPU and under Slurm, auto = also elsewhere, none = a training of its own.",
     )
     whole(
-        "num_processes", None, "train, evaluate: processes of the job; '' = detected."
+        "num_processes", None, "train, evaluate: processes of the job; none = detected."
     )
-    whole("process_id", None, "train, evaluate: this one, from 0; '' = detected.")
+    whole("process_id", None, "train, evaluate: this one, from 0; none = detected.")
 
 
 def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
@@ -165,11 +165,11 @@ def main(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
 def _hosts(command: str, values):
     """Joins the other processes of this job, if there are any."""
     names = ("coordinator", "num_processes", "process_id")
-    if command not in ON_HOSTS:
+    if command not in ON_HOSTS or values.corpus or values.manifest:
         if given := [f"--{name}" for name in names if values[name].present]:
             raise InputError(
-                f"{', '.join(given)}: expected one of the commands {', '.join(ON_HOSTS)}; "
-                f"got {command}, which works in one process."
+                f"{', '.join(given)}: expected `train`, or `evaluate` on the trained corpus; "
+                f"got `{command}`, which works in one process."
             )
         return contextlib.nullcontext()
     from ser_jax.training import hosts
@@ -394,8 +394,8 @@ def _fail(problem: str, code: int) -> None:
 
 def _exit(code: int) -> None:
     """Ends; of several processes without waiting for one that may never come."""
-    hosts = sys.modules.get("ser_jax.training.hosts")
-    if code and hosts and hosts.several():
+    joining = sys.modules.get("ser_jax.training.joining")
+    if code and joining and joining.several():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -5,9 +5,7 @@ what it drives: the arrays of all runs on the devices and the functions compiled
 """
 
 import contextlib
-import hashlib
 import itertools
-import json
 import logging
 import signal
 import threading
@@ -35,12 +33,7 @@ from ser_jax.training.tensorboard import EventLog
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files, metrics_log, provenance
 from ser_jax.workdir.checkpoint import Checkpointer, Snapshot
-from ser_jax.workdir.config import (
-    as_config,
-    differences,
-    with_absolute_paths,
-    with_corpus_at,
-)
+from ser_jax.workdir.config import as_config, with_absolute_paths, with_corpus_at
 from ser_jax.workdir.lock import lock
 from ser_jax.workdir.workdir import Workdir
 
@@ -81,7 +74,7 @@ def _lock(workdir: Workdir):
 def _train_and_evaluate(config, workdir: Workdir) -> dict:
     if hosts.is_first():
         workdir.claim(config.to_dict())
-    _check_same_job(config)
+    hosts.check_same_config(config)
     if hosts.share(workdir.is_complete())[0]:
         _log.info("%s is complete; nothing to train.", workdir.path)
         return files.read_json(workdir.path / files.RESULTS)
@@ -135,18 +128,6 @@ def _evaluate(config, workdir: Workdir) -> dict:
     return evaluation.evaluate(config, workdir, trainer, snapshot)
 
 
-def _check_same_job(config) -> None:
-    """Raises InputError if another host was started with another config."""
-    first = hosts.share(json.loads(config.to_json_best_effort()))[0]
-    own = json.loads(config.to_json_best_effort())
-    hosts.agree(
-        "config",
-        differences(first, own),
-        "Start the same command everywhere, or trainings of their own with "
-        "--coordinator=none.",
-    )
-
-
 def _restore(checkpointer: Checkpointer, trainer: Trainer) -> Snapshot | None:
     """The newest checkpoint, the same one on all hosts."""
     with hosts.first_before_others():  # it removes what is torn
@@ -164,11 +145,7 @@ def _make_trainer(config, workdir: Workdir, *, may_measure: bool = True) -> Trai
     splits = evaluation.splits(experiment)
     if hosts.is_first():
         workdir.settle_splits(splits)
-    hosts.agree(
-        "corpus",
-        hashlib.sha256(json.dumps(splits).encode()).hexdigest(),
-        "Copy the same recordings and labels to all hosts.",
-    )
+    hosts.check_same_corpus(splits)
     trainer = Trainer(config, experiment)
     autotune.tune(trainer, workdir, may_measure=may_measure)
     return trainer
