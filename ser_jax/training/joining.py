@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import signal
 import sys
 import threading
 import time
@@ -52,8 +53,6 @@ def join(coordinator: str, num_processes: int | None, process_id: int | None) ->
     arguments = _arguments(coordinator, num_processes, process_id)
     if arguments is None:
         return
-    # It would take SIGTERM away from those who clean up, and answer no Ctrl-C.
-    jax.config.update("jax_enable_preemption_service", False)
     try:
         with _told_of_deaths():
             jax.distributed.initialize(
@@ -72,6 +71,9 @@ def join(coordinator: str, num_processes: int | None, process_id: int | None) ->
             "hosts, each with its own --process_id, and --coordinator=an address of "
             "process 0 with a free port."
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        # JAX's preemption service, which Orbax needs, took SIGTERM from who cleans up.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     global _joined
     _joined = True
 

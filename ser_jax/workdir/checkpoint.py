@@ -157,7 +157,6 @@ class Checkpointer:
                 args=ocp.args.Composite(
                     arrays=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
                 ),
-                force=True,  # the loop decides; Orbax would ask JAX's preemption service
             )
 
     @clock.part("checkpoints")
