@@ -52,8 +52,11 @@ def joined(coordinator: str, num_processes: int | None, process_id: int | None):
     try:
         yield
         share(None)  # the first one may be writing its report
-        joining.leaving.set()  # whoever is quicker leaves before the others
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
+        joining.leaving.set()
+        # All know that all are done. The service ends with its process, perhaps while it
+        # answers others: here that is no failure.
+        with contextlib.suppress(HostLost, jax.errors.JaxRuntimeError):
+            share(None)
             jax.distributed.shutdown()
     except BaseException as error:
         if _is_of_a_peer(error):

@@ -50,13 +50,13 @@ def join(coordinator: str, num_processes: int | None, process_id: int | None) ->
     Raises:
       InputError: The arguments are incomplete, or not all processes came.
     """
-    arguments = _arguments(coordinator, num_processes, process_id)
-    if arguments is None:
+    found = arguments(coordinator, num_processes, process_id)
+    if found is None:
         return
     try:
         with _told_of_deaths():
             jax.distributed.initialize(
-                **arguments,
+                **found,
                 initialization_timeout=JOIN_S,
                 heartbeat_timeout_seconds=HEARTBEAT_S,
             )
@@ -66,8 +66,8 @@ def join(coordinator: str, num_processes: int | None, process_id: int | None) ->
         if "bad_cast" in got or "DEADLINE" in got:  # the first: see `_told_of_deaths`
             got = f"not all of them within {JOIN_S} s"
         raise InputError(
-            f"Expected {arguments['num_processes']} processes at "
-            f"{arguments['coordinator_address']}; got {got}. Start the same command on all "
+            f"Expected {found['num_processes']} processes at "
+            f"{found['coordinator_address']}; got {got}. Start the same command on all "
             "hosts, each with its own --process_id, and --coordinator=an address of "
             "process 0 with a free port."
         ) from error
@@ -78,13 +78,15 @@ def join(coordinator: str, num_processes: int | None, process_id: int | None) ->
     _joined = True
 
 
-def _arguments(address: str, number: int | None, id_: int | None) -> dict | None:
+def arguments(address: str, number: int | None, id_: int | None) -> dict | None:
     """Arguments of `jax.distributed.initialize`; None for a process alone."""
-    detected = _cluster(any_kind=address == "auto") if address != "none" else None
     explicit = address not in ("", "auto", "none")
+    complete = explicit and None not in (number, id_)
+    detected = None
+    if address != "none" and not complete:
+        detected = _cluster(any_kind=address == "auto")
     if detected:
-        number = detected.get_process_count() if number is None else number
-        number = int(os.environ.get("SLURM_STEP_NUM_TASKS", number))
+        number = _process_count(detected) if number is None else number
         id_ = detected.get_process_id() if id_ is None else id_
         if not explicit and number > 1:
             port = os.environ.get("JAX_COORDINATOR_PORT")
@@ -120,6 +122,13 @@ def _cluster(*, any_kind: bool):
         if wanted and kind.is_env_present():
             return kind
     return None
+
+
+def _process_count(cluster) -> int:
+    count = cluster.get_process_count()
+    if cluster.name == "slurm":  # which may tell the allocation's, not the step's
+        count = int(os.environ.get("SLURM_STEP_NUM_TASKS", count))
+    return count
 
 
 @contextlib.contextmanager
