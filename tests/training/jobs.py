@@ -21,6 +21,8 @@ os.environ["XLA_FLAGS"] = flags  # the tests' eight devices are not meant
 def get_config():
     patch = pytest.MonkeyPatch()
     quick_model.replace(patch, "area_attn")
+    # Its import takes seconds, and each job would pay them.
+    patch.setattr("ser_jax.training.tensorboard.EventLog.write", lambda *_: None)
     if number := int(os.environ.get("SIGNAL", "0")):
         common.stop_after(patch, int(os.environ["CALL"]), number)
     config = conftest.make_tiny_config({manifest!r}, {datasets!r})
