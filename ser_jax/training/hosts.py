@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
-from jax._src import distributed
 from jax.experimental import multihost_utils
 
 from ser_jax.errors import HostLost, InputError, first_line
@@ -99,7 +98,7 @@ def share(value) -> list:
 
 def _meet(message: dict) -> list[dict]:
     global _meetings
-    client, me = distributed.global_state.client, jax.process_index()
+    client, me = joining.state().client, jax.process_index()
     folder, before = (f"ser_jax/{n}/" for n in (_meetings, _meetings - 1))
     _meetings += 1
     try:

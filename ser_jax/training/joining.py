@@ -1,7 +1,8 @@
 """How a process joins a job on several hosts, and how it learns that another died.
 
 `jax.distributed` does both; here is what it is told, where a cluster is trusted to tell
-it, and one line instead of a C++ stack trace at the end.
+it, and one line instead of a C++ stack trace at the end. What JAX has no public name for
+is imported where it is used: a process alone needs none of it.
 """
 
 import contextlib
@@ -15,8 +16,6 @@ import time
 from collections.abc import Iterator
 
 import jax
-from jax._src import clusters, distributed
-from jax._src.lib import _jax
 
 from ser_jax.errors import InputError, first_line
 
@@ -117,7 +116,13 @@ def arguments(address: str, number: int | None, id_: int | None) -> dict | None:
 
 def _cluster(*, any_kind: bool):
     """What tells the processes of a job here, as JAX finds it out; None if nothing."""
-    for kind in clusters.ClusterEnv._cluster_types:
+    try:
+        from jax._src import clusters
+
+        kinds = clusters.ClusterEnv._cluster_types
+    except (ImportError, AttributeError):  # of another version: flags have to tell
+        return None
+    for kind in kinds:
         wanted = any_kind and not kind.opt_in_only_method or kind.name in CLUSTERS
         if wanted and kind.is_env_present():
             return kind
@@ -139,24 +144,36 @@ def _told_of_deaths() -> Iterator[None]:
     0.10.2 cannot call one (std::bad_cast): C++ then ends the process through its
     terminate handler, which is therefore the same function.
     """
-    make = _jax.get_distributed_runtime_client
-    told = functools.partial(
-        make, missed_heartbeat_callback=_on_death, shutdown_on_destruction=False
-    )
+    try:
+        from jax._src.lib import _jax
+
+        make = _jax.get_distributed_runtime_client
+    except (ImportError, AttributeError):  # of another version: it ends with a trace
+        yield
+        return
     with contextlib.suppress(OSError, AttributeError):  # not the C++ library of Linux
         ctypes.CDLL("libstdc++.so.6")._ZSt13set_terminatePFvvE(_terminate)
-    _jax.get_distributed_runtime_client = told
+    _jax.get_distributed_runtime_client = functools.partial(
+        make, missed_heartbeat_callback=_on_death, shutdown_on_destruction=False
+    )
     try:
         yield
     finally:
         _jax.get_distributed_runtime_client = make
 
 
+def state():
+    """What JAX keeps of the job: `client` and `service` of its coordination service."""
+    from jax._src import distributed
+
+    return distributed.global_state
+
+
 def let_go() -> None:
     """At its exit, JAX would wait for processes that may never come."""
-    state = distributed.global_state
-    _kept.extend((state.client, state.service))  # others may still be asking
-    state.client = state.service = None
+    of_job = state()
+    _kept.extend((of_job.client, of_job.service))  # others may still be asking
+    of_job.client = of_job.service = None
 
 
 def _on_death(*_status) -> None:
