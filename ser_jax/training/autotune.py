@@ -54,11 +54,13 @@ def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> Non
         return
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     path = workdir.path / files.PLACEMENT
+    record = {}
     if workdir.has_checkpoint() and path.exists():
         record = files.read_json(path)
-        if (record["asked"], record["device"]) == (setting, device):
-            trainer.use(trainer.place(record["mode"], record["runs_per_call"]))
-            return
+    record = hosts.share(record)[0]
+    if record and (record["asked"], record["device"]) == (setting, device):
+        trainer.use(trainer.place(record["mode"], record["runs_per_call"]))
+        return
     if may_measure:
         seconds = time_placements(trainer, batch_only=setting == "vmap")
         first = hosts.share([*seconds.values()])[0]  # all take the same
