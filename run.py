@@ -393,13 +393,13 @@ def _fail(problem: str, code: int) -> None:
     _exit(code)
 
 
-def _exit(code: int) -> None:
-    """Ends; of several processes without waiting for one that may never come."""
+def _exit(code) -> None:
+    """Ends; of several processes at once, see `joining.let_go`."""
     joining = sys.modules.get("ser_jax.training.joining")
-    if code and joining and joining.several():
+    if joining and joining.several():
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(code or 0)
     sys.exit(code)
 
 
@@ -421,6 +421,8 @@ if __name__ == "__main__":
     try:
         with clock.running(), terminal.flushed():
             app.run(main, flags_parser=parse_flags)
+    except SystemExit as end:
+        _exit(end.code)
     except InputError as error:
         _fail(str(error), 2)
     except HostLost as error:

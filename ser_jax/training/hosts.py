@@ -51,12 +51,7 @@ def joined(coordinator: str, num_processes: int | None, process_id: int | None):
     try:
         yield
         share(None)  # the first one may be writing its report
-        joining.leaving.set()
-        # All know that all are done. The service ends with its process, perhaps while it
-        # answers others: here that is no failure.
-        with contextlib.suppress(HostLost, jax.errors.JaxRuntimeError):
-            share(None)
-            jax.distributed.shutdown()
+        _part()
     except BaseException as error:
         if _is_of_a_peer(error):
             joining.leaving.set()
@@ -89,7 +84,7 @@ def share(value) -> list:
     shared = _meet({"value": value})
     for number, one in enumerate(shared):
         if "failed" in one:
-            joining.leaving.set()
+            _part()
             raise HostLost(
                 f"process {number} on {one['host']} ended this job: {one['failed']}"
             )
@@ -112,6 +107,23 @@ def _meet(message: dict) -> list[dict]:
         client.key_value_delete(f"{before}{me}")  # all have read it: they are here
     by_number = {int(key.split("/")[-1]): json.loads(x) for key, x in found}
     return [by_number[number] for number in sorted(by_number)]
+
+
+def _part() -> None:
+    """Meets once more, so that all have read what was said last.
+
+    JAX's service ends with its process, which therefore waits for the others; to them
+    it may answer no more.
+    """
+    joining.leaving.set()
+
+    def meet():
+        with contextlib.suppress(HostLost, jax.errors.JaxRuntimeError):
+            _meet({"value": None})
+
+    thread = threading.Thread(target=meet, daemon=True)
+    thread.start()
+    thread.join(joining.LEAVE_S if joining.state().service else 2)
 
 
 def _interruptible(function: Callable) -> None:
@@ -141,6 +153,7 @@ def _fail(error: BaseException) -> None:
     def tell():
         with contextlib.suppress(HostLost):
             _meet(message)
+            _part()
 
     thread = threading.Thread(target=tell, daemon=True)
     thread.start()

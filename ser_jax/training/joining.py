@@ -170,9 +170,13 @@ def state():
 
 
 def let_go() -> None:
-    """At its exit, JAX would wait for processes that may never come."""
+    """Leaves the job; by itself JAX would wait for processes that may never come.
+
+    Then the process has to end by `os._exit`, as `run.py` does: jaxlib's destructors of
+    what others still use crash or wait.
+    """
     of_job = state()
-    _kept.extend((of_job.client, of_job.service))  # others may still be asking
+    _kept.extend((of_job.client, of_job.service))
     of_job.client = of_job.service = None
 
 
