@@ -43,7 +43,7 @@ if missing := [name for name in TRAIN if importlib.util.find_spec(name) is None]
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from ser_jax import clock, command_line, huge_pages, terminal
+from ser_jax import bucket, clock, command_line, huge_pages, terminal
 from ser_jax.errors import InputError
 
 TAKES_FILES = ("report", "predict", "explain", "corpora", "ensemble")
@@ -375,7 +375,7 @@ if __name__ == "__main__":
     define_flags(flags.FLAGS)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        with clock.running(), terminal.flushed():
+        with clock.running(), terminal.flushed(), bucket.faults():
             app.run(main, flags_parser=parse_flags)
     except InputError as error:
         _fail(str(error), 2)
