@@ -47,7 +47,7 @@ if missing := [name for name in TRAIN if importlib.util.find_spec(name) is None]
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ser_jax import clock, command_line, huge_pages, terminal
+from ser_jax import bucket, clock, command_line, huge_pages, terminal
 from ser_jax.errors import HostLost, InputError
 
 TAKES_FILES = ("report", "predict", "explain", "corpora", "ensemble")
@@ -419,7 +419,7 @@ if __name__ == "__main__":
     define_flags(flags.FLAGS)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        with clock.running(), terminal.flushed():
+        with clock.running(), terminal.flushed(), bucket.faults():
             app.run(main, flags_parser=parse_flags)
     except SystemExit as end:
         _exit(end.code)

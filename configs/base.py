@@ -30,7 +30,8 @@ def get_config() -> ConfigDict:
     # corpus=multi: {corpus: {label: class}}, wins over the taxonomy; '' = leave out
     data.label_maps = placeholder(object)
     data.strict = True  # full IEMOCAP must have its published counts; False warns
-    data.tfds_dir = ""  # where built datasets live; '' = TFDS's own default folder
+    # Where built datasets live, gs:// and s3:// too; '' = TFDS's own default folder
+    data.tfds_dir = ""
     # A key of ser_jax.features.spec.RECIPES | encoder: hidden states, see `encoder` |
     # waveform: the samples, for an encoder that is tuned
     data.recipe = "logmel128"
@@ -68,7 +69,9 @@ def get_config() -> ConfigDict:
     # from a mapped file and sent, for corpora that do not fit (training/feeder.py)
     data.frames_on = "auto"
     data.device_share = 0.5  # auto: of a device's memory that frames may take, 0 to 1
-    data.cache_dir = ""  # where flat files of features lie; '' = beside the dataset
+    # Where flat files of features and, of a bucket, datasets lie; '' = beside the dataset,
+    # of a bucket's in ~/.cache/ser_jax
+    data.cache_dir = ""
     data.speaker_embeddings = ""  # .npz with `id` [U] and `vector` [U, X]; '' = none
 
     # A pretrained speech encoder, whose hidden states are the frames (docs/encoders.md). -

@@ -23,6 +23,7 @@ CONFIGS = {
 
 # Everything may import these, which import nothing of ours.
 LEAVES = (
+    "ser_jax.bucket",
     "ser_jax.clock",
     "ser_jax.command_line",
     "ser_jax.errors",
@@ -114,6 +115,7 @@ ARROWS = {
     "tfds_iemocap": ("ser_jax.corpora", "ser_jax.datasets"),
     **{leaf: () for leaf in LEAVES},
     "ser_jax.command_line": ("ser_jax.errors",),
+    "ser_jax.bucket": ("ser_jax.errors",),
 }
 
 

@@ -14,7 +14,6 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from ser_jax import user_cache
 from ser_jax.corpora.utterance import Utterance
 from ser_jax.datasets import build, file_digests, sketches
 from ser_jax.errors import InputError, writing
@@ -96,9 +95,8 @@ def _cache(name: str, utterances: Sequence[Utterance], data) -> Path:
     version = _VERSION
     if name in _OPENSMILE:
         version = importlib.metadata.version("opensmile")
-    in_bucket = "://" in folder and not data.cache_dir
-    root = user_cache.folder("") if in_bucket else Path(data.cache_dir or folder)
-    return root.expanduser() / OURS / f"{name}{version}_{content}.npz"
+    root = Path(data.cache_dir or folder).expanduser()
+    return root / OURS / f"{name}{version}_{content}.npz"
 
 
 def _compute(name: str, utterances: Sequence[Utterance], num_workers: int) -> Vectors:

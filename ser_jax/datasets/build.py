@@ -8,10 +8,10 @@ import os
 import shutil
 from pathlib import Path
 
-from ser_jax import clock
+from ser_jax import bucket, clock
 from ser_jax.corpora import descriptions, iemocap, manifest, named, several, taxonomy
 from ser_jax.corpora.utterance import Exclusion, Utterance
-from ser_jax.datasets import locking, transcription
+from ser_jax.datasets import locking, mirror, transcription
 from ser_jax.errors import InputError, writing
 from ser_jax.features import recipe
 from ser_jax.features.spec import VTLP_MODES
@@ -56,19 +56,29 @@ def ensure_built(
     options = _beam_options(beam) if beam else None
     builder, root = _builder(data, samples, states)
     target = Path(builder.data_dir)
+    if remote := _in_bucket(data, target):
+        with locking.lock(target, _SETTING):
+            mirror.settle(remote, target, lambda: _build(builder, root, data, options))
     # A dataset appears by one rename, so what is there is complete.
-    if not target.exists():
+    elif not target.exists():
         with locking.lock(target, _SETTING):
             if not target.exists():  # another process may have been first
                 _build(builder, root, data, options)
                 return str(target)
     if root is not None:  # other fingerprints are part of the folder's name
-        _check_unchanged(builder, root)
+        _check_unchanged(builder, root, remote)
     return str(target)
 
 
 def datasets_folder(data) -> str:
-    """The folder below which datasets, and what is kept beside them, lie."""
+    """The folder below which datasets, and what is kept beside them, lie.
+
+    It is local: in a bucket are copies of the datasets.
+    """
+    return mirror.local_folder(_given_folder(data), data.cache_dir)
+
+
+def _given_folder(data) -> str:
     import tensorflow_datasets as tfds  # half a second
 
     return os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
@@ -86,6 +96,15 @@ def describe(directory: str) -> str:
         f"({info.file_format.value}), {len(info.metadata['excluded'])} left out\n"
         f"  {', '.join(splits)}"
     )
+
+
+def _in_bucket(data, target: Path) -> str:
+    """Where a dataset lies in the bucket; empty if there is none."""
+    given = _given_folder(data)
+    if not bucket.is_remote(given):
+        return ""
+    name = target.relative_to(datasets_folder(data)).as_posix()
+    return f"{given.rstrip('/')}/{name}"
 
 
 def list_utterances(data) -> list[Utterance]:
@@ -184,16 +203,17 @@ def _iemocap_root(data, builder) -> str | None:
         return None
 
 
-def _check_unchanged(builder, root: str) -> None:
+def _check_unchanged(builder, root: str, remote: str) -> None:
     import tensorflow_datasets as tfds
 
     current, target = builder.fingerprint(root), Path(builder.data_dir)
     stored = tfds.builder_from_directory(target).info.metadata["fingerprint"]
     if current != stored:
+        also = f" and {remote}, of which it is a copy," if remote else ""
         raise InputError(
             f"{target} was built from another corpus than {root}: expected fingerprint "
             f"{stored}, got {current} (files came, went or changed). Delete that "
-            "folder to build again, or set --config.data.tfds_dir."
+            f"folder{also} to build again, or set --config.data.tfds_dir."
         )
 
 

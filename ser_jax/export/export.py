@@ -7,14 +7,14 @@ import os
 import jax
 from etils import epath
 
-from ser_jax.errors import InputError, first_line, writing
+from ser_jax.errors import InputError, first_line
 from ser_jax.export import check, weights
 from ser_jax.export.formats import FORMATS
 from ser_jax.features.spec import FeatureSpec
 from ser_jax.predict import trained_model
 from ser_jax.predict.recognizer import Recognizer
 from ser_jax.predict.trained_model import TrainedModel
-from ser_jax.workdir import provenance
+from ser_jax.workdir import files, provenance
 from ser_jax.workdir.files import write_atomically
 
 WEIGHTS = "safetensors"
@@ -60,8 +60,7 @@ def export(
     file = {"name": out.name, "bytes": len(content), "sha256": digest}
     card = _card(trained, format) | details | {"file": file}
     text = json.dumps(card, indent=1) + "\n"
-    with writing(out, "--out"):
-        out.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(out.parent, "--out")
     write_atomically(out, content)
     write_atomically(out.parent / f"{out.name}.json", text.encode())
     return (

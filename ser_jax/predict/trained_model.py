@@ -6,11 +6,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
 from flax import nnx
 from ml_collections import ConfigDict
 
-from ser_jax import models
+from ser_jax import bucket, models
 from ser_jax.errors import InputError
 from ser_jax.features import recipe, segments
 from ser_jax.models import MODELS
@@ -85,14 +84,15 @@ def load(workdir, run: str = "") -> TrainedModel:
     """Reads the newest checkpoint of a workdir; never unpickles.
 
     Args:
-      workdir: Local folder or `gs://` path.
+      workdir: Folder, local or in a bucket.
       run: `fold,seed` of the one run to keep; empty: all.
 
     Raises:
       InputError: It has no checkpoint, none that can be read, one of a newer version
         or of another program, or no such run.
     """
-    path = epath.Path(workdir).expanduser()
+    path = files.resolve(workdir)
+    bucket.connect(str(path))
     stored = checkpoint.read_newest(path)
     if stored is None:
         ensemble.refuse(path)

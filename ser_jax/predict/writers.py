@@ -10,6 +10,7 @@ from pathlib import Path
 from etils import epath
 from tabulate import tabulate
 
+from ser_jax import bucket
 from ser_jax.errors import InputError, writing
 from ser_jax.features.audio import AudioError
 from ser_jax.predict.answers import Answer
@@ -37,6 +38,10 @@ def open_writer(
         yield lambda file, answer: None
         return
     check_suffix(path)
+    if bucket.is_remote(path):
+        raise InputError(
+            f"--out: expected a local file, to which rows are added; got {path}."
+        )
     target = Path(path).expanduser()
     # A name of its own: a table that is there from before stays until this is whole.
     part = target.with_name(target.name + ".part")
@@ -123,10 +128,9 @@ def format_table(rows: Sequence[tuple[str, Answer]], classes: Sequence[str]) -> 
 
 
 def make_folder(folder) -> epath.Path:
-    """Makes a folder, local or `gs://`; raises InputError if that fails."""
+    """Makes a folder, local or in a bucket; raises InputError if that fails."""
     path = epath.Path(folder).expanduser()
-    with writing(path, "--out"):
-        path.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path, "--out")
     return path
 
 

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from ser_jax import figure_style
-from ser_jax.errors import InputError, writing
+from ser_jax.errors import InputError
 from ser_jax.report import (
     analysis,
     baseline,
@@ -46,7 +46,7 @@ def write_report(workdir, seconds: Callable[[], dict] | None = None) -> str:
     workdir = files.resolve(workdir)
     training = _read(workdir)
     results = training.results
-    (workdir / "figures").mkdir(parents=True, exist_ok=True)
+    files.make_folder(workdir / "figures", "--workdir")
     matrix = figures.confusion(results)
     write_atomically(workdir / CONFUSION_PNG, figure_style.png(matrix))
     if results.get("corpora"):
@@ -99,8 +99,7 @@ def write_comparison(workdirs: Sequence, out: str = "") -> str:
     named = files.resolve_all(workdirs)
     trainings = [dataclasses.replace(_read(x), name=n) for x, n in named.items()]
     folder = files.resolve(out) if out else next(iter(named)).parent
-    with writing(folder, "--out"):
-        folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder, "--out")
     _write(comparison.document(trainings), folder, "comparison")
     lines = [f"{one.name}: {score_table.headline(one.results)}" for one in trainings]
     lines += ["", f"Written: {folder / 'comparison.html'}, .md"]

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from ser_jax import clock
+from ser_jax import bucket, clock
 from ser_jax.errors import InputError
 from ser_jax.features import recipe
 from ser_jax.training import (
@@ -51,7 +51,7 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
     """Does the whole job and returns results.json's content.
 
     Repeating the call resumes where the last one was stopped or killed; a complete
-    workdir (a local folder or `gs://` path) is only read. The config is a locked one
+    workdir (a folder, local or in a bucket) is only read. The config is a locked one
     made from `configs/base.py`. On several hosts all call it, and the first one writes.
 
     Raises:
@@ -255,7 +255,7 @@ def traced(calls: Iterable, num_calls: int, folder) -> Iterator:
     calls = iter(calls)
     if num_calls:
         yield from itertools.islice(calls, 1)  # compiles, which would fill the trace
-        with jax.profiler.trace(str(folder)):
+        with bucket.written_locally(folder) as place, jax.profiler.trace(place):
             yield from itertools.islice(calls, num_calls)
     yield from calls
 

@@ -4,11 +4,14 @@ import logging
 import math
 import os
 import re
+import tempfile
 import time
+from pathlib import Path
 
-from ser_jax import clock
+from ser_jax import bucket, clock
 
-_FLUSH_S = 60.0  # a bucket takes all of a file each time
+_FLUSH_S = 60.0
+_UPLOAD_S = 600.0  # a bucket takes all of a file each time
 
 
 class EventLog:
@@ -23,6 +26,9 @@ class EventLog:
     def __init__(self, folder, axis: str):
         """Opens nothing yet."""
         self._folder, self._axis = folder, axis
+        remote = bucket.is_remote(folder)
+        self._local = tempfile.TemporaryDirectory() if remote else None
+        self._place = self._local.name if self._local else folder
         self._writers, self._names = {}, set()
         self._flushed = time.monotonic()
 
@@ -34,6 +40,9 @@ class EventLog:
     def close(self) -> None:
         """Flushes everything."""
         self._attempt(lambda: [writer.close() for writer in self._writers.values()])
+        if self._local:
+            self._attempt(self._upload)
+            self._local.cleanup()
 
     def _attempt(self, action, *args) -> None:
         if self._writers is None:
@@ -57,10 +66,15 @@ class EventLog:
                     now, step = time.time(), self._step(row)
                     event = Event(wall_time=now, step=step, summary=scalar)
                     writer.write_event(event)
-        if time.monotonic() > self._flushed + _FLUSH_S:
+        if time.monotonic() > self._flushed + (_UPLOAD_S if self._local else _FLUSH_S):
             self._flushed = time.monotonic()
             for writer in self._writers.values():
                 writer.flush()
+            if self._local:
+                self._upload()
+
+    def _upload(self) -> None:
+        bucket.upload_all(Path(self._local.name), str(self._folder))
 
     def _step(self, row: dict) -> int:
         return math.ceil(row[self._axis])  # a training may end inside of an epoch
@@ -80,7 +94,7 @@ class EventLog:
             name = name if run[-1] is None else f"point{run[-1] + 1}-{name}"
             name = f"{name}-{number}" if name in self._names else name
             self._names.add(name)
-            folder = str(self._folder / name)
+            folder = os.path.join(self._place, name)
             directory_check(folder)
             writer = EventsWriter(os.path.join(folder, "events"))
             start, step = SessionLog(status=SessionLog.START), self._step(row)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 
 from etils import epath
 
-from ser_jax.errors import writing
 from ser_jax.workdir import files, results
 from ser_jax.workdir.predictions import Prediction
 
@@ -19,8 +18,7 @@ def write(workdir: epath.Path, content: Mapping, lines: Iterable[Prediction]) ->
       InputError: The folder cannot be written to.
     """
     folder = workdir / files.BASELINE
-    with writing(folder, "--workdir"):
-        folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder, "--workdir")
     results.write(folder, content, lines)
 
 

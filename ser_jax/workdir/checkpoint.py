@@ -2,8 +2,8 @@
 
 One Orbax checkpoint holds every run, stacked [R, ...] as host arrays under readable
 names, so it restores on any number of devices and hosts: training gathers them, one host
-writes, all read. Orbax writes in the background and
-publishes a checkpoint by a rename: a kill at any moment leaves the one before it.
+writes, all read. Orbax writes in the background and publishes a checkpoint by a rename,
+or in a bucket by its last file: a kill at any moment leaves the one before it.
 """
 
 import dataclasses
@@ -15,12 +15,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ser_jax import clock
+from ser_jax import bucket, clock
 from ser_jax.errors import InputError, first_line, writing
-from ser_jax.workdir import files
+from ser_jax.workdir import files, staging
 
 # Of what a checkpoint holds; grows when a reader of this version could not follow.
 FORMAT = 3
+_KEEP = 2  # checkpoints
 
 _log = logging.getLogger(__name__)
 
@@ -128,13 +129,13 @@ class Checkpointer:
         classes, versions), so that it can be read on its own.
         """
         self._workdir, self._provenance = workdir, provenance
-        folder = files.resolve(workdir) / files.CHECKPOINTS
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder = files.resolve(workdir) / files.CHECKPOINTS
+        files.make_folder(folder, "--workdir")
+        self._staging = staging.Staging(folder) if bucket.is_remote(folder) else None
         self._manager = ocp.CheckpointManager(
-            folder,
+            self._staging.folder if self._staging else folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=2, create=False, multiprocessing_options=_alone()
+                max_to_keep=_KEEP, create=False, multiprocessing_options=_alone()
             ),
             item_names=("arrays", "meta"),
         )
@@ -151,14 +152,17 @@ class Checkpointer:
         }
         arrays = snapshot.arrays()
         arrays |= {f"normalisation/{k}": v for k, v in normalisation.items()}
-        latest = self._manager.latest_step()
+        latest = (self._staging or self._manager).latest_step()
+        step = 0 if latest is None else latest + 1
         with writing(self._manager.directory):  # TensorStore's errors are ValueErrors
             self._manager.save(
-                0 if latest is None else latest + 1,
+                step,
                 args=ocp.args.Composite(
                     arrays=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
                 ),
             )
+        if self._staging:
+            self._staging.send(self._manager, step, _KEEP)
 
     @clock.part("checkpoints")
     def restore(self, like: Snapshot) -> Snapshot | None:
@@ -174,7 +178,7 @@ class Checkpointer:
         if stored is None:
             return None
         for torn in stored.torn:  # or they would push the good ones out
-            self._manager.delete(torn)
+            self._delete(torn)
         records = zip(stored.meta["records"], like.records, strict=True)
         return dataclasses.replace(
             like.with_arrays(stored.arrays),
@@ -188,6 +192,14 @@ class Checkpointer:
         with writing(self._manager.directory):
             self._manager.wait_until_finished()
         self._manager.close()
+        if self._staging:
+            self._staging.close()
+
+    def _delete(self, step: int) -> None:
+        if self._staging:
+            bucket.delete(self._folder / str(step), first=staging.COMMITTED)
+        else:
+            self._manager.delete(step)
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
@@ -196,6 +208,16 @@ def _alone() -> ocp.options.MultiprocessingOptions:
     return ocp.options.MultiprocessingOptions(
         primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
     )
+
+
+def _read(checkpoint, folder) -> tuple[dict, dict]:
+    """What `Checkpointer.save` was told, and the arrays."""
+    alone = {"multiprocessing_options": _alone()}
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler(**alone), **alone) as reader:
+        meta = reader.restore(checkpoint / "meta")
+    _check_format(meta, folder)
+    with ocp.StandardCheckpointer(**alone) as reader:
+        return meta, reader.restore(checkpoint / "arrays")
 
 
 class Stored(NamedTuple):
@@ -219,20 +241,11 @@ def read_newest(
         another program or of a newer version.
     """
     folder = files.resolve(workdir) / files.CHECKPOINTS
-    steps = []
-    if folder.exists():
-        steps = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
-    problem = ""
+    steps, problem = staging.steps(folder), ""
     for number, step in enumerate(reversed(steps)):
         try:
-            alone = {"multiprocessing_options": _alone()}
-            with ocp.Checkpointer(
-                ocp.JsonCheckpointHandler(**alone), **alone
-            ) as reader:
-                meta = reader.restore(folder / str(step) / "meta")
-            _check_format(meta, folder)
-            with ocp.StandardCheckpointer(**alone) as reader:
-                arrays = reader.restore(folder / str(step) / "arrays")
+            with staging.readable(folder / str(step)) as place:
+                meta, arrays = _read(place, folder)
             arrays = {name: np.asarray(array) for name, array in arrays.items()}
             accept(arrays)
             return Stored(arrays, meta, steps[::-1][:number])

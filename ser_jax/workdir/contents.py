@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from ser_jax import bucket
 from ser_jax.workdir import baseline, cross_corpus, files, metrics_log, predictions
 from ser_jax.workdir.predictions import Prediction, Recording
 
@@ -38,6 +39,7 @@ def read(workdir, *, beside: bool = True) -> WorkdirContents:
     InputError if a file is missing or damaged.
     """
     workdir = files.resolve(workdir)
+    bucket.connect(str(workdir))
     results = files.read_json(workdir / files.RESULTS)
     origin = {}
     if (workdir / files.CONFIG).exists():

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from etils import epath
 
-from ser_jax.errors import InputError, writing
+from ser_jax.errors import InputError
 from ser_jax.workdir import files
 from ser_jax.workdir.predictions import POSTERIOR
 
@@ -49,8 +49,7 @@ def write(
       InputError: The folder cannot be written to.
     """
     folder = epath.Path(workdir) / files.CROSS_CORPUS
-    with writing(folder, "--workdir"):
-        folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder, "--workdir")
     path = folder / f"{content['name']}.json"
     header = [*COLUMNS, *(POSTERIOR + name for name in classes)]
     files.write_csv(path.with_suffix(".csv"), header, rows)

@@ -1,8 +1,8 @@
 """Which files a workdir has, and how they are read and written.
 
-A workdir is local or `gs://`, so all goes through `etils.epath`. Files are written
-beside their place and moved there in one step: a reader sees the old file or the new
-one, never half of one.
+A workdir is local, `gs://` or `s3://`, so all goes through `etils.epath`. Local files are
+written beside their place and moved there in one step, and objects in a bucket appear
+whole: a reader sees the old file or the new one, never half of one.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from typing import TextIO
 import numpy as np
 from etils import epath
 
+from ser_jax import bucket
 from ser_jax.errors import InputError, writing
 
 CONFIG = "config.json"
@@ -48,9 +49,12 @@ def check_name(path, key: str) -> None:
 
 
 def resolve(path) -> epath.Path:
-    """A workdir's whole path: local ones absolute, `gs://` as they are."""
+    """A workdir's whole path: local ones absolute, those in a bucket as they are."""
     path = epath.Path(path).expanduser()
-    path = path if "://" in str(path) else path.resolve()
+    if bucket.is_remote(path):
+        bucket.prepare()
+    else:
+        path = path.resolve()
     check_name(path, "--workdir")
     return path
 
@@ -63,7 +67,7 @@ def resolve_all(paths: Sequence) -> dict[epath.Path, str]:
     """
     whole = [resolve(path) for path in paths]
     # Whatever links lead to them.
-    real = {x if "://" in str(x) else os.path.realpath(x) for x in whole}
+    real = {x if bucket.is_remote(x) else os.path.realpath(x) for x in whole}
     if len(real) < len(whole):
         raise InputError(
             f"expected every workdir once, got {', '.join(map(str, paths))}; leave one "
@@ -74,12 +78,25 @@ def resolve_all(paths: Sequence) -> dict[epath.Path, str]:
     return {path: path.name if are_distinct else str(path) for path in whole}
 
 
+def make_folder(path: epath.Path, setting: str) -> None:
+    """Makes a folder, which a bucket does without.
+
+    Raises InputError, which names the `setting` that decides where it lies.
+    """
+    if not bucket.is_remote(path):
+        with writing(path, setting):
+            path.mkdir(parents=True, exist_ok=True)
+
+
 def write_atomically(path, content: bytes) -> None:
     """Writes `content` to `path` so that no reader ever sees a part of it.
 
     Raises:
       InputError: It cannot be written: a full disk, a read-only folder.
     """
+    if bucket.is_remote(path):
+        bucket.write(path, content)
+        return
     path = epath.Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
@@ -125,7 +142,7 @@ def read_text(path) -> str:
     """
     path = epath.Path(path)
     if not path.exists():
-        # On gs:// a folder is there only with what is in it.
+        # In a bucket a folder is there only with what is in it.
         if not path.parent.exists():
             raise InputError(
                 f"expected a trained folder at {path.parent}, got none; check its name"

@@ -2,8 +2,9 @@
 
 The operating system holds the lock, and lets it go however a process ends. A bucket and
 some network disks have no such lock: the holder signs a file there and renews it every
-minute, and a signature of three minutes is stale. Two processes that start within the
-same second can both believe they hold it.
+minute, and a signature of three minutes is stale. A bucket itself decides who signs
+first. Two processes that start within the same second on such a disk, or take over the
+same stale signature of a bucket seconds apart, can both believe they hold it.
 """
 
 import contextlib
@@ -18,22 +19,24 @@ from collections.abc import Iterator
 import filelock
 from etils import epath
 
+from ser_jax import bucket
 from ser_jax.errors import InputError, writing
 from ser_jax.workdir import files
 
 _LOCK, _HOLDER = ".lock", ".lock.json"
 _RENEW_S, _STALE_S = 60, 180
+_SETTLE_S = 3  # until somebody who took over as well must have signed
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # some network disks
 
 
 @contextlib.contextmanager
 def lock(path: epath.Path) -> Iterator[None]:
-    """Keeps other processes out of the workdir `path`, local or `gs://`.
+    """Keeps other processes out of the workdir `path`, local or in a bucket.
 
     Raises:
       InputError: Another process holds it; names host, process and since when.
     """
-    held = None if "://" in str(path) else _system_lock(path)
+    held = None if bucket.is_remote(path) else _system_lock(path)
     with held or _signature(path):
         if held:
             with contextlib.suppress(InputError):  # the lock holds without a name
@@ -63,11 +66,14 @@ def _signature(path: epath.Path) -> Iterator[None]:
 
     def renew():
         while not ended.wait(_RENEW_S):
-            with contextlib.suppress(OSError, InputError):  # the next one may succeed
+            with contextlib.suppress(Exception):  # the next one may succeed
                 if _is_ours(path):  # or we slept, and somebody took over
                     _sign(path, since)
 
-    _sign(path, since)
+    if bucket.is_remote(path):
+        _sign_first(path, since)
+    else:
+        _sign(path, since)
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
     try:
@@ -75,8 +81,9 @@ def _signature(path: epath.Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        if _is_ours(path):
-            (path / _HOLDER).unlink(missing_ok=True)
+        with contextlib.suppress(Exception):  # of a bucket that is gone: it gets stale
+            if _is_ours(path):
+                (path / _HOLDER).unlink(missing_ok=True)
 
 
 def _is_stale(holder: dict) -> bool:
@@ -94,8 +101,27 @@ def _is_stale(holder: dict) -> bool:
 
 
 def _sign(path: epath.Path, since: float) -> None:
-    times = {"since": since, "renewed": time.time()}
-    files.write_json(path / _HOLDER, _us() | times)
+    files.write_json(path / _HOLDER, _signed(since))
+
+
+def _sign_first(path: epath.Path, since: float) -> None:
+    """Signs in a bucket, in place of nobody or of a stale signature."""
+    stale = bucket.read(path / _HOLDER) is not None
+    if stale:
+        bucket.delete(path / _HOLDER)
+    try:
+        content = json.dumps(_signed(since)).encode()
+        bucket.write(path / _HOLDER, content, only_new=True)
+    except FileExistsError:
+        raise _in_use(path, _read_holder(path)) from None
+    if stale:
+        time.sleep(_SETTLE_S)
+        if not _is_ours(path):
+            raise _in_use(path, _read_holder(path))
+
+
+def _signed(since: float) -> dict:
+    return _us() | {"since": since, "renewed": time.time()}
 
 
 def _us() -> dict:
@@ -108,7 +134,7 @@ def _is_ours(path: epath.Path) -> bool:
 
 def _read_holder(path: epath.Path) -> dict | None:
     try:
-        holder = json.loads((path / _HOLDER).read_text())
+        holder = json.loads(_content(path / _HOLDER))
         time.localtime(holder["since"])
         numbers = {"pid": int(holder["pid"]), "renewed": float(holder["renewed"])}
         return holder | numbers | {"host": str(holder["host"])}
@@ -116,12 +142,17 @@ def _read_holder(path: epath.Path) -> dict | None:
         return None
 
 
+def _content(path: epath.Path) -> bytes:
+    return bucket.read(path) or b"" if bucket.is_remote(path) else path.read_bytes()
+
+
 def _in_use(path: epath.Path, holder: dict | None) -> InputError:
     who = "another process"
     if holder:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
         who = f"process {holder['pid']} on {holder['host']} since {since}"
+    killed = " (three minutes, if it was killed)" if bucket.is_remote(path) else ""
     return InputError(
         f"Expected a workdir that nobody else trains in; {path} is in use by {who}. "
-        "Wait for it, or choose another --workdir."
+        f"Wait for it{killed}, or choose another --workdir."
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from etils import epath
 
+from ser_jax import bucket
 from ser_jax.errors import writing
 from ser_jax.workdir import files
 
@@ -13,13 +14,11 @@ from ser_jax.workdir import files
 def append(path, rows: list[dict]) -> None:
     """Adds a validation's lines."""
     path = epath.Path(path)
-    with writing(path):
-        if "://" in str(path):  # object stores cannot append
-            old = path.read_text() if path.exists() else ""
-            path.write_text(old + _lines(rows))
-        else:
-            with open(path, "a") as file:
-                file.write(_lines(rows))
+    if bucket.is_remote(path):  # which cannot append: one read and one write each time
+        bucket.write(path, (bucket.read(path) or b"") + _lines(rows).encode())
+        return
+    with writing(path), open(path, "a") as file:
+        file.write(_lines(rows))
 
 
 def truncate(path, epochs: Mapping[tuple, float]) -> None:

@@ -2,9 +2,10 @@
 
 import json
 
-from ser_jax.errors import InputError, writing
+from ser_jax import bucket
+from ser_jax.errors import InputError
 from ser_jax.workdir import config as config_files
-from ser_jax.workdir import ensemble, files, provenance, sweep
+from ser_jax.workdir import ensemble, files, provenance, staging, sweep
 
 # Keys of what is read from elsewhere, by their group.
 _MAY_MOVE = {"data": ("manifest", "root", "corpora"), "encoder": ("weights",)}
@@ -14,19 +15,19 @@ class Workdir:
     """One training's folder; its files are named in `workdir.files`."""
 
     def __init__(self, path, *, create: bool = True):
-        """Opens the folder, local or `gs://`; without `create` it must exist.
+        """Opens the folder, local or in a bucket; without `create` it must exist.
 
         Raises:
           InputError: It is not there or cannot be written to.
         """
         self.path = files.resolve(path)
+        bucket.connect(str(self.path))
         if not create and not self.path.exists():
             raise InputError(
                 f"Expected a trained folder, with its config.json, at {self.path}; "
                 "there is none. Check --workdir."
             )
-        with writing(self.path, "--workdir"):
-            self.path.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.path, "--workdir")
 
     def claim(self, config: dict) -> None:
         """Writes config.json, or checks that the one there asks for the same.
@@ -112,8 +113,7 @@ class Workdir:
         """Whether anything was trained here."""
         if sweep.has_begun(self.path):
             return True
-        folder = self.path / files.CHECKPOINTS
-        return folder.exists() and any(p.name.isdigit() for p in folder.iterdir())
+        return bool(staging.steps(self.path / files.CHECKPOINTS))
 
     def is_complete(self) -> bool:
         """Whether results.json, which is written last, is there."""
