@@ -106,7 +106,7 @@ CONFIG = "--config=configs/area_attn.py"
         (("report", "w", "--out=x"), ["several workdirs"]),
         (("baseline",), ["--workdir"]),
         (("ensemble",), ["W1 W2", "--out=FOLDER", "got none"]),
-        (("ensemble", "w", "--weights=best"), ["equal, validation", "'best'"]),
+        (("ensemble", "w", "--weights=worst"), ["equal, validation, best", "'worst'"]),
         (
             ("baseline", "--workdir=w", "--features=mfcc"),
             ["--features", "functionals, compare, egemaps", "'mfcc'"],
