@@ -7,8 +7,6 @@ what it drives: the arrays of all runs on the devices and the functions compiled
 import contextlib
 import itertools
 import logging
-import signal
-import threading
 import time
 from collections.abc import Iterable, Iterator
 
@@ -26,6 +24,7 @@ from ser_jax.training import (
     hosts,
     lengths,
     selection,
+    stop_signals,
     sweep,
     sweep_check,
     sweep_choice,
@@ -203,7 +202,7 @@ def _train(workdir, trainer: Trainer, checkpointer, snapshot, title: str) -> Non
     axis = "update" if config.train.validate_updates else "epoch"
     events = EventLog(workdir.path / files.TENSORBOARD, axis)
     bar = _progress_bar(trainer, snapshot, title)
-    with contextlib.closing(events), bar, _stop_signals() as stop:
+    with contextlib.closing(events), bar, stop_signals.heeded() as stop:
         while not _has_ended(config, snapshot):
             started = time.monotonic()
             _go_on(trainer, snapshot, workdir, bar, stop)
@@ -340,23 +339,3 @@ def _describe(bar: tqdm, snapshot: Snapshot) -> None:
         now, best = np.mean([(x.ua, x.best_ua) for x in scored], axis=0)
         ua = f", UA {now:.3f} (best {best:.3f})"
     bar.set_postfix_str(f"epoch {snapshot.position['epoch']:.4g}{ua}")
-
-
-@contextlib.contextmanager
-def _stop_signals():
-    """Turns SIGTERM and Ctrl-C into a flag read between steps; a second one kills."""
-    stop = {"signal": "", "agreed": ""}
-
-    def remember(number, _frame):
-        stop["signal"] = signal.Signals(number).name
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # else the host's matter
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, remember)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

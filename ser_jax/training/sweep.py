@@ -91,7 +91,8 @@ def settle(config) -> None:
     Raises:
       InputError: It is no dictionary of tuples by keys that can be swept.
     """
-    if config.sweep is not None:
+    # A config that lacks keys is refused with all of them, in `check_config`.
+    if "sweep" in config and config.sweep is not None:
         with config.ignore_type():
             config.sweep = tuple(_swept(config).items())
 
