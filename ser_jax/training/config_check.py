@@ -67,6 +67,8 @@ RANGES = (
         "at most 1",
     ),
     (BELOW_1, lambda x: x < 1, "less than 1"),
+    ("train.first_rung", lambda x: 0 < x < 1, "more than 0 and less than 1"),
+    ("train.halving", lambda x: x != 1, "0 (off), or 2 or more"),
 )
 
 

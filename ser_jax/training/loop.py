@@ -226,6 +226,12 @@ def _train(workdir, trainer: Trainer, checkpointer, snapshot, title: str) -> Non
             due = lengths.checkpoint_is_due(config.train, before, snapshot.records)
             if due or _has_ended(config, snapshot):
                 _save(trainer, checkpointer, snapshot)
+        # What follows may be hours of a sweep's next group.
+        if came := next(filter(None, hosts.share(stop["signal"])), ""):
+            raise Stopped(
+                f"Stopped by {came} at the end of the training; saved. Repeat the same "
+                "command to go on."
+            )
 
 
 def _forget_later_lines(workdir: Workdir, trainer: Trainer, snapshot) -> None:

@@ -39,12 +39,14 @@ SHARED = (
     "train.weight_decay",
 )
 SWEPT_GROUPS = ("augment", "data", "encoder", "model", "segment", "train")
-# They choose utterances or classes: points would be tested on different things.
+# They choose utterances or classes, so that points would be tested on different things; or
+# results are stamped with them (what was read of the tested corpora, which words).
 _FIXED = """
     data.corpora data.corpus data.demo_seed data.demo_turns data.duplicates
     data.keep_silent data.label_map data.label_maps data.manifest data.merge_spellings
-    data.min_duration_s data.root data.strict data.taxonomy encoder.digest model.name
-    train.first_rung train.halving
+    data.min_duration_s data.normalize data.recognizer data.root data.strict data.taxonomy
+    data.text encoder.digest model.name train.first_rung train.halving train.per_class
+    train.sampling
 """
 
 
@@ -237,8 +239,8 @@ def _check_key(key, known: Mapping) -> None:
         )
     if key.split(".")[0] not in SWEPT_GROUPS or key in _FIXED.split():
         raise InputError(
-            f"sweep: expected keys that leave utterances, folds and seeds as they are; "
-            f"got {key}, by which points could not be compared. Train such workdirs "
+            "sweep: expected keys that leave utterances, folds, seeds and what results "
+            f"are stamped with as they are; got {key}, by which points could not be compared. Train such workdirs "
             "one by one."
         )
     if key in MAY_CHANGE:

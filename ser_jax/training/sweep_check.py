@@ -14,15 +14,13 @@ def check(config, stored_in: str = "") -> None:
       InputError: As `check_config` and `sweep.points`; it names the point.
     """
     check_config(config, stored_in)
+    if "sweep" not in config:
+        raise InputError(
+            "--config: expected every key of configs/base.py; got no sweep. Begin with "
+            "the get_config() of configs/base.py."
+        )
     if config.sweep is None:
         return
-    train = config.train
-    if train.halving == 1 or not 0 < train.first_rung < 1:
-        raise InputError(
-            "sweep: expected train.halving of 0 (off) or 2 or more and train.first_rung "
-            f"above 0 and below 1; got {train.halving} and {train.first_rung}. Set "
-            "--config.train.halving=2."
-        )
     for group in sweep.groups(sweep.points(config)):
         for point in group.points:
             try:

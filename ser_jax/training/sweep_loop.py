@@ -38,6 +38,9 @@ def train_and_evaluate(config, workdir: Workdir) -> dict:
     The config is checked and its sweep settled, the workdir is claimed.
     """
     groups = sweep.groups(sweep.points(config))
+    for group in groups if len(groups) > 1 else ():  # before any trains for hours
+        experiment = experiment_lib.prepare(group.config)
+        _settle_splits(workdir, evaluation.splits(experiment), group)
     outcomes, earlier = [], {}
     for group in groups:
         outcome = _outcome(workdir, group)

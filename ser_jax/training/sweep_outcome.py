@@ -59,6 +59,13 @@ class Outcome:
                 f"Expected checkpoints in {self.folder.path}; there are none. Restore "
                 "them, or delete that folder to train the group again."
             )
+        there = [(x["updates"], x["best_update"]) for x in stored.meta["records"]]
+        if there != [(x.updates, x.best_update) for x in self.records.values()]:
+            raise InputError(
+                f"Expected the last checkpoint in {self.folder.path}; got an earlier one, "
+                "whose weights are not those that validation chose. Restore it, or delete "
+                "that folder to train the group again."
+            )
         return stored
 
 
@@ -95,15 +102,23 @@ def _record(stored: dict) -> RunRecord:
 
 
 def keep_metrics(
-    workdir: Workdir, outcomes: Sequence[Outcome], runs: Sequence[SweptRun]
+    workdir: Workdir,
+    outcomes: Sequence[Outcome],
+    runs: Sequence[SweptRun],
+    *,
+    named: bool = True,
 ) -> None:
-    """Writes the curves of some runs to the workdir's own metrics.jsonl."""
+    """Writes the curves of some runs to the workdir's own metrics.jsonl.
+
+    Without `named` the lines do not say their point, as those of a training alone.
+    """
     rows = {run: [] for run in runs}
     for outcome in outcomes:
         for row in metrics_log.read(outcome.folder.path / files.METRICS):
             run = row["point"], row["fold"], row["seed"]
             if run in rows:
-                rows[run].append(row)
+                kept = row if named else {k: x for k, x in row.items() if k != "point"}
+                rows[run].append(kept)
     metrics_log.write(
         workdir.path / files.METRICS, [row for of in rows.values() for row in of]
     )
@@ -145,14 +160,19 @@ def keep_point(
     splits: dict,
     provenance: dict,
 ) -> None:
-    """Writes all runs of a point as the workdir that training it alone would leave."""
+    """Writes all runs of a point as the workdir that training it alone would leave.
+
+    Nothing of a point that was stopped early in some fold: it would pass for trained.
+    """
+    runs = [run for run in outcome.records if run[0] == point.number]
+    if any(outcome.records[run].halted for run in runs):
+        return
     own = Workdir(sweep_files.point_folder(workdir.path, point.number))
     if own.has_checkpoint():
         return
     own.claim(point.config.to_dict())
     own.settle_splits(splits)
-    runs = [run for run in outcome.records if run[0] == point.number]
-    keep_metrics(own, [outcome], runs)
+    keep_metrics(own, [outcome], runs, named=False)
     _save(own, *outcome.cut(runs), provenance)
 
 

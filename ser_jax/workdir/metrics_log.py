@@ -22,8 +22,12 @@ def append(path, rows: list[dict]) -> None:
 
 
 def truncate(path, epochs: Mapping[tuple, float]) -> None:
-    """Forgets the lines after the epoch of each `run_of`, which will be trained again."""
-    write(path, [row for row in read(path) if row["epoch"] <= epochs[run_of(row)]])
+    """Forgets lines after the epoch of each `run_of`, which will be trained again.
+
+    And those of runs that are not in `epochs`.
+    """
+    rows = read(path)
+    write(path, [x for x in rows if x["epoch"] <= epochs.get(run_of(x), -1)])
 
 
 def write(path, rows: Iterable[Mapping]) -> None:

@@ -9,7 +9,7 @@ points/1, 2 ...   chosen points as workdirs of their own, where folds chose diff
 from etils import epath
 
 from ser_jax.errors import InputError
-from ser_jax.workdir import files
+from ser_jax.workdir import files, staging
 
 
 def group_folder(workdir: epath.Path, number: int) -> epath.Path:
@@ -24,7 +24,10 @@ def point_folder(workdir: epath.Path, number: int) -> epath.Path:
 
 def has_begun(workdir: epath.Path) -> bool:
     """Whether the workdir is a sweep's, some of which is trained."""
-    return (workdir / files.SWEEP).exists()
+    folder = workdir / files.SWEEP
+    return folder.exists() and any(
+        staging.steps(group / files.CHECKPOINTS) for group in folder.iterdir()
+    )
 
 
 def refuse(workdir: epath.Path) -> None:
@@ -33,10 +36,16 @@ def refuse(workdir: epath.Path) -> None:
         return
     folder = workdir / files.POINTS
     found = sorted(folder.iterdir(), key=lambda x: x.name) if folder.exists() else ()
-    if not found or not (workdir / files.RESULTS).exists():
+    if not (workdir / files.RESULTS).exists():
         raise InputError(
             f"Expected a finished sweep; {workdir} has not chosen yet. Repeat the "
             "training command: it goes on from there."
+        )
+    if not found:
+        raise InputError(
+            f"Expected a trained workdir; {workdir} is a sweep whose folds chose different "
+            "networks, none of which was trained in all folds (train.halving). Train the "
+            "point that you want by itself."
         )
     chosen = files.read_json(workdir / files.RESULTS)["sweep"]["chosen"]
     counts = {x: sum(str(n + 1) == x.name for n in chosen.values()) for x in found}

@@ -14,7 +14,7 @@ import soundfile
 from etils import epath
 
 from ser_jax.errors import InputError
-from ser_jax.training import loop
+from ser_jax.training import loop, selection
 from ser_jax.workdir import lock
 from tests import conftest
 from tests import workdirs as tiny
@@ -52,6 +52,25 @@ def test_sigterm_saves_and_the_same_command_goes_on(
         assert figures.pop("protocol") != whole.pop("protocol")  # which says so
     assert figures == whole
     np.testing.assert_array_equal(posteriors_of(tmp_path), posteriors_of(quick_workdir))
+
+
+def test_a_signal_in_the_last_validation_is_heeded(
+    quick_workdir, quick_config, tmp_path, monkeypatch
+):
+    validate = selection.validate
+
+    def interrupted(config, trainer, snapshot):
+        rows = validate(config, trainer, snapshot)
+        if all(record.epochs == config.train.epochs for record in snapshot.records):
+            signal.raise_signal(signal.SIGTERM)
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(selection, "validate", interrupted)
+        with pytest.raises(loop.Stopped, match="SIGTERM at the end of the training"):
+            loop.train_and_evaluate(quick_config, str(tmp_path))
+    loop.train_and_evaluate(quick_config, str(tmp_path))
+    assert figures_of(tmp_path) == figures_of(quick_workdir)
 
 
 def test_updates_are_resumed_inside_of_intervals_and_beyond_an_epoch(

@@ -1,5 +1,6 @@
 """Sweeps on the main path: each run as if it were alone, tests of the chosen only."""
 
+import json
 import re
 import shutil
 import signal
@@ -180,6 +181,13 @@ def test_killed_in_a_group_or_between_two_it_ends_the_same(
     quick_config.train.batch_size, quick_config.train.learning_rate = 12, 3e-3
     loop.train_and_evaluate(quick_config, str(tmp_path / "alone"))
     _assert_equal_arrays(tmp_path / "alone", parts / "sweep" / "2", slice(5, 10))
+    # Weights of another moment than the scores that chose them are not tested.
+    path = parts / "sweep" / "2" / "outcome.json"
+    outcome = json.loads(path.read_text())
+    outcome["records"][0]["updates"] += 1
+    path.write_text(json.dumps(outcome))
+    with pytest.raises(InputError, match="got an earlier one"):
+        loop.evaluate(str(parts))
 
 
 @pytest.mark.slow
@@ -258,7 +266,10 @@ def test_where_folds_choose_different_layers_of_an_encoder(
     own = tmp_path / "points" / "2"
     assert trained_model.load(own).config.encoder.layers == (2,)
     assert not (own / "results.json").exists()
-    loop.evaluate(str(own))
+    for key, value in (("layers", (2,)), ("weights", str(folder))):
+        config.encoder[key] = value
+    config.sweep = None
+    loop.train_and_evaluate(config, str(own))  # all runs have ended
     lines = [predictions.read(x / "predictions.csv")[0] for x in (own, tmp_path)]
     alone, found = ([x for x in of if x.fold == "group1"] for of in lines)
     assert [x.utterance for x in alone] == [x.utterance for x in found]

@@ -14,9 +14,12 @@ from ser_jax.data.protocols import Fold
 from ser_jax.errors import InputError
 from ser_jax.features.segments import Segments
 from ser_jax.layers.dropout import Dropout, set_kept
-from ser_jax.training import sweep, sweep_check, sweep_choice
+from ser_jax.training import sweep, sweep_check, sweep_choice, sweep_outcome
 from ser_jax.training.sweep_choice import Validated
+from ser_jax.training.sweep_outcome import Outcome
+from ser_jax.workdir import sweep as sweep_files
 from ser_jax.workdir.checkpoint import RunRecord
+from ser_jax.workdir.workdir import Workdir
 
 
 def _points(config, **swept):
@@ -83,6 +86,7 @@ def test_shared_numbers_are_keys():
         ({"protocol.seeds": ((0,), (1,))}, "got protocol.seeds"),
         ({"data.keep_silent": (True, False)}, "got data.keep_silent"),
         ({"train.devices": (1, 2)}, "got train.devices"),
+        ({"data.normalize": ("fold", "speaker")}, "stamped .* got data.normalize"),
         ({"train.learning_rate": 1e-3}, "tuple of values"),
         ({"train.learning_rate": ()}, "tuple of values"),
         ({"train.learning_rate": (1e-3,)}, "two points"),
@@ -104,7 +108,7 @@ def test_every_point_is_checked(quick_config):
     with pytest.raises(InputError, match="train.learning_rate -1.0: .*0 or more"):
         sweep_check.check(quick_config)
     quick_config.sweep, quick_config.train.halving = (("train.l2", (0.1, 0.2)),), 1
-    with pytest.raises(InputError, match="halving of 0 .off. or 2 or more"):
+    with pytest.raises(InputError, match="halving.*0 .off., or 2 or more"):
         sweep_check.check(quick_config)
 
 
@@ -226,3 +230,19 @@ def test_who_was_stopped_is_not_chosen():
         Validated("a", 1, _record(0.5)),
     ]
     assert sweep_choice.choose(rows) == {"a": 1}
+
+
+def test_a_point_that_was_stopped_in_some_fold_is_no_workdir_to_predict_from(tmp_path):
+    records = {(0, "s1", 0): RunRecord(), (0, "s2", 0): RunRecord(halted=3)}
+    point = sweep.Point(0, {}, base.get_config())
+    outcome = Outcome(sweep.Group(0, (point,)), Workdir(tmp_path), records, {})
+    sweep_outcome.keep_point(Workdir(tmp_path), outcome, point, {}, {})
+    assert not (tmp_path / "points").exists()
+
+
+def test_a_sweep_that_trained_nothing_leaves_the_workdir_to_others(tmp_path):
+    folder = sweep_files.group_folder(Workdir(tmp_path).path, 0)
+    folder.mkdir(parents=True)
+    assert not Workdir(tmp_path).has_checkpoint()
+    (folder / "checkpoints" / "0").mkdir(parents=True)
+    assert Workdir(tmp_path).has_checkpoint()
