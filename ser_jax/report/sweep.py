@@ -15,12 +15,14 @@ def sections(results: Mapping) -> list[Section]:
         return []
     keys = list(about["points"][0]["values"])
     halted = any(row["halted"] for x in about["points"] for row in x["parts"].values())
-    header = [*map(code, keys), "chosen by", "of folds", "validation UA %", "± folds"]
+    header = ["point", *map(code, keys), "chosen by", "of folds", "validation UA %"]
+    header.append("± folds")
     rows = [header + ["stopped in"] * halted]
     for number, point in enumerate(about["points"]):
         names = _chose(about, number)
         ua, of = point["val_ua"], point["parts"].values()
         row = [
+            str(number),
             *(code(value) for value in point["values"].values()),
             plain(", ".join(names) if len(names) <= _MANY else "several") or "–",
             str(len(names)),
@@ -31,7 +33,7 @@ def sections(results: Mapping) -> list[Section]:
     caption = "Points of the sweep by validation, percent; none of it saw a test part"
     blocks = [
         _TEXTS["what"].format(len(about["points"]), about["runs"]),
-        Table(rows, caption, len(keys) + 1),
+        Table(rows, caption, len(keys) + 2),
     ]
     if halted:
         blocks.append(_TEXTS["halted"].format(about["halving"]))
@@ -47,6 +49,10 @@ def lines(results: Mapping) -> list[str]:
         if names := _chose(about, number):
             values = ", ".join(f"{k} {x}" for k, x in point["values"].items())
             said.append(f"  {values}: {len(names)} of {len(about['chosen'])} folds")
+    if not about["one_network"]:
+        said.append(
+            "  They are different networks: predict from points/N of this workdir."
+        )
     return said
 
 

@@ -128,7 +128,7 @@ def points(config) -> tuple[Point, ...]:
         if twice := [x.number for x in found if x.values == chosen]:
             raise InputError(
                 f"sweep: expected every point once; got {told(chosen)} again, which is "
-                f"number {twice[0] + 1}. Leave a value out."
+                f"point {twice[0]}. Leave a value out."
             )
         found.append(Point(len(found), chosen, own.lock()))
     return tuple(found)

@@ -147,6 +147,7 @@ def _finish(config, workdir: Workdir, outcomes: Sequence[Outcome]) -> dict:
     experiment = next(iter(experiments.values()))
     scores = summary.summarise(joined.lines, joined.records, experiment.classes)
     table = sweep_choice.table(config.train, points.values(), validated, chosen)
+    table["one_network"] = sweep.are_one_network(kept)
     with clock.part("evaluation"):
         return evaluation.write(
             config, workdir, experiment, joined, scores | {"sweep": table}

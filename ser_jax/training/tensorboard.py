@@ -91,7 +91,7 @@ class EventLog:
             # Fold names are a corpus's own values and may hold slashes or spaces.
             name = re.sub(r"[^\w.-]|^\.", "_", row["fold"])[:80]
             name, number = f"{name}-seed{row['seed']}", len(self._writers)
-            name = name if run[-1] is None else f"point{run[-1] + 1}-{name}"
+            name = name if run[-1] is None else f"point{run[-1]}-{name}"
             name = f"{name}-{number}" if name in self._names else name
             self._names.add(name)
             folder = os.path.join(self._place, name)

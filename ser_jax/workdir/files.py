@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
@@ -50,6 +51,8 @@ def check_name(path, key: str) -> None:
 
 def resolve(path) -> epath.Path:
     """A workdir's whole path: local ones absolute, those in a bucket as they are."""
+    if re.match(r"(gs|s3):/(?!/)", str(path)):
+        raise InputError(f"expected gs://BUCKET/... or s3://BUCKET/..., got {path}")
     path = epath.Path(path).expanduser()
     if bucket.is_remote(path):
         bucket.prepare()

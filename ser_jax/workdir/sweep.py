@@ -2,8 +2,9 @@
 
 sweep/1, 2 ...    a folder per group of points that one program trains: checkpoints of
                   all of its runs, metrics.jsonl, outcome.json once they have ended
-points/1, 2 ...   chosen points as workdirs of their own, where folds chose different
-                  networks; else the workdir itself has the chosen runs as a model
+points/0, 1 ...   chosen points, by their numbers in results.json, as workdirs of their
+                  own, where folds chose different networks; else the workdir itself has
+                  the chosen runs as a model
 """
 
 from etils import epath
@@ -19,7 +20,7 @@ def group_folder(workdir: epath.Path, number: int) -> epath.Path:
 
 def point_folder(workdir: epath.Path, number: int) -> epath.Path:
     """Of the point with this number, which counts from 0."""
-    return workdir / files.POINTS / str(number + 1)
+    return workdir / files.POINTS / str(number)
 
 
 def has_begun(workdir: epath.Path) -> bool:
@@ -48,8 +49,8 @@ def refuse(workdir: epath.Path) -> None:
             "point that you want by itself."
         )
     chosen = files.read_json(workdir / files.RESULTS)["sweep"]["chosen"]
-    counts = {x: sum(str(n + 1) == x.name for n in chosen.values()) for x in found}
-    names = ", ".join(f"{x} (chosen by {n})" for x, n in counts.items())
+    counts = {x: sum(str(n) == x.name for n in chosen.values()) for x in found}
+    names = ", ".join(f"{x} (chosen by {n} folds)" for x, n in counts.items())
     raise InputError(
         f"Expected a trained workdir; {workdir} is a sweep whose folds chose different "
         f"networks, which are no single model. Name one of {names}."

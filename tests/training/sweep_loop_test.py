@@ -259,11 +259,11 @@ def test_where_folds_choose_different_layers_of_an_encoder(
     assert "`[2]` | group1 | 1 |" in (
         report.write_report(tmp_path) + (tmp_path / "report.md").read_text()
     )
-    places = " (chosen by 1), ".join(str(tmp_path / "points" / x) for x in "12")
+    places = " (chosen by 1 folds), ".join(str(tmp_path / "points" / x) for x in "01")
     with pytest.raises(InputError, match=f"no single model.*{re.escape(places)}"):
         trained_model.load(tmp_path)
     # A point's folder is what training it alone leaves, its tests not yet read.
-    own = tmp_path / "points" / "2"
+    own = tmp_path / "points" / "1"
     assert trained_model.load(own).config.encoder.layers == (2,)
     assert not (own / "results.json").exists()
     for key, value in (("layers", (2,)), ("weights", str(folder))):
