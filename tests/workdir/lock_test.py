@@ -210,8 +210,8 @@ def test_who_signs_between_a_look_and_a_signature_keeps_the_bucket(memory, found
     live = signature(time.time())
     memory.content = found
 
-    def signs():  # at the second request, whatever it is
-        memory.content = live
+    def signs():  # before the second request, whatever it is
+        memory.before, memory.content = {}, live
 
     def looked():
         memory.before = dict.fromkeys(("read", "delete", "write"), signs)
