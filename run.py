@@ -191,7 +191,7 @@ def _build(values, _) -> None:
     from ser_jax.training import loop
 
     for folder in loop.build(config, values.beam):
-        print(build.describe(folder))
+        print(build.describe(folder, config.data))
 
 
 def _train(values, _) -> None:

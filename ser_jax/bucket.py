@@ -5,6 +5,7 @@ renames and no appending, so files that belong together count once the last one 
 """
 
 import contextlib
+import errno
 import functools
 import importlib.util
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ser_jax.errors import InputError, first_line
+from ser_jax.errors import InputError, first_line, writing
 
 # Else etils asks TensorFlow where there is one: it knows `gs://` only, and has
 # credentials of its own.
@@ -25,8 +26,11 @@ _CREDENTIALS = {
     "gs": "`gcloud auth application-default login` or GOOGLE_APPLICATION_CREDENTIALS",
     "s3": "AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
 }
-# What the clients raise beside OSErrors is of these packages.
-_CLIENTS = ("aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "requests", "s3fs")
+# What the clients raise beside OSErrors is of these modules, or of modules below them.
+# `google` alone would be protobuf as well, which reads local records.
+_GOOGLE = ("google.api_core", "google.auth", "google.cloud", "google.resumable_media")
+_CLIENTS = ("aiobotocore", "aiohttp", "botocore", "gcsfs", "requests", "s3fs", *_GOOGLE)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a local disk, never a bucket
 _REFUSALS = ("credentials", "permission", "forbidden", "refresherror", "autherror")
 _AT_ONCE = 8  # files on their way
 _REQUEST_S = 300  # gcsfs would wait forever; its largest request has 50 MB
@@ -96,16 +100,19 @@ def connect(path: str) -> None:
 def faults(path="the bucket") -> Iterator[None]:
     """Turns what a bucket's client raises into one line for people.
 
-    OSErrors that say which file is missing pass: they may be a local file's.
+    OSErrors that say which file is missing pass: they may be a local file's. So do those
+    of a full local disk.
     """
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        kind = type(error)
-        ours = kind.__module__.partition(".")[0] in _CLIENTS
-        if not (ours or (is_remote(path) and isinstance(error, OSError))):
+        module = f"{type(error).__module__}."
+        ours = module.startswith(tuple(f"{client}." for client in _CLIENTS))
+        if isinstance(error, OSError):
+            ours = (ours or is_remote(path)) and error.errno not in _FULL
+        if not ours:
             raise
         raise InputError(_explain(path, error)) from error
 
@@ -212,7 +219,7 @@ def download(
 
     It appears by one rename when all are there in full length and `check` of the
     unfinished folder did not raise; what an interrupted download left is thrown away.
-    Raises InputError if the bucket cannot be read.
+    Raises InputError if the bucket cannot be read, or the disk is full.
     """
     unfinished = folder.with_name(f"{folder.name}.incomplete")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -227,7 +234,7 @@ def download(
             raise OSError(f"{name} has {got} bytes, expected {sizes[name]}")
 
     try:
-        with faults(remote):
+        with writing(folder), faults(remote):
             found = fs.find(prefix, maxdepth=depth, detail=True)
             sizes = {k.removeprefix(prefix): v["size"] for k, v in found.items()}
             _transfer(sizes, get, f"From {remote}")

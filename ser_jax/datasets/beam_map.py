@@ -22,6 +22,12 @@ from apache_beam.utils.shared import Shared
 from ser_jax.errors import InputError
 
 _PATIENCE_S = 10.0
+_HERE = (  # runners whose workers are processes of this machine
+    "DirectRunner",
+    "BundleBasedDirectRunner",
+    "FnApiRunner",
+    "SwitchingDirectRunner",
+)
 _LOUD = "default_sdk_harness_log_level=ERROR"
 _log = logging.getLogger(__name__)
 
@@ -47,12 +53,22 @@ def parse_options(text: str) -> PipelineOptions:
     except Exception as error:
         raise _refused(text, " ".join(str(error).split())) from error
     # Runners behind a job server have options that only the server knows.
-    runner = options.view_as(StandardOptions).runner or "DirectRunner"
+    runner = _runner(options)
     if "direct" in runner.lower() and (unknown := every.keys() - known.keys()):
         raise _refused(text, f"{runner} without an option {', '.join(sorted(unknown))}")
     if endpoint := options.view_as(PortableOptions).job_endpoint:
         _check_listens(text, endpoint)
     return options
+
+
+def runs_here(options: PipelineOptions) -> bool:
+    """Whether the workers are of this machine, and see its files, for sure."""
+    name = _runner(options).rpartition(".")[2].lower()  # Beam heeds no case
+    return name in [here.lower() for here in _HERE]
+
+
+def _runner(options: PipelineOptions) -> str:
+    return options.view_as(StandardOptions).runner or "DirectRunner"
 
 
 def _check_listens(text: str, endpoint: str) -> None:
@@ -129,7 +145,7 @@ class BeamMap:
     def _runner_name(self) -> str:
         if self._runner is not None:
             return type(self._runner).__name__
-        return self._options.view_as(StandardOptions).runner or "DirectRunner"
+        return _runner(self._options)
 
 
 class _Work(beam.DoFn):

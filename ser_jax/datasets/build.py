@@ -51,9 +51,10 @@ def ensure_built(
 
     Raises:
       InputError: The corpus, the folder, TensorFlow or Beam is missing, an option is
-        wrong, or the corpus is not the one the dataset was built from.
+        wrong, Beam's workers cannot see the folder, or the corpus is not the one the
+        dataset was built from.
     """
-    options = _beam_options(beam) if beam else None
+    options = _beam_options(beam, _given_folder(data)) if beam else None
     builder, root = _builder(data, samples, states)
     target = Path(builder.data_dir)
     if remote := _in_bucket(data, target):
@@ -84,15 +85,20 @@ def _given_folder(data) -> str:
     return os.path.expanduser(data.tfds_dir or str(tfds.core.constants.DATA_DIR))
 
 
-def describe(directory: str) -> str:
-    """Lines on a built dataset: where it lies, its splits, its size, what is left out."""
+def describe(directory: str, data) -> str:
+    """Lines on a built dataset: where it lies, its splits, its size, what is left out.
+
+    `data` is the group of the config that it was built with.
+    """
     import tensorflow_datasets as tfds
 
     info = tfds.builder_from_directory(directory).info
     splits = [f"{name} {split.num_examples}" for name, split in info.splits.items()]
     total = sum(split.num_examples for split in info.splits.values())
+    remote = _in_bucket(data, Path(directory))
+    copied = f", a copy of {remote}" if remote else ""
     return (
-        f"{directory}\n  {total} utterances, {info.dataset_size / 1e9:.2f} GB "
+        f"{directory}{copied}\n  {total} utterances, {info.dataset_size / 1e9:.2f} GB "
         f"({info.file_format.value}), {len(info.metadata['excluded'])} left out\n"
         f"  {', '.join(splits)}"
     )
@@ -217,7 +223,7 @@ def _check_unchanged(builder, root: str, remote: str) -> None:
         )
 
 
-def _beam_options(text: str):
+def _beam_options(text: str, folder: str):
     if not importlib.util.find_spec("apache_beam"):
         raise InputError(
             f"--beam={text}: expected Apache Beam, got an installation without it. "
@@ -225,7 +231,14 @@ def _beam_options(text: str):
         )
     from ser_jax.datasets import beam_map
 
-    return beam_map.parse_options(text)
+    options = beam_map.parse_options(text)
+    if bucket.is_remote(folder) and not beam_map.runs_here(options):
+        raise InputError(
+            f"--beam={text}: expected data.tfds_dir in a folder that all workers mount, "
+            f"got {folder}, of which only this machine has the copy where they would "
+            "write. Build in such a folder and copy the dataset there."
+        )
+    return options
 
 
 @clock.part("features")

@@ -59,7 +59,8 @@ def _system_lock(path: epath.Path):
 
 @contextlib.contextmanager
 def _signature(path: epath.Path) -> Iterator[None]:
-    holder = _read_holder(path)
+    found = _content(path)
+    holder = _parse(found)
     if holder and not _is_stale(holder):
         raise _in_use(path, holder)
     since, ended = time.time(), threading.Event()
@@ -71,7 +72,7 @@ def _signature(path: epath.Path) -> Iterator[None]:
                     _sign(path, since)
 
     if bucket.is_remote(path):
-        _sign_first(path, since)
+        _sign_first(path, since, found)
     else:
         _sign(path, since)
     thread = threading.Thread(target=renew, daemon=True)
@@ -104,17 +105,16 @@ def _sign(path: epath.Path, since: float) -> None:
     files.write_json(path / _HOLDER, _signed(since))
 
 
-def _sign_first(path: epath.Path, since: float) -> None:
-    """Signs in a bucket, in place of nobody or of a stale signature."""
-    stale = bucket.read(path / _HOLDER) is not None
-    if stale:
+def _sign_first(path: epath.Path, since: float, stale: bytes | None) -> None:
+    """Signs in a bucket, in place of nobody (None) or of that stale signature alone."""
+    if stale is not None and bucket.read(path / _HOLDER) == stale:
         bucket.delete(path / _HOLDER)
     try:
         content = json.dumps(_signed(since)).encode()
         bucket.write(path / _HOLDER, content, only_new=True)
     except FileExistsError:
         raise _in_use(path, _read_holder(path)) from None
-    if stale:
+    if stale is not None:  # whoever saw it as well may delete ours for it
         time.sleep(_SETTLE_S)
         if not _is_ours(path):
             raise _in_use(path, _read_holder(path))
@@ -133,8 +133,13 @@ def _is_ours(path: epath.Path) -> bool:
 
 
 def _read_holder(path: epath.Path) -> dict | None:
+    return _parse(_content(path))
+
+
+def _parse(content: bytes | None) -> dict | None:
+    """What a signature says; None if there is none, or a damaged one."""
     try:
-        holder = json.loads(_content(path / _HOLDER))
+        holder = json.loads(content or b"")
         time.localtime(holder["since"])
         numbers = {"pid": int(holder["pid"]), "renewed": float(holder["renewed"])}
         return holder | numbers | {"host": str(holder["host"])}
@@ -142,8 +147,17 @@ def _read_holder(path: epath.Path) -> dict | None:
         return None
 
 
-def _content(path: epath.Path) -> bytes:
-    return bucket.read(path) or b"" if bucket.is_remote(path) else path.read_bytes()
+def _content(path: epath.Path) -> bytes | None:
+    """The signature as it is now; None if there is none.
+
+    Raises InputError if a bucket cannot be read: somebody may hold it.
+    """
+    if bucket.is_remote(path):
+        return bucket.read(path / _HOLDER)
+    try:
+        return (path / _HOLDER).read_bytes()
+    except OSError:
+        return None
 
 
 def _in_use(path: epath.Path, holder: dict | None) -> InputError:

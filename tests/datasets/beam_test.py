@@ -199,6 +199,36 @@ def test_a_job_server_may_know_options_that_beam_does_not():
         beam_map.parse_options(place)
 
 
+@pytest.mark.parametrize(
+    ("options", "here"),
+    [
+        ("direct_num_workers=2", True),  # none given
+        ("runner=DirectRunner", True),
+        ("runner=directrunner", True),
+        ("runner=BundleBasedDirectRunner", True),
+        ("runner=SwitchingDirectRunner", True),
+        ("runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", True),
+        ("runner=PortableRunner,job_endpoint=embed", False),
+    ],
+)
+def test_a_bucket_is_for_workers_of_this_machine(options, here):
+    place = "gs://speech/datasets"
+    build._beam_options(options, "/mnt/datasets")
+    if here:
+        build._beam_options(options, place)
+        return
+    with pytest.raises(InputError, match=f"all workers mount, got {place}") as caught:
+        build._beam_options(options, place)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bucket_with_workers_elsewhere_is_refused_before_the_work(tmp_path):
+    data = config_for("", tmp_path)
+    data.tfds_dir = "gs://speech/datasets"
+    with pytest.raises(InputError, match="all workers mount, got gs://speech/datasets"):
+        build.ensure_built(data, beam="runner=PortableRunner,job_endpoint=embed")
+
+
 def test_without_beam_the_command_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install -e '\.\[beam\]'"):

@@ -13,6 +13,7 @@ import filelock
 import pytest
 from etils import epath
 
+from ser_jax import bucket
 from ser_jax.errors import InputError
 from ser_jax.workdir import lock
 
@@ -161,3 +162,82 @@ def test_a_damaged_signature_blocks_nobody(content, hold, tmp_path):
     (tmp_path / ".lock.json").write_text(content)
     with hold(epath.Path(tmp_path)):
         pass
+
+
+URL = "gs://pretended"
+
+
+class _Memory:
+    """In place of a bucket: what it has, and what happens before a request."""
+
+    def __init__(self):
+        self.content, self.before = None, {}
+
+    def _request(self, kind):
+        self.before.pop(kind, lambda: None)()
+
+    def read(self, path):
+        self._request("read")
+        return self.content
+
+    def delete(self, path):
+        self._request("delete")
+        self.content = None
+
+    def write(self, path, content, *, only_new=False):
+        self._request("write")
+        if only_new and self.content is not None:
+            raise FileExistsError(path)
+        self.content = content
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    memory = _Memory()
+    for name in ("read", "delete", "write"):
+        monkeypatch.setattr(bucket, name, getattr(memory, name))
+    monkeypatch.setattr(lock, "_SETTLE_S", 0.0)
+    return memory
+
+
+def signature(renewed: float) -> bytes:
+    theirs = {"host": "other", "pid": 7, "since": 0.0, "renewed": renewed}
+    return json.dumps(theirs).encode()
+
+
+@pytest.mark.parametrize("found", [None, signature(0.0), b"damaged"])
+def test_who_signs_between_a_look_and_a_signature_keeps_the_bucket(memory, found):
+    live = signature(time.time())
+    memory.content = found
+
+    def signs():  # before the second request, whatever it is
+        memory.before, memory.content = {}, live
+
+    def looked():
+        memory.before = dict.fromkeys(("read", "delete", "write"), signs)
+
+    memory.before = {"read": looked}
+    # `looked` runs before the first answer, which is what was found.
+    with pytest.raises(InputError, match="in use by process 7 on other"):
+        lock.lock(epath.Path(URL)).__enter__()
+    assert memory.content == live
+
+
+def test_a_bucket_that_cannot_be_read_is_not_free(memory):
+    live = memory.content = signature(time.time())
+
+    def lost():
+        raise InputError("lost the bucket")
+
+    memory.before = {"read": lost}
+    with pytest.raises(InputError, match="lost the bucket"):
+        lock.lock(epath.Path(URL)).__enter__()
+    assert memory.content == live
+
+
+@pytest.mark.parametrize("found", [signature(0.0), b"damaged"])
+def test_a_stale_signature_in_a_bucket_is_replaced(memory, found):
+    memory.content = found
+    ours = {"host": socket.gethostname(), "pid": os.getpid()}
+    lock._sign_first(epath.Path(URL), 0.0, found)
+    assert ours.items() <= json.loads(memory.content).items()
