@@ -206,7 +206,7 @@ def test_lines_are_added_to_an_object(store):
     for row in rows:
         metrics_log.append(store / "metrics.jsonl", [row])
     assert metrics_log.read(store / "metrics.jsonl") == rows
-    metrics_log.truncate(store / "metrics.jsonl", {(0, "a"): 1})
+    metrics_log.truncate(store / "metrics.jsonl", {(0, "a", None): 1})
     assert metrics_log.read(store / "metrics.jsonl") == rows[:1]
 
 
