@@ -26,6 +26,7 @@ import logging as std_logging
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 # Of what the extra `train` brings, what the package alone never has.
@@ -428,7 +429,7 @@ if __name__ == "__main__":
     except HostLost as error:
         _fail(str(error), 1)
     except BrokenPipeError:  # the reader of our output has gone
-        sys.exit(1)
+        _exit(1)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
@@ -436,3 +437,6 @@ if __name__ == "__main__":
         advice = "; repeat the same command to go on" if trains else ""
         print(f"Interrupted{advice}.", file=sys.stderr)
         _exit(130)
+    except Exception:
+        traceback.print_exc()
+        _exit(1)

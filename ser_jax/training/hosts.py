@@ -9,6 +9,7 @@ is built, a program compiled). `gather` alone moves arrays. Alone, all of it is 
 import contextlib
 import hashlib
 import json
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from ser_jax.workdir.config import differences
 _OF_PEERS = ("Gloo", "NCCL", "CoordinationService", "oordination service", "Barrier")
 
 _MEETING_MS = 2**31 - 1  # how long one may take: the dead end it, no clock
+
+_log = logging.getLogger(__name__)
 
 _meetings = 0
 
@@ -48,6 +51,12 @@ def joined(coordinator: str, num_processes: int | None, process_id: int | None):
     if not joining.several():
         yield
         return
+    if not is_first():
+        _log.info(
+            "This is process %d of %d: process 0 shows the bar and writes the results.",
+            jax.process_index(),
+            jax.process_count(),
+        )
     try:
         yield
         share(None)  # the first one may be writing its report

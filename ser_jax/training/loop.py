@@ -98,7 +98,8 @@ def _train_and_evaluate(config, workdir: Workdir) -> dict:
     hosts.check_same_config(config)
     if hosts.share(workdir.is_complete())[0]:
         _log.info("%s is complete; nothing to train.", workdir.path)
-        return files.read_json(workdir.path / files.RESULTS)
+        path = workdir.path / files.RESULTS  # which others may not reach
+        return hosts.share(files.read_json(path) if hosts.is_first() else None)[0]
     if config.sweep is not None:
         from ser_jax.training import sweep_loop  # which drives `train_runs`
 

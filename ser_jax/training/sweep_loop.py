@@ -37,6 +37,11 @@ def train_and_evaluate(config, workdir: Workdir) -> dict:
 
     The config is checked and its sweep settled, the workdir is claimed.
     """
+    hosts.agree(
+        "workdir",
+        (workdir.path / files.CONFIG).exists(),
+        "A sweep needs a --workdir that all hosts read, a bucket or a network disk.",
+    )
     groups = sweep.groups(sweep.points(config))
     for group in groups if len(groups) > 1 else ():  # before any trains for hours
         experiment = experiment_lib.prepare(group.config)
