@@ -437,6 +437,6 @@ if __name__ == "__main__":
         advice = "; repeat the same command to go on" if trains else ""
         print(f"Interrupted{advice}.", file=sys.stderr)
         _exit(130)
-    except Exception:
+    except Exception:  # noqa: BLE001 - all else, of a job as well
         traceback.print_exc()
         _exit(1)
