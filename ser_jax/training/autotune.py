@@ -62,9 +62,11 @@ def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> Non
         trainer.use(trainer.place(record["mode"], record["runs_per_call"]))
         return
     if may_measure:
-        seconds = time_placements(trainer, batch_only=setting == "vmap")
-        first = hosts.share([*seconds.values()])[0]  # all take the same
-        seconds = dict(zip(seconds, first, strict=True))
+        own = time_placements(trainer, batch_only=setting == "vmap")
+        # All take what the first one found, whose memory may hold others.
+        found = [[x.mode, x.per_device, seconds] for x, seconds in own.items()]
+        first = hosts.share(found)[0]
+        seconds = {trainer.place(mode, per_call): s for mode, per_call, s in first}
         best = fastest(seconds)
         trainer.use(best)
         by_name = {f"{x.mode} of {x.per_device}": s for x, s in seconds.items()}
