@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import optimize
 
-from ser_jax.scoring import metrics
+from ser_jax.scoring import calibration, metrics
 
 _LOWEST = 1e-12  # a posterior of 0 must not make a logarithm infinite
 _DECIMALS = 4  # of a weight: few utterances validate
@@ -85,9 +85,7 @@ def choose_one(posteriors: Sequence, labels: Sequence[int]) -> np.ndarray:
 
     def rank(system: np.ndarray) -> tuple:
         counts = metrics.confusion_matrix(labels, system.argmax(1), system.shape[1])
-        answers = system[np.arange(len(labels)), labels]
-        likelihood = np.log(np.maximum(answers, _LOWEST)).mean()
-        return metrics.unweighted_accuracy(counts), likelihood
+        return metrics.unweighted_accuracy(counts), -calibration.nll(system, labels)
 
     ranks = [rank(system) for system in posteriors]
     best = np.array([own == max(ranks) for own in ranks])
