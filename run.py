@@ -23,10 +23,7 @@ import contextlib
 import functools
 import importlib.util
 import logging as std_logging
-import os
-import signal
 import sys
-import traceback
 from pathlib import Path
 
 # Of what the extra `train` brings, what the package alone never has.
@@ -48,8 +45,8 @@ if missing := [name for name in TRAIN if importlib.util.find_spec(name) is None]
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from ser_jax import bucket, clock, command_line, huge_pages, terminal
-from ser_jax.errors import HostLost, InputError
+from ser_jax import bucket, clock, command_line, ending, huge_pages, terminal
+from ser_jax.errors import InputError
 
 TAKES_FILES = ("report", "predict", "explain", "corpora", "ensemble")
 NEEDS_NO_WORKDIR = ("train", "build", "corpora", "ensemble")
@@ -387,29 +384,6 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
     )
 
 
-def _fail(problem: str, code: int) -> None:
-    first, *rest = map(terminal.printable, problem.splitlines())
-    # Indented: no line of a name that holds line breaks passes for one of ours.
-    print("\n  ".join([f"error: {first}", *map(str.strip, rest)]), file=sys.stderr)
-    _exit(code)
-
-
-def _exit(code) -> None:
-    """Ends; of several processes at once, see `joining.let_go`."""
-    joining = sys.modules.get("ser_jax.training.joining")
-    if joining and joining.several():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code or 0)
-    sys.exit(code)
-
-
-def _stop(number: int, _frame) -> None:
-    """As Ctrl-C: what is half written is removed on the way out."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-    sys.exit(128 + number)
-
-
 if __name__ == "__main__":
     terminal.prepare()
     huge_pages.ask()
@@ -418,25 +392,5 @@ if __name__ == "__main__":
     for ours in ("ser_jax", "tfds_iemocap"):
         std_logging.getLogger(ours).setLevel(std_logging.INFO)
     define_flags(flags.FLAGS)
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        with clock.running(), terminal.flushed(), bucket.faults():
-            app.run(main, flags_parser=parse_flags)
-    except SystemExit as end:
-        _exit(end.code)
-    except InputError as error:
-        _fail(str(error), 2)
-    except HostLost as error:
-        _fail(str(error), 1)
-    except BrokenPipeError:  # the reader of our output has gone
-        _exit(1)
-    except OSError as error:
-        _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
-    except KeyboardInterrupt:
-        trains = len(sys.argv) < 2 or sys.argv[1].startswith(("-", "train"))
-        advice = "; repeat the same command to go on" if trains else ""
-        print(f"Interrupted{advice}.", file=sys.stderr)
-        _exit(130)
-    except Exception:  # noqa: BLE001 - all else, of a job as well
-        traceback.print_exc()
-        _exit(1)
+    with ending.told(), clock.running(), terminal.flushed(), bucket.faults():
+        app.run(main, flags_parser=parse_flags)

@@ -26,6 +26,7 @@ LEAVES = (
     "ser_jax.bucket",
     "ser_jax.clock",
     "ser_jax.command_line",
+    "ser_jax.ending",
     "ser_jax.errors",
     "ser_jax.figure_style",
     "ser_jax.huge_pages",
@@ -116,6 +117,7 @@ ARROWS = {
     **{leaf: () for leaf in LEAVES},
     "ser_jax.command_line": ("ser_jax.errors",),
     "ser_jax.bucket": ("ser_jax.errors",),
+    "ser_jax.ending": ("ser_jax.errors", "ser_jax.terminal"),
 }
 
 
