@@ -33,7 +33,9 @@ _CLIENTS = ("aiobotocore", "aiohttp", "botocore", "gcsfs", "requests", "s3fs", *
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a local disk, never a bucket
 _REFUSALS = ("credentials", "permission", "forbidden", "refresherror", "autherror")
 _AT_ONCE = 8  # files on their way
-_REQUEST_S = 300  # gcsfs would wait forever; its largest request has 50 MB
+# gcsfs would wait for ever. Silence after a request has gone out has it sent again; a
+# request of up to 50 MB may take longer to go out.
+_SILENCE_S, _REQUEST_S = 60, 300
 
 
 def is_remote(path) -> bool:
@@ -49,8 +51,13 @@ def prepare() -> None:
         options = fsspec.config.conf.setdefault(scheme, {})
         # Kept lists of folders would miss what other machines write.
         options.setdefault("use_listings_cache", False)
-    # s3fs has limits of its own.
-    fsspec.config.conf["gs"].setdefault("requests_timeout", _REQUEST_S)
+    if importlib.util.find_spec("gcsfs"):  # s3fs has limits of its own
+        from aiohttp import ClientTimeout
+
+        limits = ClientTimeout(
+            _REQUEST_S, sock_connect=_SILENCE_S, sock_read=_SILENCE_S
+        )
+        fsspec.config.conf["gs"].setdefault("requests_timeout", limits)
 
 
 @functools.cache
@@ -130,7 +137,7 @@ def _explain(path, error: Exception) -> str:
             "may list, read and write there."
         )
     return (
-        f"lost {path}: {text}. Check the bucket and the network, and repeat the "
+        f"cannot reach {path}: {text}. Check the bucket and the network, and repeat the "
         "command: what is complete stays."
     )
 

@@ -4,9 +4,12 @@ Recordings are read, and heard, one by one. Features come in parts of a session,
 shard that one worker writes: the same whoever writes it, and however often.
 """
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -14,6 +17,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core import example_serializer, file_adapters, naming
 from tensorflow_datasets.core.utils import py_utils
+from tqdm import tqdm
 
 from ser_jax.corpora.utterance import Exclusion, Utterance
 from ser_jax.datasets import (
@@ -25,6 +29,8 @@ from ser_jax.datasets import (
     transcription,
 )
 from ser_jax.errors import writing
+
+_LOOK_S = 2.0  # between two looks at what the workers have written
 
 
 class _Part(NamedTuple):
@@ -101,7 +107,8 @@ class BeamBuild:
         ]
         file_format = next(iter(templates.values())).filetype_suffix
         make = functools.partial(_ShardWriter, self._config, file_format, root)
-        sizes = iter(self._map("Build", make, todo))
+        with _bar(f"Building {self._config.name}", [part.path for part in todo]):
+            sizes = iter(self._map("Build", make, todo))
         return [
             tfds.core.SplitInfo(
                 name=name,
@@ -111,6 +118,27 @@ class BeamBuild:
             )
             for name in parts
         ]
+
+
+@contextlib.contextmanager
+def _bar(title: str, shards: list[str]) -> Iterator[None]:
+    """Shows how many shards are there: whoever writes them, they end in one folder."""
+    names, ended = {os.path.basename(path) for path in shards}, threading.Event()
+    folder = os.path.dirname(shards[0])
+
+    def count():
+        while not ended.wait(_LOOK_S):
+            bar.update(len(names.intersection(os.listdir(folder))) - bar.n)
+
+    with tqdm(desc=title, total=len(shards), unit="shard") as bar:
+        thread = threading.Thread(target=count, daemon=True)
+        thread.start()
+        try:
+            yield
+            bar.update(len(shards) - bar.n)
+        finally:
+            ended.set()
+            thread.join()
 
 
 def _part(template, number: int, parts: list, sound_digests, asr_texts) -> _Part:

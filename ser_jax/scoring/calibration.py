@@ -12,7 +12,7 @@ from scipy import optimize
 
 BINS = 15  # of equal width, as in Guo et al.
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
-_LOWEST = 1e-12  # a posterior of 0 must not make a logarithm infinite
+LOWEST = 1e-12  # a posterior of 0 must not make a logarithm infinite
 _TEMPERATURES = (0.05, 20.0)
 
 
@@ -102,7 +102,7 @@ def temperature(posteriors, labels) -> float:
 def tempered(posteriors, temperature: float) -> np.ndarray:
     """The softmax of log posteriors [N, K] / T: above 1 less sure, no decision changes."""
     logits = (
-        np.log(np.maximum(np.asarray(posteriors, np.float64), _LOWEST)) / temperature
+        np.log(np.maximum(np.asarray(posteriors, np.float64), LOWEST)) / temperature
     )
     logits -= logits.max(axis=1, keepdims=True)
     powers = np.exp(logits)
@@ -146,7 +146,7 @@ def coverage(posteriors, labels) -> dict:
 def nll(posteriors: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log posterior of the true class; finite where one is 0 in float32."""
     chosen = posteriors[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(chosen, _LOWEST)).mean())
+    return float(-np.log(np.maximum(chosen, LOWEST)).mean())
 
 
 def _by_run(predictions: Sequence, classes: Sequence[str]) -> dict:

@@ -7,7 +7,6 @@ from scipy import optimize
 
 from ser_jax.scoring import calibration, metrics
 
-_LOWEST = 1e-12  # a posterior of 0 must not make a logarithm infinite
 _DECIMALS = 4  # of a weight: few utterances validate
 
 
@@ -44,13 +43,13 @@ def choose_weights(posteriors: Sequence, labels: Sequence[int]) -> np.ndarray:
     """
     posteriors, labels = np.asarray(posteriors, np.float64), np.asarray(labels)
     chosen = posteriors[:, np.arange(len(labels)), labels]
-    chosen = np.maximum(chosen, _LOWEST)
+    chosen = np.maximum(chosen, calibration.LOWEST)
     order = np.lexsort(chosen.T[::-1])  # that of their answers
     chosen, equal = chosen[order], np.full(len(chosen), 1 / len(chosen))
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         """NLL, and its gradient."""
-        mixed = np.maximum(weights @ chosen, _LOWEST)
+        mixed = np.maximum(weights @ chosen, calibration.LOWEST)
         return -np.log(mixed).mean(), -(chosen / mixed).mean(axis=1)
 
     found = optimize.minimize(

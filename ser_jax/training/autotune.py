@@ -83,7 +83,7 @@ def tune(trainer: Trainer, workdir: Workdir, *, may_measure: bool = True) -> Non
 
 
 def time_placements(trainer: Trainer, *, batch_only: bool) -> dict:
-    """Seconds of one call for all runs, by each `Placement` that fits.
+    """Seconds of one call for all runs, by each `Placement` that fits on all hosts.
 
     The trainer is left with one of them, its states trained on zeros. `batch_only`
     leaves out `loop` unless nothing else fits.
@@ -94,18 +94,26 @@ def time_placements(trainer: Trainer, *, batch_only: bool) -> dict:
     room = MEMORY_SHARE * free_bytes()
     # As if the temporaries grew with the runs; XLA says what they really take.
     per_call = int(min(alone.rounds, room / max(1, _temporary_bytes(trainer))))
+    per_call = min(hosts.share(per_call))
     while per_call > 1:
         batched = trainer.place(mode="vmap", per_call=per_call)
-        try:
-            trainer.use(batched)
-            if _temporary_bytes(trainer) <= room:
-                return seconds | {batched: _seconds(trainer)}
-        except jax.errors.JaxRuntimeError as error:
-            # Libraries' workspaces, which XLA does not count, may not fit either.
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
+        took = _seconds_if_it_fits(trainer, batched, room)
+        if None not in hosts.share(took):
+            return seconds | {batched: took}
         per_call //= 2
     return seconds or {alone: _seconds(trainer)}
+
+
+def _seconds_if_it_fits(trainer: Trainer, placement, room: float) -> float | None:
+    try:
+        trainer.use(placement)
+        if _temporary_bytes(trainer) <= room:
+            return _seconds(trainer)
+    except jax.errors.JaxRuntimeError as error:
+        # Libraries' workspaces, which XLA does not count, may not fit either.
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+    return None
 
 
 def fastest(seconds: dict) -> runs.Placement:

@@ -102,7 +102,7 @@ def arguments(address: str, number: int | None, id_: int | None) -> dict | None:
     if number is None or id_ is None or not 0 <= id_ < number:
         raise InputError(
             "Expected --num_processes=N and a --process_id from 0 to N - 1, another one "
-            f"for each process; got {number} and {id_}."
+            f"for each process; got --num_processes={number} --process_id={id_}."
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():

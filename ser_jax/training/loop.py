@@ -51,7 +51,8 @@ def train_and_evaluate(config, workdir_path: str) -> dict:
 
     Repeating the call resumes where the last one was stopped or killed; a complete
     workdir (a folder, local or in a bucket) is only read. The config is a locked one
-    made from `configs/base.py`. On several hosts all call it, and the first one writes.
+    made from `configs/base.py`. On several hosts all call it, and the first one writes;
+    of a complete workdir a host that does not reach it returns {}.
 
     Raises:
       InputError: The config, the corpus or the workdir cannot be used.
@@ -98,8 +99,8 @@ def _train_and_evaluate(config, workdir: Workdir) -> dict:
     hosts.check_same_config(config)
     if hosts.share(workdir.is_complete())[0]:
         _log.info("%s is complete; nothing to train.", workdir.path)
-        path = workdir.path / files.RESULTS  # which others may not reach
-        return hosts.share(files.read_json(path) if hosts.is_first() else None)[0]
+        path = workdir.path / files.RESULTS
+        return files.read_json(path) if path.exists() else {}
     if config.sweep is not None:
         from ser_jax.training import sweep_loop  # which drives `train_runs`
 
@@ -226,6 +227,7 @@ def _train(workdir, trainer: Trainer, checkpointer, snapshot, title: str) -> Non
             _describe(bar, snapshot)
             due = lengths.checkpoint_is_due(config.train, before, snapshot.records)
             if due or _has_ended(config, snapshot):
+                events.flush()  # a resumed training logs only what comes after
                 _save(trainer, checkpointer, snapshot)
         # What follows may be hours of a sweep's next group.
         if came := next(filter(None, hosts.share(stop["signal"])), ""):

@@ -46,7 +46,7 @@ def train_and_evaluate(config, workdir: Workdir) -> dict:
     for group in groups if len(groups) > 1 else ():  # before any trains for hours
         experiment = experiment_lib.prepare(group.config)
         _settle_splits(workdir, evaluation.splits(experiment), group)
-    outcomes, earlier = [], {}
+    outcomes, earlier, experiments = [], {}, {}
     for group in groups:
         outcome = _outcome(workdir, group)
         title = f"group {group.number + 1} of {len(groups)}"
@@ -57,12 +57,13 @@ def train_and_evaluate(config, workdir: Workdir) -> dict:
             folder = Workdir(sweep_files.group_folder(workdir.path, group.number))
             if not folder.has_checkpoint():  # which would know of them as well
                 clock.current().add(earlier)
-            earlier = {}
-            _train_group(config, workdir, folder, group, title)
+            # One experiment is kept, for its tests: each may fill the memory.
+            earlier, experiments = {}, {}
+            experiments = _train_group(config, workdir, folder, group, title)
             outcome = _outcome(workdir, group)
         outcomes.append(outcome)
     clock.current().add(earlier)
-    return _finish(config, workdir, outcomes)
+    return _finish(config, workdir, outcomes, experiments)
 
 
 def _outcome(workdir: Workdir, group: sweep.Group) -> Outcome | None:
@@ -86,10 +87,11 @@ def evaluate(config, workdir: Workdir) -> dict:
             "command: it goes on from there."
         )
     clock.current().add(outcomes[-1].seconds)
-    return _finish(config, workdir, outcomes)
+    return _finish(config, workdir, outcomes, {})
 
 
-def _train_group(config, workdir: Workdir, folder: Workdir, group, title: str) -> None:
+def _train_group(config, workdir: Workdir, folder: Workdir, group, title: str) -> dict:
+    """Trains a group in its folder; its experiment by its number."""
     experiment = experiment_lib.prepare(group.config)
     splits = evaluation.splits(experiment)
     if hosts.is_first():
@@ -107,6 +109,7 @@ def _train_group(config, workdir: Workdir, folder: Workdir, group, title: str) -
     ]
     if hosts.is_first():
         sweep_outcome.write(folder, runs, snapshot.records, clock.current().seconds())
+    return {group.number: experiment}
 
 
 def _settle_splits(workdir: Workdir, splits: dict, group: sweep.Group) -> None:
@@ -124,8 +127,11 @@ def _settle_splits(workdir: Workdir, splits: dict, group: sweep.Group) -> None:
         ) from error
 
 
-def _finish(config, workdir: Workdir, outcomes: Sequence[Outcome]) -> dict:
-    """Chooses by validation, keeps the chosen runs, and tests them."""
+def _finish(config, workdir: Workdir, outcomes: Sequence[Outcome], known: dict) -> dict:
+    """Chooses by validation, keeps the chosen runs, and tests them.
+
+    `known` are experiments by the number of their group; others are prepared.
+    """
     points = {x.number: x for outcome in outcomes for x in outcome.group.points}
     folds = files.read_json(workdir.path / files.SPLITS)["folds"]
     about = [(fold["name"], fold["seed"], fold["test"]) for fold in folds]
@@ -141,9 +147,12 @@ def _finish(config, workdir: Workdir, outcomes: Sequence[Outcome]) -> dict:
     tested, experiments = [], {}
     for outcome in outcomes:
         if own := outcome.chosen(runs):
-            experiment = experiment_lib.prepare(outcome.group.config)
+            number = outcome.group.number
+            experiment = known.get(number) or experiment_lib.prepare(
+                outcome.group.config
+            )
             workdir.check_splits(evaluation.splits(experiment))
-            experiments[outcome.group.number] = experiment
+            experiments[number] = experiment
             tested.append(_test(outcome, experiment, own))
     kept = [points[number] for number in sorted(set(chosen.values()))]
     if hosts.is_first():

@@ -37,6 +37,11 @@ class EventLog:
         """Adds one validation."""
         self._attempt(self._write, rows)
 
+    @clock.part("logs")
+    def flush(self) -> None:
+        """Leaves nothing to a kill; a bucket has to wait, see `_UPLOAD_S`."""
+        self._attempt(self._flush)
+
     def close(self) -> None:
         """Flushes everything."""
         self._attempt(lambda: [writer.close() for writer in self._writers.values()])
@@ -68,10 +73,13 @@ class EventLog:
                     writer.write_event(event)
         if time.monotonic() > self._flushed + (_UPLOAD_S if self._local else _FLUSH_S):
             self._flushed = time.monotonic()
-            for writer in self._writers.values():
-                writer.flush()
+            self._flush()
             if self._local:
                 self._upload()
+
+    def _flush(self) -> None:
+        for writer in self._writers.values():
+            writer.flush()
 
     def _upload(self) -> None:
         bucket.upload_all(Path(self._local.name), str(self._folder))

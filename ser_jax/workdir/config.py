@@ -225,10 +225,18 @@ def differences(stored: dict, requested: dict) -> list[str]:
         if places := tree.get("data.corpora"):
             tree["data.corpora"] = sorted(name for name, _ in places)
     return [
-        f"{key}: here {stored.get(key)!r}, asked for {requested.get(key)!r}"
+        f"{key}: here {_typed(key, stored)}, asked for {_typed(key, requested)}"
         for key in sorted((stored.keys() | requested.keys()) - MAY_CHANGE)
         if stored.get(key) != requested.get(key) and not key.startswith("published.")
     ]
+
+
+def _typed(key: str, flat: dict) -> str:
+    """A value as people write it: `sweep` is kept as pairs."""
+    value = flat.get(key)
+    if key == "sweep" and value:
+        value = {name: tuple(values) for name, values in value}
+    return repr(value)
 
 
 def flatten(tree: dict, prefix: str = "") -> dict:

@@ -109,11 +109,13 @@ def _sign_first(path: epath.Path, since: float, stale: bytes | None) -> None:
     """Signs in a bucket, in place of nobody (None) or of that stale signature alone."""
     if stale is not None and bucket.read(path / _HOLDER) == stale:
         bucket.delete(path / _HOLDER)
+    content = json.dumps(_signed(since)).encode()
     try:
-        content = json.dumps(_signed(since)).encode()
         bucket.write(path / _HOLDER, content, only_new=True)
     except FileExistsError:
-        raise _in_use(path, _read_holder(path)) from None
+        # It is ours if the answer was lost and the client asked again.
+        if (found := bucket.read(path / _HOLDER)) != content:
+            raise _in_use(path, _parse(found)) from None
     if stale is not None:  # whoever saw it as well may delete ours for it
         time.sleep(_SETTLE_S)
         if not _is_ours(path):

@@ -83,7 +83,9 @@ def test_an_upload_cut_in_the_middle_is_no_dataset(
 ):
     with monkeypatch.context() as patch:
         cut_at(patch, store, "b.array_record")
-        with pytest.raises(InputError, match="lost .*the network is gone.* repeat"):
+        with pytest.raises(
+            InputError, match="cannot reach .*the network is gone.* repeat"
+        ):
             mirror.settle(str(store), dataset, fail)
     assert not (store / "dataset_info.json").exists()
     # Elsewhere it is not there yet, so it is built; here it goes on.
@@ -156,7 +158,7 @@ def test_a_checkpoint_cut_in_the_middle_leaves_the_one_before(store, monkeypatch
     save(store, 0.0)
     with monkeypatch.context() as patch:
         cut_at(patch, store, "/meta/metadata")
-        with pytest.raises(InputError, match="lost .*/1: the network is gone"):
+        with pytest.raises(InputError, match="cannot reach .*/1: the network is gone"):
             save(store, 1.0)
     assert names(store / "checkpoints" / "1")  # a part of it
     assert saved(store) == 0.0
@@ -283,3 +285,32 @@ def test_no_credentials_are_one_line(monkeypatch, tmp_path):
     with pytest.raises(InputError, match="NoCredentialsError.*AWS_PROFILE"):
         Workdir("s3://speech/w")
     buckets.forget()
+
+
+def test_a_request_that_nobody_answers_is_sent_again(monkeypatch):
+    buckets.needed("gs")
+    uploads = []
+
+    class SilentOnce(_Refuses):
+        def do_POST(self):
+            uploads.append(self.rfile.read(int(self.headers["Content-Length"])))
+            if len(uploads) == 1:
+                time.sleep(3)
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"name": "a", "size": "4", "generation": "1"}')
+
+    monkeypatch.setattr(bucket, "_SILENCE_S", 0.3)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), SilentOnce) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", place)
+        monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
+        buckets.forget()
+        bucket.write("gs://speech/a", b"half", only_new=True)
+        server.shutdown()
+    buckets.forget()
+    first, second = uploads
+    assert first == second and b"half" in first

@@ -46,9 +46,7 @@ loop.train_and_evaluate(config, {workdir!r})
 """
 
 
-# With "gs" it passed three times out of four; once a conditional write to the emulator
-# hung, which would hold a suite for half an hour.
-@pytest.fixture(params=["s3"])
+@pytest.fixture(params=["gs", "s3"])
 def store(request, monkeypatch, tmp_path):
     """An empty bucket, and a machine that has nothing of it yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ pytest.importorskip("apache_beam")
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
+from tqdm import tqdm
 
 from ser_jax.datasets import beam_build, beam_map, build, state_extraction, store
 from ser_jax.errors import InputError
@@ -142,6 +144,32 @@ def test_repeated_and_failed_bundles_give_the_same_bytes(tmp_path, monkeypatch):
         for shard in shards:
             assert (Path(directory) / shard.name).read_bytes() == shard.read_bytes()
         assert sorted(Path(directory).glob("*array_record*")) != shards
+
+
+def test_shards_are_counted_as_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(state_extraction, "PART", 2)
+    monkeypatch.setattr(beam_build, "_LOOK_S", 0.001)
+    bars, write = [], beam_build._ShardWriter.__call__
+
+    def shown(**options):
+        bars.append(tqdm(**options))
+        return bars[-1]
+
+    def waits(self, part):
+        for _ in range(1000):  # for the bar to show the ones before
+            if bars[0].n == len(done):
+                break
+            time.sleep(0.01)
+        done.append(bars[0].n)
+        return write(self, part)
+
+    done = []
+    monkeypatch.setattr(beam_build, "tqdm", shown)
+    monkeypatch.setattr(beam_build._ShardWriter, "__call__", waits)
+    data = manifest_config(small_manifest(tmp_path / "c", rows=5), tmp_path / "tfds")
+    build.ensure_built(data, beam=HERE)
+    assert done == [0, 1, 2]
+    assert (bars[0].n, bars[0].total) == (3, 3)
 
 
 def test_texts_are_heard_once_whoever_builds(tmp_path, fake):  # noqa: F811

@@ -89,6 +89,23 @@ def test_a_call_that_runs_out_of_memory_is_halved(accelerator, trainer, monkeypa
     assert autotune.fastest(took).mode == "vmap"
 
 
+def test_a_call_that_does_not_fit_on_another_host_is_halved_here_too(
+    accelerator, trainer, monkeypatch
+):
+    said = []
+
+    def share(value):  # the other host has room for two runs
+        said.append(value)
+        return [value, None if trainer.placement.per_device > 2 else value]
+
+    monkeypatch.setattr(autotune.hosts, "share", share)
+    monkeypatch.setattr(autotune, "_temporary_bytes", _temporary_bytes)
+    monkeypatch.setattr(autotune, "_seconds", lambda trainer: 1.0)
+    took = autotune.time_placements(trainer, batch_only=False)
+    assert said == [5, 1.0, 1.0]
+    assert {_kind(x) for x in took} == {("loop", 1, 5), ("vmap", 2, 3)}
+
+
 def test_vmap_must_be_worth_its_memory():
     loop, vmap = (runs.place(5, mode=mode, num_devices=1) for mode in ("loop", "vmap"))
     assert autotune.fastest({loop: 1.0, vmap: 0.97}) == loop

@@ -125,7 +125,7 @@ def test_slurm_tells_the_processes_of_a_job(monkeypatch, asked):
     [
         (("auto", None, None), "a cluster that tells them"),
         (("", 2, 0), "Expected --coordinator=HOST:PORT"),
-        (("here:99", 2, None), "got 2 and None"),
+        (("here:99", 2, None), "got --num_processes=2 --process_id=None"),
         (("here:99", 2, 2), "--process_id from 0 to N - 1"),
         (("here", 2, 0), "expected HOST:PORT; got 'here'"),
     ],

@@ -46,6 +46,15 @@ def test_validations_between_epochs_stand_at_their_update(tmp_path):
         assert start.step == steps[0] and [e.step for e in scalars] == steps
 
 
+def test_a_kill_loses_nothing_that_was_flushed(tmp_path):
+    """As before every checkpoint: a resumed training logs only what comes after it."""
+    log = EventLog(tmp_path, "epoch")
+    log.write([row("a", 1, loss=0.5)])
+    log.flush()
+    assert [event.step for event in events_in(tmp_path / "a-seed3")] == [0, 1, 1]
+    log.close()
+
+
 def test_runs_whose_names_fall_together_have_folders_of_their_own(tmp_path):
     log = EventLog(tmp_path, "epoch")
     log.write([row(x, 1, loss=0.5) for x in ("a/b", "a_b", "..", "x" * 400)])

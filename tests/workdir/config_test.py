@@ -46,6 +46,9 @@ def test_a_workdir_of_before_a_key_existed_goes_on_with_the_same_command():
     rule, decay = stored.differences(old, changed)
     assert rule == "segment.rule: here 'tile_padded', asked for 'tile'"
     assert decay == "train.ema_decay: here 0.0, asked for 0.9"
+    swept = now | {"sweep": [["train.epochs", [1, 2]]]}
+    (line,) = stored.differences(swept, now)
+    assert line == "sweep: here {'train.epochs': (1, 2)}, asked for None"
     changed = json.loads(json.dumps(now))
     changed["data"]["duplicates"] = "first"
     (line,) = stored.differences(now, changed)

@@ -241,3 +241,16 @@ def test_a_stale_signature_in_a_bucket_is_replaced(memory, found):
     ours = {"host": socket.gethostname(), "pid": os.getpid()}
     lock._sign_first(epath.Path(URL), 0.0, found)
     assert ours.items() <= json.loads(memory.content).items()
+
+
+def test_a_signature_whose_answer_was_lost_is_ours(memory, monkeypatch):
+    """The client repeats a request that nobody answered; the bucket has it by then."""
+    write = memory.write
+
+    def twice(path, content, *, only_new=False):
+        write(path, content, only_new=only_new)
+        write(path, content, only_new=only_new)
+
+    monkeypatch.setattr(bucket, "write", twice)
+    lock._sign_first(epath.Path(URL), 0.0, None)
+    assert json.loads(memory.content)["pid"] == os.getpid()
