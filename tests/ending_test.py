@@ -49,18 +49,28 @@ def ends(how: str, process: str = "alone"):
         ("os.kill(os.getpid(), signal.SIGTERM)", 128 + 15, ""),
     ],
 )
-@pytest.mark.parametrize("process", ["alone", "several"])
-def test_one_line_and_a_code(how, code, said, process):
-    done = ends(how, process)
+def test_one_line_and_a_code(how, code, said):
+    done = ends(how)
     assert (done.returncode, done.stderr) == (code, said)
-    # Destructors of a job that others still use crash: such a process skips them.
-    skips = process == "several" and code
-    assert done.stdout == "done so far\n" + "left by its end\n" * (not skips)
+    assert done.stdout == "done so far\nleft by its end\n"
 
 
-@pytest.mark.parametrize("process", ["alone", "several"])
-def test_our_own_faults_are_traced(process):
-    done = ends("{}['key']", process)
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [
+        ("pass", 0, ""),
+        ("raise InputError('expected a')", 2, "error: expected a\n"),
+        ("{}['key']", 1, "KeyError: 'key'\n"),
+    ],
+)
+def test_one_of_several_processes_skips_destructors(how, code, said):
+    """Those of a job that others still use crash, whatever it fails of."""
+    done = ends(how, "several")
+    assert done.returncode == code and done.stderr.endswith(said)
+    assert done.stdout == "done so far\n" + "left by its end\n" * (not code)
+
+
+def test_our_own_faults_are_traced():
+    done = ends("{}['key']")
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback") and "KeyError: 'key'" in done.stderr
-    assert done.stdout.startswith("done so far\n")

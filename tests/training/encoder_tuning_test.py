@@ -230,14 +230,11 @@ def test_neither_neighbours_nor_computing_again_change_a_run(config, experiment)
         return jax.tree.leaves(trained(changed(config, **keys), experiment)[1])
 
     plain = after(train__runs_per_device="loop")  # each by itself
-    for other in (
-        after(train__runs_per_device="vmap"),
-        after(train__runs_per_device="loop", encoder__remat=True),
-    ):
-        for a, b in zip(plain, other, strict=True):
-            # Sums go in another order, and Adam's first steps have one size, however
-            # small the gradient.
-            np.testing.assert_allclose(a, b, atol=2e-4)
+    other = after(train__runs_per_device="vmap", encoder__remat=True)
+    for a, b in zip(plain, other, strict=True):
+        # Sums go in another order, and Adam's first steps have one size, however
+        # small the gradient.
+        np.testing.assert_allclose(a, b, atol=2e-4)
 
 
 def test_all_layers_learn_each_at_its_rate_but_not_the_front(config, experiment):
