@@ -2,6 +2,8 @@
 
 import json
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -179,6 +181,49 @@ def test_what_hosts_say_decides_the_same_on_all(monkeypatch, messages, match):
                 hosts.agree("number", 1, "Count again.")
     finally:
         joining.leaving.clear()
+
+
+@pytest.fixture
+def two_hosts(monkeypatch):
+    """`two_hosts(function, a, b)`: what each raised of `function(a)`, `function(b)`."""
+    values, barrier, own = [None, None], threading.Barrier(2), threading.local()
+
+    def share(value):
+        values[own.number] = value
+        barrier.wait()
+        found = list(values)
+        barrier.wait()  # nobody brings the next value before all have read
+        return found
+
+    def both(function, *arguments):
+        def one(number):
+            own.number = number
+            try:
+                function(arguments[number])
+            except InputError as error:
+                return str(error)
+
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(one, (0, 1)))
+
+    monkeypatch.setattr(hosts, "share", share)
+    return both
+
+
+def test_hosts_with_other_configs_or_corpora_refuse_on_all(two_hosts, quick_config):
+    other = quick_config.copy_and_resolve_references()
+    assert two_hosts(hosts.check_same_config, quick_config, other) == [None, None]
+    other.train.epochs = 7
+    first, second = two_hosts(hosts.check_same_config, quick_config, other)
+    assert first == second
+    assert "train.epochs: here 2, asked for 7\nStart the same command" in first
+    other.train.epochs, other.train.steps_per_call = 2, 7
+    first, second = two_hosts(hosts.check_same_config, quick_config, other)
+    assert first == second and "only changes the speed" in first
+    splits = {"classes": ["a", "b"]}
+    assert two_hosts(hosts.check_same_corpus, splits, dict(splits)) == [None, None]
+    first, second = two_hosts(hosts.check_same_corpus, splits, {"classes": ["b", "a"]})
+    assert first == second and "the same corpus on all hosts" in first
 
 
 def test_every_host_needs_a_device(monkeypatch):
