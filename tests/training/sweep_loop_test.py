@@ -74,6 +74,27 @@ def test_a_point_is_what_it_is_alone(swept, quick_workdir):
     assert any(not np.array_equal(x[:5], x[5:]) for x in best.values())
 
 
+def _losses(workdir) -> dict:
+    """Training losses of the first epoch by point and fold."""
+    rows = metrics_log.read(workdir / "sweep" / "1" / "metrics.jsonl")
+    return {
+        (row["point"], row["fold"]): row["train_loss"]
+        for row in rows
+        if row["epoch"] == 1
+    }
+
+
+def test_points_train_side_by_side_as_one_by_one(swept, quick_config, tmp_path):
+    """As on a GPU, where `vmap` gives each run its point's numbers."""
+    quick_config.sweep = {"train.learning_rate": RATES}
+    quick_config.train.runs_per_device, quick_config.train.epochs = "vmap", 1
+    loop.train_and_evaluate(quick_config, str(tmp_path))
+    alone, found = _losses(swept[0]), _losses(tmp_path)
+    assert found == pytest.approx(alone, rel=1e-3)
+    # Points differ by more than that.
+    assert all(abs(alone[0, x] / alone[1, x] - 1) > 3e-3 for x in FOLDS)
+
+
 def test_each_folds_best_point_is_tested_and_no_other(swept, quick_workdir):
     folder, seen = swept
     about, results = _sweep_of(folder), files.read_json(folder / "results.json")
@@ -226,7 +247,8 @@ def test_the_flagships_points_share_a_program(tones, datasets, tmp_path):
     config = conftest.make_tiny_config(tones, datasets)
     config.protocol.groups, config.protocol.validation = 2, "random"
     config.train.epochs = 1
-    config.sweep = {"train.learning_rate": RATES, "model.head_dropout": (0.2, 0.37)}
+    swept = {"train.learning_rate": RATES, "model.head_dropout": (0.2, 0.37)}
+    config.sweep = swept
     loop.train_and_evaluate(config, str(tmp_path / "w"))
     assert len(list((tmp_path / "w" / "sweep").iterdir())) == 1
     config.sweep = None
@@ -234,6 +256,11 @@ def test_the_flagships_points_share_a_program(tones, datasets, tmp_path):
     loop.train_and_evaluate(config, str(tmp_path / "alone"))
     _assert_equal_arrays(
         tmp_path / "alone", tmp_path / "w" / "sweep" / "1", slice(6, 8)
+    )
+    config.sweep, config.train.runs_per_device = swept, "vmap"
+    loop.train_and_evaluate(config, str(tmp_path / "vmap"))
+    assert _losses(tmp_path / "vmap") == pytest.approx(
+        _losses(tmp_path / "w"), rel=1e-3
     )
 
 
