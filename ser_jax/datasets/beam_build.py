@@ -128,7 +128,8 @@ def _bar(title: str, shards: list[str]) -> Iterator[None]:
 
     def count():
         while not ended.wait(_LOOK_S):
-            bar.update(len(names.intersection(os.listdir(folder))) - bar.n)
+            with contextlib.suppress(OSError):  # of a network disk: the next look
+                bar.update(len(names.intersection(os.listdir(folder))) - bar.n)
 
     with tqdm(desc=title, total=len(shards), unit="shard") as bar:
         thread = threading.Thread(target=count, daemon=True)
