@@ -20,6 +20,9 @@ from ser_jax.errors import InputError, first_line, writing
 # Else etils asks TensorFlow where there is one: it knows `gs://` only, and has
 # credentials of its own.
 os.environ.setdefault("EPATH_USE_TF", "0")
+# Else gcsfs asks by gRPC, before every request, what kind of bucket it is: minutes where
+# that does not get through, and no limit below holds for it.
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 _PACKAGES = {"gs": "gcsfs", "s3": "s3fs"}
 _CREDENTIALS = {

@@ -75,7 +75,6 @@ def _google():
     made.raise_for_status()
     return server, {
         "STORAGE_EMULATOR_HOST": server.url,
-        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # asks by gRPC, which it has not
         "GOOGLE_CLOUD_PROJECT": "project",
         "NO_GCE_CHECK": "true",
     }

@@ -306,7 +306,6 @@ def test_a_request_that_nobody_answers_is_sent_again(monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         place = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", place)
-        monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
         buckets.forget()
         bucket.write("gs://speech/a", b"half", only_new=True)

@@ -10,6 +10,13 @@ from ser_jax import bucket
 from ser_jax.errors import InputError
 
 
+def test_no_bucket_is_asked_for_its_kind_by_grpc():
+    """Which would wait for minutes wherever gRPC does not get through, at each request."""
+    pytest.importorskip("gcsfs")
+    kinds = {kind.__name__ for kind in type(bucket.file_system("gs")).__mro__}
+    assert "GCSFileSystem" in kinds and "ExtendedGcsFileSystem" not in kinds
+
+
 def test_a_damaged_local_record_is_not_the_bucket_s_fault():
     message = importlib.import_module("google.protobuf.message")
     with pytest.raises(message.DecodeError), bucket.faults("gs://speech/w"):
