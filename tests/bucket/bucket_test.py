@@ -302,6 +302,7 @@ def test_a_request_that_nobody_answers_is_sent_again(monkeypatch):
             self.wfile.write(b'{"name": "a", "size": "4", "generation": "1"}')
 
     monkeypatch.setattr(bucket, "_SILENCE_S", 0.3)
+    monkeypatch.setattr(bucket, "_REQUEST_S", 2)  # the end, before the server hangs up
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), SilentOnce) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         place = f"http://127.0.0.1:{server.server_port}"
