@@ -114,6 +114,20 @@ def test_each_folds_best_point_is_tested_and_no_other(swept, quick_workdir):
     assert all(line == alone[line.fold, line.utterance] for line in same)
 
 
+def test_folds_may_choose_different_points_of_a_group(
+    swept, quick, quick_workdir, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(swept[0], tmp_path / "w")
+    chosen = dict(zip(FOLDS, (1, 0, 1, 0, 0), strict=True))
+    monkeypatch.setattr(sweep_choice, "choose", lambda _: chosen)
+    results = loop.evaluate(str(folder))
+    assert {run["fold"]: run["point"] for run in results["runs"]} == chosen
+    both = [predictions.read(x / "predictions.csv")[0] for x in (folder, quick_workdir)]
+    alone = {(line.fold, line.utterance): line for line in both[1]}
+    for line in both[0]:  # those of `quick_workdir` are of point 0
+        assert (line == alone[line.fold, line.utterance]) == (chosen[line.fold] == 0)
+
+
 def test_the_workdir_is_a_model_of_the_chosen_runs(swept, quick):
     folder, _ = swept
     trained = trained_model.load(folder)
