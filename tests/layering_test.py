@@ -23,6 +23,7 @@ CONFIGS = {
 
 # Everything may import these, which import nothing of ours.
 LEAVES = (
+    "ser_jax.background",
     "ser_jax.bucket",
     "ser_jax.clock",
     "ser_jax.command_line",

@@ -2,6 +2,8 @@
 
 import functools
 import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import jax
 
@@ -38,6 +40,37 @@ def watch() -> None:
     jax.monitoring.register_scalar_listener(_begins)
     jax.monitoring.register_event_duration_secs_listener(_ends)
     jax.monitoring.register_event_listener(_happens)
+
+
+def ahead(programs: Mapping, arguments: Mapping) -> Callable[[], None]:
+    """Starts to compile programs in a thread, each for arguments of the same key.
+
+    Returns:
+      What waits until they are compiled; the calls then find them. What failed says
+      nothing here: the call will fail as well.
+    """
+
+    def shape(x: jax.Array) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+
+    def compile_all(shapes: Mapping) -> Mapping:
+        with clock.running() as own:
+            for key, program in programs.items():
+                program.lower(*shapes[key]).compile()
+        return own.counts
+
+    thread = ThreadPoolExecutor(1)
+    compiled = thread.submit(compile_all, jax.tree.map(shape, dict(arguments)))
+    thread.shutdown(wait=False)
+
+    @functools.cache
+    def until_compiled() -> None:
+        with clock.part("compile"):
+            wait([compiled])
+        if (running := clock.current()) and not compiled.exception():
+            running.counts.update(compiled.result())
+
+    return until_compiled
 
 
 def _begins(event: str, _value, **_about) -> None:

@@ -30,9 +30,9 @@ from ser_jax.training import (
     sweep_choice,
 )
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training.tensorboard import EventLog
+from ser_jax.training.journal import Journal
 from ser_jax.training.trainer import Trainer
-from ser_jax.workdir import files, metrics_log, provenance
+from ser_jax.workdir import files, provenance
 from ser_jax.workdir.checkpoint import Checkpointer, Snapshot
 from ser_jax.workdir.config import as_config, with_absolute_paths, with_corpus_at
 from ser_jax.workdir.lock import lock
@@ -199,19 +199,16 @@ def _train(workdir, trainer: Trainer, checkpointer, snapshot, title: str) -> Non
     """
     config = trainer.config
     trainer.load(snapshot)
-    if hosts.is_first():
-        _forget_later_lines(workdir, trainer, snapshot)
-    axis = "update" if config.train.validate_updates else "epoch"
-    events = EventLog(workdir.path / files.TENSORBOARD, axis)
+    journal = Journal(workdir, trainer, checkpointer, snapshot)
     bar = _progress_bar(trainer, snapshot, title)
-    with contextlib.closing(events), bar, stop_signals.heeded() as stop:
+    with contextlib.closing(journal), bar, stop_signals.heeded() as stop:
         while not _has_ended(config, snapshot):
             started = time.monotonic()
             _go_on(trainer, snapshot, workdir, bar, stop)
             if stop["agreed"]:
                 # A NaN must not get into the checkpoint that a resumed run starts from.
                 selection.check_finite(trainer, snapshot)
-                _save(trainer, checkpointer, snapshot)
+                journal.save(snapshot)
                 raise Stopped(
                     f"Stopped by {stop['agreed']} in epoch {_epoch_of(trainer)}; saved. "
                     "Repeat the same command to go on."
@@ -220,30 +217,17 @@ def _train(workdir, trainer: Trainer, checkpointer, snapshot, title: str) -> Non
             rows = selection.validate(config, trainer, snapshot)
             sweep_choice.halve(config.train, trainer.experiment.runs, snapshot.records)
             seconds = time.monotonic() - started
-            rows = [row | {"seconds": round(seconds, 3)} for row in rows]
-            if hosts.is_first():
-                metrics_log.append(workdir.path / files.METRICS, rows)
-                events.write(rows)
+            journal.add([row | {"seconds": round(seconds, 3)} for row in rows])
             _describe(bar, snapshot)
             due = lengths.checkpoint_is_due(config.train, before, snapshot.records)
             if due or _has_ended(config, snapshot):
-                events.flush()  # a resumed training logs only what comes after
-                _save(trainer, checkpointer, snapshot)
+                journal.save(snapshot)
         # What follows may be hours of a sweep's next group.
         if came := next(filter(None, hosts.share(stop["signal"])), ""):
             raise Stopped(
                 f"Stopped by {came} at the end of the training; saved. Repeat the same "
                 "command to go on."
             )
-
-
-def _forget_later_lines(workdir: Workdir, trainer: Trainer, snapshot) -> None:
-    """A process that was killed may have logged more after its last checkpoint."""
-    epochs = {
-        (run.fold.seed, run.fold.name, run.point and run.point.number): record.epochs
-        for run, record in zip(trainer.experiment.runs, snapshot.records, strict=True)
-    }
-    metrics_log.truncate(workdir.path / files.METRICS, epochs)
 
 
 def _calls(trainer: Trainer, plan, workdir):
@@ -282,6 +266,7 @@ def _go_on(trainer: Trainer, snapshot: Snapshot, workdir, bar, stop) -> None:
             trainer.train(call)
             # The host must not run ahead: a signal is answered after this call.
             jax.block_until_ready(trainer.totals)
+        trainer.compile_prediction()
         last = min(call.first_step + trainer.steps_per_call, plan.steps) - 1
         bar.update(int(furthest[last]) - bar.n)
         # One host's signal stops all after the same call.
@@ -294,17 +279,6 @@ def _epoch_of(trainer: Trainer) -> int:
     """The epoch, from 1, in which the last update of the furthest run was."""
     steps = trainer.experiment.constants.steps_per_epoch
     return int(max((trainer.updates_done() - 1) // steps)) + 1
-
-
-@clock.part("checkpoints")
-def _save(trainer: Trainer, checkpointer, snapshot: Snapshot) -> None:
-    constants = trainer.experiment.constants
-    normalisation = {"mean": constants.mean, "std": constants.std}
-    snapshot.states = trainer.placement.collect(trainer.states)
-    snapshot.totals = trainer.placement.collect(trainer.totals)
-    snapshot.seconds = clock.current().seconds()
-    if hosts.is_first():
-        checkpointer.save(snapshot, normalisation=normalisation)
 
 
 def _has_ended(config, snapshot: Snapshot) -> bool:

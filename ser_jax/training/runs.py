@@ -77,7 +77,7 @@ class Placement:
 
     def collect(self, rounds: Sequence):
         """Brings the rounds back as one host tree [R, ...], on every host."""
-        host = [hosts.gather(tree) for tree in rounds]
+        host = hosts.gather(list(rounds))
         return jax.tree.map(lambda *x: np.concatenate(x)[: self.num_runs], *host)
 
     def compile(self, function: Callable, *, donate: tuple[int, ...] = ()) -> Callable:

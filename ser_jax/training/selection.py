@@ -25,8 +25,7 @@ def validate(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
     selected = tested = _scores(trainer, weights, "select")
     if config.protocol.compare_selections and config.protocol.selection != "test":
         tested = _scores(trainer, weights, "test")
-    host = trainer.placement.collect(weights)
-    rows = []
+    rows, better = [], []
     for run, record in enumerate(snapshot.records):
         if lengths.has_ended(config.train, record):
             continue
@@ -36,11 +35,14 @@ def validate(config, trainer: Trainer, snapshot: Snapshot) -> list[dict]:
         if _improves(config, record, score):
             record.best_update, record.best_ua = record.updates, record.ua
             record.best_loss = score.get("loss", float("inf"))
-            snapshot.best = _replace_run(snapshot.best, host, run)
+            better.append(run)
         if config.protocol.compare_selections:
             compare_selections(record, tested[run])
         record.active = not _is_out_of_patience(config.train, record)
         rows.append(_row(config, trainer, run, record, totals, score))
+    if better:
+        host = trainer.placement.collect(weights)
+        snapshot.best = _replace_runs(snapshot.best, host, better)
     return rows
 
 
@@ -98,10 +100,11 @@ def _rank(score: dict) -> tuple[float, float]:
     return score["ua"], -score["loss"]
 
 
-def _replace_run(stacked, new, run: int):
+def _replace_runs(stacked, new, runs: list[int]):
     def replace(old, fresh):
-        old = np.array(old)  # a copy: the first best states are the initial ones too
-        old[run] = fresh[run]
+        # A copy: the old ones may be the initial states, or on their way to the disk.
+        old = np.array(old)
+        old[runs] = fresh[runs]
         return old
 
     return jax.tree.map(replace, stacked, new)

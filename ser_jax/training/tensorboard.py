@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ser_jax import bucket, clock
+from ser_jax import bucket
 
 _FLUSH_S = 60.0
 _UPLOAD_S = 600.0  # a bucket takes all of a file each time
@@ -32,12 +32,10 @@ class EventLog:
         self._writers, self._names = {}, set()
         self._flushed = time.monotonic()
 
-    @clock.part("logs")
     def write(self, rows: list[dict]) -> None:
         """Adds one validation."""
         self._attempt(self._write, rows)
 
-    @clock.part("logs")
     def flush(self) -> None:
         """Leaves nothing to a kill; a bucket has to wait, see `_UPLOAD_S`."""
         self._attempt(self._flush)

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ser_jax import clock
@@ -13,8 +14,8 @@ from ser_jax.data.training_stream import TrainingStream
 from ser_jax.errors import InputError
 from ser_jax.predict import forward
 from ser_jax.scoring import voting
+from ser_jax.training import compilation, lengths, runs, step
 from ser_jax.training import experiment as experiment_lib
-from ser_jax.training import lengths, runs, step
 from ser_jax.training.batch import make_batch
 from ser_jax.training.feeder import Call, Feeder
 from ser_jax.training.state import Totals
@@ -53,6 +54,7 @@ class Trainer:
         # What calls share: one copy on each device, however many runs.
         self._shared = self.feeder.tables, self.placement.replicate(shared)
         self._programs = {}  # by placement: autotune returns to one it has compiled
+        self._compiled = None  # waits for what `compile_prediction` started
         self.use(self.placement)
 
     def _choose_steps_per_call(self) -> int:
@@ -140,6 +142,29 @@ class Trainer:
                     *self._arguments(number, index)
                 )
 
+    def compile_prediction(self) -> None:
+        """Starts to compile what validation calls, in a thread beside the training."""
+        if self._compiled is None:
+            self._compiled = compilation.ahead(self._predict, self._to_predict())
+
+    def _to_predict(self) -> dict[int, tuple]:
+        """Arguments of the prediction call of each size; their steps do not count."""
+        batch = self.config.train.eval_batch_size
+        shape = self.placement.num_runs, self.steps_per_call, batch
+        zero = np.zeros(shape, np.int32)
+        index = Index(zero, zero, zero, zero, zero.astype(np.float32))
+        run = self.states[0].weights, self._constants[0]
+
+        def arguments(size: int) -> tuple:
+            call = self.feeder.call(0, size, index, training=False)
+            return self._sharing(0), run[0], call.rounds[0], run[1]
+
+        return {size: arguments(size) for size in self.experiment.sizes}
+
+    def _sharing(self, steps: int) -> tuple:
+        """What predictions of all runs read, and how many steps of a call count."""
+        return *self._shared, self.placement.replicate(np.int32(steps))
+
     def lowered(self, call: Call) -> jax.stages.Lowered:
         """The first round's training call, to ask for its memory, cost or text."""
         compiled = self._train[call.window_frames]
@@ -177,10 +202,14 @@ class Trainer:
         orders = [step_plan.order(x, data.sizes) for x in parts]
         planned = step_plan.together(orders)
         collected = []
+        if self._compiled:
+            self._compiled()
         for call in self.feeder.calls(planned, self.steps_per_call, training=False):
             predict = programs[call.window_frames]
+            steps = min(self.steps_per_call, planned.steps - call.first_step)
+            shared = self._sharing(steps)
             rounds = zip(weights, call.rounds, self._constants, strict=True)
-            answers = [predict(self._shared, *arguments) for arguments in rounds]
+            answers = [predict(shared, *arguments) for arguments in rounds]
             collected.append(self.placement.collect(answers))
         if not all(np.isfinite(x).all() for x in collected):
             raise InputError(
@@ -229,15 +258,22 @@ class Trainer:
         make = self._bind_make_batch(window_frames)
 
         def steps(shared, weights, index, constants):
-            tables, pretrained = shared
+            tables, pretrained, count = shared
 
-            def one(index):
+            def one(step):
                 model = forward.merge(self._graphdef, **weights, pretrained=pretrained)
-                return answer(model, make(tables, index, constants))
+                batch = jax.tree.map(lambda x: x[step], index)
+                return answer(model, make(tables, batch, constants))
 
             if self.steps_per_call == 1:
-                return one(jax.tree.map(lambda x: x[0], index))[None]
-            return jax.lax.map(one, index)
+                return one(0)[None]
+            # A call is as long as training's, and often all that validates is a few
+            # batches: the steps that only fill it up are not taken.
+            empty = jax.eval_shape(one, 0)
+            empty = jnp.zeros((self.steps_per_call, *empty.shape), empty.dtype)
+            return jax.lax.fori_loop(
+                0, count, lambda step, out: out.at[step].set(one(step)), empty
+            )
 
         return steps
 

@@ -8,14 +8,15 @@ here it is what is copied last.
 """
 
 import contextlib
+import functools
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from etils import epath
 
 from ser_jax import bucket
+from ser_jax.background import Background
 
 COMMITTED = "commit_success.txt"
 
@@ -50,8 +51,7 @@ class Staging:
         self._remote = remote
         self._place = tempfile.TemporaryDirectory(prefix="ser_jax_")
         self.folder = epath.Path(self._place.name)
-        self._thread = ThreadPoolExecutor(1)
-        self._last: Future | None = None
+        self._copying = Background()
         self._latest = max(steps(remote), default=None)
 
     def latest_step(self) -> int | None:
@@ -60,22 +60,18 @@ class Staging:
 
     def send(self, manager, step: int, keep: int) -> None:
         """Starts to copy; afterwards the newest `keep` checkpoints are left."""
-        self.wait()
+        self._copying.do(functools.partial(self._send, manager, step, keep))
         self._latest = step
-        self._last = self._thread.submit(self._send, manager, step, keep)
-
-    def wait(self) -> None:
-        """Until the last one is there; raises InputError if it cannot be copied."""
-        last, self._last = self._last, None
-        if last:
-            last.result()
 
     def close(self) -> None:
-        """As `wait`, and deletes the local folder."""
+        """Waits for the last one, and deletes the local folder.
+
+        Raises:
+          InputError: It cannot be copied.
+        """
         try:
-            self.wait()
+            self._copying.close()
         finally:
-            self._thread.shutdown()
             self._place.cleanup()
 
     def _send(self, manager, step: int, keep: int) -> None:

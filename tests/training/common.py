@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import time
+from pathlib import Path
 
 import numpy as np
 
@@ -29,8 +31,11 @@ def curves_of(workdir) -> list[dict]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
-def stop_after(monkeypatch, calls: int, signum: int = signal.SIGTERM):
-    """Sends a signal to this process in the given call of `Trainer.train`."""
+def stop_after(monkeypatch, calls: int, signum: int = signal.SIGTERM, saved=None):
+    """Sends a signal to this process in the given call of `Trainer.train`.
+
+    Not before Orbax has begun a checkpoint in the folder `saved`, which a thread does.
+    """
     original, count = Trainer.train, 0
 
     def train(self, call):
@@ -38,6 +43,8 @@ def stop_after(monkeypatch, calls: int, signum: int = signal.SIGTERM):
         count += 1
         original(self, call)
         if count == calls:
+            while saved and not any(Path(saved).glob("checkpoints/0*")):
+                time.sleep(0.01)
             os.kill(os.getpid(), signum)
 
     monkeypatch.setattr(Trainer, "train", train)

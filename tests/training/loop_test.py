@@ -76,9 +76,9 @@ def test_every_second_belongs_to_one_part(quick_workdir):
     total = seconds.pop("total")
     assert sum(seconds.values()) == pytest.approx(total, abs=1e-6)
     parts = ("start", "load", "model", "compile", "first_step", "training")
-    parts += ("validation", "checkpoints", "logs", "evaluation")
+    parts += ("validation", "checkpoints", "evaluation")
     assert set(parts) <= set(seconds) <= set(timing.PARTS)
-    short = {"start", "load", "model", "logs"}  # may round to 0.00 s
+    short = {"start", "load", "model"}  # may round to 0.00 s
     assert all(seconds[part] > 0 for part in set(parts) - short)
     start_up = results["start_up"]
     assert 0 < start_up["first_step_after_s"] < total

@@ -132,7 +132,7 @@ from tests.training import common
 from ser_jax.training import loop
 patch = pytest.MonkeyPatch()
 quick_model.replace(patch, "area_attn")
-common.stop_after(patch, 12, signal.SIGKILL)
+common.stop_after(patch, 12, signal.SIGKILL, {workdir!r})
 config = conftest.make_tiny_config({tones!r}, {datasets!r})
 loop.train_and_evaluate(config, {workdir!r})
 """

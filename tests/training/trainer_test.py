@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from ser_jax.data import step_plan
+from ser_jax.predict import forward
+from ser_jax.scoring import voting
 from ser_jax.training import experiment as experiment_lib
 from ser_jax.training.trainer import Trainer
 from tests import quick_model
@@ -35,6 +37,28 @@ def test_the_compiled_step_has_no_collectives(config, mode, placement):
     compiled = trainer.lowered(next(trainer.calls(planned))).compile()
     pattern = r"(?:all-reduce|all-gather|all-to-all|collective|reduce-scatter)[\w-]*\("
     assert re.findall(pattern, compiled.as_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "devices", "folds", "steps"),
+    [("loop", 1, 5, 1), ("vmap", 2, 5, 4), ("map", 8, 2, 3)],
+)
+def test_validation_finds_its_program_compiled(
+    config, mode, devices, folds, steps, caplog
+):
+    """The last case splits batches over devices as well."""
+    config.train.runs_per_device, config.train.devices = mode, devices
+    config.protocol.groups, config.train.steps_per_call = folds, steps
+    experiment = experiment_lib.prepare(config)
+    trainer = Trainer(config, experiment)
+    planned = trainer.plan(trainer.initial_snapshot().records)
+    trainer.train(next(trainer.calls(planned)))
+    trainer.compile_prediction()
+    trainer._compiled()
+    weights = [state.weights for state in trainer.states]
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        trainer.posteriors(weights, [run.test for run in experiment.runs])
+    assert "Finished XLA compilation of jit(sharded)" not in caplog.text
 
 
 @pytest.mark.parametrize("rule", ["slide", "whole"])
@@ -79,3 +103,29 @@ def test_calls_of_an_accelerator_end_at_a_validation(monkeypatch, interval, call
         np.zeros((1, interval or 48, 2)), np.zeros(interval or 48)
     )
     assert [x.shape[1] for _, _, x in planned.calls(per_call)] == calls
+
+
+@pytest.mark.parametrize("mode", ["loop", "vmap"])
+def test_steps_that_only_fill_a_call_predict_nothing(config, mode):
+    """As many forward passes as batches of 8 that the longest test part fills."""
+    config.train.runs_per_device, config.train.devices = mode, 1
+    config.train.steps_per_call, config.train.eval_batch_size = 9, 8
+    experiment = experiment_lib.prepare(config)
+    trainer = Trainer(config, experiment)
+    passes = []
+
+    def answer(model, batch):
+        jax.debug.callback(lambda: passes.append(1))
+        return forward.posteriors(model, batch)
+
+    size = experiment.sizes[-1]
+    compiled = trainer.placement.compile(trainer._prediction_steps(size, answer))
+    weights = [state.weights for state in trainer.states]
+    tested = [run.test for run in experiment.runs]
+    counted = trainer._by_utterance({size: compiled}, weights, tested, voting.vote)
+    jax.effects_barrier()
+    most = max(-(-len(part.utterance) // 8) for part in tested)
+    # A step of all runs under `vmap` counts once.
+    assert 0 < most < 9 and len(passes) == most * trainer.placement.rounds
+    for got, expected in zip(counted, trainer.posteriors(weights, tested), strict=True):
+        np.testing.assert_array_equal(got, expected)
