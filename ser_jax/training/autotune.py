@@ -9,6 +9,7 @@ workdir: a resumed training repeats it.
 import logging
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import jax
 import numpy as np
@@ -89,7 +90,7 @@ def time_placements(trainer: Trainer, *, batch_only: bool) -> dict:
     leaves out `loop` unless nothing else fits.
     """
     alone = trainer.place(mode="loop")
-    trainer.use(alone)
+    _compile(trainer, [trainer.place(mode="vmap"), alone])
     seconds = {} if batch_only else {alone: _seconds(trainer)}
     room = MEMORY_SHARE * free_bytes()
     # As if the temporaries grew with the runs; XLA says what they really take.
@@ -102,6 +103,21 @@ def time_placements(trainer: Trainer, *, batch_only: bool) -> dict:
             return seconds | {batched: took}
         per_call //= 2
     return seconds or {alone: _seconds(trainer)}
+
+
+@clock.part("compile")
+def _compile(trainer: Trainer, placements: list) -> None:
+    """Compiles the training call of each, side by side; the trainer keeps the last.
+
+    All runs at once may not fit, but mostly do: one after the other, the two programs
+    are most of a start on a GPU.
+    """
+    lowered = []
+    for placement in placements:
+        trainer.use(placement)
+        lowered.append(trainer.lowered(_call(trainer, rounds=1)))
+    with ThreadPoolExecutor() as threads:  # what fails here, the call will raise
+        wait([threads.submit(x.compile) for x in lowered])
 
 
 def _seconds_if_it_fits(trainer: Trainer, placement, room: float) -> float | None:

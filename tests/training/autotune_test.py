@@ -40,12 +40,15 @@ def test_on_a_cpu_nothing_is_measured(trainer, tmp_path, monkeypatch):
 
 
 def test_auto_measures_keeps_the_choice_and_repeats_it(
-    accelerator, trainer, tmp_path, monkeypatch
+    accelerator, trainer, tmp_path, monkeypatch, caplog
 ):
     """And the trainer starts from the beginning, whatever was tried out on it."""
     workdir = Workdir(tmp_path)
     before = trainer.placement.collect(trainer.states)
-    autotune.tune(trainer, workdir)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        autotune.tune(trainer, workdir)
+    # Of the two that were compiled ahead, calls compile none again.
+    assert caplog.text.count("Finished XLA compilation of jit(sharded)") == 2
     record = json.loads((tmp_path / files.PLACEMENT).read_text())
     assert set(record["seconds_of_a_call"]) == {"loop of 1", "vmap of 5"}
     assert all(x > 0 for x in record["seconds_of_a_call"].values())
