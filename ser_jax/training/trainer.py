@@ -148,7 +148,7 @@ class Trainer:
             self._compiled = compilation.ahead(self._predict, self._to_predict())
 
     def _to_predict(self) -> dict[int, tuple]:
-        """Arguments of the prediction call of each size; their steps do not count."""
+        """Arguments of the prediction call of each size."""
         batch = self.config.train.eval_batch_size
         shape = self.placement.num_runs, self.steps_per_call, batch
         zero = np.zeros(shape, np.int32)
@@ -157,13 +157,9 @@ class Trainer:
 
         def arguments(size: int) -> tuple:
             call = self.feeder.call(0, size, index, training=False)
-            return self._sharing(0), run[0], call.rounds[0], run[1]
+            return self._shared, run[0], call.rounds[0], run[1]
 
         return {size: arguments(size) for size in self.experiment.sizes}
-
-    def _sharing(self, steps: int) -> tuple:
-        """What predictions of all runs read, and how many steps of a call count."""
-        return *self._shared, self.placement.replicate(np.int32(steps))
 
     def lowered(self, call: Call) -> jax.stages.Lowered:
         """The first round's training call, to ask for its memory, cost or text."""
@@ -206,10 +202,8 @@ class Trainer:
             self._compiled()
         for call in self.feeder.calls(planned, self.steps_per_call, training=False):
             predict = programs[call.window_frames]
-            steps = min(self.steps_per_call, planned.steps - call.first_step)
-            shared = self._sharing(steps)
             rounds = zip(weights, call.rounds, self._constants, strict=True)
-            answers = [predict(shared, *arguments) for arguments in rounds]
+            answers = [predict(self._shared, *arguments) for arguments in rounds]
             collected.append(self.placement.collect(answers))
         if not all(np.isfinite(x).all() for x in collected):
             raise InputError(
@@ -258,7 +252,7 @@ class Trainer:
         make = self._bind_make_batch(window_frames)
 
         def steps(shared, weights, index, constants):
-            tables, pretrained, count = shared
+            tables, pretrained = shared
 
             def one(step):
                 model = forward.merge(self._graphdef, **weights, pretrained=pretrained)
@@ -267,8 +261,9 @@ class Trainer:
 
             if self.steps_per_call == 1:
                 return one(0)[None]
-            # A call is as long as training's, and often all that validates is a few
-            # batches: the steps that only fill it up are not taken.
+            # A call is as long as training's, where often a few batches validate: steps
+            # that only fill it up, which are its last ones, are not taken.
+            count = index.weight.any(axis=1).sum()
             empty = jax.eval_shape(one, 0)
             empty = jnp.zeros((self.steps_per_call, *empty.shape), empty.dtype)
             return jax.lax.fori_loop(

@@ -47,8 +47,9 @@ def test_auto_measures_keeps_the_choice_and_repeats_it(
     before = trainer.placement.collect(trainer.states)
     with jax.log_compiles(), caplog.at_level("WARNING"):
         autotune.tune(trainer, workdir)
-    # Of the two that were compiled ahead, calls compile none again.
-    assert caplog.text.count("Finished XLA compilation of jit(sharded)") == 2
+    # Threads, whose compilations are not logged, have left the calls none.
+    assert "Finished jaxpr to MLIR module conversion jit(sharded)" in caplog.text
+    assert "Finished XLA compilation of jit(sharded)" not in caplog.text
     record = json.loads((tmp_path / files.PLACEMENT).read_text())
     assert set(record["seconds_of_a_call"]) == {"loop of 1", "vmap of 5"}
     assert all(x > 0 for x in record["seconds_of_a_call"].values())
