@@ -30,6 +30,8 @@ MEMORY_SHARE = 0.8
 # `vmap` must win by this factor: it needs more memory, and `loop` gives each run the
 # bits that it has alone.
 WORTH = 1.05
+# Up to so many runs `vmap` is compiled before it is known whether they fit.
+AHEAD = 16
 TIMED_CALLS = 3
 TIMED_ROUNDS = 4  # one call's start hides behind the work of the one before
 
@@ -90,7 +92,10 @@ def time_placements(trainer: Trainer, *, batch_only: bool) -> dict:
     leaves out `loop` unless nothing else fits.
     """
     alone = trainer.place(mode="loop")
-    _compile(trainer, [trainer.place(mode="vmap"), alone])
+    together = trainer.place(mode="vmap")
+    # XLA may take minutes to squeeze what does not fit into the memory.
+    is_small = together.per_device <= AHEAD
+    _compile(trainer, [together, alone] if is_small else [alone])
     seconds = {} if batch_only else {alone: _seconds(trainer)}
     room = MEMORY_SHARE * free_bytes()
     # As if the temporaries grew with the runs; XLA says what they really take.
@@ -109,8 +114,7 @@ def time_placements(trainer: Trainer, *, batch_only: bool) -> dict:
 def _compile(trainer: Trainer, placements: list) -> None:
     """Compiles the training call of each, side by side; the trainer keeps the last.
 
-    All runs at once may not fit, but mostly do: one after the other, the two programs
-    are most of a start on a GPU.
+    One after the other they are most of a start on a GPU.
     """
     lowered = []
     for placement in placements:

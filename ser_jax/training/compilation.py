@@ -45,12 +45,14 @@ def watch() -> None:
 def ahead(programs: Mapping, arguments: Mapping) -> Callable[[], None]:
     """Starts to compile programs in a thread, each for arguments of the same key.
 
+    Of arguments only shape, type and sharding are read.
+
     Returns:
       What waits until they are compiled; the calls then find them. What failed says
       nothing here: the call will fail as well.
     """
 
-    def shape(x: jax.Array) -> jax.ShapeDtypeStruct:
+    def shape(x) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
 
     def compile_all(shapes: Mapping) -> Mapping:

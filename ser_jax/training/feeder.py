@@ -157,6 +157,21 @@ class Feeder:
             rounds.append(self.placement.put(part))
         return Call(first_step, window_frames, rounds)
 
+    def shapes(self, steps: int, batch: int, window_frames: int) -> Index:
+        """What a round of a `call` that does not train consists of, without the data."""
+        placement, table = self.placement, self._segment_tables["frames"]
+        sharding = NamedSharding(placement.mesh, PartitionSpec("run"))
+        common = placement.round_size, steps, batch
+
+        def like(dtype, *shape: int) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((*common, *shape), dtype, sharding=sharding)
+
+        index = Index(*[like(np.int32)] * 4, weight=like(np.float32))
+        if self.storage.on == "device":
+            return index
+        frames = like(table.flat.dtype, window_frames, *table.shape[1:])
+        return index._replace(frames=frames)
+
     def _cut(self, name: str, part: Index, window_frames: int) -> np.ndarray:
         """The segments of a round's rows; of other hosts' runs nothing is read."""
         table, here = self._segment_tables[name], self.placement.held_here()

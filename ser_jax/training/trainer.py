@@ -148,18 +148,18 @@ class Trainer:
             self._compiled = compilation.ahead(self._predict, self._to_predict())
 
     def _to_predict(self) -> dict[int, tuple]:
-        """Arguments of the prediction call of each size."""
-        batch = self.config.train.eval_batch_size
-        shape = self.placement.num_runs, self.steps_per_call, batch
-        zero = np.zeros(shape, np.int32)
-        index = Index(zero, zero, zero, zero, zero.astype(np.float32))
-        run = self.states[0].weights, self._constants[0]
-
-        def arguments(size: int) -> tuple:
-            call = self.feeder.call(0, size, index, training=False)
-            return self._shared, run[0], call.rounds[0], run[1]
-
-        return {size: arguments(size) for size in self.experiment.sizes}
+        """Arguments of the prediction call of each size, or their shapes."""
+        steps, batch = self.steps_per_call, self.config.train.eval_batch_size
+        weights, constants = self.states[0].weights, self._constants[0]
+        return {
+            size: (
+                self._shared,
+                weights,
+                self.feeder.shapes(steps, batch, size),
+                constants,
+            )
+            for size in self.experiment.sizes
+        }
 
     def lowered(self, call: Call) -> jax.stages.Lowered:
         """The first round's training call, to ask for its memory, cost or text."""

@@ -40,13 +40,17 @@ def test_the_compiled_step_has_no_collectives(config, mode, placement):
 
 
 @pytest.mark.parametrize(
-    ("mode", "devices", "folds", "steps"),
-    [("loop", 1, 5, 1), ("vmap", 2, 5, 4), ("map", 8, 2, 3)],
+    ("mode", "devices", "folds", "steps", "frames_on"),
+    [
+        ("loop", 1, 5, 1, "device"),
+        ("vmap", 2, 5, 4, "host"),
+        ("map", 8, 2, 3, "device"),  # which splits batches over devices as well
+    ],
 )
 def test_validation_finds_its_program_compiled(
-    config, mode, devices, folds, steps, caplog
+    config, mode, devices, folds, steps, frames_on, caplog
 ):
-    """The last case splits batches over devices as well."""
+    config.data.frames_on = frames_on
     config.train.runs_per_device, config.train.devices = mode, devices
     config.protocol.groups, config.train.steps_per_call = folds, steps
     experiment = experiment_lib.prepare(config)
