@@ -34,14 +34,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import area_attention as peers
-from benchmarks import measure, train_step
-from configs import adrnn, asrnn, cnn3d_attn
+from benchmarks import cases, measure, train_step
 from ser_jax.layers import conv_runs, recurrent
 from ser_jax.layers.area_attention import area_attention
-from ser_jax.training import optim, state
+from ser_jax.training import state
 
 SHARES = {"kernel": 0.25, "runs": 0.4, "steps": 0.25, "recurrent": 0.1}
-MORE_CONFIGS = {"asrnn": asrnn, "adrnn": adrnn, "cnn3d_attn": cnn3d_attn}
 RUNS = 10
 CALLS = 32  # in a scan, of the kernel
 STEPS = 8  # in a scan, of training
@@ -114,28 +112,11 @@ def kernel_row(grid, side: int, way: str, quick: bool) -> dict:
     return took
 
 
-def case_of(system: str, dtype: str, quick: bool) -> train_step.Case:
-    """A system at its own size, or its preset as in `area_attn:emodb`."""
-    name, _, preset = system.partition(":")
-    module = {**train_step.CONFIGS, **MORE_CONFIGS}[name]
-    changed = type("Config", (), {"get_config": lambda: module.get_config(preset)})
-    with mock.patch.dict(train_step.CONFIGS, {name: changed}):
-        case = train_step.case_of(name, quick=quick)
-    case.config.model.dtype = dtype
-    return case
-
-
-def our_steps(case: train_step.Case, runs: int, way: str, count: int) -> Callable:
+def our_steps(case: cases.Case, runs: int, way: str, count: int) -> Callable:
     """A call of `count` training steps of so many runs."""
-    optimizer = optim.make_optimizer(case.config.train)
-    model, centers = train_step.our_model(case), None
-    if case.config.train.center_weight:
-        model.eval()  # needs no dropout keys
-        width = jax.eval_shape(model.embed, train_step.our_inputs(case)[0]).shape[-1]
-        centers = jnp.zeros((train_step.CLASSES, width))
-    graphdef, run = state.create(model, optimizer, centers)
-    step = train_step.our_train_step(case, graphdef)
-    batch, index, constants = train_step.our_inputs(case)
+    graphdef, run = cases.our_state(case)
+    step = cases.our_train_step(case, graphdef)
+    batch, index, constants = cases.our_inputs(case)
 
     def steps(batch, run, totals, index, constants):
         def body(carry, _):
@@ -183,7 +164,7 @@ def conv_way(way: str):
 def runs_row(system: str, way: str, quick: bool, dtype: str = "float32") -> dict:
     """Ten runs; milliseconds of one step of all."""
     runs, count = (2, 1) if quick else (RUNS, STEPS)
-    case = case_of(system, dtype, quick)
+    case = cases.case_of(system, dtype=dtype, quick=quick)
     took = seconds(our_steps(case, runs, way, count), 2 if quick else 5)
     took["ms"] = round(took["ms"] / count, 3)
     took["quartiles"] = [round(x / count, 3) for x in took["quartiles"]]
@@ -193,7 +174,10 @@ def runs_row(system: str, way: str, quick: bool, dtype: str = "float32") -> dict
 
 def steps_row(system: str, way: str, dtype: str, quick: bool) -> dict:
     """One run; milliseconds of a step."""
-    case, count = case_of(system, dtype, quick), 1 if quick else 2 * STEPS
+    case, count = (
+        cases.case_of(system, dtype=dtype, quick=quick),
+        1 if quick else 2 * STEPS,
+    )
     if way == "ours":
         took = seconds(our_steps(case, 1, "loop", count), 2 if quick else 5)
         took["ms"] = round(took["ms"] / count, 3)
