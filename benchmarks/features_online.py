@@ -113,30 +113,25 @@ def check(recordings: list[np.ndarray], recipe: str) -> dict[str, float]:
     return found
 
 
-def one_core(folder: str, num: int, rounds: int) -> list[dict]:
-    """Rows of the front end; in a process of its own, on one core."""
-    _, files, _ = peers.recordings(Path(folder), num)
-    recordings = [soundfile.read(f, dtype="float32")[0] for f in files]
+def one_core(name: str, num: int, rounds: int) -> dict:
+    """The row of a recipe; in a process of its own, on one core."""
+    with tempfile.TemporaryDirectory() as folder:
+        _, files, _ = peers.recordings(Path(folder), num)
+        recordings = [soundfile.read(f, dtype="float32")[0] for f in files]
     hours = sum(map(len, recordings)) / peers.RATE_HZ / 3600
-    found = []
-    for name in NAMES:
-        differences = check(recordings, name)
-        calls = {
-            "ours": functools.partial(ours, recordings, name),
-            "librosa": functools.partial(librosas, recordings, name),
-        }
-        taken = measure.seconds(calls, rounds=rounds)
-        found.append(
-            {
-                "case": f"{name}, one core, {jax.devices()[0].platform}",
-                "ours": 60 * hours / taken["ours"].median,
-                "peer": 60 * hours / taken["librosa"].median,
-                "unit": "hours of speech per minute, librosa",
-                "ratio": taken["librosa"].median / taken["ours"].median,
-            }
-            | differences
-        )
-    return found
+    differences = check(recordings, name)
+    calls = {
+        "ours": functools.partial(ours, recordings, name),
+        "librosa": functools.partial(librosas, recordings, name),
+    }
+    taken = measure.seconds(calls, rounds=rounds)
+    return {
+        "case": f"{name}, one core, {jax.devices()[0].platform}",
+        "ours": 60 * hours / taken["ours"].median,
+        "peer": 60 * hours / taken["librosa"].median,
+        "unit": "hours of speech per minute, librosa",
+        "ratio": taken["librosa"].median / taken["ours"].median,
+    } | differences
 
 
 def training_step(width: float, batch: int, rounds: int) -> dict:
@@ -209,14 +204,15 @@ def corpus(batch: int, window: int):
     return jax.device_put(tables), index, constants
 
 
-def rows(quick: bool) -> list[dict]:
-    """The table; what is bound to one core is measured in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = ("8", "1") if quick else (str(NUM_FILES), "7")
-        module = "benchmarks.features_online"
-        found = measure.in_new_process(module, ONE_CORE, folder, *arguments)
+def cases(quick: bool, _: Path) -> list[measure.Case]:
+    """The step, and each recipe by a process of its own, which is bound to one core."""
     size = (0.25, 4, 2) if quick else (1.0, 32, 7)
-    return [*found, training_step(*size)]
+    arguments = ("8", "1") if quick else (str(NUM_FILES), "7")
+    alone = functools.partial(
+        measure.in_new_process, "benchmarks.features_online", ONE_CORE
+    )
+    found = [measure.Case(x, functools.partial(alone, x, *arguments)) for x in NAMES]
+    return [*found, measure.Case("step", functools.partial(training_step, *size))]
 
 
 if __name__ == "__main__":
@@ -224,7 +220,7 @@ if __name__ == "__main__":
         print(json.dumps(one_core(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
     else:
         measure.main(
-            rows,
+            cases,
             doc=__doc__,
             name="features_online",
             packages=("jax", "jaxlib", "flax", "librosa", "numpy"),

@@ -25,6 +25,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -258,16 +259,18 @@ def row_of(name: str, *, quick: bool, rounds: int) -> dict:
     return row | {f"difference of {key}": value for key, value in found.items()}
 
 
-def run(quick: bool) -> list[dict]:
-    """All rows of the table."""
-    if quick:
-        return [row_of(name, quick=True, rounds=2) for name in SYSTEMS]
-    return [row_of(name, quick=False, rounds=3) for name in SYSTEMS]
+def cases(quick: bool, _: Path) -> list[measure.Case]:
+    """A case per system."""
+    options = {"quick": quick, "rounds": 2 if quick else 3}
+    return [
+        measure.Case(name, functools.partial(row_of, name, **options))
+        for name in SYSTEMS
+    ]
 
 
 if __name__ == "__main__":
     measure.main(
-        run,
+        cases,
         doc=__doc__,
         name="train_step",
         packages=("jax", "jaxlib", "flax", "optax", "torch", "area-attention"),
