@@ -75,8 +75,8 @@ def jax_call(attention, max_area, arrays):
     return lambda: jax.block_until_ready(both(*on_device))
 
 
-def torch_call(max_area, arrays, *, compiled: bool = False):
-    """The same call of the PyPI package."""
+def torch_call(max_area, arrays, *, compiled: bool = False, calls: int = 1):
+    """The same call of the PyPI package, or `calls` of them, waited for once."""
     import torch
     from area_attention import AreaAttention
 
@@ -96,8 +96,9 @@ def torch_call(max_area, arrays, *, compiled: bool = False):
     leaves = [x.requires_grad_() for x in flat[:3]]
 
     def call():
-        out = module(*leaves)
-        results = out, *torch.autograd.grad(out, leaves, flat[3])
+        for _ in range(calls):
+            out = module(*leaves)
+            results = out, *torch.autograd.grad(out, leaves, flat[3])
         if device == "cuda":
             torch.cuda.synchronize()
         return results

@@ -107,9 +107,9 @@ def torch_inputs(case: Case):
 
 
 def torch_call(
-    case: Case, *, channels_last: bool, compiled: bool = False
+    case: Case, *, channels_last: bool, compiled: bool = False, calls: int = 1
 ) -> Callable[[], None]:
-    """Makes a training step of PyTorch."""
+    """Makes a training step of PyTorch, or `calls` of them, waited for once."""
     import torch
 
     train = case.config.train
@@ -123,10 +123,15 @@ def torch_call(
         fused=True,
     )
 
+    low = case.config.model.dtype == "bfloat16"
+
     def call():
-        adam.zero_grad()
-        torch.nn.functional.cross_entropy(forward(frames), label).backward()
-        adam.step()
+        for _ in range(calls):
+            adam.zero_grad()
+            with torch.autocast(device().type, torch.bfloat16, enabled=low):
+                loss = torch.nn.functional.cross_entropy(forward(frames), label)
+            loss.backward()
+            adam.step()
         if device().type == "cuda":
             torch.cuda.synchronize()
 
