@@ -23,6 +23,9 @@ import numpy as np
 from benchmarks.record import Record
 from ser_jax import huge_pages
 
+# A manifest of real speech, e.g. EMO-DB's; without it recordings are synthetic.
+MANIFEST = "SER_JAX_BENCHMARK_MANIFEST"
+
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
@@ -203,6 +206,7 @@ def main(
             out=arguments.out,
             left_out=[case.name for case in chosen],
         )
+        found.write()
         for case in chosen:
             if time.monotonic() > end:
                 break

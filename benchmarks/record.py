@@ -37,10 +37,10 @@ class Record:
     rows: list[dict] = dataclasses.field(default_factory=list)
 
     def add(self, row: dict) -> None:
-        """Prints and keeps a row."""
+        """Keeps and prints a row."""
         self.rows.append(row)
-        print(json.dumps(_readable(row), ensure_ascii=False), flush=True)
         self.write()
+        print(json.dumps(_readable(row), ensure_ascii=False), flush=True)
 
     def has_ended(self, case: str) -> None:
         """Nothing more is to come of a case."""

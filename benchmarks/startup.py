@@ -104,8 +104,18 @@ def check_light(name: str, loaded: list[str]) -> None:
         raise SystemExit(f"importing {name} also imports {', '.join(sorted(heavy))}")
 
 
-def demo(folder: Path, name: str, *arguments: str, programs: str) -> dict:
-    """Runs the demo; returns its results.json and how long it took from outside."""
+def demo(
+    folder: Path, name: str, *arguments: str, programs: str, preset: str = "demo"
+) -> dict:
+    """Runs the demo; returns its results.json and how long it took from outside.
+
+    Args:
+      folder: For datasets, programs and workdirs.
+      name: Of the workdir.
+      *arguments: Of `run.py`.
+      programs: Folder of the compiled programs.
+      preset: Another preset of AACNN.
+    """
     env = {
         "TFDS_DATA_DIR": str(folder / "datasets"),
         "XDG_CACHE_HOME": str(folder / programs),
@@ -115,7 +125,7 @@ def demo(folder: Path, name: str, *arguments: str, programs: str) -> dict:
     workdir = folder / name
     took, _ = python(
         "run.py",
-        "--config=configs/area_attn.py:demo",
+        f"--config=configs/area_attn.py:{preset}",
         f"--workdir={workdir}",
         *arguments,
         env=env,
