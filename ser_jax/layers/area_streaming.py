@@ -235,7 +235,7 @@ def sweep(
         area: (1 / its cells, keep, sums of the maps over it, `per_query`) -> (what it
             gives each of its cells, what it adds to the total). `keep` tells what
             survives dropout, None without. The first sum of an area with a masked
-            cell is LOWEST: there both results must be 0, as an exponential of it is.
+            cell is LOWEST or -inf: there both results must be 0, as its exponential is.
         maps, per_query: what is summed over areas, and numbers that `area` also needs.
         block, areas: the mask, place and seeds to read; the sizes to visit, and how.
         unroll: on CPU, whether the sizes of one width are one stretch of code. Faster
