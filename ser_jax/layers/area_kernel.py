@@ -29,7 +29,7 @@ ROWS, COLUMNS = 8, 4
 Line = list[tuple[Array, ...]]
 
 
-def sweep(area: Callable, maps, per_query, block: Block, areas: Areas):
+def sweep(area: Callable, maps, per_query, block: Block, areas: Areas, dtype):
     """What `area_streaming.sweep` does, with the same arguments."""
     batch, _, queries = maps[0].shape
     grid = areas.grid
@@ -50,8 +50,10 @@ def sweep(area: Callable, maps, per_query, block: Block, areas: Areas):
         kernel,
         grid=(batch, -(-queries // QUERIES), strips),
         out_shape=[
-            jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=varying)
-            for shape in (maps[0].shape, (batch, strips, queries))
+            jax.ShapeDtypeStruct(maps[0].shape, dtype, manual_axis_type=varying),
+            jax.ShapeDtypeStruct(
+                (batch, strips, queries), jnp.float32, manual_axis_type=varying
+            ),
         ],
         compiler_params=triton.CompilerParams(num_warps=QUERIES // 32, num_stages=1),
         interpret=jax.default_backend() == "cpu",
@@ -194,7 +196,8 @@ class _Program:
         for column, value in enumerate(values):
             cell, inside = self.locate(self.top + row, self.left + column)
             valid = self.exists & inside & (row >= 0)
-            triton.store(ref.at[self.example, cell, self.block], value, mask=valid)
+            target = ref.at[self.example, cell, self.block]
+            triton.store(target, value.astype(ref.dtype), mask=valid)
 
     def keep(self, size: tuple[int, int], row, column):
         """Which queries keep an area: `area_pooling.area_ids` of its first cell."""
