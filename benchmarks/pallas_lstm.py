@@ -44,7 +44,7 @@ def _backward(residuals, grad):
     mask, kernel, h, c, sums = residuals
     like = jax.ShapeDtypeStruct(sums.shape, grad.dtype)
     call = _call(_backward_kernel, like, "lstm_backward")
-    of_gates = call(grad, mask.astype(jnp.int32), kernel, c, sums)
+    of_gates = call(grad, mask.astype(jnp.int32), kernel.T, c, sums)
     before = jnp.pad(h, ((0, 0), (1, 0), (0, 0)))[:, :-1]
     of_kernel = jnp.einsum(
         "bth,btg->hg", before, of_gates, preferred_element_type=jnp.float32
@@ -76,8 +76,11 @@ class _Program:
         self.rows = pl.ds(first, ROWS)
         self.exists = first + jnp.arange(ROWS) < ref.shape[0]
 
+    def part(self, gate: int):
+        return pl.ds(gate * self.features, self.features)
+
     def place(self, ref, step, part: int):
-        return ref.at[self.rows, step, pl.ds(part * self.features, self.features)]
+        return ref.at[self.rows, step, self.part(part)]
 
     def load(self, ref, step, part: int = 0, *, where=True):
         """A part of H columns of a step, float32; 0 where there is none."""
@@ -94,10 +97,6 @@ class _Program:
         place = mask_ref.at[self.rows, step]
         return triton.load(place, mask=self.exists, other=0)[:, None] > 0
 
-    def of_gate(self, kernel_ref, gate: int):
-        """U [H, H] of a gate."""
-        return kernel_ref[:, pl.ds(gate * self.features, self.features)]
-
     def zeros(self):
         return jnp.zeros((ROWS, self.features), jnp.float32)
 
@@ -113,7 +112,8 @@ def _forward_kernel(gates_ref, mask_ref, kernel_ref, h_ref, c_ref, sums_ref):
         h, c = state
         sums = []
         for gate in range(4):
-            part = _dot(h.astype(kernel_ref.dtype), program.of_gate(kernel_ref, gate))
+            columns = kernel_ref[:, program.part(gate)]
+            part = _dot(h.astype(kernel_ref.dtype), columns)
             sums.append(program.load(gates_ref, t, gate) + part)
             program.store(sums_ref, t, sums[-1], gate)
         i, f, g, o = sums
@@ -131,8 +131,8 @@ def _forward_kernel(gates_ref, mask_ref, kernel_ref, h_ref, c_ref, sums_ref):
     jax.lax.fori_loop(0, gates_ref.shape[1], step, start)
 
 
-def _backward_kernel(grad_ref, mask_ref, kernel_ref, c_ref, sums_ref, out_ref):
-    program = _Program(grad_ref, kernel_ref.shape[0])
+def _backward_kernel(grad_ref, mask_ref, turned_ref, c_ref, sums_ref, out_ref):
+    program = _Program(grad_ref, turned_ref.shape[1])  # U^T
     steps = grad_ref.shape[1]
 
     def step(number, state):
@@ -155,8 +155,8 @@ def _backward_kernel(grad_ref, mask_ref, kernel_ref, c_ref, sums_ref, out_ref):
         for gate, value in enumerate(of_gates):
             value = jnp.where(valid, value, 0)
             program.store(out_ref, t, value, gate)
-            transposed = program.of_gate(kernel_ref, gate).T
-            through = through + _dot(value.astype(kernel_ref.dtype), transposed)
+            rows = turned_ref[program.part(gate), :]
+            through += _dot(value.astype(turned_ref.dtype), rows)
         of_h = jnp.where(valid, through, of_h)
         return of_h, jnp.where(valid, inner * f, of_c)
 
