@@ -22,6 +22,7 @@ bandwidth of a large copy.
 import functools
 import json
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -74,8 +75,8 @@ def jax_call(attention, max_area, arrays):
     return lambda: jax.block_until_ready(both(*on_device))
 
 
-def torch_call(max_area, arrays, *, compiled: bool = False):
-    """The same call of the PyPI package."""
+def torch_call(max_area, arrays, *, compiled: bool = False, calls: int = 1):
+    """The same call of the PyPI package, or `calls` of them, waited for once."""
     import torch
     from area_attention import AreaAttention
 
@@ -95,8 +96,9 @@ def torch_call(max_area, arrays, *, compiled: bool = False):
     leaves = [x.requires_grad_() for x in flat[:3]]
 
     def call():
-        out = module(*leaves)
-        results = out, *torch.autograd.grad(out, leaves, flat[3])
+        for _ in range(calls):
+            out = module(*leaves)
+            results = out, *torch.autograd.grad(out, leaves, flat[3])
         if device == "cuda":
             torch.cuda.synchronize()
         return results
@@ -173,39 +175,43 @@ def floor_seconds(arrays) -> float:
     return 2 * sum(x.nbytes for x in arrays) / bandwidth
 
 
-def rows_of(grid, batch: int, max_areas, rounds: int, names: list[str]) -> list[dict]:
-    """One row per largest area."""
-    arrays = inputs(batch, grid)
-    floor = floor_seconds(arrays)
-    rows = []
-    for side in max_areas:
-        area = (side, side)
-        calls = {name: contestant(name, area, arrays) for name in ["ours", *names]}
-        ours = calls["ours"]()
-        difference = max(check_equal(n, ours, calls[n]()) for n in names)
-        seconds = measure.seconds(calls, rounds=rounds)
-        row = {"map": f"{grid[0]}x{grid[1]}", "area": f"{side}x{side}"}
-        row["ours [ms]"] = seconds["ours"].scaled(1e3)
-        for name in names:
-            row[f"{name} [ms]"] = seconds[name].scaled(1e3)
-            row[f"{name} / ours"] = seconds[name].median / seconds["ours"].median
-        for name in ["ours", *names]:
-            row[f"{name} [MiB]"] = memory_mib(name, batch, grid, area)
-        row["difference"] = difference
-        if np.isfinite(floor):
-            row["floor / ours"] = floor / seconds["ours"].median
-        rows.append(row)
-    return rows
+def row_of(grid, side: int, *, batch: int, rounds: int, names: list[str]) -> dict:
+    """One map with one largest area."""
+    arrays, area = inputs(batch, grid), (side, side)
+    calls = {name: contestant(name, area, arrays) for name in ["ours", *names]}
+    ours = calls["ours"]()
+    difference = max(check_equal(n, ours, calls[n]()) for n in names)
+    seconds = measure.seconds(calls, rounds=rounds)
+    row = {"map": f"{grid[0]}x{grid[1]}", "area": f"{side}x{side}"}
+    row["ours [ms]"] = seconds["ours"].scaled(1e3)
+    for name in names:
+        row[f"{name} [ms]"] = seconds[name].scaled(1e3)
+        row[f"{name} / ours"] = seconds[name].median / seconds["ours"].median
+    for name in ["ours", *names]:
+        row[f"{name} [MiB]"] = memory_mib(name, batch, grid, area)
+    row["difference"] = difference
+    if np.isfinite(floor := floor_seconds(arrays)):
+        row["floor / ours"] = floor / seconds["ours"].median
+    return row
 
 
-def run(quick: bool) -> list[dict]:
-    """All rows of the table."""
+def cases(quick: bool, _: Path) -> list[measure.Case]:
+    """A case per map and largest area."""
     # PyTorch's default too; JAX's on a GPU would round factors to 10 bits (TF32).
     jax.config.update("jax_default_matmul_precision", "float32")
-    names = peers()
+    options = {"batch": BATCH, "rounds": 7, "names": peers()}
+    grids, sides = GRIDS, MAX_AREAS
     if quick:
-        return rows_of((8, 5), 2, (1, 3), 2, names)
-    return [row for grid in GRIDS for row in rows_of(grid, BATCH, MAX_AREAS, 7, names)]
+        options |= {"batch": 2, "rounds": 2}
+        grids, sides = ((8, 5),), (1, 3)
+    return [
+        measure.Case(
+            f"{grid[0]}x{grid[1]} {side}x{side}",
+            functools.partial(row_of, grid, side, **options),
+        )
+        for grid in grids
+        for side in sides
+    ]
 
 
 if __name__ == "__main__":
@@ -213,7 +219,7 @@ if __name__ == "__main__":
         _memory_task(sys.argv[2])
     else:
         measure.main(
-            run,
+            cases,
             doc=__doc__,
             name="area_attention",
             packages=("jax", "flax", "torch", "area-attention"),

@@ -30,8 +30,8 @@ benchmarks/runs_apart.py checks all runs, and that devices never exchange anythi
 import dataclasses
 import functools
 import math
-import tempfile
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -307,19 +307,21 @@ def row_of(way: Way, size: Size, num_runs: int, peer: dict | None) -> dict:
     }
 
 
-def run(quick: bool) -> list[dict]:
-    """All rows of the table on one device, after the check on eight."""
+def cases(quick: bool, folder: Path) -> list[measure.Case]:
+    """A case per number of runs; its ways take turns, so their rows come together."""
     jax.config.update("jax_enable_compilation_cache", False)
     size = QUICK if quick else (CPU if jax.default_backend() == "cpu" else GPU)
     if size is not GPU:
         print("No accelerator here: AACNN is reduced, the GPU's bars stay open.")
-    with tempfile.TemporaryDirectory() as folder:
-        return [row for n in size.runs for row in rows_of(size, n, folder)]
+    return [
+        measure.Case(f"{n} runs", functools.partial(rows_of, size, n, str(folder)))
+        for n in size.runs
+    ]
 
 
 if __name__ == "__main__":
     measure.main(
-        run,
+        cases,
         doc=__doc__,
         name="cross_validation",
         packages=("jax", "jaxlib", "flax", "optax", "numpy"),

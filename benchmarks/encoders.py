@@ -25,10 +25,11 @@ Real speech: SER_JAX_BENCHMARK_MANIFEST=/path/to/manifest.csv (16 kHz).
 """
 
 import contextlib
+import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -265,11 +266,10 @@ def row_of(name: str, weights: str, paths: list[str], rounds: int, **options) ->
         row[f"{label} [ms]"] = spread
         if label != "ours":
             row[f"{label}, ratio"] = spread.median / each["ours"].median
-    print({key: str(value) for key, value in row.items()}, flush=True)
     return row
 
 
-def hubert_rows(paths: list[str], quick: bool, rounds: int) -> list[dict]:
+def hubert_rows(paths: list[str], quick: bool, rounds: int) -> Iterator[dict]:
     """Base's size with random weights, from a folder; of two layers if `quick`."""
     import torch
     import transformers
@@ -281,31 +281,31 @@ def hubert_rows(paths: list[str], quick: bool, rounds: int) -> list[dict]:
         took = measure.seconds({"ours": lambda: load(folder)}, rounds=rounds)
         found = {"encoder": "hubert-base", "what": "loading"}
         found["ours [ms]"] = took["ours"].scaled(1e3)
-        print({key: str(value) for key, value in found.items()}, flush=True)
-        states = row_of(
-            "hubert-base", folder, paths, rounds, gradients=False, peers=True
-        )
-        return [found, states]
+        yield found
+        options = {"gradients": False, "peers": True}
+        yield row_of("hubert-base", folder, paths, rounds, **options)
 
 
-def rows(quick: bool) -> list[dict]:
-    """The table."""
+def cases(quick: bool, folder: Path) -> list[measure.Case]:
+    """A case per Whisper and pass, and one of HuBERT."""
     count, rounds = (4, 1) if quick else (64, 5)
+    _, paths, _ = feature_peers.recordings(folder, count)
     found, peers = [], has_peer()
-    with tempfile.TemporaryDirectory() as folder:
-        _, paths, _ = feature_peers.recordings(Path(folder), count)
-        for name in NAMES[:1] if quick else NAMES:
-            for gradients in (False, True):
-                options = {"gradients": gradients, "peers": peers}
-                found.append(row_of(name, name, paths, rounds, **options))
-        if peers:
-            found += hubert_rows(paths[: count // 4], quick, rounds)
+    for name in NAMES[:1] if quick else NAMES:
+        for gradients in (False, True):
+            options = {"gradients": gradients, "peers": peers}
+            row = functools.partial(row_of, name, name, paths, rounds, **options)
+            what = "gradients" if gradients else "states"
+            found.append(measure.Case(f"{name} {what}", row))
+    if peers:
+        rows = functools.partial(hubert_rows, paths[: count // 4], quick, rounds)
+        found.append(measure.Case("hubert-base", rows))
     return found
 
 
 if __name__ == "__main__":
     measure.main(
-        rows,
+        cases,
         doc=__doc__,
         name="encoders",
         packages=("jax", "jaxlib", "flax", "torch", "transformers", "numpy"),

@@ -16,17 +16,16 @@ import numpy as np
 import python_speech_features as psf
 import soundfile
 
+from benchmarks import measure
 from ser_jax.corpora import manifest
 from ser_jax.features import vtlp
 
 RATE_HZ = 16_000
-# A manifest of real speech, e.g. EMO-DB's; without it recordings are synthetic.
-MANIFEST = "SER_JAX_BENCHMARK_MANIFEST"
 
 
 def recordings(folder: Path, num: int) -> tuple[str, list[str], float]:
     """A manifest, the files of its first `num` recordings, and hours of all of it."""
-    given = os.environ.get(MANIFEST)
+    given = os.environ.get(measure.MANIFEST)
     path = Path(given) if given else _synthetic(folder, num)
     files = [utterance.wav for utterance in manifest.read(path)]
     hours = sum(soundfile.info(f).duration for f in files) / 3600

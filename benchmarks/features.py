@@ -58,8 +58,10 @@ def ours(path: str, recipe: str, copies: int) -> dict:
     return vtlp.recording_features(path, spec, factors_of(copies), "textbook", 0.1)
 
 
-def check(files: list[str]) -> None:
-    """Ends the program unless all ways give the same features without copies."""
+@functools.cache
+def corpus(folder: Path, num: int) -> tuple[str, list[str], float]:
+    """The recordings, after the check that all ways give the same without copies."""
+    manifest, files, hours = peers.recordings(folder, num)
     for recipe, path in itertools.product(NAMES, files[:4]):
         got = ours(path, recipe, 0)["log_mel"]
         expected = peers.librosa_features(path, recipe, factors_of(0))[0]
@@ -70,6 +72,7 @@ def check(files: list[str]) -> None:
     samples, _ = soundfile.read(files[0], dtype="float32")
     got = vtlp.nlpaug_warp(samples, 0.87, peers.RATE_HZ)
     _compare("nlpaug's warp", got, peers.resynthesised(samples, 0.87), 1e-5)
+    return manifest, files, hours
 
 
 def _compare(what: str, got: np.ndarray, expected: np.ndarray, tolerance: float):
@@ -102,8 +105,9 @@ def per_file(function, files: list[str], processes: int) -> None:
         pass
 
 
-def measured(manifest: str, hours: float, files: list[str], recipe, copies, rounds):
-    """One row: hours of speech per minute."""
+def row_of(folder: Path, num: int, recipe: str, copies: int, rounds: int) -> dict:
+    """Hours of speech per minute."""
+    manifest, files, hours = corpus(folder, num)
     hours_of_files = sum(soundfile.info(f).duration for f in files) / 3600
     alone = functools.partial(ours, recipe=recipe, copies=copies)
     librosa = functools.partial(
@@ -139,23 +143,23 @@ def measured(manifest: str, hours: float, files: list[str], recipe, copies, roun
     }
 
 
-def rows(quick: bool) -> list[dict]:
-    """The table."""
+def cases(quick: bool, folder: Path) -> list[measure.Case]:
+    """A case per recipe and number of copies."""
     logging.getLogger("absl").setLevel(logging.ERROR)
     names, rounds = (NAMES[:1], 1) if quick else (NAMES, 5)
-    with tempfile.TemporaryDirectory() as folder:
-        num = 6 if quick else PEER_FILES
-        manifest, files, hours = peers.recordings(Path(folder), num)
-        check(files)
-        return [
-            measured(manifest, hours, files, name, copies, rounds)
-            for name, copies in itertools.product(names, COPIES)
-        ]
+    num = 6 if quick else PEER_FILES
+    return [
+        measure.Case(
+            f"{name} {copies} copies",
+            functools.partial(row_of, folder, num, name, copies, rounds),
+        )
+        for name, copies in itertools.product(names, COPIES)
+    ]
 
 
 if __name__ == "__main__":
     measure.main(
-        rows,
+        cases,
         doc=__doc__,
         name="features",
         packages=("librosa", "python_speech_features", "numpy", "scipy", "tensorflow"),

@@ -2,14 +2,15 @@
 
 Bars: no slower than librosa, and <= 5 % of an AACNN step.
 
-First table rows: `features.online` on one CPU core (this process may use no other)
+Table rows but the first: `features.online` on one CPU core (this process may use no other)
 against librosa's functions per recording, waveforms in memory, static values with both
 deltas. Recordings are sorted by length and padded to batches of 16, which is part of
 ours, as is the way to the device and back.
 
-Last row: an AACNN training step (3x3, 2 s of `logmel128`, batch 32, all cores) on stored
+First row: an AACNN training step (3x3, 2 s of `logmel128`, batch 32, all cores) on stored
 frames, against the same with a warp factor drawn for every example, whose windows are
-made from their samples inside the step (`augment.vtlp=online`).
+made from their samples inside the step (`augment.vtlp=online`); on accelerators 16 steps
+per call.
 
 Ours must equal `features.offline` to 1e-4 of the largest value, padding or not: JAX's FFT
 is float32, which the quietest bands of a recording feel. On a GPU the same rows are made
@@ -113,30 +114,25 @@ def check(recordings: list[np.ndarray], recipe: str) -> dict[str, float]:
     return found
 
 
-def one_core(folder: str, num: int, rounds: int) -> list[dict]:
-    """Rows of the front end; in a process of its own, on one core."""
-    _, files, _ = peers.recordings(Path(folder), num)
-    recordings = [soundfile.read(f, dtype="float32")[0] for f in files]
+def one_core(name: str, num: int, rounds: int) -> dict:
+    """The row of a recipe; in a process of its own, on one core."""
+    with tempfile.TemporaryDirectory() as folder:
+        _, files, _ = peers.recordings(Path(folder), num)
+        recordings = [soundfile.read(f, dtype="float32")[0] for f in files]
     hours = sum(map(len, recordings)) / peers.RATE_HZ / 3600
-    found = []
-    for name in NAMES:
-        differences = check(recordings, name)
-        calls = {
-            "ours": functools.partial(ours, recordings, name),
-            "librosa": functools.partial(librosas, recordings, name),
-        }
-        taken = measure.seconds(calls, rounds=rounds)
-        found.append(
-            {
-                "case": f"{name}, one core, {jax.devices()[0].platform}",
-                "ours": 60 * hours / taken["ours"].median,
-                "peer": 60 * hours / taken["librosa"].median,
-                "unit": "hours of speech per minute, librosa",
-                "ratio": taken["librosa"].median / taken["ours"].median,
-            }
-            | differences
-        )
-    return found
+    differences = check(recordings, name)
+    calls = {
+        "ours": functools.partial(ours, recordings, name),
+        "librosa": functools.partial(librosas, recordings, name),
+    }
+    taken = measure.seconds(calls, rounds=rounds)
+    return {
+        "case": f"{name}, one core, {jax.devices()[0].platform}",
+        "ours": 60 * hours / taken["ours"].median,
+        "peer": 60 * hours / taken["librosa"].median,
+        "unit": "hours of speech per minute, librosa",
+        "ratio": taken["librosa"].median / taken["ours"].median,
+    } | differences
 
 
 def training_step(width: float, batch: int, rounds: int) -> dict:
@@ -152,14 +148,26 @@ def training_step(width: float, batch: int, rounds: int) -> dict:
     )
     graphdef, initial = state.create(model, optim.make_optimizer(config.train), None)
     tables, index, constants = corpus(batch, window)
+    # Convolutions in a loop use one thread of a CPU.
+    count = 1 if jax.default_backend() == "cpu" else 16
 
     def call(mode: str):
         own = area_attn.get_config()
         own.augment.vtlp = mode
         make = functools.partial(make_batch, config=own, window_frames=window)
-        train_step = jax.jit(step.make_train_step(graphdef, own, make))
+        train_step = step.make_train_step(graphdef, own, make)
+
+        @jax.jit
+        def steps(tables, state, totals, index, constants):
+            def body(carry, _):
+                return train_step(tables, *carry, index, constants), None
+
+            if count == 1:
+                return body((state, totals), None)[0]
+            return jax.lax.scan(body, (state, totals), None, length=count)[0]
+
         arguments = (tables, initial, Totals.zero(), index, constants)
-        return lambda: jax.block_until_ready(train_step(*arguments))
+        return lambda: jax.block_until_ready(steps(*arguments))
 
     @jax.jit
     def front_end(tables, alpha):
@@ -173,6 +181,8 @@ def training_step(width: float, batch: int, rounds: int) -> dict:
         "alone": lambda: jax.block_until_ready(front_end(tables, alpha)),
     }
     taken = measure.seconds(calls, rounds=rounds)
+    for name in ("online", "stored"):
+        taken[name] = taken[name].scaled(1 / count)
     return {
         "case": f"AACNN step, batch {batch}, {jax.devices()[0].platform}",
         "ours": taken["online"].scaled(1e3),
@@ -209,14 +219,15 @@ def corpus(batch: int, window: int):
     return jax.device_put(tables), index, constants
 
 
-def rows(quick: bool) -> list[dict]:
-    """The table; what is bound to one core is measured in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = ("8", "1") if quick else (str(NUM_FILES), "7")
-        module = "benchmarks.features_online"
-        found = measure.in_new_process(module, ONE_CORE, folder, *arguments)
+def cases(quick: bool, _: Path) -> list[measure.Case]:
+    """The step, and each recipe by a process of its own, which is bound to one core."""
     size = (0.25, 4, 2) if quick else (1.0, 32, 7)
-    return [*found, training_step(*size)]
+    arguments = ("8", "1") if quick else (str(NUM_FILES), "7")
+    alone = functools.partial(
+        measure.in_new_process, "benchmarks.features_online", ONE_CORE
+    )
+    found = [measure.Case(x, functools.partial(alone, x, *arguments)) for x in NAMES]
+    return [measure.Case("step", functools.partial(training_step, *size)), *found]
 
 
 if __name__ == "__main__":
@@ -224,7 +235,7 @@ if __name__ == "__main__":
         print(json.dumps(one_core(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
     else:
         measure.main(
-            rows,
+            cases,
             doc=__doc__,
             name="features_online",
             packages=("jax", "jaxlib", "flax", "librosa", "numpy"),

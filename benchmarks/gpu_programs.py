@@ -21,6 +21,8 @@ import functools
 import os
 import re
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import jax
@@ -133,7 +135,7 @@ def size(kind: str) -> int:
     )
 
 
-def area_rows(grid: tuple[int, int], batch: int, side: int) -> list[dict]:
+def area_rows(grid: tuple[int, int], batch: int, side: int) -> Iterator[dict]:
     """Ours and materialised areas."""
     arrays = peers.inputs(batch, grid)
     floor = 2 * sum(x.nbytes for x in arrays)
@@ -142,14 +144,12 @@ def area_rows(grid: tuple[int, int], batch: int, side: int) -> list[dict]:
         "pallas": functools.partial(area_attention, implementation="pallas"),
         "materialised": peers.materialised,
     }
-    rows = []
     for name, attention in ways.items():
         both = peers.forward_and_backward(attention, (side, side))
         program = f"area attention {grid[0]}x{grid[1]}, {side}x{side}, {name}"
         row = row_of(both, arrays, program=program)
         row["moved / floor"] = row["moved [MiB]"] * MIB / floor
-        rows.append(row)
-    return rows
+        yield row
 
 
 def step_row(runs: int, *, quick: bool, implementation: str = "xla") -> dict:
@@ -170,18 +170,28 @@ def step_row(runs: int, *, quick: bool, implementation: str = "xla") -> dict:
     return row
 
 
-def run(quick: bool) -> list[dict]:
-    """All rows of the table."""
+def cases(quick: bool, _: Path) -> list[measure.Case]:
+    """A case per map and largest area, and per number of runs."""
+    grids, batch, sides = peers.GRIDS, peers.BATCH, (1, 3, 5)
+    steps = [(1, "xla"), (5, "xla"), (50, "xla"), (5, "pallas")]
     if quick:
-        return [*area_rows((8, 5), 2, 2), step_row(2, quick=True)]
-    rows = [
-        row
-        for grid in peers.GRIDS
-        for side in (1, 3, 5)
-        for row in area_rows(grid, peers.BATCH, side)
+        grids, batch, sides, steps = ((8, 5),), 2, (2,), [(2, "xla")]
+    return [
+        measure.Case(
+            f"attention {grid[0]}x{grid[1]} {side}x{side}",
+            functools.partial(area_rows, grid, batch, side),
+        )
+        for grid in grids
+        for side in sides
+    ] + [
+        measure.Case(
+            f"step {runs} runs {implementation}",
+            functools.partial(
+                step_row, runs, quick=quick, implementation=implementation
+            ),
+        )
+        for runs, implementation in steps
     ]
-    steps = [step_row(n, quick=False) for n in (1, 5, 50)]
-    return [*rows, *steps, step_row(5, quick=False, implementation="pallas")]
 
 
 if __name__ == "__main__":
@@ -190,5 +200,5 @@ if __name__ == "__main__":
     # Without a GPU nothing can be tried out: libraries' first choices are taken.
     os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_autotune_level=0"
     measure.main(
-        run, doc=__doc__, name="gpu_programs", packages=("jax", "jaxlib", "flax")
+        cases, doc=__doc__, name="gpu_programs", packages=("jax", "jaxlib", "flax")
     )

@@ -31,13 +31,14 @@ Needs 8 GB below $TMPDIR without --quick.
 """
 
 import csv
+import functools
 import itertools
 import json
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -203,9 +204,15 @@ def train(folder: Path, frames_on: str, quick: bool) -> dict:
     }
 
 
-def rows_of(folder: Path, factor: int, num: int, quick: bool) -> list[dict]:
+@functools.cache
+def rows_of(factor: int, quick: bool) -> list[dict]:
     """Builds one corpus and trains on it both ways."""
+    num = factor * (24 if quick else BASE)
+    with tempfile.TemporaryDirectory(prefix="growth_") as folder:
+        return _rows_of(Path(folder), factor, num, quick)
 
+
+def _rows_of(folder: Path, factor: int, num: int, quick: bool) -> list[dict]:
     def child(*arguments):
         name, flag = "benchmarks.growth", str(int(quick))
         # What both placements compile alike is compiled once; memory then says less.
@@ -251,7 +258,7 @@ def check_losses(device: float, host: float, *, exact: bool) -> None:
         raise SystemExit(f"losses differ: {device} on the device, {host} on the host")
 
 
-def extrapolated(rows: list[dict]) -> list[dict]:
+def extrapolated(rows: list[dict]) -> Iterator[dict]:
     """IEMOCAP x1, x4, x16 as `auto` would take it here, in proportion to hours."""
     import jax
 
@@ -260,7 +267,6 @@ def extrapolated(rows: list[dict]) -> list[dict]:
 
     grows = ("build [s]", "records [MiB]", "flat file [MiB]", "first open [s]")
     grows += ("open [s]", "device table [MiB]", "epoch [s]")
-    found = []
     for factor in FACTORS:
         share = factor * IEMOCAP_HOURS / rows[-2]["speech [h]"]
         size = int(share * rows[-2]["device table [MiB]"] * 2**20)
@@ -270,18 +276,19 @@ def extrapolated(rows: list[dict]) -> list[dict]:
         row = next(x for x in rows[-2:] if x["frames on"] == storage.on)
         new = {"case": f"IEMOCAP x{factor}, extrapolated", "frames on": storage.on}
         new["speech [h]"] = factor * IEMOCAP_HOURS
-        found.append(new | {key: share * row[key] for key in grows})
+        yield new | {key: share * row[key] for key in grows}
+
+
+def cases(quick: bool, _: Path) -> list[measure.Case]:
+    """A case per corpus, and what the largest says of IEMOCAP."""
+    found = [
+        measure.Case(f"x{factor}", functools.partial(rows_of, factor, quick))
+        for factor in (FACTORS[:1] if quick else FACTORS)
+    ]
+    if not quick:
+        largest = functools.partial(rows_of, max(FACTORS), quick)
+        found.append(measure.Case("IEMOCAP", lambda: extrapolated(largest())))
     return found
-
-
-def benchmark(quick: bool) -> list[dict]:
-    """All rows."""
-    rows = []
-    for factor in FACTORS[:1] if quick else FACTORS:
-        num = factor * (24 if quick else BASE)
-        with tempfile.TemporaryDirectory(prefix="growth_") as folder:
-            rows += rows_of(Path(folder), factor, num, quick)
-    return rows if quick else rows + extrapolated(rows)
 
 
 def child(kind: str, folder: str, *rest: str) -> dict:
@@ -297,4 +304,4 @@ if __name__ == "__main__":
         print(json.dumps(child(*sys.argv[2:])))
     else:
         packages = ("jax", "flax", "numpy", "librosa", "tensorflow-datasets")
-        measure.main(benchmark, doc=__doc__, name="growth", packages=packages)
+        measure.main(cases, doc=__doc__, name="growth", packages=packages)

@@ -19,11 +19,11 @@ bit. Bar: at x16 a worker's memory is at most a tenth above that at x1.
 Needs 8 GB below $TMPDIR without --quick.
 """
 
+import functools
 import hashlib
 import json
 import resource
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -92,37 +92,49 @@ def digest_of(directory: str) -> str:
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
-def benchmark(quick: bool) -> list[dict]:
-    """All rows."""
+@functools.cache
+def in_child(kind: str, folder: str, quick: bool, *rest: str) -> dict:
+    """What `child` finds in a process of its own."""
+    module, flag = "benchmarks.growth_beam", str(int(quick))
+    return measure.in_new_process(module, "child", kind, folder, *rest, flag)
 
-    def of(*arguments) -> dict:
-        name = "benchmarks.growth_beam"
-        return measure.in_new_process(name, "child", *arguments, str(int(quick)))
 
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="growth_beam_") as parent:
-        start = of("beam", f"{parent}/start", "0")
-        for factor in growth.FACTORS[:1] if quick else growth.FACTORS:
-            num = factor * (24 if quick else growth.BASE)
-            found = of("beam", f"{parent}/x{factor}", str(num))
-            if factor == 1 and of("here", f"{parent}/x1")["digest"] != found["digest"]:
-                raise SystemExit("Beam's workers wrote other records")
-            rows.append(
-                {
-                    "case": f"x{factor}, {num} turns",
-                    "speech [h]": found["hours"],
-                    "build [s]": found["build"],
-                    "CPU [s]": found["cpu"],
-                    "CPU [s/h]": (found["cpu"] - start["cpu"])
-                    / (found["hours"] - start["hours"]),
-                    "records [MiB]": found["records_mib"],
-                    "worker [MiB]": found["worker_mib"],
-                    "driver [MiB]": found["driver_mib"],
-                }
-            )
-    if rows[-1]["worker [MiB]"] > 1.1 * rows[0]["worker [MiB]"]:
-        raise SystemExit(f"workers grow with the corpus: {rows}")
-    return rows
+def row_of(factor: int, parent: Path, quick: bool) -> dict:
+    """One corpus; the others stand beside the start alone and the smallest."""
+    base = 24 if quick else growth.BASE
+    start = in_child("beam", f"{parent}/start", quick, "0")
+    smallest = in_child("beam", f"{parent}/x1", quick, str(base))
+    found = in_child("beam", f"{parent}/x{factor}", quick, str(factor * base))
+    here = in_child("here", f"{parent}/x1", quick)
+    if here["digest"] != smallest["digest"]:
+        raise SystemExit("Beam's workers wrote other records")
+    if factor == max(growth.FACTORS):
+        check_memory(smallest["worker_mib"], found["worker_mib"])
+    seconds = found["cpu"] - start["cpu"]
+    return {
+        "case": f"x{factor}, {factor * base} turns",
+        "speech [h]": found["hours"],
+        "build [s]": found["build"],
+        "CPU [s]": found["cpu"],
+        "CPU [s/h]": seconds / (found["hours"] - start["hours"]),
+        "records [MiB]": found["records_mib"],
+        "worker [MiB]": found["worker_mib"],
+        "driver [MiB]": found["driver_mib"],
+    }
+
+
+def check_memory(smallest_mib: float, largest_mib: float) -> None:
+    """Ends the program if workers need more for a larger corpus."""
+    if largest_mib > 1.1 * smallest_mib:
+        raise SystemExit(f"workers grow: {smallest_mib} to {largest_mib} MiB")
+
+
+def cases(quick: bool, folder: Path) -> list[measure.Case]:
+    """A case per corpus."""
+    return [
+        measure.Case(f"x{factor}", functools.partial(row_of, factor, folder, quick))
+        for factor in (growth.FACTORS[:1] if quick else growth.FACTORS)
+    ]
 
 
 def child(kind: str, folder: str, *rest: str) -> dict:
@@ -138,4 +150,4 @@ if __name__ == "__main__":
         print(json.dumps(child(*sys.argv[2:])))
     else:
         packages = ("apache-beam", "tensorflow-datasets", "numpy", "librosa")
-        measure.main(benchmark, doc=__doc__, name="growth_beam", packages=packages)
+        measure.main(cases, doc=__doc__, name="growth_beam", packages=packages)

@@ -16,12 +16,12 @@ gain. Checked in every mode: UA of a seed is the same beside others, and in a jo
     python -m benchmarks.growth_runs [--quick] [--out=growth_runs.json]
 """
 
+import functools
 import json
 import os
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from benchmarks import measure
@@ -37,6 +37,17 @@ COMMON = (
 )
 
 
+def checked_row(folder: Path, seeds: int, points: int, processes: int) -> dict:
+    """The row of a job whose seed 0 scores as it does alone."""
+    alone = row(folder / "first", 1, 1, 1)["UA of seed 0"]  # builds, compiles
+    found = dict(row(folder, seeds, points, processes))
+    score = found.pop("UA of seed 0")
+    if points == 1 and score != alone:
+        raise AssertionError(f"seed 0: expected {alone}, got {score} in {found}")
+    return found
+
+
+@functools.cache
 def row(folder: Path, seeds: int, points: int, processes: int) -> dict:
     """Trains and reads what the workdir says."""
     workdir = folder / f"{seeds}-{points}-{processes}"
@@ -93,26 +104,22 @@ def checkpoint_mb(workdir: Path) -> float:
     return sum(x.stat().st_size for x in newest.rglob("*") if x.is_file()) / 1e6
 
 
-def rows(quick: bool) -> list[dict]:
-    """The table."""
+def cases(quick: bool, folder: Path) -> list[measure.Case]:
+    """A case per job."""
     counts = COUNTS[:2] if quick else COUNTS
     jobs = [(seeds, 1, 1) for seeds in counts]
     jobs += [(1, points, 1) for points in counts[1:]]
     jobs += [(1 if quick else SEEDS_OF_A_JOB, 1, 2)]
-    with tempfile.TemporaryDirectory() as folder:
-        row(Path(folder) / "first", 1, 1, 1)  # builds the dataset, compiles
-        found = []
-        for seeds, points, processes in jobs:
-            found.append(row(Path(folder), seeds, points, processes))
-            print(found[-1], flush=True)
-    scores = [one.pop("UA of seed 0") for one in found]
-    for one, own in zip(found, scores, strict=True):
-        if one["points"] == 1 and own != scores[0]:
-            raise AssertionError(f"seed 0: expected {scores[0]}, got {own} in {one}")
-    return found
+    return [
+        measure.Case(
+            f"{seeds} seeds {points} points {processes} processes",
+            functools.partial(checked_row, folder, seeds, points, processes),
+        )
+        for seeds, points, processes in jobs
+    ]
 
 
 if __name__ == "__main__":
     measure.main(
-        rows, doc=__doc__, name="growth_runs", packages=("jax", "jaxlib", "flax")
+        cases, doc=__doc__, name="growth_runs", packages=("jax", "jaxlib", "flax")
     )

@@ -7,22 +7,24 @@ down slows all of them; a time is the median over rounds, its spread the quartil
 import argparse
 import contextlib
 import dataclasses
-import datetime
-import importlib.metadata
 import json
 import multiprocessing
 import os
-import platform
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
+from benchmarks.record import Record
 from ser_jax import huge_pages
+
+# A manifest of real speech, e.g. EMO-DB's; without it recordings are synthetic.
+MANIFEST = "SER_JAX_BENCHMARK_MANIFEST"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,37 +157,36 @@ def _serve(pipe, make, arguments, options) -> None:
         pipe.send(f"{make}: {error!r}")
 
 
-def machine(packages: Sequence[str]) -> dict:
-    """Where and with what the numbers were made."""
-    found = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "device": "cpu",
-        "malloc": os.environ.get("GLIBC_TUNABLES", "default"),
-        "python": platform.python_version(),
-        "commit": _commit(),
-    }
-    if "jax" in sys.modules:
-        import jax
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A part of a benchmark that can be measured without the others.
 
-        found["device"] = jax.devices()[0].device_kind
-    for name in packages:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+    Attributes:
+      name: As `--only` and the list of what was left out have it; no commas.
+      measure: Gives its row, or several as they finish. Errors, `SystemExit` of a
+        failed check among them, become a row.
+    """
+
+    name: str
+    measure: Callable[[], dict | Iterable[dict]]
 
 
 def main(
-    measure: Callable[[bool], list[dict]], *, doc: str, name: str, packages: Sequence
+    cases: Callable[[bool, Path], list[Case]],
+    *,
+    doc: str,
+    name: str,
+    packages: Sequence[str],
 ) -> None:
     """A benchmark's command line: `python -m benchmarks.NAME [--quick] [--out=FILE]`.
 
+    With `--only=NAME,NAME` it measures the cases whose names contain one of these, with
+    `--seconds=N` it begins no case later than that. Its exit status is 1 if a case failed.
+
     Args:
-      measure: Gives the rows of the table; True asks for the quick version, which
-        shows in under a minute that everything runs and is right.
+      cases: Gives the cases, the most wanted first. Its arguments: True for the quick
+        version, which shows in under a minute that everything runs and is right; and
+        an empty folder, which is gone when the benchmark ends.
       doc: The benchmark's docstring; its first line is the claim.
       name: The benchmark's name.
       packages: Distributions whose versions belong beside the numbers.
@@ -193,55 +194,57 @@ def main(
     huge_pages.ask()  # as run.py does, for ours and for the peers
     # Contestants may have processes of their own on one GPU.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    arguments = _arguments(doc)
+    end = time.monotonic() + arguments.seconds
+    with tempfile.TemporaryDirectory(prefix=f"{name}_") as folder:
+        chosen = _chosen(cases(arguments.quick, Path(folder)), arguments.only)
+        found = Record(
+            benchmark=name,
+            claim=doc.strip().splitlines()[0],
+            quick=arguments.quick,
+            packages=packages,
+            out=arguments.out,
+            left_out=[case.name for case in chosen],
+        )
+        found.write()
+        for case in chosen:
+            if time.monotonic() > end:
+                break
+            _measure(case, found)
+    print(found.table())
+    if found.failed:
+        raise SystemExit(1)
+
+
+def _arguments(doc: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="small, under a minute")
     parser.add_argument("--out", type=Path, help="JSON file for the numbers")
-    arguments = parser.parse_args()
-    rows = measure(arguments.quick)
-    where = machine(packages)
-    print(f"\n{doc.strip().splitlines()[0]}\n")
-    print(tabulate(_readable(rows), headers="keys", tablefmt="github"))
-    print("\n" + ", ".join(f"{key} {value}" for key, value in where.items()))
-    if arguments.quick:
-        print("--quick: sizes and rounds are too small for these times to mean much.")
-    if arguments.out:
-        record = {
-            "benchmark": name,
-            "claim": doc.strip().splitlines()[0],
-            "quick": arguments.quick,
-            "machine": where,
-            "rows": rows,
-        }
-        text = json.dumps(record, indent=1, default=dataclasses.asdict)
-        arguments.out.write_text(text + "\n")
+    parser.add_argument("--only", default="", help="names of cases, or parts of them")
+    help_ = "after which no new case begins"
+    parser.add_argument("--seconds", type=float, default=float("inf"), help=help_)
+    return parser.parse_args()
 
 
-def _readable(rows: list[dict]) -> list[dict]:
-    return [
-        {
-            key: f"{value:.3g}" if isinstance(value, float) else str(value)
-            for key, value in row.items()
-        }
-        for row in rows
-    ]
+def _chosen(cases: list[Case], only: str) -> list[Case]:
+    if not only:
+        return cases
+    parts = only.split(",")
+    for part in parts:
+        if not any(part in case.name for case in cases):
+            known = ", ".join(case.name for case in cases)
+            raise SystemExit(f"--only: expected some of {known}; got {part!r}")
+    return [case for case in cases if any(part in case.name for part in parts)]
 
 
-def _cpu_name() -> str:
+def _measure(case: Case, found: Record) -> None:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [x.split(":")[1].strip() for x in lines if x.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        check=False,  # an installed package has no repository
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip() or "unknown"
+        rows = case.measure()
+        for row in [rows] if isinstance(rows, dict) else rows:
+            found.add(row)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - others are still wanted
+        traceback.print_exc()
+        found.add({"case": case.name, "error": repr(error)[:300]})
+    found.has_ended(case.name)

@@ -11,8 +11,10 @@ split; losses after 3 steps equal to 1e-3 (why not closer: cross_validation.py).
     python -m benchmarks.runs_apart [--quick] [--out=runs_apart.json]
 """
 
+import functools
 import re
-import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 
@@ -40,7 +42,7 @@ def check_apart(mode: str, mesh: dict[str, int], lines: list[str]) -> None:
             raise SystemExit(f"{mode}: a collective between runs: {line.strip()}")
 
 
-def rows_of(num_runs: int, modes: tuple[str, ...], folder: str) -> list[dict]:
+def rows_of(num_runs: int, modes: tuple[str, ...], folder: str) -> Iterator[dict]:
     """One row per mode."""
     size = single.QUICK
     config = single.config_of(size, num_runs, folder)
@@ -48,42 +50,40 @@ def rows_of(num_runs: int, modes: tuple[str, ...], folder: str) -> list[dict]:
     alone = single.losses(trainer, STEPS)
     config = single.config_of(size, num_runs, folder, devices=8)
     trainer, _ = single.started(config, slice(num_runs), 1)
-    rows = []
     for mode in modes:
         trainer.use(runs.place(num_runs, mode=mode))
         lines = collectives(trainer)
         mesh = dict(trainer.placement.mesh.shape)
         check_apart(mode, mesh, lines)
         found = single.losses(trainer, STEPS)
-        rows.append(
-            {
-                "runs": num_runs,
-                "mode": mode,
-                "mesh (run x data)": f"{mesh['run']} x {mesh['data']}",
-                "runs per device and call": trainer.placement.per_device,
-                "calls": trainer.placement.rounds,
-                "collectives between runs": 0,
-                "collectives in a run": len(lines),
-                "difference": single.check_losses(mode, found, alone),
-            }
-        )
-    return rows
+        yield {
+            "runs": num_runs,
+            "mode": mode,
+            "mesh (run x data)": f"{mesh['run']} x {mesh['data']}",
+            "runs per device and call": trainer.placement.per_device,
+            "calls": trainer.placement.rounds,
+            "collectives between runs": 0,
+            "collectives in a run": len(lines),
+            "difference": single.check_losses(mode, found, alone),
+        }
 
 
-def run(quick: bool) -> list[dict]:
-    """All rows; `quick` leaves out the slowest to compile."""
+def cases(quick: bool, folder: Path) -> list[measure.Case]:
+    """A case per number of runs; `quick` leaves out the slowest to compile."""
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 8)
-    with tempfile.TemporaryDirectory() as folder:
-        rows = rows_of(
-            10, ("loop", "vmap") if quick else ("loop", "map", "vmap"), folder
-        )
-        return rows if quick else rows + rows_of(3, ("loop",), folder)
+    modes = {10: ("loop", "map", "vmap"), 3: ("loop",)}
+    if quick:
+        modes = {10: ("loop", "vmap")}
+    return [
+        measure.Case(f"{n} runs", functools.partial(rows_of, n, some, str(folder)))
+        for n, some in modes.items()
+    ]
 
 
 if __name__ == "__main__":
     measure.main(
-        run,
+        cases,
         doc=__doc__,
         name="runs_apart",
         packages=("jax", "jaxlib", "flax", "optax", "numpy"),

@@ -19,12 +19,13 @@ Bars on two CPU cores: `--help` <= 1 s; first step <= 20 s as a later start.
     python -m benchmarks.startup [--quick] [--out=startup.json]
 """
 
+import functools
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import measure
@@ -33,6 +34,12 @@ from ser_jax.report import timing as times
 ROUNDS = 5
 DEMO_ROUNDS = 3
 HEAVY = ("tensorflow", "librosa", "tensorflow_datasets")
+FLOORS = {
+    "run.py --help": "from absl import app, flags",
+    "ser_jax.layers": "import jax, flax.nnx",
+    "ser_jax.models": "import jax, flax.nnx",
+    "ser_jax.report": "import numpy, matplotlib.figure, etils.epath",
+}
 EVERY_MODULE = """
 import importlib, json, pkgutil, sys
 package = importlib.import_module(sys.argv[1])
@@ -66,39 +73,26 @@ def python(*arguments: str, env: dict | None = None, rc: int = 0) -> tuple[float
     return took, done.stdout
 
 
-def short_starts(rounds: int) -> list[dict]:
-    """`--help` and imports, taking turns."""
-    floors = {
-        "run.py --help": ("from absl import app, flags", 1.0),
-        "ser_jax.layers": ("import jax, flax.nnx", ""),
-        "ser_jax.models": ("import jax, flax.nnx", ""),
-        "ser_jax.report": ("import numpy, matplotlib.figure, etils.epath", ""),
-    }
+def short_start(name: str, rounds: int) -> dict:
+    """`run.py --help`, or the import of a package, in turns with what it needs."""
+    floor = FLOORS[name]
 
-    def start(name):
+    def start():
         if name.startswith("run.py"):
-            return python("run.py", "--help", rc=1)[0]  # absl's exit status
-        took, loaded = python("-c", EVERY_MODULE, name)
+            python("run.py", "--help", rc=1)  # absl's exit status
+            return
+        _, loaded = python("-c", EVERY_MODULE, name)
         check_light(name, json.loads(loaded))
-        return took
 
-    took = {name: ([], []) for name in floors}
-    for number in range(rounds + 1):
-        for name, (floor, _) in floors.items():
-            both = start(name), python("-c", floor)[0]
-            if number:  # the first fills the disk's cache
-                for times, value in zip(took[name], both, strict=True):
-                    times.append(value)
-    return [
-        {
-            "case": name if name.startswith("run.py") else f"import {name}.*",
-            "seconds": measure.Spread.of(took[name][0]),
-            "bar": bar,
-            "beside": floor,
-            "beside [s]": measure.Spread.of(took[name][1]),
-        }
-        for name, (floor, bar) in floors.items()
-    ]
+    calls = {"ours": start, "floor": lambda: python("-c", floor)}
+    took = measure.seconds(calls, rounds=rounds)  # the warm-up fills the disk's cache
+    return {
+        "case": name if name.startswith("run.py") else f"import {name}.*",
+        "seconds": took["ours"],
+        "bar": 1.0 if name.startswith("run.py") else "",
+        "beside": floor,
+        "beside [s]": took["floor"],
+    }
 
 
 def check_light(name: str, loaded: list[str]) -> None:
@@ -110,8 +104,18 @@ def check_light(name: str, loaded: list[str]) -> None:
         raise SystemExit(f"importing {name} also imports {', '.join(sorted(heavy))}")
 
 
-def demo(folder: Path, name: str, *arguments: str, programs: str) -> dict:
-    """Runs the demo; returns its results.json and how long it took from outside."""
+def demo(
+    folder: Path, name: str, *arguments: str, programs: str, preset: str = "demo"
+) -> dict:
+    """Runs the demo; returns its results.json and how long it took from outside.
+
+    Args:
+      folder: For datasets, programs and workdirs.
+      name: Of the workdir.
+      *arguments: Of `run.py`.
+      programs: Folder of the compiled programs.
+      preset: Another preset of AACNN.
+    """
     env = {
         "TFDS_DATA_DIR": str(folder / "datasets"),
         "XDG_CACHE_HOME": str(folder / programs),
@@ -121,7 +125,7 @@ def demo(folder: Path, name: str, *arguments: str, programs: str) -> dict:
     workdir = folder / name
     took, _ = python(
         "run.py",
-        "--config=configs/area_attn.py:demo",
+        f"--config=configs/area_attn.py:{preset}",
         f"--workdir={workdir}",
         *arguments,
         env=env,
@@ -147,69 +151,71 @@ def check_nothing_compiled(results: dict) -> None:
         raise SystemExit(f"a second start compiled again: {found}")
 
 
-def first_steps(folder: Path, rounds: int, *arguments: str) -> list[dict]:
+def first_steps(folder: Path, rounds: int, *arguments: str) -> Iterator[dict]:
     """The time to the first step, from nothing and as a later start."""
     arguments = ("--config.train.epochs=1", *arguments)
     new = demo(folder, "new", *arguments, programs="new")
-    cold = [
-        demo(folder, f"cold{n}", *arguments, programs=f"cold{n}") for n in range(rounds)
-    ]
+    yield first_step("nothing there", [new])
+    if rounds > 1:
+        cold = [
+            demo(folder, f"cold{n}", *arguments, programs=f"cold{n}")
+            for n in range(rounds)
+        ]
+        yield first_step("no programs", cold)
     warm = []
     for number in range(rounds):
         warm.append(demo(folder, f"warm{number}", *arguments, programs="new"))
         check_nothing_compiled(warm[-1])
-    cases = {"nothing there": [new], "no programs": cold, "later start": warm}
-    return [
-        {
-            "case": f"first step, {case}",
-            "seconds": measure.Spread.of(
-                [found["start_up"]["first_step_after_s"] for found in several]
-            ),
-            "bar": 20.0 if case == "later start" else "",
-            "programs": several[0]["start_up"]["programs"],
-            "compiled": several[0]["start_up"]["programs"]
-            - several[0]["start_up"]["from_cache"],
-        }
-        for case, several in cases.items()
-    ]
+    yield first_step("later start", warm)
 
 
-def whole_demo(folder: Path) -> list[dict]:
+def first_step(case: str, several: list[dict]) -> dict:
+    """The row of some demos that started alike."""
+    start = several[0]["start_up"]
+    return {
+        "case": f"first step, {case}",
+        "seconds": measure.Spread.of(
+            [found["start_up"]["first_step_after_s"] for found in several]
+        ),
+        "bar": 20.0 if case == "later start" else "",
+        "programs": start["programs"],
+        "compiled": start["programs"] - start["from_cache"],
+    }
+
+
+def whole_demo(folder: Path) -> Iterator[dict]:
     """Every part of the whole demo, with nothing there and as a later start."""
-    found = [
-        demo(folder / "whole", name, programs="programs") for name in ("first", "again")
-    ]
+    folder.mkdir()
+    found = [demo(folder, name, programs="programs") for name in ("first", "again")]
     check_nothing_compiled(found[1])
-    rows = []
     for part in [*times.PARTS, "total"]:
         first, again = (results["seconds"].get(part, 0.0) for results in found)
         case = f"whole demo: {part}"
-        rows.append({"case": case, "seconds": again, "nothing there [s]": first})
+        yield {"case": case, "seconds": again, "nothing there [s]": first}
     first, again = (x["outside"] - x["seconds"]["total"] for x in found)
     case = "whole demo: outside the clock"
-    return [*rows, {"case": case, "seconds": again, "nothing there [s]": first}]
+    yield {"case": case, "seconds": again, "nothing there [s]": first}
 
 
-def run(quick: bool) -> list[dict]:
-    """All rows."""
-    rounds = 1 if quick else ROUNDS
-    rows = short_starts(rounds)
-    with tempfile.TemporaryDirectory(prefix="startup_") as scratch:
-        folder = Path(scratch)
-        if quick:
-            tiny = ("--config.train.epochs=1", *TINY)
-            demo(folder, "first", *tiny, programs="programs")
-            again = demo(folder, "again", *tiny, programs="programs")
-            check_nothing_compiled(again)
-            return rows
-        rows += first_steps(folder, DEMO_ROUNDS)
-        (folder / "whole").mkdir()
-        return rows + whole_demo(folder)
+def cases(quick: bool, folder: Path) -> list[measure.Case]:
+    """A case per short start, one of the first steps, one of the whole demo."""
+    rounds, starts = (1, 1) if quick else (ROUNDS, DEMO_ROUNDS)
+    found = [
+        measure.Case(name, functools.partial(short_start, name, rounds))
+        for name in FLOORS
+    ]
+    tiny = TINY if quick else ()
+    steps = functools.partial(first_steps, folder, starts, *tiny)
+    found.append(measure.Case("first step", steps))
+    if not quick:
+        whole = functools.partial(whole_demo, folder / "whole")
+        found.append(measure.Case("whole demo", whole))
+    return found
 
 
 if __name__ == "__main__":
     measure.main(
-        run,
+        cases,
         doc=__doc__,
         name="startup",
         packages=("jax", "jaxlib", "flax", "orbax-checkpoint", "tensorflow-datasets"),

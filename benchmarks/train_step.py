@@ -21,11 +21,11 @@ Bars on 2 CPU cores: AACNN >= 2x, ACRNN and ADSRNN >= 1x.
 """
 
 import contextlib
-import dataclasses
 import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -34,17 +34,18 @@ import optax
 from flax import nnx
 
 from benchmarks import measure
-from configs import acrnn, adsrnn, area_attn
-from ser_jax.data.batches import Index
-from ser_jax.features.segments import window_frames
-from ser_jax.features.spec import RECIPES
-from ser_jax.models import MODELS
-from ser_jax.training import losses, optim, state
-from ser_jax.training.state import Constants
-from ser_jax.training.step import make_train_step
+from benchmarks.cases import (
+    CLASSES,
+    Case,
+    case_of,
+    our_inputs,
+    our_model,
+    our_state,
+    our_train_step,
+)
+from ser_jax.training import state
 
-CONFIGS = {"area_attn": area_attn, "acrnn": acrnn, "adsrnn": adsrnn}
-CLASSES = 4
+SYSTEMS = ("area_attn", "acrnn", "adsrnn")  # those that have a peer
 # Logits: float32 sums of up to 10^6 products, in another order, through up to a dozen
 # layers. Gradients: among 10^6 activations a few lie so close to the kink of a ReLU or
 # to the second largest of a pool that rounding decides, on either side: both differ
@@ -59,96 +60,9 @@ PEERS = {
 INSTALL = "pip install -e '.[bench]'"
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One system at one size.
-
-    Attributes:
-      config: Of the system.
-      shape: T, F, C of a window.
-      frames: float32 [B, T, F, C].
-      label: int32 [B].
-    """
-
-    config: object
-    shape: tuple[int, int, int]
-    frames: np.ndarray
-    label: np.ndarray
-
-    def cut(self, examples: int, *, dropout: bool) -> "Case":
-        """The same system with fewer examples, with or without dropout."""
-        config = self.config.copy_and_resolve_references()
-        if not dropout:
-            for key in config.model:
-                if key.endswith("dropout"):
-                    config.model[key] = 0.0
-        return Case(config, self.shape, self.frames[:examples], self.label[:examples])
-
-
-def case_of(name: str, *, quick: bool) -> Case:
-    """A random batch for a system's own config; `quick`: narrow, short, few."""
-    config = CONFIGS[name].get_config().copy_and_resolve_references()
-    spec = RECIPES[config.data.recipe]
-    frames = window_frames(spec, config.segment.window_s)
-    bands, batch = spec.num_bands, config.train.batch_size
-    if quick:
-        config.model.width, batch = 0.125, 4
-        frames, bands = {"area_attn": (25, 32)}.get(name, (60, 8))
-    rng = np.random.default_rng(0)
-    shape = (frames, bands, config.data.channels)
-    return Case(
-        config,
-        shape,
-        rng.standard_normal((batch, *shape), np.float32),
-        rng.integers(0, CLASSES, batch, np.int32),
-    )
-
-
-def our_model(case: Case) -> nnx.Module:
-    """Our network with its first parameters."""
-    return MODELS[case.config.model.name](
-        case.config.model,
-        input_shapes={"frames": case.shape},
-        num_classes=CLASSES,
-        rngs=nnx.Rngs(0),
-    )
-
-
-def our_train_step(case: Case, graphdef: nnx.GraphDef, **options) -> Callable:
-    """The real step; instead of tables it is given the batch."""
-    return make_train_step(graphdef, case.config, lambda batch, *_: batch, **options)
-
-
-def our_inputs(case: Case) -> tuple[dict, Index, Constants]:
-    """The batch, its labels and what the run keeps fixed, on the device."""
-    count = len(case.label)
-    numbers = np.zeros(count, np.int32)
-    ones = np.ones(case.shape[1:], np.float32)
-    index = Index(
-        numbers,
-        numbers,
-        numbers + case.shape[0],
-        case.label,
-        np.ones(count, np.float32),
-    )
-    constants = Constants(
-        0 * ones,
-        ones,
-        np.ones(CLASSES, np.float32),
-        np.int32(100),
-        np.uint32(0),
-    )
-    mask = np.ones(case.frames.shape[:2], bool)
-    smoothing = case.config.train.label_smoothing
-    targets = losses.soft_targets(case.label, CLASSES, smoothing)
-    batch = {"frames": case.frames, "frame_mask": mask, "targets": targets}
-    return jax.device_put((batch, index, constants))
-
-
 def our_call(case: Case) -> Callable[[], None]:
     """Makes a training step of ours."""
-    optimizer = optim.make_optimizer(case.config.train)
-    graphdef, run = state.create(our_model(case), optimizer)
+    graphdef, run = our_state(case)
     step = our_train_step(case, graphdef)
     step = jax.jit(step, donate_argnums=(1, 2))
     batch, index, constants = our_inputs(case)
@@ -189,13 +103,13 @@ def torch_inputs(case: Case):
     import torch
 
     label = torch.from_numpy(case.label).long()
-    return torch.from_numpy(case.frames).to(device()), label.to(device())
+    return torch.from_numpy(case.inputs["frames"]).to(device()), label.to(device())
 
 
 def torch_call(
-    case: Case, *, channels_last: bool, compiled: bool = False
+    case: Case, *, channels_last: bool, compiled: bool = False, calls: int = 1
 ) -> Callable[[], None]:
-    """Makes a training step of PyTorch."""
+    """Makes a training step of PyTorch, or `calls` of them, waited for once."""
     import torch
 
     train = case.config.train
@@ -209,10 +123,15 @@ def torch_call(
         fused=True,
     )
 
+    low = case.config.model.dtype == "bfloat16"
+
     def call():
-        adam.zero_grad()
-        torch.nn.functional.cross_entropy(forward(frames), label).backward()
-        adam.step()
+        for _ in range(calls):
+            adam.zero_grad()
+            with torch.autocast(device().type, torch.bfloat16, enabled=low):
+                loss = torch.nn.functional.cross_entropy(forward(frames), label)
+            loss.backward()
+            adam.step()
         if device().type == "cuda":
             torch.cuda.synchronize()
 
@@ -345,16 +264,18 @@ def row_of(name: str, *, quick: bool, rounds: int) -> dict:
     return row | {f"difference of {key}": value for key, value in found.items()}
 
 
-def run(quick: bool) -> list[dict]:
-    """All rows of the table."""
-    if quick:
-        return [row_of(name, quick=True, rounds=2) for name in CONFIGS]
-    return [row_of(name, quick=False, rounds=3) for name in CONFIGS]
+def cases(quick: bool, _: Path) -> list[measure.Case]:
+    """A case per system."""
+    options = {"quick": quick, "rounds": 2 if quick else 3}
+    return [
+        measure.Case(name, functools.partial(row_of, name, **options))
+        for name in SYSTEMS
+    ]
 
 
 if __name__ == "__main__":
     measure.main(
-        run,
+        cases,
         doc=__doc__,
         name="train_step",
         packages=("jax", "jaxlib", "flax", "optax", "torch", "area-attention"),
