@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
+from jax.experimental import pallas as pl
 
-from benchmarks import measure
+from benchmarks import flops, measure
+from benchmarks.gpu import busy
 
 # Its second case never ends.
 STUCK = """
@@ -17,7 +21,7 @@ from benchmarks import measure
 
 def rows():
     yield {"case": "b", "ms": 2.0}
-    time.sleep(60)
+    time.sleep(20)
 
 measure.main(
     lambda quick, folder: [
@@ -57,11 +61,13 @@ def named(*names):
 
 def test_a_killed_benchmark_has_printed_and_kept_its_rows(tmp_path):
     out = tmp_path / "new" / "out.json"
+    env = os.environ | {"GLIBC_TUNABLES": ""}
+    env.pop("PYTHONUNBUFFERED", None)  # or all lines would come at once
     process = subprocess.Popen(
         [sys.executable, "-c", STUCK, f"--out={out}"],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"GLIBC_TUNABLES": ""},
+        env=env,
         cwd=Path(__file__).parent.parent,
     )
     printed = [json.loads(process.stdout.readline()) for _ in range(2)]
@@ -110,3 +116,38 @@ def test_an_error_is_a_row(run, capsys):
     assert found["left_out"] == []
     assert found["claim"] == "A claim."
     assert "a check failed" in capsys.readouterr().out
+
+
+def test_products_are_counted():
+    x, kernel = jnp.ones((2, 8, 6, 3)), jnp.ones((3, 5, 3, 4))
+
+    def product(x):
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return jnp.tanh(y.reshape(6, -1) @ jnp.ones((16, 7)))
+
+    once = 2 * (2 * 6 * 2 * 4) * (3 * 5 * 3) + 2 * 6 * 7 * 16
+    assert flops.of(jax.make_jaxpr(product)(x).jaxpr) == once
+
+    def again(x):
+        return jax.lax.scan(lambda x, _: (x, jax.jit(product)(x)), x, length=5)
+
+    assert flops.of(jax.make_jaxpr(again)(x).jaxpr) == 5 * once
+
+
+def test_a_kernel_is_counted_once_per_program():
+    def kernel(x, y, out):
+        out[...] = jnp.dot(x[...], y[...])
+
+    def product(x, y):
+        shape = jax.ShapeDtypeStruct((8, 4), jnp.float32)
+        return pl.pallas_call(kernel, grid=(3, 2), out_shape=shape)(x, y)
+
+    traced = jax.make_jaxpr(product)(jnp.ones((8, 16)), jnp.ones((16, 4)))
+    assert flops.of(traced.jaxpr) == 3 * 2 * (2 * 8 * 16 * 4)
+
+
+def test_share_of_the_time_that_a_device_works():
+    # A gap of 3 in 12: others lie in one another, or over one another.
+    assert busy.share([(5, 9), (0, 2), (6, 7), (8, 12)]) == 9 / 12

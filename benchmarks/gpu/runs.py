@@ -39,7 +39,7 @@ def cases(quick: bool, _: Path) -> list[measure.Case]:
     options = {"runs": RUNS, "count": STEPS, "rounds": 5}
     systems = SYSTEMS
     if quick:  # compiling all takes minutes on a CPU
-        options, systems = {"runs": 2, "count": 1, "rounds": 2}, ("head_fusion",)
+        options, systems = {"runs": 2, "count": 1, "rounds": 2}, ("cnn3d_attn",)
     options |= {"quick": quick, "dtype": "float32"}
     return [
         measure.Case(f"{system} {way}", functools.partial(row_of, system, way, options))

@@ -43,17 +43,19 @@ def torch_steps(system: str, dtype: str, way: str, *, count: int, quick: bool):
     torch.backends.cudnn.benchmark = True
     case = cases_lib.case_of(system, quick=quick, dtype=dtype)
     compiled = way == "torch.compile"
-    options = {"channels_last": True, "compiled": compiled}
-    train_step.torch_call(case, **options, calls=3)()  # cudnn.benchmark tries out
-    return train_step.torch_call(case, **options, calls=count)
+    return train_step.torch_call(
+        case, channels_last=True, compiled=compiled, calls=count
+    )
 
 
 def cases(quick: bool, _: Path) -> list[measure.Case]:
     """A case per system, dtype and way."""
     has_peers = train_step.has_torch()
-    systems = train_step.SYSTEMS[:1] if quick else train_step.SYSTEMS
+    systems, dtypes = train_step.SYSTEMS, DTYPES
+    if quick:
+        systems, dtypes = systems[:1], ("bfloat16",)
     ways = ["ours", *PEERS] if has_peers else ["ours"]
-    chosen = [(x, dtype, way) for x in systems for dtype in DTYPES for way in ways]
+    chosen = [(x, dtype, way) for x in systems for dtype in dtypes for way in ways]
     if not quick:
         chosen += [(x, dtype, "ours") for x in OTHERS for dtype in DTYPES]
     return [
