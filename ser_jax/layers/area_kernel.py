@@ -78,7 +78,7 @@ def _kernel(*refs, area, number_of_maps, queries, batch_queries, areas):
     def step(number, state):
         before, *rest = state
         # The only place that loads maps: Triton follows each load through all of the
-        # program, which was nine tenths of the time to compile 5x5 with five of them.
+        # program, nine tenths of the time to compile 5x5 when rows had a place each.
         lines = [*before, program.read(mask_ref, maps, program.top + number)]
         above = number < 0  # only read
         rest = jax.lax.cond(above, lambda *_: (*rest,), finish, number, lines, *rest)
