@@ -4,6 +4,7 @@ import math
 
 import jax
 from jax.extend import core
+from jax.interpreters import partial_eval
 
 # Of the datasheets, dense, operations per second. Products of float32 on the tensor
 # cores are TF32, JAX's default on these.
@@ -24,8 +25,14 @@ def of(jaxpr: core.Jaxpr) -> float:
 
     XLA's own count takes the body of a loop once, and a kernel of ours for nothing. Here
     a scan's body counts as often as it runs, a Pallas kernel's once per program of its
-    grid, and of a `while`, whose turns nobody knows, once.
+    grid, and of a `while`, whose turns nobody knows, once. What no result needs (the
+    first layer's gradient of its input) does not count, as XLA drops it.
     """
+    used, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _all_of(used)
+
+
+def _all_of(jaxpr: core.Jaxpr) -> float:
     total = 0.0
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
@@ -34,7 +41,7 @@ def of(jaxpr: core.Jaxpr) -> float:
         elif name == "conv_general_dilated":
             total += _convolution(equation)
         else:
-            inner = [of(x) for x in core.jaxprs_in_params(params)]
+            inner = [_all_of(x) for x in core.jaxprs_in_params(params)]
             times = 1
             if name == "scan":
                 times = params["length"]

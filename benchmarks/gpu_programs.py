@@ -9,30 +9,39 @@ arrays do not fit in the cache (50 MB on an H100).
 - Area attention, forward and backward, as in `area_attention`: ours by XLA, ours as a
   Pallas kernel, and with materialised areas. The floor moves queries, keys, values,
   output and their gradients once.
-- AACNN's training step, alone and for R runs under `vmap`: kernels of a call, and what
-  a run takes of the memory (without the workspaces of cuDNN).
+- A training step of every system, full width, own batch size: one run (`alone`), and
+  ten under `vmap` as a training takes them (`written out`: one convolution per run) and
+  as XLA would (`grouped`). What it has to show, per run: ten start fewer kernels than
+  one alone and move no more bytes, and only the last has grouped convolutions.
+
+A loop's kernels count as often as they start (`loops`: turns x kernels in a turn). The
+memory is without the workspaces of cuDNN; `at least` is the larger of bytes over the
+bandwidth and operations over the peak of the datasheet (TF32; bfloat16 in its rows).
 
 Needs `pip install -e '.[bench,cuda]'` (2.5 GB) on any Linux machine with x86-64.
 
-    python -m benchmarks.gpu_programs [--quick] [--out=gpu_programs.json]
+    python -m benchmarks.gpu_programs [--quick] [--only=asrnn] [--out=FILE]
 """
 
 import functools
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 
 from benchmarks import area_attention as peers
-from benchmarks import measure, train_step
+from benchmarks import cases as train_cases
+from benchmarks import flops, gpu_hlo, measure
+from benchmarks.gpu import training
+from benchmarks.gpu_hlo import Cost
 from ser_jax.layers.area_attention import area_attention
-from ser_jax.training import optim, state
+from ser_jax.training import state
 
 # The device description that XLA asks a real one for; the datasheet's figures.
 H100 = """
@@ -54,10 +63,9 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 """
 BANDWIDTH = 3.35e12  # bytes per second
 MIB = 2**20
-# Instructions that are kernels; the others are bookkeeping.
-KERNEL = {"fusion", "copy", "custom-call", "dot", "convolution", "reduce", "transpose"}
-KERNEL |= {"scatter", "gather", "sort", "dynamic-slice", "dynamic-update-slice"}
-BYTES = {"pred": 1, "s8": 1, "u8": 1, "f16": 2, "bf16": 2, "s64": 8, "u64": 8, "f64": 8}
+SYSTEMS = ("asrnn", "area_attn", "adrnn", "cnn3d_attn", "acrnn", "adsrnn", "afcn")
+SYSTEMS += ("mscnn_spu", "head_fusion")
+RUNS = 10
 
 
 @functools.cache
@@ -70,7 +78,7 @@ def on_gpu() -> jax.sharding.Sharding:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
-def row_of(function, shapes, **names) -> dict:
+def row_of(function, shapes, dtype: str = "float32", **names) -> tuple[dict, Cost]:
     """Compiles for the GPU and reads the program."""
     shapes = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=on_gpu()), shapes
@@ -81,101 +89,71 @@ def row_of(function, shapes, **names) -> dict:
         traced = jax.jit(function).trace(*shapes)
         compiled = traced.lower(lowering_platforms=("cuda",)).compile()
     seconds = time.perf_counter() - started
-    kernels, moved = read(compiled.as_text())
+    cost = gpu_hlo.read(compiled.as_text())
+    operations = flops.of(traced.jaxpr.jaxpr)
+    least = max(cost.moved / BANDWIDTH, operations / flops.HOPPER[dtype])
     return names | {
-        "kernels": kernels,
-        "moved [MiB]": moved / MIB,
-        "at full bandwidth [us]": moved / BANDWIDTH * 1e6,
+        "kernels": cost.kernels,
+        "in loops": cost.in_loops,
+        "loops": ", ".join(f"{turns}x{kernels}" for turns, kernels in cost.loops),
+        "grouped": cost.grouped,
+        "moved [MiB]": cost.moved / MIB,
+        "GFLOP": operations / 1e9,
+        "at least [ms]": least * 1e3,
         "temporary [MiB]": compiled.memory_analysis().temp_size_in_bytes / MIB,
         "compiled in [s]": seconds,
-    }
-
-
-def read(text: str) -> tuple[int, int]:
-    """Kernels that a program starts, and the bytes of what they read and write."""
-    computations: dict[str, list[tuple[str, ...]]] = {}
-    entry = ""
-    for line in text.splitlines():
-        if start := re.match(r"(ENTRY )?%([\w.\-]+) \(.*\{$", line):
-            current = computations.setdefault(start[2], [])
-            entry = start[2] if start[1] else entry
-        elif instruction := re.match(
-            r"\s+(?:ROOT )?%(\S+) = (.*?) ([\w\-]+)\((.*)", line
-        ):
-            current.append(instruction.groups())
-
-    def cost(name: str) -> tuple[int, int]:
-        shapes = {name: kind for name, kind, *_ in computations[name]}
-        kernels = moved = 0
-        for _, kind, operation, rest in computations[name]:
-            if operation == "while":
-                (times,) = re.findall(r'known_trip_count":\{"n":"(\d+)"', rest)
-                inner = cost(re.search(r"body=%([\w.\-]+)", rest)[1])
-            elif operation == "call":
-                times, inner = 1, cost(re.search(r"to_apply=%([\w.\-]+)", rest)[1])
-            elif operation in KERNEL:
-                operands = re.findall(r"%([\w.\-]+)", rest.split(")")[0])
-                moved_here = size(kind) + sum(size(shapes[x]) for x in operands)
-                times, inner = 1, (1, moved_here)
-            else:
-                continue
-            kernels += int(times) * inner[0]
-            moved += int(times) * inner[1]
-        return kernels, moved
-
-    return cost(entry)
-
-
-def size(kind: str) -> int:
-    """Bytes of an array, or of all arrays of a tuple."""
-    arrays = re.findall(r"(\w+)\[([\d,]*)\]", kind)
-    return sum(
-        BYTES.get(dtype, 4) * int(np.prod([int(n) for n in shape.split(",") if n]))
-        for dtype, shape in arrays
-    )
+    }, cost
 
 
 def area_rows(grid: tuple[int, int], batch: int, side: int) -> Iterator[dict]:
     """Ours and materialised areas."""
     arrays = peers.inputs(batch, grid)
-    floor = 2 * sum(x.nbytes for x in arrays)
+    half = [jax.ShapeDtypeStruct(x.shape, jnp.bfloat16) for x in arrays]
+    kernel = functools.partial(area_attention, implementation="pallas")
     ways = {
-        "xla": area_attention,
-        "pallas": functools.partial(area_attention, implementation="pallas"),
-        "materialised": peers.materialised,
+        "xla": (functools.partial(area_attention, implementation="xla"), arrays),
+        "pallas": (kernel, arrays),
+        "pallas, bfloat16": (kernel, half),
+        "materialised": (peers.materialised, arrays),
     }
-    for name, attention in ways.items():
+    for name, (attention, inputs) in ways.items():
         both = peers.forward_and_backward(attention, (side, side))
         program = f"area attention {grid[0]}x{grid[1]}, {side}x{side}, {name}"
-        row = row_of(both, arrays, program=program)
-        row["moved / floor"] = row["moved [MiB]"] * MIB / floor
+        dtype = str(inputs[0].dtype)
+        row, cost = row_of(both, inputs, dtype, program=program)
+        floor = 2 * sum(x.size * x.dtype.itemsize for x in inputs)
+        yield row | {"moved / floor": cost.moved / floor}
+
+
+def step_rows(system: str, *, quick: bool) -> Iterator[dict]:
+    """A system's training step: of one run, then of several in each way."""
+    case = train_cases.case_of(system, quick=quick)
+    if system == "area_attn":  # what `auto` finds on the GPU
+        case.config.model.attention_implementation = "pallas"
+    graphdef, run = train_cases.our_state(case)
+    batch, *fixed = train_cases.our_inputs(case)
+    one = batch, run, state.Totals.zero(), *fixed
+    count = 2 if quick else RUNS
+    many = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((count, *np.shape(x)), x.dtype), one
+    )
+    # Each way has a step of its own, or JAX would remember the way before.
+    for way, runs in (("alone", 1), ("written out", count), ("grouped", count)):
+        step = train_cases.our_train_step(case, graphdef)
+        function, shapes = (step, one) if way == "alone" else (jax.vmap(step), many)
+        with training.conv_way(way):
+            row, cost = row_of(function, shapes, program=f"{system} step", way=way)
+        row["runs"] = runs
+        row["kernels per run"] = cost.kernels / runs
+        row["moved per run [MiB]"] = cost.moved / MIB / runs
         yield row
 
 
-def step_row(runs: int, *, quick: bool, implementation: str = "xla") -> dict:
-    """AACNN's training step for several runs at once."""
-    case = train_step.case_of("area_attn", quick=quick)
-    case.config.model.attention_implementation = implementation
-    optimizer = optim.make_optimizer(case.config.train)
-    graphdef, run = state.create(train_step.our_model(case), optimizer)
-    step = train_step.our_train_step(case, graphdef)
-    batch, *fixed = train_step.our_inputs(case)
-    one = batch, run, state.Totals.zero(), *fixed
-    stacked = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((runs, *np.shape(x)), x.dtype), one
-    )
-    program = f"AACNN step, {runs} runs, {implementation}"
-    row = row_of(jax.vmap(step), stacked, program=program)
-    row["temporary per run [MiB]"] = row["temporary [MiB]"] / runs
-    return row
-
-
 def cases(quick: bool, _: Path) -> list[measure.Case]:
-    """A case per map and largest area, and per number of runs."""
-    grids, batch, sides = peers.GRIDS, peers.BATCH, (1, 3, 5)
-    steps = [(1, "xla"), (5, "xla"), (50, "xla"), (5, "pallas")]
+    """A case per map and largest area, and per system."""
+    grids, batch, sides, systems = peers.GRIDS, peers.BATCH, (1, 3, 5), SYSTEMS
     if quick:
-        grids, batch, sides, steps = ((8, 5),), 2, (2,), [(2, "xla")]
+        grids, batch, sides, systems = ((8, 5),), 2, (2,), ("asrnn",)
     return [
         measure.Case(
             f"attention {grid[0]}x{grid[1]} {side}x{side}",
@@ -184,13 +162,8 @@ def cases(quick: bool, _: Path) -> list[measure.Case]:
         for grid in grids
         for side in sides
     ] + [
-        measure.Case(
-            f"step {runs} runs {implementation}",
-            functools.partial(
-                step_row, runs, quick=quick, implementation=implementation
-            ),
-        )
-        for runs, implementation in steps
+        measure.Case(f"step {name}", functools.partial(step_rows, name, quick=quick))
+        for name in systems
     ]
 
 

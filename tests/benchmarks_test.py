@@ -129,6 +129,8 @@ def test_products_are_counted():
 
     once = 2 * (2 * 6 * 2 * 4) * (3 * 5 * 3) + 2 * 6 * 7 * 16
     assert flops.of(jax.make_jaxpr(product)(x).jaxpr) == once
+    unused = jax.make_jaxpr(lambda x: (x, product(x))[0])(x)
+    assert flops.of(unused.jaxpr) == 0
 
     def again(x):
         return jax.lax.scan(lambda x, _: (x, jax.jit(product)(x)), x, length=5)

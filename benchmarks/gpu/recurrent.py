@@ -1,8 +1,9 @@
 """The quickest way through a recurrence: a scan, steps written out, or one kernel.
 
 A BiLSTM with 128 features a direction, forward and backward pass, for one run and ten
-(under `vmap`): `lax.scan` with one, two or five steps in a turn, other ways of `STATES`,
-and cuDNN's (`jax.experimental.rnn`), which cannot be batched and takes the runs in turn.
+(under `vmap`): `lax.scan` with one, two or five steps in a turn, a Pallas kernel that
+walks over the steps (benchmarks/pallas_lstm.py), and cuDNN's (`jax.experimental.rnn`),
+which cannot be batched and takes the runs in turn.
 ACRNN's sequences, and ASRNN's windows side by side.
 
     python -m benchmarks.gpu.recurrent [--quick] [--only=cudnn] [--out=recurrent.json]
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks import flops, measure
+from benchmarks import flops, measure, pallas_lstm
 from benchmarks.gpu.programs import Program, timed
 from ser_jax.layers import recurrent
 
@@ -44,6 +45,7 @@ STATES = {
     "five steps": unrolled(5),
     "two steps": unrolled(2),
     "one step": unrolled(1),
+    "one kernel": pallas_lstm.states,
 }
 
 

@@ -78,7 +78,7 @@ def _compile() -> None:
 
     def sweep(maps, number):
         block = Block((0, 0), (1, 2), None, None, None, None, None)
-        return area_kernel.sweep(area, (maps,), (number,), block, areas)
+        return area_kernel.sweep(area, (maps,), (number,), block, areas, jnp.float32)
 
     shapes = (1, 4, 2), (1, 2)
     jax.jit(sweep).lower(

@@ -12,7 +12,6 @@ of XLA's, which writes the window sums of every size to memory (docs/performance
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,17 +23,17 @@ from ser_jax.layers import area_pooling
 from ser_jax.layers.area_pooling import Areas, Block
 
 QUERIES = 128  # of a program, one per thread
-# Cells of a program: their sums must fit in a thread's 255 registers. Areas wider than
-# three get half the columns, whose backward pass takes 20 instead of 60 s to compile.
+# Cells of a program: the sums of its last rows must fit in a thread's 255 registers.
 ROWS, COLUMNS = 8, 4
+# The cells of a row, each with the sums of all maps, one [QUERIES] per map.
+Line = list[tuple[Array, ...]]
 
 
-def sweep(area: Callable, maps, per_query, block: Block, areas: Areas):
+def sweep(area: Callable, maps, per_query, block: Block, areas: Areas, dtype):
     """What `area_streaming.sweep` does, with the same arguments."""
     batch, _, queries = maps[0].shape
     grid = areas.grid
-    columns = COLUMNS if areas.sizes[-1][1] <= 3 else COLUMNS // 2
-    strips = -(-grid[0] // ROWS) * -(-grid[1] // columns)
+    strips = -(-grid[0] // ROWS) * -(-grid[1] // COLUMNS)
     mask = jnp.ones(maps[0].shape[:2], bool) if block.mask is None else block.mask
     drawn = () if not areas.dropout_rate else (block.seeds, jnp.stack(block.first))
     kernel = functools.partial(
@@ -42,7 +41,6 @@ def sweep(area: Callable, maps, per_query, block: Block, areas: Areas):
         area=area,
         number_of_maps=len(maps),
         queries=queries,
-        strip_columns=columns,
         batch_queries=block.shape[1],
         areas=areas,
     )
@@ -52,8 +50,10 @@ def sweep(area: Callable, maps, per_query, block: Block, areas: Areas):
         kernel,
         grid=(batch, -(-queries // QUERIES), strips),
         out_shape=[
-            jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=varying)
-            for shape in (maps[0].shape, (batch, strips, queries))
+            jax.ShapeDtypeStruct(maps[0].shape, dtype, manual_axis_type=varying),
+            jax.ShapeDtypeStruct(
+                (batch, strips, queries), jnp.float32, manual_axis_type=varying
+            ),
         ],
         compiler_params=triton.CompilerParams(num_warps=QUERIES // 32, num_stages=1),
         interpret=jax.default_backend() == "cpu",
@@ -62,17 +62,7 @@ def sweep(area: Callable, maps, per_query, block: Block, areas: Areas):
     return results, totals.sum(axis=1)
 
 
-class _Window(NamedTuple):
-    """One cell, or a rectangle of them, for all queries of a program."""
-
-    count: Array  # of valid cells, int32
-    sums: tuple[Array, ...]  # of their values, one [QUERIES] for each map
-
-    def __add__(self, other):
-        return jax.tree.map(jnp.add, self, other)
-
-
-def _kernel(*refs, area, number_of_maps, queries, strip_columns, batch_queries, areas):
+def _kernel(*refs, area, number_of_maps, queries, batch_queries, areas):
     """One program. `refs`: mask, maps, numbers per query, what dropout needs; results."""
     *refs, out_ref, total_ref = refs
     draw = None
@@ -80,83 +70,88 @@ def _kernel(*refs, area, number_of_maps, queries, strip_columns, batch_queries, 
         *refs, seeds_ref, first_ref = refs
         draw = seeds_ref, first_ref, batch_queries
     mask_ref, *refs = refs
-    program = _Program(areas, queries, strip_columns, draw)
+    program = _Program(areas, queries, draw)
     per_query = [program.load(ref) for ref in refs[number_of_maps:]]
     maps = refs[:number_of_maps]
-    tallest = areas.sizes[-1][0]
+    finish = functools.partial(_finish, program, area, per_query, out_ref)
 
     def step(number, state):
-        """The areas whose last row is this one."""
-        before, unfinished, total = state
+        before, *rest = state
+        # The only place that loads maps: Triton follows each load through all of the
+        # program, nine tenths of the time to compile 5x5 when rows had a place each.
         lines = [*before, program.read(mask_ref, maps, program.top + number)]
-        results, tall = [], None
-        for height in range(1, tallest + 1):
-            line = lines[-height]
-            tall = line if tall is None else _add_lines(tall, line)
-            row = number - height + 1
-            spread, terms = _visit(program, area, per_query, tall, height, row)
-            results.append(spread)
-            total = total + terms
-        done, *unfinished = program.add_results(unfinished, results)
-        program.store(out_ref, number - tallest + 1, done)
-        return lines[1:], unfinished, total
+        above = number < 0  # only read
+        rest = jax.lax.cond(above, lambda *_: (*rest,), finish, number, lines, *rest)
+        return lines[1:], *rest
 
-    rows = range(1 - tallest, 0)
+    tallest = areas.sizes[-1][0]
     state = (
-        [program.read(mask_ref, maps, program.top + row) for row in rows],
-        [program.zeros() for _ in rows],
+        [program.zero_line(len(maps))] * (tallest - 1),
+        [program.zeros()] * (tallest - 1),
         jnp.zeros(QUERIES, jnp.float32),
     )
-    *_, total = jax.lax.fori_loop(0, ROWS + tallest - 1, step, state)
+    *_, total = jax.lax.fori_loop(1 - tallest, ROWS + tallest - 1, step, state)
     target = total_ref.at[program.example, program.strip, program.block]
     triton.store(target, total, mask=program.exists)
 
 
-def _visit(program, area, per_query, tall: list[_Window], height: int, row):
+def _finish(program, area, per_query, out_ref, number, lines, unfinished, total):
+    """The areas whose last row is this one, and the row of cells that they complete."""
+    tallest = program.largest[0]
+    results, tall = [], None
+    for height in range(1, tallest + 1):
+        line = lines[-height]
+        tall = line if tall is None else _add(tall, line)
+        row = number - height + 1
+        spread, terms = _visit(program, area, per_query, tall, height, row)
+        results.append(spread)
+        total = total + terms
+    done, *unfinished = program.add_results(unfinished, results)
+    program.store(out_ref, number - tallest + 1, done)
+    return unfinished, total
+
+
+def _visit(program, area, per_query, tall: Line, height: int, row):
     """All areas of a height that begin in a row of the program's; what they give."""
-    widest, strip = program.largest[1], program.strip_columns
-    in_strip = (row >= 0) & (row < ROWS)
+    widest = program.largest[1]
     spread, total = program.zeros(), jnp.zeros(QUERIES, jnp.float32)
-    for start in range(widest - 1 + strip):
+    for start in range(widest - 1 + COLUMNS):
         window = None
         for width in range(1, min(widest, len(tall) - start) + 1):
             part = tall[start + width - 1]
-            window = part if window is None else window + part
+            window = part if window is None else _add(window, part)
             if start + width < widest:
                 continue  # ends before the strip
             keep = program.keep((height, width), row, start - widest + 1)
-            logit, *others = window.sums
-            cells = height * width
-            logit = jnp.where(window.count == cells, logit, area_pooling.LOWEST)
-            result, term = area(1 / cells, keep, (logit, *others), per_query)
+            result, term = area(1 / (height * width), keep, window, per_query)
             if start >= widest - 1:  # begins in the strip
-                total = total + jnp.where(in_strip, term, 0)
+                total = total + term
             for column in range(start - widest + 1, start - widest + 1 + width):
-                if 0 <= column < strip:
+                if 0 <= column < COLUMNS:
                     spread[column] = spread[column] + result
-    return spread, total
+    return spread, jnp.where((row >= 0) & (row < ROWS), total, 0)
 
 
-def _add_lines(a: list, b: list) -> list:
-    return [x + y for x, y in zip(a, b, strict=True)]
+def _add(a, b):
+    return jax.tree.map(jnp.add, a, b)
 
 
 class _Program:
     """Which cells and queries a program has, and their memory."""
 
-    def __init__(self, areas: Areas, queries: int, strip_columns: int, draw):
-        self.areas, self.strip_columns, self.draw = areas, strip_columns, draw
+    def __init__(self, areas: Areas, queries: int, draw):
+        self.areas, self.draw = areas, draw
         self.largest = areas.sizes[-1]
         self.example, self.strip = pl.program_id(0), pl.program_id(2)
-        along = -(-areas.grid[1] // strip_columns)
+        along = -(-areas.grid[1] // COLUMNS)
         self.top = self.strip // along * ROWS
-        self.left = self.strip % along * strip_columns
+        self.left = self.strip % along * COLUMNS
         self.first = pl.program_id(1) * QUERIES
         self.block = pl.ds(self.first, QUERIES)
         self.exists = self.first + jnp.arange(QUERIES) < queries
 
     def zeros(self) -> list[Array]:
-        return [jnp.zeros(QUERIES, jnp.float32)] * self.strip_columns
+        return [jnp.zeros(QUERIES, jnp.float32)] * COLUMNS
 
     def load(self, ref) -> Array:
         return triton.load(ref.at[self.example, self.block], mask=self.exists, other=0)
@@ -167,34 +162,42 @@ class _Program:
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         return jnp.where(inside, row * columns + column, 0), inside
 
-    def read(self, mask_ref, maps, row) -> list[_Window]:
+    def read(self, mask_ref, maps, row) -> Line:
         """A row of the strip, with the columns around it that areas share with it."""
-        windows = []
+        cells = []
         margin = self.largest[1] - 1
-        for column in range(-margin, self.strip_columns + margin):
+        # A cell of -inf makes the first sum of all its areas -inf.
+        missing = -jnp.inf, *(0.0 for _ in maps[1:])
+        for column in range(-margin, COLUMNS + margin):
             cell, inside = self.locate(row, self.left + column)
-            count = jnp.where(inside, mask_ref[self.example, cell], 0)
-            valid = self.exists & (count > 0)
-            sums = tuple(
-                triton.load(ref.at[self.example, cell, self.block], mask=valid, other=0)
-                for ref in maps
+            valid = jnp.where(inside, mask_ref[self.example, cell], 0) > 0
+            places = [ref.at[self.example, cell, self.block] for ref in maps]
+            cells.append(
+                tuple(
+                    triton.load(place, mask=self.exists & valid, other=other)
+                    for place, other in zip(places, missing, strict=True)
+                )
             )
-            windows.append(_Window(count, sums))
-        return windows
+        return cells
+
+    def zero_line(self, number_of_maps: int) -> Line:
+        cell = (jnp.zeros(QUERIES, jnp.float32),) * number_of_maps
+        return [cell] * (COLUMNS + 2 * self.largest[1] - 2)
 
     def add_results(self, unfinished, results):
         """Adds what areas of all heights give to this row and to those above."""
         rows = [*unfinished, self.zeros()]
         for up in range(self.largest[0]):
             for line in results[up:]:  # of a height that reaches so far
-                rows[-1 - up] = _add_lines(rows[-1 - up], line)
+                rows[-1 - up] = _add(rows[-1 - up], line)
         return rows
 
     def store(self, ref, row, values) -> None:
         for column, value in enumerate(values):
             cell, inside = self.locate(self.top + row, self.left + column)
             valid = self.exists & inside & (row >= 0)
-            triton.store(ref.at[self.example, cell, self.block], value, mask=valid)
+            target = ref.at[self.example, cell, self.block]
+            triton.store(target, value.astype(ref.dtype), mask=valid)
 
     def keep(self, size: tuple[int, int], row, column):
         """Which queries keep an area: `area_pooling.area_ids` of its first cell."""

@@ -52,8 +52,12 @@ def cell_weights(
 ) -> Float[Array, "B H W N"]:
     """Total weight of the areas covering each cell, per query; float32, no gradient."""
     blocks = Blocks(query, key, key, mask, None)
-    parts, _ = blocks.map(lambda x: (jnp.swapaxes(_weights(x, areas)[0], 1, 2), ()))
-    weights = blocks.join(parts)
+
+    def block(x: Block):
+        weights, total, _ = _weights(x, areas, jnp.float32)
+        return jnp.swapaxes(weights / total[:, None], 1, 2), ()
+
+    weights = blocks.join(blocks.map(block)[0])
     return jnp.swapaxes(weights, 1, 2).reshape(len(key), *areas.grid, -1)
 
 
@@ -61,9 +65,12 @@ def _forward(query, key, value, mask, seeds, areas):
     blocks = Blocks(query, key, value, mask, seeds)
 
     def block(x: Block):
-        weights, log_total = _weights(x, areas)
-        out = jnp.einsum("bmv,bmn->bvn", x.value, weights.astype(value.dtype))
-        return (jnp.swapaxes(out, 1, 2), weights, log_total), ()
+        weights, *totals = _weights(x, areas, value.dtype)
+        # Not the weights but what they are multiplied with is divided by their total:
+        # they are the larger.
+        out = jnp.swapaxes(_product("bmv,bmn->bvn", x.value, weights), 1, 2)
+        out = (out / totals[0][..., None]).astype(value.dtype)
+        return (out, weights, *totals), ()
 
     out, *stored = blocks.map(block)[0]
     out = blocks.join(out)
@@ -77,12 +84,13 @@ def _backward(areas, residuals, grad):
     # weight is stored, each is computed again from its logit and the normaliser.
     inner = _product("bnv,bnv->bn", out, grad)[..., None]
 
-    def block(x: Block, grad, inner, weights, log_total):
+    def block(x: Block, grad, inner, weights, total, log_total):
         of_weights = _product("bmv,bnv->bmn", x.value, grad)
         of_logits = _logit_gradients(x, of_weights, inner[..., 0], log_total, areas)
         of_query = _product("bmd,bmn->bdn", x.key, of_logits)
         of_key = _product("bmn,bnd->bmd", of_logits, x.query)
-        of_value = _product("bmn,bnv->bmv", weights, grad)
+        of_sums = (grad / total[..., None]).astype(weights.dtype)
+        of_value = _product("bmn,bnv->bmv", weights, of_sums)
         return jnp.swapaxes(of_query, 1, 2), (of_key, of_value)
 
     parts = blocks.cut(grad), blocks.cut(inner), *stored
@@ -106,8 +114,9 @@ def _drop(weight, keep):
     return weight if keep is None else jnp.where(keep, weight, 0)
 
 
-def _weights(x: Block, areas: Areas):
-    """Cell weights [b, M, n]; logarithm of the sum of exponentials [b, n]."""
+def _weights(x: Block, areas: Areas, dtype):
+    """Cell weights [b, M, n], not yet divided by the total; the total [b, n]; the
+    logarithm of the sum of exponentials [b, n]."""
     logits = _logits(x)
     # Every 1x1 area is in the softmax and a mean never exceeds its largest member: the
     # largest cell logit is the largest area logit, so one pass is enough.
@@ -121,9 +130,10 @@ def _weights(x: Block, areas: Areas):
 
     # With dropout a loop stores the results: their hash is not drawn again per cell.
     unroll = not areas.dropout_rate
-    weights, total = sweep(area, (logits,), (highest,), x, areas, unroll=unroll)
+    maps, per_query = (logits,), (highest,)
+    weights, total = sweep(area, maps, per_query, x, areas, dtype, unroll=unroll)
     total = jnp.where(total > 0, total, 1)
-    return weights / total[:, None], highest + jnp.log(total)
+    return weights, total, highest + jnp.log(total)
 
 
 def _logit_gradients(x: Block, of_weights, inner, log_total, areas: Areas):
@@ -134,7 +144,8 @@ def _logit_gradients(x: Block, of_weights, inner, log_total, areas: Areas):
         result = share * (survives * areas.factor(share) * gradient - weight * inner)
         return result, jnp.zeros_like(inner)
 
-    return sweep(area, (_logits(x), of_weights), (log_total, inner), x, areas)[0]
+    maps, per_query = (_logits(x), of_weights), (log_total, inner)
+    return sweep(area, maps, per_query, x, areas, x.key.dtype)[0]
 
 
 class Blocks:
@@ -226,6 +237,7 @@ def sweep(
     per_query: tuple[Float[Array, "b n"], ...],
     block: Block,
     areas: Areas,
+    dtype=jnp.float32,
     *,
     unroll: bool = False,
 ) -> tuple[Float[Array, "b M n"], Float[Array, "b n"]]:
@@ -235,15 +247,16 @@ def sweep(
         area: (1 / its cells, keep, sums of the maps over it, `per_query`) -> (what it
             gives each of its cells, what it adds to the total). `keep` tells what
             survives dropout, None without. The first sum of an area with a masked
-            cell is LOWEST: there both results must be 0, as an exponential of it is.
+            cell is LOWEST or -inf: there both results must be 0, as its exponential is.
         maps, per_query: what is summed over areas, and numbers that `area` also needs.
         block, areas: the mask, place and seeds to read; the sizes to visit, and how.
+        dtype: of what cells get; its sums, and the totals, are float32.
         unroll: on CPU, whether the sizes of one width are one stretch of code. Faster
             if a result is stored before it is spread, as an exponential that a sum
             reads as well is; slower if XLA computes it again at every cell.
     """
     if areas.implementation == "pallas":
-        return area_kernel.sweep(area, maps, per_query, block, areas)
+        return area_kernel.sweep(area, maps, per_query, block, areas, dtype)
     grid, sizes = areas.grid, areas.sizes
     per_query = [x[:, None, None] for x in per_query]
     maps = [x.reshape(len(x), *grid, -1) for x in maps]
@@ -266,7 +279,8 @@ def sweep(
         total, results = _sweep_in_loops(visit, summed, start, sizes[-1], unroll)
     else:
         total, results = _sweep_unrolled(visit, summed, start, sizes)
-    return results.reshape(len(results), -1, results.shape[-1]), total
+    results = results.astype(dtype).reshape(len(results), -1, results.shape[-1])
+    return results, total
 
 
 def _keep(block: Block, areas: Areas, size, shape):
