@@ -1,7 +1,7 @@
 """Which implementation of area attention `auto` is: the kernel where it is faster.
 
 That is on NVIDIA GPUs that Triton compiles for (on an H100 it takes half of XLA's time;
-docs/performance.md), if the kernel compiles there. Elsewhere it is XLA.
+docs/gpu.md), if the kernel compiles there. Elsewhere it is XLA.
 """
 
 import functools

@@ -7,7 +7,7 @@ covers it. Areas at the border of two strips are computed by both, and counted b
 one that has their first cell.
 
 By Triton, through Pallas; on CPU it is interpreted. On an H100 it takes half the time
-of XLA's, which writes the window sums of every size to memory (docs/performance.md).
+of XLA's, which writes the window sums of every size to memory (docs/gpu.md).
 """
 
 import functools

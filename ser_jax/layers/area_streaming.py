@@ -227,7 +227,7 @@ def use_loops() -> bool:
     """Whether loops walk over the sizes."""
     # On CPU what a loop carries is stored once, where XLA computes an unrolled chain of
     # shifted slices again for every shift. On accelerators a loop moves six to nine
-    # times as many bytes as the sizes written out (docs/performance.md).
+    # times as many bytes as the sizes written out (docs/gpu.md).
     return jax.default_backend() == "cpu"
 
 

@@ -1,7 +1,7 @@
 """Function: a convolution that stays one when several runs are batched by `vmap`.
 
 With a kernel per run XLA makes it one grouped convolution, which on a GPU takes two to
-five times as long as the runs one after the other (docs/performance.md). Here `vmap`
+five times as long as the runs one after the other (docs/gpu.md). Here `vmap`
 makes one convolution per run of the forward pass and of both gradients, and only of
 them: what lies between convolutions stays batched. A kernel that all runs share is no
 loss, and stays batched as well.

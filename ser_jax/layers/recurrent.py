@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float
 
 # A GPU waits for the loop more than for its steps, so five are written out in each turn
 # of a loop over at least so many: of 150 steps, 3.0 ms instead of 5.3 on an H200. Loops
-# over ten gain nothing (docs/performance.md).
+# over ten gain nothing (docs/gpu.md).
 UNROLLED, LONG = 5, 32
 
 
