@@ -11,8 +11,8 @@ arrays do not fit in the cache (50 MB on an H100).
   output and their gradients once.
 - A training step of every system, full width, own batch size: one run (`alone`), and
   ten under `vmap` as a training takes them (`written out`: one convolution per run) and
-  as XLA would (`grouped`). What it has to show, per run: ten start fewer kernels than
-  one alone and move no more bytes, and only the last has grouped convolutions.
+  as XLA would (`grouped`). Per run, ten start fewer kernels than one alone, and
+  only the last has grouped convolutions.
 
 A loop's kernels count as often as they start (`loops`: turns x kernels in a turn). The
 memory is without the workspaces of cuDNN; `at least` is the larger of bytes over the

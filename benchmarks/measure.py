@@ -231,8 +231,11 @@ def _arguments(doc: str) -> argparse.Namespace:
 def _chosen(cases: list[Case], only: str) -> list[Case]:
     if not only:
         return cases
-    parts = only.split(",")
-    for part in parts:
+    names = {case.name for case in cases}
+    parts = [part for part in only.split(",") if part]
+    if parts and names.issuperset(parts):  # `x1` is not meant to be `x16`, too
+        return [case for case in cases if case.name in parts]
+    for part in parts or [only]:
         if not any(part in case.name for case in cases):
             known = ", ".join(case.name for case in cases)
             raise SystemExit(f"--only: expected some of {known}; got {part!r}")

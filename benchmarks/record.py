@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,7 +60,7 @@ class Record:
         }
         self.out.parent.mkdir(parents=True, exist_ok=True)
         new = self.out.with_name(f"{self.out.name}.new")
-        new.write_text(json.dumps(found, indent=1, default=dataclasses.asdict) + "\n")
+        new.write_text(json.dumps(found, indent=1, default=_plain) + "\n")
         new.replace(self.out)
 
     def table(self) -> str:
@@ -96,7 +95,7 @@ def machine(packages: Sequence[str]) -> dict:
         "python": platform.python_version(),
         "commit": _commit(),
     }
-    if "jax" in sys.modules:
+    if "jax" in packages:
         import jax
 
         found["device"] = jax.devices()[0].device_kind
@@ -106,6 +105,11 @@ def machine(packages: Sequence[str]) -> dict:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+def _plain(value):
+    """What JSON does not know: a spread as its numbers, anything else as its text."""
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else str(value)
 
 
 def _readable(row: dict) -> dict[str, str]:

@@ -121,6 +121,7 @@ def demo(
         "XDG_CACHE_HOME": str(folder / programs),
         "JAX_COMPILATION_CACHE_DIR": str(folder / programs),
         "XLA_FLAGS": "",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "true",  # as users have it
     }
     workdir = folder / name
     took, _ = python(

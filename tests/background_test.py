@@ -33,6 +33,26 @@ def test_the_next_call_raises_what_a_job_raised_once():
     assert done == [2]
 
 
+@pytest.mark.parametrize("limit", [1, 3])
+def test_after_a_job_that_failed_none_is_done_before_its_error_is_raised(limit):
+    background, may_go, done = Background(limit), threading.Event(), []
+    background.do(lambda: may_go.wait(30) and fail())
+    threading.Timer(0.05, may_go.set).start()
+    with pytest.raises(ValueError, match="full"):
+        for number in (1, 2):  # the second has waited where the limit is 1
+            background.do(lambda number=number: done.append(number))
+        background.close()
+    assert done == []
+
+
+def test_an_error_is_raised_although_there_is_room():
+    background = Background(limit=3)
+    background.do(fail)
+    background._left[0].exception()
+    with pytest.raises(ValueError, match="full"):
+        background.do(lambda: None)
+
+
 def test_the_last_error_is_raised_at_the_end_and_the_thread_is_gone():
     background, before = Background(), threading.active_count()
     background.do(fail)

@@ -3,7 +3,7 @@
 from benchmarks import gpu_hlo
 
 # A loop of seven turns over the rows of an array: a fusion reads one row, adds a vector
-# and writes it in place, a product follows; then a grouped convolution and a transpose.
+# and writes it in place, a grouped convolution follows; then another and a transpose.
 PROGRAM = """\
 HloModule jit_step
 
@@ -30,7 +30,7 @@ HloModule jit_step
   %done = (f32[7,4]{1,0}, bf16[4]{0}) fusion(%rows, %i, %v), kind=kLoop, calls=%fused
   %left = f32[7,4]{1,0} get-tuple-element(%done), index=0
   %right = bf16[4]{0} get-tuple-element(%done), index=1
-  %product = bf16[4]{0} custom-call(%right, %left), custom_call_target="gemm"
+  %product = bf16[4]{0} custom-call(%right, %left), feature_group_count=4
   ROOT %next = (s32[], f32[7,4]{1,0}, bf16[4]{0}) tuple(%i, %left, %product)
 }
 
@@ -61,4 +61,4 @@ def test_what_a_program_does_is_counted_as_often_as_it_happens():
     assert found.kernels == 7 * 2 + 2
     assert found.in_loops == 7 * 2
     assert found.loops == ((7, 2),)
-    assert found.grouped == 1
+    assert found.grouped == 7 + 1

@@ -1,4 +1,4 @@
-"""All ten runs under `vmap` train no slower than one after the other, in any system.
+"""Ten runs under `vmap` should train no slower than one after the other, in any system.
 
 A training step of ten runs, float32, in calls of eight steps:
 

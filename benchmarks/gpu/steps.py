@@ -1,4 +1,4 @@
-"""A training step is faster than torch.compile's, in TF32 and in bfloat16.
+"""A training step should be faster than torch.compile's, in TF32 and in bfloat16.
 
 Forward pass, backward pass and Adam, full width, the system's own batch size, dropout on:
 16 steps, waited for once. In float32 both sides may round products to TF32; beside our

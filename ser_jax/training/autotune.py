@@ -9,14 +9,13 @@ workdir: a resumed training repeats it.
 import logging
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
 
 import jax
 import numpy as np
 
 from ser_jax import clock
 from ser_jax.data.batches import Index
-from ser_jax.training import hosts, runs
+from ser_jax.training import compilation, hosts, runs
 from ser_jax.training.feeder import Call
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import files
@@ -110,7 +109,6 @@ def time_placements(trainer: Trainer, *, batch_only: bool) -> dict:
     return seconds or {alone: _seconds(trainer)}
 
 
-@clock.part("compile")
 def _compile(trainer: Trainer, placements: list) -> None:
     """Compiles the training call of each, side by side; the trainer keeps the last.
 
@@ -120,8 +118,7 @@ def _compile(trainer: Trainer, placements: list) -> None:
     for placement in placements:
         trainer.use(placement)
         lowered.append(trainer.lowered(_call(trainer, rounds=1)))
-    with ThreadPoolExecutor() as threads:  # what fails here, the call will raise
-        wait([threads.submit(x.compile) for x in lowered])
+    compilation.ahead([x.compile for x in lowered])()
 
 
 def _seconds_if_it_fits(trainer: Trainer, placement, room: float) -> float | None:

@@ -2,7 +2,8 @@
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import jax
@@ -42,37 +43,41 @@ def watch() -> None:
     jax.monitoring.register_event_listener(_happens)
 
 
-def ahead(programs: Mapping, arguments: Mapping) -> Callable[[], None]:
-    """Starts to compile programs in a thread, each for arguments of the same key.
-
-    Of arguments only shape, type and sharding are read.
+def ahead(compile_: Sequence[Callable[[], object]]) -> Callable[[], None]:
+    """Starts to compile programs, each in a thread; a process ends when these have.
 
     Returns:
-      What waits until they are compiled; the calls then find them. What failed says
+      What waits until all are compiled; their calls then find them. What failed says
       nothing here: the call will fail as well.
     """
 
-    def shape(x) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-
-    def compile_all(shapes: Mapping) -> Mapping:
+    def counted(one: Callable[[], object]) -> Counter:
         with clock.running() as own:
-            for key, program in programs.items():
-                program.lower(*shapes[key]).compile()
+            one()
         return own.counts
 
-    thread = ThreadPoolExecutor(1)
-    compiled = thread.submit(compile_all, jax.tree.map(shape, dict(arguments)))
-    thread.shutdown(wait=False)
+    threads = ThreadPoolExecutor(len(compile_))
+    compiled = [threads.submit(counted, one) for one in compile_]
+    threads.shutdown(wait=False)
 
     @functools.cache
     def until_compiled() -> None:
         with clock.part("compile"):
-            wait([compiled])
-        if (running := clock.current()) and not compiled.exception():
-            running.counts.update(compiled.result())
+            wait(compiled)
+        if running := clock.current():
+            for one in compiled:
+                running.counts.update({} if one.exception() else one.result())
 
     return until_compiled
+
+
+def shapes(arguments):
+    """Shape, type and sharding of a tree of arrays, from which a program is compiled."""
+
+    def shape(x) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+
+    return jax.tree.map(shape, arguments)
 
 
 def _begins(event: str, _value, **_about) -> None:

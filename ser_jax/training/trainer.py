@@ -1,7 +1,7 @@
 """The compiled functions of a training and the device arrays: what `loop` drives."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -143,23 +143,19 @@ class Trainer:
                 )
 
     def compile_prediction(self) -> None:
-        """Starts to compile what validation calls, in a thread beside the training."""
-        if self._compiled is None:
-            self._compiled = compilation.ahead(self._predict, self._to_predict())
-
-    def _to_predict(self) -> dict[int, tuple]:
-        """Arguments of the prediction call of each size, or their shapes."""
+        """Starts to compile what validation calls, in threads beside the training."""
+        if self._compiled is not None:
+            return
         steps, batch = self.steps_per_call, self.config.train.eval_batch_size
-        weights, constants = self.states[0].weights, self._constants[0]
-        return {
-            size: (
-                self._shared,
-                weights,
-                self.feeder.shapes(steps, batch, size),
-                constants,
-            )
-            for size in self.experiment.sizes
-        }
+        run = self.states[0].weights, self._constants[0]
+
+        def compile_(size: int) -> Callable[[], object]:
+            index = self.feeder.shapes(steps, batch, size)
+            like = compilation.shapes((self._shared, run[0], index, run[1]))
+            return lambda: self._predict[size].lower(*like).compile()
+
+        sizes = self.experiment.sizes
+        self._compiled = compilation.ahead([compile_(size) for size in sizes])
 
     def lowered(self, call: Call) -> jax.stages.Lowered:
         """The first round's training call, to ask for its memory, cost or text."""

@@ -51,7 +51,9 @@ def test_products_of_short_factors_stay_within_the_promise(
             return product(form, to_tf32(a), to_tf32(b))
         # One float32 factor would widen the other.
         assert a.dtype == b.dtype == jnp.bfloat16
-        return product(form, a, b)
+        result = product(form, a, b)
+        assert result.dtype == jnp.float32
+        return result
 
     dtype = "float32" if precision == "tf32" else precision
     arrays = [jnp.asarray(x, dtype) for x in inputs(queries=9, depth=8)]

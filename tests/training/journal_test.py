@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ser_jax import clock
+from ser_jax.errors import InputError
 from ser_jax.training.journal import Journal
 from ser_jax.training.trainer import Trainer
 from ser_jax.workdir import metrics_log
@@ -81,14 +82,33 @@ def test_what_a_killed_process_wrote_after_its_checkpoint_is_forgotten(
     assert metrics_log.read(path) == [ROW]
 
 
-def test_a_full_disk_stops_the_training_at_its_next_validation(opened, monkeypatch):
-    journal, checkpointer, _ = opened
+def test_a_full_disk_ends_the_training_without_a_checkpoint_that_lacks_lines(
+    opened, monkeypatch
+):
+    journal, checkpointer, snapshot = opened
+    checkpointer.may_go.set()
 
     def refuse(*_):
-        raise OSError(28, "No space left on device")
+        raise InputError("cannot write: No space left on device.")
 
     monkeypatch.setattr(metrics_log, "append", refuse)
-    journal.add([ROW])
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match="No space"):
+        journal.add([ROW])
+        journal.save(snapshot)
         journal.close()
     assert checkpointer.saved == []
+
+
+def test_events_reach_the_disk_with_the_checkpoint(opened, tmp_path):
+    journal, checkpointer, snapshot = opened
+    journal.add([ROW])
+    sizes = []
+
+    def save(*_, **__):
+        files = (tmp_path / "tensorboard").rglob("events*")
+        sizes.extend(path.stat().st_size for path in files)
+
+    checkpointer.save = save
+    journal.save(snapshot)
+    journal.close()
+    assert len(sizes) == 1 and sizes[0] > 0
