@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -153,3 +154,14 @@ def test_a_kernel_is_counted_once_per_program():
 def test_share_of_the_time_that_a_device_works():
     # A gap of 3 in 12: others lie in one another, or over one another.
     assert busy.share([(5, 9), (0, 2), (6, 7), (8, 12)]) == 9 / 12
+
+
+def test_the_share_of_the_peak_is_that_of_the_device_and_the_dtype(monkeypatch):
+    device = types.SimpleNamespace(device_kind="NVIDIA H200")
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    found = flops.rate(49.5e12, 0.2, "float32")  # of 495 a second
+    assert found == pytest.approx({"TFLOP/s": 247.5, "of peak [%]": 50.0})
+    half = flops.rate(49.5e12, 0.2, "bfloat16")["of peak [%]"]
+    assert half == pytest.approx(100 * 247.5 / 989)
+    device.device_kind = "another"
+    assert set(flops.rate(49.5e12, 0.2, "float32")) == {"TFLOP/s"}

@@ -114,3 +114,21 @@ def test_vmap_must_be_worth_its_memory():
     loop, vmap = (runs.place(5, mode=mode, num_devices=1) for mode in ("loop", "vmap"))
     assert autotune.fastest({loop: 1.0, vmap: 0.97}) == loop
     assert autotune.fastest({loop: 1.0, vmap: 0.9}) == vmap
+
+
+def test_many_runs_are_compiled_together_only_once_they_are_known_to_fit(
+    accelerator, trainer, monkeypatch
+):
+    compiled = []
+
+    def compile_(trainer, placements):
+        compiled.append([_kind(placement) for placement in placements])
+        trainer.use(placements[-1])
+
+    monkeypatch.setattr(autotune, "_compile", compile_)
+    monkeypatch.setattr(autotune, "_temporary_bytes", _temporary_bytes)
+    monkeypatch.setattr(autotune, "_seconds", lambda trainer: 1.0)
+    for limit in (5, 4):
+        monkeypatch.setattr(autotune, "AHEAD", limit)
+        autotune.time_placements(trainer, batch_only=False)
+    assert compiled == [[("vmap", 5, 1), ("loop", 1, 5)], [("loop", 1, 5)]]
