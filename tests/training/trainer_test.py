@@ -44,9 +44,10 @@ def test_the_compiled_step_has_no_collectives(config, mode, placement):
 @pytest.mark.parametrize(
     ("mode", "devices", "folds", "steps", "frames_on"),
     [
-        ("loop", 1, 5, 1, "device"),
+        pytest.param("loop", 1, 5, 1, "device", marks=pytest.mark.slow),
         ("vmap", 2, 5, 4, "host"),
-        ("map", 8, 2, 3, "device"),  # which splits batches over devices as well
+        # Splits batches over devices as well.
+        pytest.param("map", 8, 2, 3, "device", marks=pytest.mark.slow),
     ],
 )
 def test_validation_finds_its_program_compiled(
@@ -114,7 +115,7 @@ def test_calls_of_an_accelerator_end_at_a_validation(monkeypatch, interval, call
     assert [x.shape[1] for _, _, x in planned.calls(per_call)] == calls
 
 
-@pytest.mark.parametrize("mode", ["loop", "vmap"])
+@pytest.mark.parametrize("mode", [pytest.param("loop", marks=pytest.mark.slow), "vmap"])
 def test_steps_that_only_fill_a_call_predict_nothing(config, mode):
     """As many forward passes as the test parts fill batches of 8, at most 5 of 9."""
     config.train.runs_per_device, config.train.devices = mode, 1
