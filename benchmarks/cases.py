@@ -21,6 +21,9 @@ from ser_jax.training import losses, optim, state
 from ser_jax.training.state import Constants, TrainState
 from ser_jax.training.step import make_train_step
 
+# The most wanted first.
+SYSTEMS = ("area_attn", "asrnn", "adrnn", "adsrnn", "acrnn", "cnn3d_attn")
+SYSTEMS += ("head_fusion", "mscnn_spu", "afcn")
 CLASSES = 4
 TURN_S = 4.5  # IEMOCAP's mean, for systems that read whole turns
 WORD_VALUES = 300  # of the vectors of `mscnn_spu`

@@ -63,8 +63,6 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 """
 BANDWIDTH = 3.35e12  # bytes per second
 MIB = 2**20
-SYSTEMS = ("asrnn", "area_attn", "adrnn", "cnn3d_attn", "acrnn", "adsrnn", "afcn")
-SYSTEMS += ("mscnn_spu", "head_fusion")
 RUNS = 10
 
 
@@ -151,7 +149,12 @@ def step_rows(system: str, *, quick: bool) -> Iterator[dict]:
 
 def cases(quick: bool, _: Path) -> list[measure.Case]:
     """A case per map and largest area, and per system."""
-    grids, batch, sides, systems = peers.GRIDS, peers.BATCH, (1, 3, 5), SYSTEMS
+    grids, batch, sides, systems = (
+        peers.GRIDS,
+        peers.BATCH,
+        (1, 3, 5),
+        train_cases.SYSTEMS,
+    )
     if quick:
         grids, batch, sides, systems = ((8, 5),), 2, (2,), ("asrnn",)
     return [

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -35,6 +36,11 @@ class Record:
     left_out: list[str]
     rows: list[dict] = dataclasses.field(default_factory=list)
 
+    @functools.cached_property
+    def machine(self) -> dict:
+        """Where and with what the numbers are made; asked once, not between cases."""
+        return machine(self.packages)
+
     def add(self, row: dict) -> None:
         """Keeps and prints a row."""
         self.rows.append(row)
@@ -54,7 +60,7 @@ class Record:
             "benchmark": self.benchmark,
             "claim": self.claim,
             "quick": self.quick,
-            "machine": machine(self.packages),
+            "machine": self.machine,
             "rows": self.rows,
             "left_out": self.left_out,
         }
@@ -65,11 +71,10 @@ class Record:
 
     def table(self) -> str:
         """Claim, rows and notes, to be read."""
-        where = machine(self.packages)
         rows = [_readable(row) for row in self.rows]
         lines = ["", self.claim, ""]
         lines += [tabulate(rows, headers="keys", tablefmt="github"), ""]
-        lines += [", ".join(f"{key} {value}" for key, value in where.items())]
+        lines += [", ".join(f"{key} {value}" for key, value in self.machine.items())]
         if self.quick:
             lines += [
                 "--quick: sizes and rounds are too small for these times to mean much."

@@ -13,7 +13,6 @@ all runs one after the other (`loop`) or in one call (`vmap`):
 """
 
 import functools
-import importlib.util
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,8 +20,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks import cross_validation as whole
-from benchmarks import measure
+from benchmarks import cross_validation, measure
 
 RUNS, STEPS, CALLS = 10, 16, 3
 ROUNDS = 3
@@ -30,18 +28,18 @@ ROUNDS = 3
 
 def row_of(mode: str, folder: Path, *, quick: bool) -> dict:
     """The shares of the trainer's calls."""
-    size = whole.QUICK if quick else whole.GPU
+    size = cross_validation.QUICK if quick else cross_validation.GPU
     num_runs, steps = (2, 2) if quick else (RUNS, STEPS)
-    config = whole.config_of(size, num_runs, str(folder))
-    trainer, _ = whole.started(config, slice(num_runs), steps)
+    config = cross_validation.config_of(size, num_runs, str(folder))
+    trainer, _ = cross_validation.started(config, slice(num_runs), steps)
     placement = trainer.place(mode=mode)
-    planned = whole.epoch_of(trainer, CALLS * steps)
+    planned = cross_validation.epoch_of(trainer, CALLS * steps)
     trainer.use(placement)
-    whole.train(trainer, planned)  # compiles
+    cross_validation.train(trainer, planned)  # compiles
     walls, floors = [], []
     for _ in range(1 if quick else ROUNDS):
-        walls.append(whole.train(trainer, planned))
-        floors.append(whole.busy(trainer, planned))
+        walls.append(cross_validation.train(trainer, planned))
+        floors.append(cross_validation.busy(trainer, planned))
     seconds = measure.Spread.of(walls)
     samples = num_runs * CALLS * steps * size.batch
     return {
@@ -59,7 +57,7 @@ def profiled(trainer, planned) -> float:
     options.python_tracer_level = 0  # would slow the host down
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, profiler_options=options):
-            whole.train(trainer, planned)
+            cross_validation.train(trainer, planned)
         (file,) = Path(folder).rglob("*.xplane.pb")
         data = jax.profiler.ProfileData.from_file(str(file))
     return share(device_events(data))
@@ -96,8 +94,6 @@ def share(events: Iterable[tuple[float, float]]) -> float:
 def cases(quick: bool, folder: Path) -> list[measure.Case]:
     """A case per mode."""
     jax.config.update("jax_enable_compilation_cache", False)
-    if importlib.util.find_spec("espeakng_loader") is None:
-        raise SystemExit("expected speech; pip install -e '.[demo]'")
     return [
         measure.Case(mode, functools.partial(row_of, mode, folder, quick=quick))
         for mode in ("loop", "vmap")

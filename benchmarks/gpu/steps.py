@@ -18,7 +18,8 @@ from benchmarks.gpu.programs import timed
 
 DTYPES = ("float32", "bfloat16")
 PEERS = ("torch.compile", "torch")
-OTHERS = ("adrnn", "asrnn", "cnn3d_attn", "head_fusion", "mscnn_spu", "afcn")
+# Without a peer.
+OTHERS = [x for x in cases_lib.SYSTEMS if x not in train_step.SYSTEMS]
 
 
 def row_of(system: str, dtype: str, way: str, *, quick: bool) -> dict:

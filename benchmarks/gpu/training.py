@@ -13,10 +13,6 @@ from benchmarks.gpu.programs import Program, timed
 from ser_jax.layers import conv_runs
 from ser_jax.training import state
 
-# One run after the other, each a call of its own; under `vmap`, as it is, with XLA's
-# grouped convolutions, and with a loop over the runs' convolutions.
-WAYS = ("loop", "vmap", "grouped", "looped")
-
 
 def row_of(
     system: str,
@@ -28,7 +24,10 @@ def row_of(
     quick: bool,
     dtype: str,
 ) -> dict:
-    """Milliseconds of a step of all runs, in calls of `count` steps."""
+    """Milliseconds of a step of all runs, in calls of `count` steps.
+
+    `way` is `loop`, one run after the other, or how they go under `vmap` (`conv_way`).
+    """
     calls, stacked = (runs, 0) if way == "loop" else (1, runs)
     program, arguments, batch_size = program_of(
         system, way, stacked, count=count, quick=quick, dtype=dtype

@@ -160,11 +160,12 @@ class Feeder:
     def shapes(self, steps: int, batch: int, window_frames: int) -> Index:
         """What a round of a `call` that does not train consists of, without the data."""
         placement, table = self.placement, self._segment_tables["frames"]
-        sharding = NamedSharding(placement.mesh, PartitionSpec("run"))
         common = placement.round_size, steps, batch
 
         def like(dtype, *shape: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((*common, *shape), dtype, sharding=sharding)
+            return jax.ShapeDtypeStruct(
+                (*common, *shape), dtype, sharding=placement.by_run
+            )
 
         index = Index(*[like(np.int32)] * 4, weight=like(np.float32))
         if self.storage.on == "device":

@@ -63,9 +63,14 @@ class Placement:
         runs = self.members(number)
         return jax.tree.map(lambda x: x[np.where(runs < self.num_runs, runs, 0)], tree)
 
+    @property
+    def by_run(self) -> NamedSharding:
+        """How a round's arrays [W, ...] are sharded."""
+        return NamedSharding(self.mesh, PartitionSpec("run"))
+
     def put(self, tree):
         """Places a round's host tree on the devices, sharded by run."""
-        return hosts.spread(tree, NamedSharding(self.mesh, PartitionSpec("run")))
+        return hosts.spread(tree, self.by_run)
 
     def replicate(self, tree):
         """Places a host tree on every device."""
